@@ -5,7 +5,6 @@ from typing import Literal
 
 import pandas as pd
 
-PriceBasis = Literal["as_traded", "split_adjusted"]
 ReturnsFrom = Literal["actions", "adj_close", "close"]
 
 PRICES = ("open", "high", "low", "close")
@@ -25,12 +24,13 @@ class Listing:
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding of the door: where, what was found, what was expected."""
+    """One finding of the door: where, what was found, what was expected; a fatal one ends the ticker's bars there."""
 
     ticker: str
     session: str
     found: str
     expected: str
+    fatal: bool = True
 
     def __str__(self) -> str:
         return f"{self.session}: found {self.found}, expected {self.expected}"

@@ -1,0 +1,1 @@
+"""Bars into arrays: panel, features, targets, frames, folds, scaling."""

@@ -1,0 +1,170 @@
+"""Features of a ticker, each a function of its own sessions up to the one it stands at, and their market means.
+
+Every feature is known at the close of its session and is free of the price's level: it is built from total returns,
+from ratios within one session, and from money turnover relative to its own past (which a split does not move).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.dataset.panel import Booleans, Floats, Floats32, Panel
+from pipeline.dataset.volatility import origin_volatility, trailing_mean
+from pipeline.errors import UsageError
+
+RETURN_LIMIT = 0.3  # one session's return beyond this tells the network nothing more
+RANGE_FLOOR = 1e-4  # a session without movement still has a finite log range
+SMALLEST_MEAN_RETURN = 1e-4
+
+
+@dataclass(frozen=True)
+class Series:
+    """One ticker's own sessions, without gaps: 1-D float64 arrays of equal length."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    log_return: Floats
+    volatility: Floats  # known at each session, daily
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named function of a ticker's own sessions; its first `warm_up` values are not yet defined."""
+
+    name: str
+    warm_up: int
+    compute: Callable[[Series], Floats]
+    market_mean: bool = False  # averaged over the market's tickers, session by session
+    per_volatility: bool = False  # then divided by the ticker's own origin volatility
+
+
+def log_return(series: Series) -> Floats:
+    """Return the session's total log return, clipped at +-RETURN_LIMIT."""
+    return np.clip(series.log_return, -RETURN_LIMIT, RETURN_LIMIT)
+
+
+def open_to_close(series: Series) -> Floats:
+    """Return the log ratio of close to open, clipped."""
+    return np.clip(np.log(series.close / series.open), -RETURN_LIMIT, RETURN_LIMIT)
+
+
+def overnight_gap(series: Series) -> Floats:
+    """Return the part of the total return earned before the open: total return less open-to-close, clipped."""
+    return np.clip(series.log_return - np.log(series.close / series.open), -RETURN_LIMIT, RETURN_LIMIT)
+
+
+def log_range(series: Series) -> Floats:
+    """Return the log of the session's log range high / low, floored."""
+    return np.log(np.maximum(np.log(series.high / series.low), RANGE_FLOOR))
+
+
+def close_location(series: Series) -> Floats:
+    """Return where the close lies between low (0) and high (1), 0.5 in a session without movement."""
+    spread = np.log(series.high / series.low)
+    location = np.log(series.close / series.low) / np.maximum(spread, RANGE_FLOOR)
+    return np.where(spread > RANGE_FLOOR, location, 0.5)
+
+
+def volume_surprise(series: Series) -> Floats:
+    """Return log money turnover (close x volume, as traded) less its 60-session mean; a session without volume is 0."""
+    traded = series.volume > 0
+    turnover = np.log(np.where(traded, series.close * series.volume, 1.0))
+    known = trailing_mean(np.where(traded, turnover, 0.0), 60)
+    share = trailing_mean(traded.astype(np.float64), 60)
+    mean = known / np.maximum(share, 1.0 / 60)
+    return np.where(np.isnan(mean), np.nan, np.where(traded & (share > 0), turnover - mean, 0.0))
+
+
+def log_volatility(series: Series) -> Floats:
+    """Return the log of the volatility known at the session."""
+    return np.log(series.volatility)
+
+
+def mean_absolute_return(window: int) -> Callable[[Series], Floats]:
+    """Return the feature: log of the mean absolute return over the last `window` sessions."""
+
+    def compute(series: Series) -> Floats:
+        # The first session has no return: it counts as none, and the warm-up covers it.
+        size = np.abs(np.clip(np.nan_to_num(series.log_return), -RETURN_LIMIT, RETURN_LIMIT))
+        return np.log(trailing_mean(size, window) + SMALLEST_MEAN_RETURN)
+
+    return compute
+
+
+# Returns are in units of the volatility known at their session: a network trained on calm years then reads a crash
+# as it read them. (On 50 tickers to 2019, tested through 2020, this is worth 0.3 % of the pinball loss.)
+FEATURES: tuple[Feature, ...] = (
+    Feature("log_return", 20, log_return, per_volatility=True),
+    Feature("overnight_gap", 20, overnight_gap, per_volatility=True),
+    Feature("open_to_close", 20, open_to_close, per_volatility=True),
+    Feature("market_return", 20, log_return, market_mean=True, per_volatility=True),
+    Feature("log_range", 0, log_range),
+    Feature("market_log_range", 0, log_range, market_mean=True),
+    Feature("close_location", 0, close_location),
+    Feature("volume_surprise", 59, volume_surprise),
+    Feature("log_volatility", 20, log_volatility),
+    Feature("volatility_5", 5, mean_absolute_return(5)),
+    Feature("volatility_20", 20, mean_absolute_return(20)),
+    Feature("volatility_60", 60, mean_absolute_return(60)),
+)
+
+
+def select_features(names: tuple[str, ...]) -> tuple[Feature, ...]:
+    """Return the named features in that order; raises UsageError on an unknown name."""
+    known = {feature.name: feature for feature in FEATURES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"unknown feature {', '.join(unknown)}; expected some of {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+def own_series(panel: Panel, volatility: Floats, ticker: int) -> Series:
+    """Return one ticker's own sessions, with the volatility [ticker, session] known at them."""
+    where = panel.present[ticker]
+    fields = (panel.open, panel.high, panel.low, panel.close, panel.volume, panel.log_return, volatility)
+    return Series(*(field[ticker, where] for field in fields))
+
+
+def build_features(panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...]) -> Floats32:
+    """Return features [ticker, session, feature], float32, NaN where absent or warming up.
+
+    `market` names the tickers whose mean makes the market features; others in the panel are forecast but do not
+    move them, so a ticker added later changes nothing for the rest.
+    """
+    volatility = origin_volatility(panel)
+    values = _own_features(panel, volatility, features)
+    members = np.isin(panel.tickers, market)
+    for column, feature in enumerate(features):
+        if feature.market_mean:
+            values[..., column] = market_mean(values[..., column], members)
+        if feature.per_volatility:
+            values[..., column] /= volatility
+    return values.astype(np.float32)
+
+
+def _own_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...]) -> Floats:
+    values = np.full((*panel.present.shape, len(features)), np.nan)
+    for ticker, where in enumerate(panel.present):
+        series = own_series(panel, volatility, ticker)
+        for column, feature in enumerate(features):
+            values[ticker, where, column] = _after_warm_up(feature, series)
+    return values
+
+
+def market_mean(values: Floats, members: Booleans) -> Floats:
+    """Return the session's mean over the member tickers that have a value [ticker, session], same for every ticker."""
+    known = np.isfinite(values[members])
+    count = known.sum(axis=0)
+    total = np.where(known, values[members], 0.0).sum(axis=0)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(np.isfinite(values), mean, np.nan)
+
+
+def _after_warm_up(feature: Feature, series: Series) -> Floats:
+    values = np.array(feature.compute(series), dtype=np.float64)
+    values[: feature.warm_up] = np.nan
+    return values

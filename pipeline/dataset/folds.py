@@ -1,0 +1,146 @@
+"""Walk-forward folds anchored to calendar dates: train, validation, calibration and test, purged at each border."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from itertools import takewhile
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from pipeline.dataset.panel import Booleans, Sessions
+from pipeline.errors import NothingUsableError, UsageError
+
+MONTHS_BETWEEN_BORDERS = 3  # a border is the first day of a calendar quarter
+
+
+class FoldSpec(BaseModel, frozen=True, extra="forbid"):
+    """How history is cut into folds, or the two dates of one fixed split."""
+
+    refit_months: int = Field(12, ge=3, multiple_of=3, description="Months between two refits; borders are quarters")
+    validation_months: int = Field(6, ge=3, multiple_of=3, description="Months that stop the training early")
+    calibration_months: int = Field(0, ge=0, multiple_of=3, description="Months kept for calibration alone")
+    train_years: int | None = Field(None, ge=1, description="Length of the training window; empty: all history")
+    minimum_train_sessions: int = Field(150, ge=50, description="Usable sessions before the first fold trains")
+    train_end: date | None = Field(None, description="Fixed split: last day of training")
+    valid_end: date | None = Field(None, description="Fixed split: last day of validation; the test is all after it")
+
+    @model_validator(mode="after")
+    def _both_dates_in_order(self) -> Self:
+        if (self.train_end is None) != (self.valid_end is None):
+            raise ValueError("a fixed split needs both train_end and valid_end")
+        if self.train_end and self.valid_end and self.train_end >= self.valid_end:
+            raise ValueError(f"train_end {self.train_end} must come before valid_end {self.valid_end}")
+        return self
+
+    def describe(self) -> str:
+        """Return one sentence for people."""
+        if self.train_end:
+            return f"one split: train to {self.train_end}, validate to {self.valid_end}, test all after it"
+        window = f"the last {self.train_years} years" if self.train_years else "all history"
+        return (
+            f"refit every {self.refit_months} months on {window}, the {self.validation_months} months "
+            f"before each refit stop the training, and the sessions until the next refit are the test"
+        )
+
+
+@dataclass(frozen=True)
+class Range:
+    """Sessions from `first` (a date, included) until `until` (excluded), as indices [start, stop)."""
+
+    first: np.datetime64
+    until: np.datetime64
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def label_known(self, horizons: int) -> Booleans:
+        """Return True [session of the range, horizon] where the label is known before the range ends: the purge."""
+        ahead = np.arange(1, horizons + 1)
+        return np.arange(self.start, self.stop)[:, None] + ahead[None, :] < self.stop
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One refit: rows belong to a range by their origin."""
+
+    name: str
+    train: Range
+    validation: Range
+    calibration: Range
+    test: Range
+
+    @property
+    def ranges(self) -> tuple[Range, Range, Range, Range]:
+        """The four ranges in time's order."""
+        return (self.train, self.validation, self.calibration, self.test)
+
+
+def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[Fold, ...]:
+    """Return the folds of a calendar, oldest first; `usable` [ticker, session] marks possible origins.
+
+    The first border depends on where history begins, never on where it ends, so a later bar moves no fold.
+    Raises NothingUsableError when history is too short for one fold.
+    """
+    borders = (_fixed_borders(sessions, spec),) if spec.train_end else tuple(_borders(sessions, usable, spec))
+    folds = tuple(_fold(sessions, dates) for dates in borders)
+    folds = tuple(fold for fold in folds if len(fold.train) and len(fold.validation) and len(fold.test))
+    if not folds:
+        raise NothingUsableError(_too_short(sessions, usable, spec))
+    return folds
+
+
+def _too_short(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> str:
+    found = (
+        f"{len(sessions)} sessions from {sessions[0]} to {sessions[-1]}, {int(usable.any(axis=0).sum())} of them usable"
+    )
+    if spec.train_end:
+        return f"found {found}; expected some to train to {spec.train_end}, to validate to {spec.valid_end} and to test"
+    expected = f"{spec.minimum_train_sessions} usable ones, then {spec.validation_months} months to validate and a test"
+    return f"history is too short for one fold: found {found}; expected {expected}. Give an earlier start or more bars"
+
+
+Dates = tuple[np.datetime64, np.datetime64, np.datetime64, np.datetime64, np.datetime64]
+
+
+def _fixed_borders(sessions: Sessions, spec: FoldSpec) -> Dates:
+    day = np.timedelta64(1, "D")
+    train_until, valid_until = np.datetime64(spec.train_end, "D") + day, np.datetime64(spec.valid_end, "D") + day
+    if valid_until > sessions[-1]:
+        raise UsageError(f"valid_end {spec.valid_end} leaves nothing to test: the last session is {sessions[-1]}")
+    return (sessions[0], train_until, valid_until, valid_until, sessions[-1] + day)
+
+
+def _borders(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> Iterator[Dates]:
+    any_usable = np.flatnonzero(usable.any(axis=0))
+    if len(any_usable) <= spec.minimum_train_sessions:
+        return
+    first_train_end = sessions[any_usable[spec.minimum_train_sessions]]
+    before_test = spec.validation_months + spec.calibration_months
+    test = _quarter_from(first_train_end) + np.timedelta64(before_test, "M")
+    months = (test + np.timedelta64(k * spec.refit_months, "M") for k in range(10_000))
+    for month in takewhile(lambda m: _day(m) <= sessions[-1], months):
+        train_until = month - np.timedelta64(before_test, "M")
+        start = _day(train_until - np.timedelta64(12 * spec.train_years, "M")) if spec.train_years else sessions[0]
+        calibration = month - np.timedelta64(spec.calibration_months, "M")
+        after = month + np.timedelta64(spec.refit_months, "M")
+        yield (max(start, sessions[0]), _day(train_until), _day(calibration), _day(month), _day(after))
+
+
+def _quarter_from(day: np.datetime64) -> np.datetime64:
+    months = (day - np.timedelta64(1, "D")).astype("datetime64[M]").astype(int) + 1
+    return np.datetime64(int(-(-months // MONTHS_BETWEEN_BORDERS) * MONTHS_BETWEEN_BORDERS), "M")
+
+
+def _day(month: np.datetime64) -> np.datetime64:
+    day: np.datetime64 = month.astype("datetime64[D]")
+    return day
+
+
+def _fold(sessions: Sessions, dates: Dates) -> Fold:
+    edges = [int(index) for index in np.searchsorted(sessions, np.array(dates))]
+    parts = [Range(dates[k], dates[k + 1], edges[k], edges[k + 1]) for k in range(4)]
+    return Fold(f"{dates[3]}", *parts)

@@ -1,0 +1,119 @@
+"""Frames: everything that a fit or a forecast may read, as arrays that worker processes share through a folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.dataset.features import Feature, build_features
+from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Panel, Sessions
+from pipeline.dataset.targets import future_returns
+from pipeline.dataset.volatility import origin_volatility, rolling_volatility
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Arrays by [ticker, session]; NaN where absent. `usable` marks the origins a forecast may be made from."""
+
+    tickers: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    sessions: Sessions  # [session] datetime64[D]
+    features: Floats32  # [ticker, session, feature], unscaled
+    volatility: Floats32  # [ticker, session], daily: the unit of targets
+    volatility_20: Floats32  # [ticker, session], daily: of the last 20 returns
+    log_return: Floats32  # [ticker, session]
+    future_return: Floats32  # [ticker, session, horizon]
+    usable: Booleans  # [ticker, session]
+    reference_close: Floats  # [ticker, session], as traded
+
+    @property
+    def horizons(self) -> int:
+        """H, the number of horizons."""
+        return int(self.future_return.shape[2])
+
+    @property
+    def first(self) -> Indices:
+        """Return each ticker's first session with every feature, where reading may begin; the length if it has none."""
+        known: Booleans = np.all(np.isfinite(self.features), axis=2)
+        first: Indices = np.where(known.any(axis=1), known.argmax(axis=1), known.shape[1])
+        return first
+
+    def until(self, stop: int) -> "Frames":
+        """Return what was known before session index `stop`: later rows are gone, and so are labels that need them."""
+        cut = {name: getattr(self, name)[:, :stop] for name in _BY_TICKER_AND_SESSION}
+        label = np.array(cut["future_return"])
+        for h in range(1, self.horizons + 1):
+            label[:, max(stop - h, 0) :, h - 1] = np.nan
+        return replace(self, sessions=self.sessions[:stop], **{**cut, "future_return": label})
+
+    def of(self, tickers: Sequence[str]) -> "Frames":
+        """Return the same frames for these tickers alone, in their order."""
+        if tuple(tickers) == self.tickers:
+            return self
+        rows = np.array([self.tickers.index(ticker) for ticker in tickers], dtype=np.int64)
+        cut = {name: getattr(self, name)[rows] for name in _BY_TICKER_AND_SESSION}
+        return replace(self, tickers=tuple(tickers), **cut)
+
+    def with_features(self, names: Sequence[str]) -> "Frames":
+        """Return the same frames with these features alone, in their order."""
+        if tuple(names) == self.feature_names:
+            return self
+        columns = [self.feature_names.index(name) for name in names]
+        return replace(self, feature_names=tuple(names), features=self.features[..., columns])
+
+
+_BY_TICKER_AND_SESSION = (
+    "features",
+    "volatility",
+    "volatility_20",
+    "log_return",
+    "future_return",
+    "usable",
+    "reference_close",
+)
+
+
+def build_frames(
+    panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...], horizons: int, minimum_sessions: int
+) -> Frames:
+    """Return the frames of a panel; an origin is usable once its ticker has `minimum_sessions` own sessions."""
+    values = build_features(panel, features, market)
+    volatility = origin_volatility(panel).astype(np.float32)
+    enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
+    return Frames(
+        tickers=panel.tickers,
+        feature_names=tuple(feature.name for feature in features),
+        sessions=panel.sessions,
+        features=values,
+        volatility=volatility,
+        volatility_20=rolling_volatility(panel).astype(np.float32),
+        log_return=panel.log_return.astype(np.float32),
+        future_return=future_returns(panel, horizons).astype(np.float32),
+        usable=panel.present & enough & np.isfinite(volatility) & np.isfinite(values).all(axis=2),
+        reference_close=panel.close,
+    )
+
+
+def save_frames(frames: Frames, folder: Path) -> None:
+    """Write the frames into a folder of .npy files, to be opened memory-mapped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"tickers": frames.tickers, "feature_names": frames.feature_names}
+    for name in _arrays():
+        np.save(folder / f"{name}.npy", getattr(frames, name), allow_pickle=False)
+    (folder / "names.json").write_text(json.dumps(names))
+
+
+def open_frames(folder: Path) -> Frames:
+    """Return the frames of a folder, memory-mapped and read-only."""
+    names = json.loads((folder / "names.json").read_text())
+    arrays: dict[str, Any] = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _arrays()
+    }
+    return Frames(tickers=tuple(names["tickers"]), feature_names=tuple(names["feature_names"]), **arrays)
+
+
+def _arrays() -> list[str]:
+    return [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]

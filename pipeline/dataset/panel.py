@@ -1,0 +1,85 @@
+"""The panel: one calendar's bars as arrays [ticker, session], with a mask of what is present."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.errors import NothingUsableError
+from pipeline.market.bars import PRICES, Bars, ReturnsFrom
+from pipeline.market.calendars import sessions_between
+
+Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+Sessions = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Bars as traded, float64 [ticker, session], NaN where absent; `log_return` is the total return of a session.
+
+    Prices stay float64 so that every ratio is taken before it is rounded: rescaling all prices by a constant then
+    changes no feature, and features, which are what is large, are float32.
+    """
+
+    calendar: str
+    tickers: tuple[str, ...]
+    sessions: Sessions  # [session] datetime64[D]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    log_return: Floats
+
+    @property
+    def present(self) -> Booleans:
+        """True where a ticker has a bar [ticker, session]."""
+        return np.isfinite(self.close)
+
+
+def build_panel(bars: Bars) -> Panel:
+    """Return the panel of checked bars, over every session of their calendar between the first and the last bar.
+
+    Raises NothingUsableError when there is no bar or more than one calendar.
+    """
+    calendars = {listing.calendar for listing in bars.listings}
+    if len(calendars) != 1:
+        found = ", ".join(sorted(calendars)) or "no bars at all"
+        raise NothingUsableError(f"a panel needs bars of exactly one calendar, found {found}")
+    calendar = calendars.pop()
+    observed = bars.frame["session"].to_numpy().astype("datetime64[D]")
+    sessions = np.union1d(sessions_between(calendar, observed.min(), observed.max()), observed)
+    place = _Place(bars, sessions, observed)
+    fields = {name: place.field(bars.frame[name]) for name in (*PRICES, "volume")}
+    log_return = place.field(log_total_returns(bars.frame, bars.returns_from))
+    return Panel(calendar=calendar, tickers=bars.tickers, sessions=sessions, log_return=log_return, **fields)
+
+
+def log_total_returns(frame: pd.DataFrame, returns_from: ReturnsFrom) -> "pd.Series[float]":
+    """Return the log total return of each bar over the ticker's former bar, NaN at its first."""
+    former = frame.groupby("ticker", sort=False)
+    if returns_from == "actions":
+        return _log((frame["close"] * frame["split"] + frame["dividend"]) / former["close"].shift())
+    return _log(frame[returns_from] / former[returns_from].shift())
+
+
+def _log(ratio: "pd.Series[float]") -> "pd.Series[float]":
+    return pd.Series(np.log(ratio.to_numpy(dtype=np.float64)), index=ratio.index)
+
+
+class _Place:
+    """Where each row of a long frame stands in an array [ticker, session]."""
+
+    def __init__(self, bars: Bars, sessions: Sessions, observed: Sessions) -> None:
+        self._shape = (len(bars.tickers), len(sessions))
+        self._ticker = pd.Index(bars.tickers).get_indexer(pd.Index(bars.frame["ticker"]))
+        self._session = np.searchsorted(sessions, observed)
+
+    def field(self, values: "pd.Series[float]") -> Floats:
+        array = np.full(self._shape, np.nan)
+        array[self._ticker, self._session] = values.to_numpy(dtype=np.float64)
+        return array

@@ -1,0 +1,1 @@
+"""Walk-forward results, scores and tests of significance."""

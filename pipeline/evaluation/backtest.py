@@ -1,0 +1,121 @@
+"""A backtest: what every forecaster said at every origin of the test ranges, beside what then happened."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Sessions
+from pipeline.models.specification import LEVELS
+from pipeline.training.fits import quantiles
+from pipeline.training.jobs import FitResult, Fitted
+
+NETWORK = "network"
+QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Quantiles of log returns of each forecaster, and the realised ones, over all test origins."""
+
+    tickers: tuple[str, ...]
+    sessions: Sessions  # [origin]
+    fold_names: tuple[str, ...]
+    fold_of_origin: Indices  # [origin]
+    quantiles: Mapping[str, Floats32]  # forecaster -> [ticker, origin, horizon, level]
+    realised: Floats32  # [ticker, origin, horizon], NaN where unknown
+    reference_close: Floats  # [ticker, origin]
+    target_sessions: Sessions  # [origin, horizon], NaT beyond the last session
+
+    @property
+    def horizons(self) -> int:
+        """H, the number of horizons."""
+        return int(self.realised.shape[2])
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The forecasters that the network is compared with."""
+        return tuple(name for name in self.quantiles if name != NETWORK)
+
+    @property
+    def scored(self) -> Booleans:
+        """Return True [ticker, origin, horizon] where every forecaster spoke and the outcome is known."""
+        mask: Booleans = np.isfinite(self.realised)
+        for values in self.quantiles.values():
+            mask = mask & np.isfinite(values).all(axis=-1)
+        return mask
+
+
+def forecasts_by_forecaster(fits: Sequence[Fitted], frames: Frames, origins: slice) -> dict[str, Floats32]:
+    """Return quantiles [ticker, origin, horizon, level] by forecaster; fits of one kind are a mean over seeds."""
+    by_kind: dict[str, list[Floats32]] = {}
+    for fitted in fits:
+        by_kind.setdefault(fitted.forecaster.kind, []).append(quantiles(fitted, frames, origins))
+    return {kind: np.mean(values, axis=0, dtype=np.float32) for kind, values in by_kind.items()}
+
+
+def build_backtest(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> Backtest:
+    """Return the backtest of finished fits: each fold's test range forecast by that fold's fits."""
+    parts = [forecasts_by_forecaster(fits_of(results, fold), frames, test_slice(fold)) for fold in folds]
+    rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
+    usable = frames.usable[:, rows, None]
+    return Backtest(
+        tickers=frames.tickers,
+        sessions=frames.sessions[rows],
+        fold_names=tuple(fold.name for fold in folds),
+        fold_of_origin=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
+        quantiles={name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]},
+        realised=np.where(usable, frames.future_return[:, rows], np.float32(np.nan)),
+        reference_close=frames.reference_close[:, rows],
+        target_sessions=_sessions_ahead(frames, rows),
+    )
+
+
+def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:
+    padded = np.concatenate([frames.sessions, np.full(frames.horizons, np.datetime64("NaT"))])
+    ahead: Sessions = padded[rows[:, None] + np.arange(1, frames.horizons + 1)]
+    return ahead
+
+
+def fits_of(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
+    """Return the fitted forecasters of one fold, in the order of their jobs."""
+    own = [result for result in results if result.job.fold.name == fold.name and result.fitted is not None]
+    order = sorted(own, key=lambda result: (result.job.forecaster.kind != NETWORK, result.job.key))
+    return [result.fitted for result in order if result.fitted is not None]
+
+
+def test_slice(fold: Fold) -> slice:
+    """Return the test range as a slice of session indices."""
+    return slice(fold.test.start, fold.test.stop)
+
+
+def prices(reference_close: Floats, log_quantiles: Floats32) -> Floats:
+    """Return price quantiles reference_close exp(q) [..., horizon, level]."""
+    price: Floats = reference_close[..., None, None] * np.exp(log_quantiles.astype(np.float64))
+    return price
+
+
+def forecast_frames(backtest: Backtest) -> Iterator[pd.DataFrame]:
+    """Yield one long frame of forecasts per forecaster, in prices, with what was `actual`.
+
+    Actual is reference_close exp(y_h), so that a split or a dividend does not break a grade.
+    """
+    where = backtest.scored
+    ticker, origin, horizon = np.nonzero(where)
+    reference = backtest.reference_close[ticker, origin]
+    for name, values in backtest.quantiles.items():
+        price = reference[:, None] * np.exp(values[where].astype(np.float64))  # [row, level]
+        columns = {
+            "ticker": np.array(backtest.tickers, dtype=object)[ticker],
+            "as_of": backtest.sessions[origin].astype("datetime64[s]"),
+            "horizon": horizon + 1,
+            "target_session": backtest.target_sessions[origin, horizon].astype("datetime64[s]"),
+            "forecaster": name,
+            "reference_close": reference,
+            "age_sessions": 0,
+        }
+        actual = reference * np.exp(backtest.realised[where].astype(np.float64))
+        yield pd.DataFrame({**columns, **dict(zip(QUANTILE_COLUMNS, price.T, strict=True)), "actual": actual})

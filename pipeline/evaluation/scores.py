@@ -1,0 +1,126 @@
+"""Scores of quantile forecasts: each metric one expression over rows, then tables by horizon and ticker."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.panel import Booleans, Floats
+from pipeline.evaluation.backtest import NETWORK, Backtest
+from pipeline.models.specification import LEVELS, MEDIAN
+
+BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
+"""Indices of the lower and upper level of each central band."""
+
+Metric = Callable[[Floats, Floats], float]
+
+
+def pinball_by_level(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return the pinball loss [row, level] of quantiles [row, level] against outcomes [row].
+
+    Koenker and Bassett (1978), eq. 2.1.
+    """
+    levels = np.array(LEVELS)
+    error = outcome[:, None] - quantiles
+    loss: Floats = np.maximum(levels * error, (levels - 1) * error)
+    return loss
+
+
+def pinball(quantiles: Floats, outcome: Floats) -> float:
+    """Return the mean pinball loss over rows and levels."""
+    return float(pinball_by_level(quantiles, outcome).mean())
+
+
+def crps(quantiles: Floats, outcome: Floats) -> float:
+    """Return twice the integral of the pinball loss over the levels, by trapezoids: a CRPS between 5 and 95 %.
+
+    Gneiting and Ranjan (2011), eq. 13, with weight one on the levels forecast and none outside.
+    """
+    return float(2 * np.trapezoid(pinball_by_level(quantiles, outcome), np.array(LEVELS), axis=1).mean())
+
+
+def coverage(band: int) -> Metric:
+    """Return the metric: share of outcomes within the central band, its edges included."""
+    low, high = BANDS[band]
+    return lambda quantiles, outcome: float(((quantiles[:, low] <= outcome) & (outcome <= quantiles[:, high])).mean())
+
+
+def width(band: int) -> Metric:
+    """Return the metric: mean width of the central band, in log return."""
+    low, high = BANDS[band]
+    return lambda quantiles, _: float((quantiles[:, high] - quantiles[:, low]).mean())
+
+
+def rmse_return(quantiles: Floats, outcome: Floats) -> float:
+    """Return the root mean squared error of the median, in log return."""
+    return float(np.sqrt(((outcome - quantiles[:, MEDIAN]) ** 2).mean()))
+
+
+def mae_return(quantiles: Floats, outcome: Floats) -> float:
+    """Return the mean absolute error of the median, in log return."""
+    return float(np.abs(outcome - quantiles[:, MEDIAN]).mean())
+
+
+def directional_accuracy(quantiles: Floats, outcome: Floats) -> float:
+    """Return the share of rows whose median has the outcome's sign, NaN where no median or outcome has a sign."""
+    signed = (quantiles[:, MEDIAN] != 0) & (outcome != 0)
+    if not signed.any():
+        return float("nan")
+    return float((np.sign(quantiles[signed, MEDIAN]) == np.sign(outcome[signed])).mean())
+
+
+METRICS: Mapping[str, Metric] = {
+    "pinball": pinball,
+    "crps": crps,
+    **{f"coverage_{band}": coverage(band) for band in BANDS},
+    **{f"width_{band}": width(band) for band in BANDS},
+    "rmse_return": rmse_return,
+    "mae_return": mae_return,
+    "directional_accuracy": directional_accuracy,
+}
+
+POOLED = "all"
+
+
+def score_table(backtest: Backtest) -> pd.DataFrame:
+    """Return one row per horizon, forecaster and ticker ("all" pools them), with every metric and its row count."""
+    scored = backtest.scored
+    rows = [
+        {
+            "horizon": h + 1,
+            "forecaster": name,
+            "ticker": ticker,
+            **_metrics(values[where, h], backtest.realised[where, h]),
+        }
+        for h in range(backtest.horizons)
+        for ticker, where in _selections(backtest, scored[..., h])
+        for name, values in backtest.quantiles.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def skill_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return skill = 1 - network pinball / baseline pinball per horizon and ticker, a column per baseline."""
+    loss = scores.set_index(["horizon", "ticker", "forecaster"])["pinball"].unstack("forecaster")  # noqa: PD010
+    return 1 - loss.drop(columns=NETWORK).rdiv(1.0).mul(loss[NETWORK], axis=0)
+
+
+def reliability(backtest: Backtest, horizon: int) -> dict[str, Floats]:
+    """Return the share of outcomes at or below each level's quantile [level], by forecaster, at one horizon."""
+    where = backtest.scored[..., horizon - 1]
+    outcome = backtest.realised[where, horizon - 1][:, None]
+    return {name: (outcome <= values[where, horizon - 1]).mean(axis=0) for name, values in backtest.quantiles.items()}
+
+
+def _selections(backtest: Backtest, scored: Booleans) -> list[tuple[str, Booleans]]:
+    """Return (name, mask) of the pool and of each ticker that has a scored row."""
+    own = np.arange(len(backtest.tickers))[:, None]
+    each = [(ticker, scored & (own == row)) for row, ticker in enumerate(backtest.tickers)]
+    return [(POOLED, scored), *[(ticker, where) for ticker, where in each if where.any()]]
+
+
+def _metrics(quantiles: Floats, outcome: Floats) -> dict[str, float]:
+    if not len(outcome):
+        return {"rows": 0, **dict.fromkeys(METRICS, float("nan"))}
+    values, truth = quantiles.astype(np.float64), outcome.astype(np.float64)
+    return {"rows": len(truth), **{name: metric(values, truth) for name, metric in METRICS.items()}}

@@ -1,0 +1,1 @@
+"""Bars: their sources, the contract they must meet, and the sessions of their exchanges."""

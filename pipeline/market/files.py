@@ -1,0 +1,182 @@
+"""Prices from files: one long CSV or Parquet, or a folder with one CSV per ticker as Yahoo exports them."""
+
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import UsageError
+from pipeline.market.adjustment import as_traded, plain_actions
+from pipeline.market.bars import ReturnsFrom
+from pipeline.market.columns import PER_TICKER, ambiguous, canonical, missing, renamed
+from pipeline.market.held import HeldPrices, by_ticker
+from pipeline.market.specification import PriceBasis
+from pipeline.market.tickers import shortened
+
+TEXT = ("ticker", "session")
+BLANKS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none"]
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError, pa.ArrowException, pd.errors.ParserWarning)
+"""What pandas and pyarrow raise on files that are not what their names say (parser and Unicode errors: ValueError)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """Rows per ticker with canonical columns, and why some tickers' files could not be read."""
+
+    frames: Mapping[str, pd.DataFrame]
+    refused: Mapping[str, str]
+
+
+def open_files(path: Path, price_basis: PriceBasis | None = None) -> HeldPrices:
+    """The file's or folder's prices as a source, all read once; a UsageError where they cannot be used."""
+    try:
+        return _opened(path, price_basis)
+    except OSError as error:
+        raise UsageError(
+            f"cannot open {path}: found {_first_line(error)}; check the path and its permissions"
+        ) from error
+
+
+def _opened(path: Path, price_basis: PriceBasis | None) -> HeldPrices:
+    if path.is_dir():
+        return _source(path, _read_folder(path), price_basis or "split_adjusted")
+    if not path.exists():
+        raise UsageError(f"found no file {path}, expected prices there; check the path (or use another source)")
+    return _source(path, _Read(by_ticker(_read_long(path)), {}), price_basis or "as_traded")
+
+
+def _source(path: Path, read: _Read, basis: PriceBasis) -> HeldPrices:
+    delivered = {name for frame in read.frames.values() for name in frame.columns}
+    actions = {"dividend", "split"} <= delivered
+    returns_from: ReturnsFrom = "adj_close" if "adj_close" in delivered else "actions" if actions else "close"
+    whole = _without_incomplete(read, delivered & {"adj_close", "dividend", "split"})
+    frames = {ticker: _traded(plain_actions(rows), basis) for ticker, rows in whole.frames.items()}
+    handed_over: PriceBasis = "as_traded" if "split" in delivered else basis
+    note = f"Prices from {path.name}, as delivered; nothing says that they are up to date."
+    return HeldPrices(frames, handed_over, actions, returns_from, note, refused=whole.refused)
+
+
+def _traded(rows: pd.DataFrame, basis: PriceBasis) -> pd.DataFrame:
+    return as_traded(rows) if basis == "split_adjusted" and "split" in rows else rows
+
+
+def _without_incomplete(read: _Read, expected: set[str]) -> _Read:
+    """The same without the tickers that lack a column which others have: filled in, it would mean something else."""
+    lacking = {ticker: sorted(expected - set(rows.columns)) for ticker, rows in read.frames.items()}
+    reasons = {
+        ticker: f"its file has no column {', '.join(names)}, which other files of the folder have; add it"
+        for ticker, names in lacking.items()
+        if names
+    }
+    frames = {ticker: rows for ticker, rows in read.frames.items() if ticker not in reasons}
+    return replace(read, frames=frames, refused={**read.refused, **reasons})
+
+
+def _read_long(path: Path) -> pd.DataFrame:
+    frame = _read_table(path, ("ticker", *PER_TICKER))
+    return frame if frame["ticker"].dtype == "str" else frame.assign(ticker=frame["ticker"].astype("str"))
+
+
+def _read_folder(path: Path) -> _Read:
+    """One frame per CSV; a file that cannot be used leaves out its ticker, all of them are a UsageError."""
+    found = _csv_files(path)
+    read = {ticker: _frame_or_reason(file) for ticker, file in found.items()}
+    frames = {ticker: rows for ticker, rows in read.items() if isinstance(rows, pd.DataFrame)}
+    refused = {ticker: reason for ticker, reason in read.items() if isinstance(reason, str)}
+    if not frames:
+        raise UsageError(f"found no usable file in {path}; the first: {next(iter(refused.values()))}")
+    return _Read(frames, refused)
+
+
+def _frame_or_reason(file: Path) -> pd.DataFrame | str:
+    try:
+        return _read_table(file, PER_TICKER)
+    except UsageError as error:
+        return str(error)
+
+
+def _csv_files(folder: Path) -> dict[str, Path]:
+    visible = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in visible if _kind(file) == "csv" and file.is_file()]
+    if not files:
+        raise UsageError(
+            f"found no CSV in the folder {folder} (it holds {shortened(file.name for file in visible)}); "
+            "expected one TICKER.csv per ticker"
+        )
+    return {_stem(file): file for file in files}
+
+
+def _stem(file: Path) -> str:
+    return file.name[: file.name.lower().index(".csv")]
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz")):
+        return "csv"
+    return "parquet" if name.endswith((".parquet", ".pq")) else "other"
+
+
+def _read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """The file's rows under canonical names; a UsageError where it cannot be read or lacks a column."""
+    try:
+        frame = _read_parquet(path, required) if _kind(path) == "parquet" else _read_csv(path, required)
+    except pd.errors.EmptyDataError as error:
+        raise UsageError(f"found an empty file {path}, expected columns {', '.join(required)}; fill it") from error
+    except UNREADABLE as error:
+        raise UsageError(f"cannot read {path}: found {_first_line(error)}; {_expected_format(path)}") from error
+    if frame.empty:
+        raise UsageError(f"found no rows in {path}, only column names; expected daily prices below them")
+    return frame
+
+
+def _read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    if _kind(path) == "other":
+        raise UsageError(f"found {path}, expected a .csv, .csv.gz or .parquet file, or a folder; convert it")
+    names = [str(name) for name in pd.read_csv(path, nrows=0, skipinitialspace=True, encoding="utf-8-sig").columns]
+    _check_columns(path, names, required)
+    with warnings.catch_warnings():
+        # a row with more cells than the header is cut with a mere warning otherwise
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return renamed(
+            pd.read_csv(
+                path,
+                dtype={name: "str" for name in names if canonical(name) in TEXT},
+                keep_default_na=False,  # a ticker may be called NA or NULL
+                na_values={name: BLANKS for name in names if canonical(name) != "ticker"},
+                index_col=False,
+                low_memory=False,
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+            )
+        )
+
+
+def _read_parquet(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    table = pq.read_table(path)
+    _check_columns(path, table.column_names, required)
+    return renamed(table.to_pandas(ignore_metadata=True))
+
+
+def _check_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
+    found = shortened(names)
+    if twice := ambiguous(names):
+        raise UsageError(f"found several columns for {', '.join(twice)} in {path} ({found}); leave only one of each")
+    if lacking := missing(names, required):
+        hint = "" if lacking != ["ticker"] else ", or name the file TICKER.csv and give its folder"
+        expected = ", ".join(required)
+        raise UsageError(f"found no column {', '.join(lacking)} in {path} ({found}), expected {expected}; add it{hint}")
+
+
+def _expected_format(path: Path) -> str:
+    wanted = "a Parquet file" if _kind(path) == "parquet" else "UTF-8 text with a header line and comma-separated rows"
+    return f"expected {wanted}; export it again"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__} ({str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no detail'})"

@@ -1,0 +1,78 @@
+"""Where the bars come from, as typed descriptions: read from TOML, drawn as a web form, kept with every run."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+PriceBasis = Literal["as_traded", "split_adjusted"]
+Process = Literal["sine", "random_walk", "planted", "planted_volatility"]
+
+DEFAULT_STRENGTH: dict[Process, float] = {
+    "sine": 2.0,
+    "random_walk": 0.0,
+    "planted": 0.3,
+    "planted_volatility": 0.1,
+}
+
+
+class SampleSource(BaseModel, frozen=True, extra="forbid"):
+    """The bundled real prices of five US stocks, 2000 to 2013."""
+
+    kind: Literal["sample"] = "sample"
+
+
+class FilesSource(BaseModel, frozen=True, extra="forbid"):
+    """Prices from one long CSV or Parquet file, or from a folder with one CSV per ticker."""
+
+    kind: Literal["files"] = "files"
+    path: Path = Field(description="A long .csv, .csv.gz or .parquet file, or a folder of TICKER.csv files.")
+    price_basis: PriceBasis | None = Field(
+        default=None,
+        description="Whether prices are as traded or already split-adjusted; empty: a long file is taken as traded, "
+        "a folder as split-adjusted (as Yahoo exports it).",
+    )
+
+
+class YahooSource(BaseModel, frozen=True, extra="forbid"):
+    """Daily prices, dividends and splits from Yahoo Finance."""
+
+    kind: Literal["yahoo"] = "yahoo"
+    start: date = Field(default=date(2000, 1, 1), description="The first session asked for.")
+
+
+class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
+    """Made prices whose predictable part is known, to test the whole pipeline against."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    process: Process = Field(description="How the daily log return is made.")
+    sessions: int = Field(default=1500, ge=2, le=7500, description="Sessions of every ticker.")
+    tickers: int = Field(default=8, ge=1, le=999, description="How many tickers.")
+    seed: int = Field(default=0, ge=0, description="Same seed, same prices.")
+    end: date = Field(default=date(2024, 12, 31), description="No session is later than this day.")
+    noise: float = Field(default=0.01, gt=0, le=0.2, description="Standard deviation of the daily log return's noise.")
+    strength: float | None = Field(
+        default=None,
+        description="sine: amplitude as a multiple of the noise (2); planted: autoregressive coefficient (0.3); "
+        "planted_volatility: innovation of the log volatility (0.1); random_walk has none. Empty: the default.",
+    )
+    period_sessions: float = Field(default=40.0, ge=2, description="sine: sessions per period.")
+
+    @property
+    def effective_strength(self) -> float:
+        """The strength given, or the default of the process."""
+        return DEFAULT_STRENGTH[self.process] if self.strength is None else self.strength
+
+    @model_validator(mode="after")
+    def _strength_fits_the_process(self) -> Self:
+        if self.process == "random_walk" and self.strength is not None:
+            raise ValueError(f"strength is {self.strength}, but a random_walk has none: leave it out")
+        if self.process == "planted" and not abs(self.effective_strength) < 1:
+            raise ValueError(f"strength is {self.strength}, but planted needs a coefficient between -1 and 1")
+        if self.process == "planted_volatility" and not 0 <= self.effective_strength <= 0.5:
+            raise ValueError(f"strength is {self.strength}, but planted_volatility needs one from 0 to 0.5")
+        return self
+
+
+SourceSpec = Annotated[SampleSource | FilesSource | YahooSource | SyntheticSource, Field(discriminator="kind")]

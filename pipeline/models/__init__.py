@@ -1,0 +1,1 @@
+"""Networks, heads, losses and the baselines' formulas; nothing here trains or reads files."""

@@ -1,0 +1,98 @@
+"""Live forecasts: the next sessions of every ticker, from the last origin each one has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Floats32, Sessions
+from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, forecasts_by_forecaster
+from pipeline.market.bars import LeftOut
+from pipeline.market.calendars import age_sessions, next_sessions
+from pipeline.training.jobs import Fitted
+
+MOST_SESSIONS_BEHIND = 10
+"""A ticker whose last bar lies further behind the panel's last session than this is not forecast."""
+
+
+def live_forecasts(fits: Sequence[Fitted], frames: Frames, calendar: str, now: datetime) -> pd.DataFrame:
+    """Return the long table of forecasts, in prices, of every ticker that has an origin among the last sessions.
+
+    Columns: ticker, as_of, horizon, target_session, forecaster, reference_close, age_sessions, q05 ... q95. Targets
+    are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`.
+    """
+    recent = _recent(frames)
+    usable = frames.usable[:, recent]  # [ticker, recent session]
+    by_forecaster = forecasts_by_forecaster(fits, frames, recent)
+    parts = []
+    for ticker in np.flatnonzero(np.any(usable, axis=1)):
+        at = int(np.flatnonzero(usable[ticker])[-1])
+        origin = _origin(frames, int(ticker), recent.start + at, calendar, now)
+        own = {name: values[ticker, at] for name, values in by_forecaster.items()}
+        parts += [_rows(origin, name, log_quantiles) for name, log_quantiles in own.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def left_behind(frames: Frames) -> tuple[LeftOut, ...]:
+    """Return the tickers without an origin among the last sessions, and why."""
+    usable = np.any(frames.usable[:, _recent(frames)], axis=1)
+    return tuple(LeftOut(ticker, _behind(frames, row)) for row, ticker in enumerate(frames.tickers) if not usable[row])
+
+
+def network_rows(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """Return the network's rows alone."""
+    return forecasts[forecasts["forecaster"] == NETWORK].reset_index(drop=True)
+
+
+def _recent(frames: Frames) -> slice:
+    count = len(frames.sessions)
+    return slice(max(count - 1 - MOST_SESSIONS_BEHIND, 0), count)
+
+
+def _behind(frames: Frames, row: int) -> str:
+    present = np.flatnonzero(np.isfinite(frames.reference_close[row]))
+    last = frames.sessions[present[-1]]
+    return (
+        f"its last bar is of {last}, more than {MOST_SESSIONS_BEHIND} sessions before the last of the others "
+        f"({frames.sessions[-1]}); fetch its newer bars"
+    )
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What all forecasts of one ticker from one origin share."""
+
+    ticker: str
+    as_of: np.datetime64
+    targets: Sessions  # [horizon]
+    reference_close: float
+    age_sessions: int
+
+
+def _origin(frames: Frames, ticker: int, session: int, calendar: str, now: datetime) -> _Origin:
+    as_of = frames.sessions[session]
+    return _Origin(
+        ticker=frames.tickers[ticker],
+        as_of=as_of,
+        targets=next_sessions(calendar, as_of, frames.horizons),
+        reference_close=float(frames.reference_close[ticker, session]),
+        age_sessions=age_sessions(calendar, as_of, now),
+    )
+
+
+def _rows(origin: _Origin, forecaster: str, log_quantiles: Floats32) -> pd.DataFrame:
+    """Return a row per horizon from quantiles [horizon, level]."""
+    price = origin.reference_close * np.exp(log_quantiles.astype(np.float64))  # [horizon, level]
+    columns = {
+        "ticker": origin.ticker,
+        "as_of": origin.as_of.astype("datetime64[s]"),
+        "horizon": np.arange(1, len(price) + 1),
+        "target_session": origin.targets.astype("datetime64[s]"),
+        "forecaster": forecaster,
+        "reference_close": origin.reference_close,
+        "age_sessions": origin.age_sessions,
+    }
+    return pd.DataFrame({**columns, **dict(zip(QUANTILE_COLUMNS, price.T, strict=True))})

@@ -1,0 +1,45 @@
+"""The outcome of a run: everything that a person, MLflow or another program is told about it."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.verdict import Verdict
+from pipeline.experiment import Experiment
+from pipeline.market.bars import LeftOut, Problem
+from pipeline.training.jobs import FitResult
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A backtest with its scores, tests and verdict."""
+
+    backtest: Backtest
+    scores: pd.DataFrame  # a row per horizon, forecaster and ticker ("all" is the pool)
+    skill: pd.DataFrame  # index (horizon, ticker), a column per baseline
+    significance: pd.DataFrame  # a row per horizon and baseline: dm_t, dm_p, dm_lags, dm_p_short_lags, sessions
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run. `evaluation` is None where only a forecast was asked for, `forecasts` where only a backtest."""
+
+    experiment: Experiment
+    source_note: str
+    frames: Frames
+    folds: tuple[Fold, ...]
+    results: tuple[FitResult, ...]
+    problems: tuple[Problem, ...]
+    left_out: tuple[LeftOut, ...]
+    unseen: tuple[str, ...]  # forecast, though the model was not trained on them
+    evaluation: Evaluation | None
+    forecasts: pd.DataFrame | None
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where a ticker was left out."""
+        return "partial" if self.left_out else "ok"

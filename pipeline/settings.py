@@ -1,0 +1,56 @@
+"""Where files and databases are: TAPECAST_* in the environment, read by flows only."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Paths and addresses of this installation; every state lies under `home` unless told otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="TAPECAST_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".tapecast"), description="Folder of all state")
+    tracking_uri: str | None = Field(None, description="MLflow server or database; empty: SQLite under home")
+    mlflow_experiment: str = Field("tapecast", description="MLflow experiment that runs are filed under")
+
+    @property
+    def root(self) -> Path:
+        """The home folder, absolute."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def fits(self) -> Path:
+        """Finished fits, by key."""
+        return self.root / "fits"
+
+    @property
+    def models(self) -> Path:
+        """The latest model."""
+        return self.root / "models"
+
+    @property
+    def work(self) -> Path:
+        """Arrays shared by workers while a run lasts."""
+        return self.root / "work"
+
+    @property
+    def reports(self) -> Path:
+        """Reports, one folder per run."""
+        return self.root / "reports"
+
+    @property
+    def cache(self) -> Path:
+        """What a source keeps for itself."""
+        return self.root / "cache"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI."""
+        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> str | None:
+        """The artifact location of a new experiment; None lets a server decide."""
+        return None if self.tracking_uri else (self.root / "mlflow" / "artifacts").as_uri()

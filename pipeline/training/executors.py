@@ -1,0 +1,122 @@
+"""Running fit jobs: in this process or in one process per core, with the same bits either way."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.dataset.frames import open_frames
+from pipeline.errors import FitError, TapecastError
+from pipeline.training.jobs import FitJob, FitResult
+from pipeline.training.kept import KeptFits
+
+ORPHAN_CHECK_SECONDS = 1.0
+
+
+def fit_all(jobs: Sequence[FitJob], frames_folder: Path, kept: KeptFits, workers: int) -> Iterator[FitResult]:
+    """Yield a result for every job as it finishes, failures as values; a fit that is kept is not repeated.
+
+    A finished fit is kept before it is yielded, so nothing is lost when the caller stops.
+    """
+    waiting = []
+    for job in jobs:
+        fitted = kept.find(job)
+        if fitted is None:
+            waiting.append(job)
+        else:
+            yield FitResult(job, fitted, kept=True)
+    in_process = workers <= 1 or len(waiting) <= 1 or any(job.device != "cpu" for job in waiting)
+    results = _one_by_one(waiting, frames_folder) if in_process else _in_processes(waiting, frames_folder, workers)
+    for result in results:
+        if result.fitted is not None:
+            kept.keep(result.job, result.fitted)
+        yield result
+
+
+def fit_from_folder(job: FitJob, frames_folder: Path) -> FitResult:
+    """Return the result of one job on shared frames; any failure comes back as a value with its reason."""
+    from pipeline.training.fits import fit  # noqa: PLC0415  a worker imports torch, its parent need not
+
+    try:
+        with one_thread():
+            return FitResult(job, fit(job, open_frames(frames_folder)))
+    except TapecastError as error:
+        return FitResult(job, None, str(error))
+    except Exception:  # noqa: BLE001  not silent: the traceback travels as the value's reason
+        return FitResult(job, None, traceback.format_exc())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within: sums then have one order, and fits run beside each other."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def raise_failures(results: Sequence[FitResult]) -> None:
+    """Raise FitError naming every failed fit; the finished ones are kept and will not be repeated."""
+    failed = [result for result in results if result.fitted is None]
+    if failed:
+        lines = [f"{r.job.forecaster.kind}, fold {r.job.fold.name}, seed {r.job.seed}: {r.error}" for r in failed]
+        raise FitError(f"{len(failed)} of {len(results)} fits failed:\n" + "\n".join(lines))
+
+
+def _one_by_one(jobs: Sequence[FitJob], frames_folder: Path) -> Iterator[FitResult]:
+    for job in jobs:
+        yield fit_from_folder(job, frames_folder)
+
+
+def _in_processes(jobs: Sequence[FitJob], frames_folder: Path, workers: int) -> Iterator[FitResult]:
+    """Yield results from spawned processes (a fork of a process that has used torch's threads may hang)."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_start_worker, initargs=(os.getpid(),))
+    try:
+        futures = {pool.submit(fit_from_folder, job, frames_folder): job for job in jobs}
+        while futures:
+            done, _ = wait(futures, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield _result_of(future, futures.pop(future))
+    finally:
+        _end(pool)
+
+
+def _result_of(future: "Future[FitResult]", job: FitJob) -> FitResult:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return FitResult(job, None, "its worker process was killed (out of memory?): run again with fewer workers")
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the pool's processes at once: they hold nothing that is not kept already."""
+    children = list((pool._processes or {}).values())  # the pool cannot stop a running job itself
+    pool.shutdown(wait=False, cancel_futures=True)
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join()
+
+
+def _start_worker(parent: int) -> None:
+    # An interrupt goes to the whole process group: the parent decides, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_CHECK_SECONDS)
+    os._exit(1)

@@ -1,0 +1,91 @@
+"""One fit and one forecast, whatever the forecaster: the only place that knows which is which."""
+
+import numpy as np
+
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Floats32
+from pipeline.dataset.scaling import Scaler
+from pipeline.dataset.volatility import ewma_volatility
+from pipeline.models.baselines import (
+    drift_over_horizons,
+    normal_unit_quantiles,
+    rearranged,
+    spread_over_horizons,
+    student_unit_quantiles,
+)
+from pipeline.models.specification import (
+    LEVELS,
+    ClimatologySpec,
+    DriftSpec,
+    EwmaSpec,
+    LastCloseSpec,
+    LinearSpec,
+    RecurrentSpec,
+)
+from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.labels import origin_scale
+
+
+def fit(job: FitJob, frames: Frames) -> Fitted:
+    """Return the fitted forecaster of a job, trained on nothing after its validation range; raises FitError."""
+    from pipeline.training.baselines import fit_baseline  # noqa: PLC0415  torch is imported where it is used
+    from pipeline.training.network import fit_network  # noqa: PLC0415
+
+    seen = frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features)
+    return (fit_network if isinstance(job.forecaster, RecurrentSpec) else fit_baseline)(job, seen)
+
+
+def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    """Return quantiles of the log return [ticker, origin, horizon, level], NaN where the origin is not usable.
+
+    `origins` are session indices start..stop; a ticker the forecaster was not trained on is forecast as well.
+    """
+    known = frames.until(origins.stop).with_features(fitted.features)
+    result = _forecast(fitted, known, origins)
+    return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
+
+
+def _forecast(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    horizons = fitted.horizons
+    match fitted.forecaster:
+        case RecurrentSpec():
+            return _network(fitted, frames, origins)
+        case LinearSpec():
+            return _linear(fitted, frames, origins)
+        case ClimatologySpec():
+            own = fitted.arrays["quantiles"][_row_of_ticker(fitted, frames)]  # [ticker, level]
+            ones = np.ones((len(frames.tickers), origins.stop - origins.start), dtype=np.float32)
+            return spread_over_horizons(np.float64(1) * own[:, None, None, :], ones, horizons)
+        case LastCloseSpec():
+            return spread_over_horizons(normal_unit_quantiles(), frames.volatility_20[:, origins], horizons)
+        case DriftSpec():
+            mean = fitted.arrays["mean"][_row_of_ticker(fitted, frames)]  # [ticker]
+            around = spread_over_horizons(normal_unit_quantiles(), frames.volatility_20[:, origins], horizons)
+            return around + drift_over_horizons(mean, horizons)
+        case EwmaSpec(decay=decay, degrees_of_freedom=degrees):
+            volatility = ewma_volatility(frames.log_return.astype(np.float64), decay)[:, origins]
+            return spread_over_horizons(student_unit_quantiles(degrees), volatility, horizons)
+
+
+def _row_of_ticker(fitted: Fitted, frames: Frames) -> list[int]:
+    """Return each ticker's row of a per-ticker array; a ticker never seen has the pooled one, the last."""
+    return [fitted.tickers.index(t) if t in fitted.tickers else len(fitted.tickers) for t in frames.tickers]
+
+
+def _scaler(fitted: Fitted) -> Scaler:
+    return Scaler(fitted.arrays["scaler.mean"], fitted.arrays["scaler.std"])
+
+
+def _linear(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    features = _scaler(fitted).apply(frames.features[:, origins])  # [ticker, origin, feature]
+    weights = fitted.arrays["weights"]  # [feature + 1, horizon x level]
+    scaled = (features @ weights[:-1] + weights[-1]).reshape(*features.shape[:2], fitted.horizons, len(LEVELS))
+    return rearranged(scaled) * origin_scale(frames.volatility[:, origins], fitted.horizons)[..., None]
+
+
+def _network(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    from pipeline.training.reading import load_network, read_quantiles  # noqa: PLC0415
+
+    network = load_network(fitted)
+    scaled = read_quantiles(network, frames, _scaler(fitted), origins, fitted.lookback_sessions).numpy()
+    return scaled * origin_scale(frames.volatility[:, origins], fitted.horizons)[..., None]

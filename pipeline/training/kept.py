@@ -1,0 +1,115 @@
+"""Kept fits: a fitted forecaster on disk as safetensors and JSON, whole or absent, found again by its job's key."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from pipeline.dataset.panel import Floats32
+from pipeline.errors import FitError, UsageError
+from pipeline.training.jobs import FORMAT_VERSION, Check, FitJob, Fitted, forecaster_as_json, forecaster_from_json
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "fit.json"
+LARGEST_WEIGHTS_BYTES = 256 * 2**20
+
+_CHECKS: TypeAdapter[tuple[Check, ...]] = TypeAdapter(tuple[Check, ...])
+
+
+@dataclass(frozen=True)
+class KeptFits:
+    """The folder where finished fits are kept, one folder each, named by the key."""
+
+    folder: Path
+
+    def find(self, job: FitJob) -> Fitted | None:
+        """Return the kept fit of a job, or None where there is none or what lies there is damaged."""
+        folder = self.folder / job.key
+        if not folder.is_dir():
+            return None
+        try:
+            return read_fitted(folder)
+        except FitError:  # a damaged fit is repeated, and the new one takes its place
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def keep(self, job: FitJob, fitted: Fitted) -> None:
+        """Write a finished fit, with its job beside it."""
+        write_fitted(self.folder / job.key, fitted, job.description())
+
+
+def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> None:
+    """Write a fitted forecaster into a folder that appears whole or not at all; raises UsageError if it cannot."""
+    weights = save({name: array.copy() for name, array in fitted.arrays.items()})
+    text = json.dumps(_description(fitted, weights) | {"job": job}, indent=1)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+        _write_through(draft / WEIGHTS, weights)
+        _write_through(draft / DESCRIPTION, text.encode())
+        _move_into_place(draft, folder)
+    except OSError as error:
+        raise UsageError(f"cannot write the fit to {folder}: {error}; expected a writable folder") from error
+
+
+def read_fitted(folder: Path) -> Fitted:
+    """Return the fitted forecaster of a folder; raises FitError on anything missing, damaged or unknown."""
+    try:
+        size = (folder / WEIGHTS).stat().st_size
+        if size > LARGEST_WEIGHTS_BYTES:
+            raise FitError(f"{folder / WEIGHTS} has {size} bytes, expected at most {LARGEST_WEIGHTS_BYTES}")
+        weights = (folder / WEIGHTS).read_bytes()
+        return _fitted(json.loads((folder / DESCRIPTION).read_text()), weights)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
+        raise FitError(f"cannot read the fit in {folder}: {error}; delete that folder and run again") from error
+
+
+def _description(fitted: Fitted, weights: bytes) -> dict[str, object]:
+    return {
+        "format": FORMAT_VERSION,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "forecaster": forecaster_as_json(fitted.forecaster),
+        "features": fitted.features,
+        "tickers": fitted.tickers,
+        "horizons": fitted.horizons,
+        "lookback_sessions": fitted.lookback_sessions,
+        "checks": [asdict(check) for check in fitted.checks],
+        "best_step": fitted.best_step,
+        "seconds": fitted.seconds,
+    }
+
+
+def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
+    values.pop("job")
+    if values.pop("format") != FORMAT_VERSION:
+        raise ValueError(f"another format than {FORMAT_VERSION}")
+    if values.pop("weights_sha256") != hashlib.sha256(weights).hexdigest():
+        raise ValueError("the weights are not those that were described (truncated or changed)")
+    arrays: dict[str, Floats32] = load(weights)
+    forecaster = forecaster_from_json(values.pop("forecaster"))
+    checks = _CHECKS.validate_python(values.pop("checks"))
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Fitted(forecaster=forecaster, arrays=arrays, checks=checks, **fields)  # type: ignore[arg-type]
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move_into_place(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not folder.is_dir():  # a like fit that another process finished first is as good
+            raise

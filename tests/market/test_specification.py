@@ -1,0 +1,42 @@
+"""Descriptions of sources: read back as written, refused where they make no sense."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.market.specification import FilesSource, SampleSource, SourceSpec, SyntheticSource, YahooSource
+
+ADAPTER: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
+
+
+@pytest.mark.parametrize(
+    "spec", [SampleSource(), FilesSource(path="prices.csv"), YahooSource(), SyntheticSource(process="sine")]
+)
+def test_a_description_survives_json(spec: SourceSpec) -> None:
+    assert ADAPTER.validate_json(ADAPTER.dump_json(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ({"kind": "sampel"}, "sampel"),
+        ({"kind": "sample", "path": "x"}, "Extra inputs"),
+        ({"kind": "files"}, "Field required"),
+        ({"kind": "synthetic", "process": "sine", "noise": 0}, "greater than 0"),
+        ({"kind": "synthetic", "process": "planted", "strength": 1.0}, "between -1 and 1"),
+        ({"kind": "synthetic", "process": "random_walk", "strength": 1.0}, "leave it out"),
+        ({"kind": "synthetic", "process": "planted_volatility", "strength": 2.0}, "from 0 to 0.5"),
+    ],
+)
+def test_nonsense_is_refused(written: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        ADAPTER.validate_python(written)
+
+
+def test_descriptions_are_light_to_import() -> None:
+    heavy = "{'numpy', 'torch', 'yfinance', 'exchange_calendars', 'pyarrow'}"
+    code = f"import sys, pipeline.market.specification; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
