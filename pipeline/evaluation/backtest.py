@@ -9,11 +9,12 @@ import pandas as pd
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Sessions
-from pipeline.models.specification import LEVELS
+from pipeline.models.specification import BASELINES, LEVELS
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult, Fitted
 
 NETWORK = "network"
+FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
 
 
@@ -81,9 +82,9 @@ def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:
 
 
 def fits_of(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
-    """Return the fitted forecasters of one fold, in the order of their jobs."""
-    own = [result for result in results if result.job.fold.name == fold.name and result.fitted is not None]
-    order = sorted(own, key=lambda result: (result.job.forecaster.kind != NETWORK, result.job.key))
+    """Return the fitted forecasters of one fold: the network's seeds, then the baselines, whatever finished first."""
+    own = [result for result in results if result.job.fold.name == fold.name]
+    order = sorted(own, key=lambda result: (FORECASTERS.index(result.job.forecaster.kind), result.job.seed))
     return [result.fitted for result in order if result.fitted is not None]
 
 
