@@ -78,7 +78,7 @@ def _mixed_time_zones(dates: SessionDates) -> tuple[Finding, Finding]:
     known, aware = readable(dates), ~np.isnan(dates.offset)
     first_aware = bool(aware[known.argmax()]) if known.any() else False
     offset = np.where(known, dates.offset, np.nan)
-    ahead, behind = np.nanmax(offset) - offset, offset - np.nanmin(offset)
+    ahead, behind = np.fmax.accumulate(offset) - offset, offset - np.fmin.accumulate(offset)
     return (
         Finding(
             known & (aware != first_aware),

@@ -13,6 +13,7 @@ from .rows import NOW, good_rows
 CELLS = st.one_of(
     st.sampled_from([None, np.nan, np.inf, -np.inf, 0, -1, 1e-320, 1e308, "", "abc", "1,5", "12.5", "1e400", True]),
     st.floats(allow_nan=True, allow_infinity=True),
+    st.floats(90, 110),  # a plausible price in a wrong place
     st.integers(),
     st.text(max_size=5),
     st.just([1]),
@@ -22,6 +23,7 @@ DATES = st.one_of(
     st.sampled_from(
         [None, "", "2024-02-30", "2024-02-15", "2024-02-15 00:00:00-05:00", "2024-02-15T00:00Z", "9999-12-31"]
     ),
+    st.builds("2024-02-{:02d} 00:00:00{:+03d}:00".format, st.integers(1, 29), st.integers(-8, 8)),
     st.dates(),
     st.datetimes(),
     st.datetimes(timezones=st.timezones()),
@@ -34,10 +36,10 @@ MUTATIONS = st.lists(st.one_of(SPOILT_CELL, SPOILT_DATE), max_size=4)
 ORDERS = st.one_of(st.just(list(range(20))), st.lists(st.integers(0, 19), max_size=25), st.permutations(range(20)))
 
 
-def _mutated(mutations: list[tuple[str, int, object]], order: list[int], as_text: bool) -> pd.DataFrame:
+def _mutated(mutations: list[tuple[str, int, object]], order: list[int], written: str | None) -> pd.DataFrame:
     rows = good_rows(20)
-    if as_text:
-        rows = rows.assign(session=rows["session"].dt.strftime("%Y-%m-%d"))
+    if written:
+        rows = rows.assign(session=rows["session"].dt.strftime(written))
     for name, row, value in mutations:
         column = rows[name].astype(object)
         column.at[row] = value
@@ -45,7 +47,8 @@ def _mutated(mutations: list[tuple[str, int, object]], order: list[int], as_text
     return rows.iloc[order].reset_index(drop=True)
 
 
-FRAMES = st.builds(_mutated, MUTATIONS, ORDERS, st.booleans())
+WRITTEN = st.sampled_from([None, "%Y-%m-%d", "%Y-%m-%d 00:00:00-05:00"])
+FRAMES = st.builds(_mutated, MUTATIONS, ORDERS, WRITTEN)
 
 
 def _admit(rows: pd.DataFrame) -> Admitted:
@@ -79,7 +82,8 @@ def test_no_frame_crashes_the_door_or_passes_with_a_broken_contract(rows: pd.Dat
 
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(FRAMES, st.integers(1, 25))
-@example(_mutated([], [0, 1, 2, 9, 3, 4], True), 5)
+@example(_mutated([("session", 9, "2024-02-14 00:00:00+05:30")], list(range(20)), "%Y-%m-%d 00:00:00-05:00"), 5)
+@example(_mutated([], [0, 1, 2, 9, 3, 4], "%Y-%m-%d"), 5)
 def test_what_comes_later_changes_nothing_that_was_admitted(rows: pd.DataFrame, known: int) -> None:
     now, then = _admit(rows).bars.frame, _admit(rows.iloc[:known]).bars.frame
     pd.testing.assert_frame_equal(then, now.iloc[: len(then)])
