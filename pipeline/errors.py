@@ -1,5 +1,6 @@
 """The one error tree: every error that reaches a user is one of these, and each knows its exit status."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -36,9 +37,13 @@ class SourceUnavailableError(SourceError):
 
 
 class NothingUsableError(TapecastError):
-    """No ticker, no fold or no model is left to work with."""
+    """No ticker, no fold or no model is left to work with; `left_out` says which tickers and why."""
 
     exit_status = ExitStatus.NOTHING_USABLE
+
+    def __init__(self, message: str, left_out: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.left_out = tuple(left_out)
 
 
 class FitError(TapecastError):

@@ -1,0 +1,1 @@
+"""Prefect flows around the pipeline's plain functions, and the command line that starts them."""

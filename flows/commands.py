@@ -1,0 +1,123 @@
+"""The commands behind the command line: each calls a flow, shows its result, and returns the exit status."""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from flows.configuration import read_experiment
+from flows.environment import prepare_environment
+from pipeline.errors import ExitStatus, TapecastError
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.main import Flows
+    from flows.summary import Summary
+
+INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
+
+Overrides = Mapping[str, Any]
+
+
+def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
+    """Return the exit status of a command; every error becomes one clear message, and JSON where that was asked."""
+    with own_stdout(as_json) as output:
+        call = Call(as_json, output)
+        try:
+            return action(call)
+        except KeyboardInterrupt:
+            print("interrupted: finished fits are kept, the next run goes on from there", file=sys.stderr)
+            return INTERRUPTED
+        except TapecastError as error:
+            call.fails(error)
+            return int(error.exit_status)
+        except Exception as error:  # noqa: BLE001  shown whole: it is a fault of ours
+            traceback.print_exc()
+            call.fails(error)
+            return int(ExitStatus.OUR_FAULT)
+
+
+@contextlib.contextmanager
+def own_stdout(as_json: bool) -> Iterator[IO[str]]:
+    """Yield where the result goes; with JSON everything else that is printed, by children too, goes to stderr."""
+    if not as_json:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(saved), "w", encoding="utf-8") as output:
+            yield output
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+class Call:
+    """One command: how it shows what happens, and what it calls."""
+
+    def __init__(self, as_json: bool, output: IO[str]) -> None:
+        self._as_json = as_json
+        self._output = output
+
+    def run(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
+        """Run the main job."""
+        experiment = read_experiment(file, overrides)
+        return self._flow(lambda flows: flows.run(experiment, out))
+
+    def backtest(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
+        """Run the backtest alone."""
+        experiment = read_experiment(file, overrides)
+        return self._flow(lambda flows: flows.backtest(experiment, out))
+
+    def forecast(self, overrides: Overrides, out: Path | None) -> int:
+        """Forecast from the latest model."""
+        asked = read_experiment(None, overrides)
+        source = asked.source if "source" in overrides else None
+        return self._flow(lambda flows: flows.forecast(asked.tickers, source, out))
+
+    def sine(self, seed: int, out: Path | None) -> int:
+        """Run the sine sanity flow."""
+        return self._flow(lambda flows: flows.sine(seed, out))
+
+    def ui(self, mlflow_port: int, prefect_port: int) -> int:
+        """Serve both UIs until interrupted."""
+        from flows.pages import serve_pages  # noqa: PLC0415
+
+        return serve_pages(Settings(), mlflow_port, prefect_port)
+
+    def fails(self, error: BaseException) -> None:
+        """Show an error: a sentence on stderr, and the JSON object where that was asked for."""
+        print(f"error: {error}" if str(error) else f"error: {type(error).__name__}", file=sys.stderr)
+        if self._as_json:
+            from flows.summary import failed  # noqa: PLC0415
+
+            self._print(failed(error))
+
+    def _flow(self, action: "Callable[[Flows], Summary]") -> int:
+        prepare_environment(Settings().root)
+        from rich.console import Console  # noqa: PLC0415
+
+        from flows.main import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+        from flows.terminal import TerminalWatch, show_summary  # noqa: PLC0415
+
+        console = Console(stderr=self._as_json)
+        watch = TerminalWatch(console)
+        with watch.showing():
+            summary = action(build_flows(watch))
+        if self._as_json:
+            self._print(summary)
+        else:
+            show_summary(console, summary)
+        return int(ExitStatus.PARTIAL if summary.left_out else ExitStatus.OK)
+
+    def _print(self, summary: "Summary") -> None:
+        json.dump(summary.as_json(), self._output, allow_nan=False)
+        self._output.write("\n")
+        self._output.flush()

@@ -1,0 +1,25 @@
+"""The environment that Prefect and MLflow find: set before either is imported, and only where the user set nothing."""
+
+import os
+from pathlib import Path
+
+from pipeline.tracking.environment import QUIET_MLFLOW
+
+
+def prepare_environment(root: Path) -> None:
+    """Set what an ad hoc run needs: Prefect's state under our home, patience at a cold start, no telemetry."""
+    defaults = {
+        # A cold temporary server needs up to 36 s on a small machine; Prefect gives up after 20 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        **QUIET_MLFLOW,
+        # The terminal shows our own progress; a server's start and stop are no news.
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        defaults["PREFECT_HOME"] = str(root / "prefect")
+        defaults["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

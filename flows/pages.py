@@ -1,0 +1,78 @@
+"""The pages of `tapecast ui`: MLflow and Prefect served on this machine until an interrupt."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from flows.environment import prepare_environment
+from pipeline.errors import ExitStatus, TapecastError, UsageError
+from pipeline.settings import Settings
+
+HOST = "127.0.0.1"
+WATCH_SECONDS = 0.5
+
+
+def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
+    """Return the exit status once interrupted; raises UsageError where a port is taken."""
+    prepare_environment(settings.root)
+    commands = {}
+    if "PREFECT_API_URL" not in os.environ:
+        commands["Prefect"] = (prefect_command(prefect_port), prefect_port)
+    if settings.tracking_uri is None:
+        (settings.root / "mlflow").mkdir(parents=True, exist_ok=True)
+        commands["MLflow"] = (mlflow_command(settings, mlflow_port), mlflow_port)
+    for _, port in commands.values():
+        refuse_taken_port(port)
+    for name, (_, port) in commands.items():
+        print(f"{name}: http://{HOST}:{port}  (answers in half a minute; end with Ctrl-C)", flush=True)
+    return wait_for([command for command, _ in commands.values()])
+
+
+def mlflow_command(settings: Settings, port: int) -> list[str]:
+    """Return the command that serves our MLflow store."""
+    store = ["--backend-store-uri", settings.mlflow_uri, "--artifacts-destination", str(settings.mlflow_artifacts)]
+    return [sys.executable, "-m", "mlflow", "server", *store, "--host", HOST, "--port", str(port), "--workers", "1"]
+
+
+def prefect_command(port: int) -> list[str]:
+    """Return the command that serves our Prefect database."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise UsageError where something listens on the port already."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise UsageError(f"port {port} is taken on {HOST}; choose another with --mlflow-port or --prefect-port")
+
+
+def wait_for(commands: Sequence[Sequence[str]]) -> int:
+    """Run the servers until an interrupt or until one of them ends, then end all of them."""
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # A session of its own: a Ctrl-C then reaches us alone, and a server's children end with its group.
+    servers = [subprocess.Popen(command, env=environment, start_new_session=True) for command in commands]  # noqa: S603
+    try:
+        while all(server.poll() is None for server in servers):
+            time.sleep(WATCH_SECONDS)
+        raise TapecastError("a server ended by itself; its own words stand above")
+    except KeyboardInterrupt:
+        return int(ExitStatus.OK)
+    finally:
+        for server in servers:
+            end_group(server)
+
+
+def end_group(server: "subprocess.Popen[bytes]") -> None:
+    """End a server and its children: SIGTERM, and after ten seconds SIGKILL."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, sign)
+            server.wait(timeout=10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,73 @@
+"""Recording a run in MLflow: opened beside the work, closed with the right status however the work ends."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.experiment import Experiment
+from pipeline.operation.outcome import Outcome
+from pipeline.settings import Settings
+from pipeline.tracking.record import log_outcome
+from pipeline.tracking.runs import Status, finish, log_metrics, start_run
+from pipeline.tracking.store import Store, prepare_store, run_url
+from pipeline.tracking.words import Kind
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where a run was recorded."""
+
+    run_id: str
+    url: str
+
+
+class Recording:
+    """A context in which a run is recorded: FINISHED, FAILED or, after an interrupt, KILLED.
+
+    The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on.
+    """
+
+    def __init__(self, settings: Settings, kind: Kind, experiment: Experiment) -> None:
+        self._settings, self._kind, self._experiment = settings, kind, experiment
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        self._opened: Future[tuple[Store, str]] = self._thread.submit(self._open)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if self._opened.exception() is None:
+            store, run_id = self._opened.result()
+            finish(store, run_id, _status(kind), "" if error is None else str(error) or type(error).__name__)
+
+    def _open(self) -> tuple[Store, str]:
+        settings = self._settings
+        store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+        return store, start_run(store, self._kind, self._experiment)
+
+    def where(self) -> Recorded:
+        """Return the run's id and address, once the store is open; raises TrackingError if it cannot be."""
+        store, run_id = self._opened.result()
+        return Recorded(run_id, run_url(store, run_id))
+
+    def log(self, outcome: Outcome, figures: Mapping[str, bytes], report: Path, seconds: Mapping[str, float]) -> None:
+        """Write the finished run: metrics, tables, figures, model and report."""
+        store, run_id = self._opened.result()
+        log_outcome(store, run_id, outcome, figures, report, seconds)
+
+    def log_seconds(self, stage: str, seconds: float) -> None:
+        """Write how long one more stage took."""
+        store, run_id = self._opened.result()
+        log_metrics(store, run_id, {f"seconds/{stage}": seconds})
+
+
+def _status(kind: type[BaseException] | None) -> Status:
+    if kind is None:
+        return "FINISHED"
+    return "FAILED" if issubclass(kind, Exception) else "KILLED"

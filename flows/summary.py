@@ -1,0 +1,117 @@
+"""The summary of a run: what --json prints, and what the terminal and the Prefect artifacts show."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from flows.job import Finished
+from pipeline.errors import TapecastError
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS
+from pipeline.evaluation.scores import POOLED
+from pipeline.operation.live import network_rows
+from pipeline.operation.outcome import Evaluation
+
+SCORE_NAMES = (
+    "pinball",
+    "crps",
+    "coverage_50",
+    "coverage_80",
+    "coverage_90",
+    "rmse_return",
+    "directional_accuracy",
+)
+FORECAST_NAMES = ("ticker", "as_of", "horizon", "target_session", "reference_close", "age_sessions", *QUANTILE_COLUMNS)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of a run as plain JSON values; None stands where a number is not defined."""
+
+    status: str
+    error: str | None = None
+    verdict: str | None = None
+    note: str | None = None
+    forecasts: list[Row] | None = None
+    left_out: list[Row] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    scores: dict[str, dict[str, Row]] = field(default_factory=dict)
+    skill: dict[str, Row] = field(default_factory=dict)
+    dm_p: dict[str, Row] = field(default_factory=dict)
+    mlflow_run_id: str | None = None
+    mlflow_url: str | None = None
+    report: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> Row:
+        """Return the object that --json prints; a backtest has no forecasts."""
+        values = asdict(self)
+        return values if self.forecasts is not None else {k: v for k, v in values.items() if k != "forecasts"}
+
+
+def summarise(result: Finished) -> Summary:
+    """Return the summary of a finished job."""
+    outcome, evaluation = result.outcome, result.outcome.evaluation
+    return Summary(
+        status=outcome.status,
+        verdict=evaluation.verdict.sentence if evaluation else None,
+        note=outcome.source_note,
+        forecasts=None if outcome.forecasts is None else forecast_rows(outcome.forecasts),
+        left_out=[asdict(out) for out in outcome.left_out],
+        unseen=list(outcome.unseen),
+        scores=pooled_scores(evaluation) if evaluation else {},
+        skill=pooled_skill(evaluation) if evaluation else {},
+        dm_p=p_values(evaluation) if evaluation else {},
+        mlflow_run_id=result.recorded.run_id,
+        mlflow_url=result.recorded.url,
+        report=str(result.report),
+        seconds=result.seconds,
+    )
+
+
+def failed(error: BaseException) -> Summary:
+    """Return the summary of a run that ended with an error."""
+    left_out = [asdict(out) for out in getattr(error, "left_out", ())]
+    reason = str(error) if isinstance(error, TapecastError) else f"{type(error).__name__}: {error}"
+    return Summary(status="failed", error=reason, left_out=left_out)
+
+
+def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
+    """Return the network's forecasts, a row per ticker and horizon, dates as ISO text."""
+    rows = network_rows(forecasts)[list(FORECAST_NAMES)].copy()
+    for name in ("as_of", "target_session"):
+        rows[name] = rows[name].dt.strftime("%Y-%m-%d")
+    return [{str(name): plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
+    """Return horizon -> forecaster -> score."""
+    pooled = evaluation.scores[evaluation.scores["ticker"] == POOLED]
+    result: dict[str, dict[str, Row]] = {}
+    for row in pooled.to_dict("records"):
+        scores = {name: plain(row[name]) for name in SCORE_NAMES}
+        result.setdefault(str(row["horizon"]), {})[row["forecaster"]] = scores
+    return result
+
+
+def pooled_skill(evaluation: Evaluation) -> dict[str, Row]:
+    """Return horizon -> baseline -> skill."""
+    pooled = evaluation.skill.xs(POOLED, level="ticker")
+    return {str(h): {str(k): plain(v) for k, v in row.items()} for h, row in pooled.T.to_dict().items()}
+
+
+def p_values(evaluation: Evaluation) -> dict[str, Row]:
+    """Return horizon -> baseline -> p of the Diebold-Mariano test with long lags."""
+    result: dict[str, Row] = {}
+    for row in evaluation.significance.to_dict("records"):
+        result.setdefault(str(row["horizon"]), {})[str(row["baseline"])] = plain(row["dm_p"])
+    return result
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON knows: Python's own numbers, and None in place of NaN."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

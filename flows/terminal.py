@@ -1,0 +1,129 @@
+"""What a person sees on the terminal: progress while a run goes on, then a compact table and where to look next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.summary import Row, Summary
+from pipeline.training.jobs import FitResult
+
+SHOWN_TICKERS = 20
+
+
+class TerminalWatch:
+    """Shows a line per stage and a bar over the fits."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._stage: TaskID | None = None
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show progress within."""
+        with self._progress:
+            yield
+
+    def begins(self, stage: str) -> None:
+        """Show the stage as going on."""
+        self._stage = self._progress.add_task(stage, total=None)
+
+    def ends(self, stage: str, seconds: float) -> None:
+        """Turn the stage into a line."""
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        self._console.print(f"[green]✓[/green] {stage:<9} {seconds:6.1f} s")
+
+    def fitted(self, result: FitResult, done: int, total: int) -> None:
+        """Move the bar, and name the fit."""
+        if self._stage is None:
+            return
+        name = f"{result.job.forecaster.kind} {result.job.fold.name} seed {result.job.seed}"
+        text = f"fit {done}/{total}  {name}{'  (kept)' if result.kept else ''}"
+        self._progress.update(self._stage, description=text, completed=done, total=total)
+
+    def says(self, text: str) -> None:
+        """Print a sentence."""
+        self._console.print(escape(text), style="dim")
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Print the result: verdict, forecasts, what was left out, and where to look next."""
+    if summary.verdict:
+        console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
+    if summary.scores:
+        console.print(score_table(summary))
+    if summary.forecasts:
+        console.print(forecast_table(summary.forecasts))
+        console.print("Prices before dividends. No trading advice.", style="dim")
+    if summary.unseen:
+        console.print(f"Not trained on, forecast all the same: {escape(', '.join(summary.unseen))}", style="yellow")
+    for row in summary.left_out:
+        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+    if summary.note:
+        console.print(escape(summary.note), style="yellow")
+    where_next(console, summary)
+
+
+def where_next(console: Console, summary: Summary) -> None:
+    """Print the report's path, the MLflow run and the command that opens the pages."""
+    console.print(f"Report  {summary.report}", soft_wrap=True)
+    console.print(f"MLflow  {summary.mlflow_url}  (start it with `tapecast ui`)", soft_wrap=True)
+    console.print(f"Took    {sum(summary.seconds.values()):.0f} s in all stages", style="dim")
+
+
+def forecast_table(forecasts: list[Row]) -> Table:
+    """Return a row per ticker: last close, then median and 80 % band at the first and the last horizon."""
+    last = max(row["horizon"] for row in forecasts)
+    table = Table(title="Forecast: median and 80 % band", title_justify="left")
+    for name in ("ticker", "as of", "age", "close"):
+        table.add_column(name, justify="left" if name in ("ticker", "as of") else "right")
+    for horizon in dict.fromkeys((1, last)):
+        table.add_column(f"in {horizon} session{'s' if horizon > 1 else ''}", justify="right")
+    tickers = list(dict.fromkeys(row["ticker"] for row in forecasts))
+    for ticker in tickers[:SHOWN_TICKERS]:
+        rows = {row["horizon"]: row for row in forecasts if row["ticker"] == ticker}
+        table.add_row(*forecast_cells(rows, dict.fromkeys((1, last))))
+    if len(tickers) > SHOWN_TICKERS:
+        table.caption = f"{len(tickers) - SHOWN_TICKERS} more tickers in the report"
+    return table
+
+
+def forecast_cells(rows: dict[int, Row], horizons: dict[int, None]) -> list[str]:
+    """Return the cells of one ticker."""
+    first = rows[1]
+    age = str(first["age_sessions"]) if first["age_sessions"] else "0"
+    head = [escape(first["ticker"]), first["as_of"], age, f"{first['reference_close']:.2f}"]
+    return head + [
+        f"{rows[h]['target_session']}  {rows[h]['q50']:.2f}  [{rows[h]['q10']:.2f} … {rows[h]['q90']:.2f}]".replace(
+            "[", r"\["
+        )
+        for h in horizons
+    ]
+
+
+def score_table(summary: Summary) -> Table:
+    """Return a row per forecaster at horizon 1: pinball, coverage, and the network's skill with its p."""
+    table = Table(title="Backtest, one session ahead (pinball x 1e4: lower is better)", title_justify="left")
+    for name in ("forecaster", "pinball", "80 % band covers", "network's skill", "p"):
+        table.add_column(name, justify="left" if name == "forecaster" else "right")
+    for name, scores in summary.scores["1"].items():
+        skill, p = summary.skill["1"].get(name), summary.dm_p["1"].get(name)
+        table.add_row(
+            name,
+            number(scores["pinball"], 1e4, ".2f"),
+            number(scores["coverage_80"], 100, ".1f", " %"),
+            number(skill, 100, "+.2f", " %"),
+            number(p, 1, ".3f"),
+        )
+    return table
+
+
+def number(value: float | None, factor: float, form: str, unit: str = "") -> str:
+    """Return a number as text, nothing where there is none."""
+    return "" if value is None else f"{value * factor:{form}}{unit}"

@@ -1,0 +1,100 @@
+"""Figures of calibration: reliability of the levels, and coverage of the 80 % band through time."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.dataset.panel import Floats, Sessions
+from pipeline.evaluation.backtest import NETWORK, Backtest
+from pipeline.evaluation.scores import BANDS, reliability
+from pipeline.models.specification import LEVELS
+from pipeline.reporting.canvas import FAINT, GREY, blank_figure, colour_of, marker_of, quiet_axes, write_title
+
+NOMINAL = 100 * np.array(LEVELS)
+BAND = 80
+COMPARED = "ewma"  # the strongest of the baselines that learn nothing
+
+
+def draw_reliability(backtest: Backtest) -> Figure:
+    """Return observed share against nominal level at the first and the last horizon, their difference below."""
+    horizons = tuple(dict.fromkeys((1, backtest.horizons)))
+    figure = blank_figure(0.6 + 3.6 * len(horizons), 5.4)
+    panel = 0.97 / len(horizons)
+    for column, horizon in enumerate(horizons):
+        left, width = 0.06 + panel * column, panel - 0.06
+        upper = quiet_axes(figure, (left, 0.45, width, 0.50))
+        lower = quiet_axes(figure, (left, 0.15, width, 0.21))
+        _draw_levels(upper, lower, reliability(backtest, horizon))
+        write_title(upper, f"{_ahead(horizon)}: observed share, %")
+        write_title(lower, "observed less nominal, percentage points")
+    figure.legend(*upper.get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=7.5, frameon=False)
+    return figure
+
+
+def _ahead(horizon: int) -> str:
+    return "1 session ahead" if horizon == 1 else f"{horizon} sessions ahead"
+
+
+def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:
+    upper.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=":")
+    lower.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+    for name in sorted(observed, key=lambda name: name == NETWORK):  # the network last: on top of the others
+        _draw_forecaster(upper, name, 100 * observed[name])
+        _draw_forecaster(lower, name, 100 * observed[name] - NOMINAL)
+    for axes in (upper, lower):
+        axes.set_xticks(NOMINAL, [f"{level:.0f}" for level in NOMINAL])
+    lower.set_xlabel("nominal level, %", fontsize=8)
+
+
+def _draw_forecaster(axes: Axes, name: str, values: Floats) -> None:
+    width = 2.0 if name == NETWORK else 1.0
+    axes.plot(NOMINAL, values, color=colour_of(name), marker=marker_of(name), markersize=4, linewidth=width, label=name)
+
+
+def draw_coverage(backtest: Backtest) -> Figure:
+    """Return the observed coverage of the 80 % band by quarter; upright lines are refits."""
+    figure = blank_figure(6.4, 3.2)
+    axes = quiet_axes(figure, (0.09, 0.13, 0.88, 0.68))
+    axes.axhline(BAND, color=GREY, linewidth=0.8, linestyle=":")
+    axes.vlines(_refits(backtest), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
+    last = backtest.horizons
+    if COMPARED in backtest.quantiles:
+        _draw_quarters(axes, backtest, COMPARED, 1)
+    _draw_quarters(axes, backtest, NETWORK, 1)
+    if last > 1:
+        _draw_quarters(axes, backtest, NETWORK, last)
+    write_title(axes, f"Outcomes within the {BAND} % band, % of each quarter (upright lines: refits)\n")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.99), ncols=3, fontsize=8, frameon=False, borderaxespad=0)
+    return figure
+
+
+def _refits(backtest: Backtest) -> Sessions:
+    first: Sessions = backtest.sessions[np.unique(backtest.fold_of_origin, return_index=True)[1]]
+    return first
+
+
+def _draw_quarters(axes: Axes, backtest: Backtest, forecaster: str, horizon: int) -> None:
+    quarters, coverage = coverage_by_quarter(backtest, forecaster, horizon)
+    axes.plot(
+        quarters,
+        100 * coverage,
+        color=colour_of(forecaster),
+        linestyle="-" if horizon == 1 else "--",
+        linewidth=1.8 if (forecaster, horizon) == (NETWORK, 1) else 1.0,
+        marker=marker_of(forecaster),
+        markersize=2.5,
+        label=f"{forecaster}, {_ahead(horizon)}",
+    )
+
+
+def coverage_by_quarter(backtest: Backtest, forecaster: str, horizon: int) -> tuple[Sessions, Floats]:
+    """Return the middle of each calendar quarter with a scored origin, and the share of outcomes within the band."""
+    low, high = BANDS[BAND]
+    values, outcome = backtest.quantiles[forecaster][:, :, horizon - 1], backtest.realised[..., horizon - 1]
+    scored = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    within = scored & (values[..., low] <= outcome) & (outcome <= values[..., high])
+    quarter = backtest.sessions.astype("datetime64[M]").astype(np.int64) // 3  # [origin]
+    known, place = np.unique(quarter[scored.any(axis=0)], return_inverse=True)
+    rows = [np.bincount(place, mask.sum(axis=0)[scored.any(axis=0)]) for mask in (within, scored)]
+    middle: Sessions = (3 * known + 1).astype("datetime64[M]").astype("datetime64[D]") + np.int64(15)
+    return middle, rows[0] / rows[1]

@@ -1,0 +1,73 @@
+"""What every figure shares: a canvas without global state, its look, and its bytes."""
+
+from io import BytesIO
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline.evaluation.backtest import NETWORK
+
+DOTS_PER_INCH = 120
+COLOURS = 64
+INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+NETWORK_COLOUR = "#1f4e9c"
+
+# Colour is never the only carrier: every forecaster has a marker of its own as well.
+_BASELINE_COLOURS = {
+    "climatology": "#8a5a00",
+    "linear": "#b0307a",
+    "drift": "#5f7f1e",
+    "ewma": "#c2410c",
+    "last_close": "#5b5b5b",
+}
+_MARKERS = {NETWORK: "o", "climatology": "s", "linear": "^", "drift": "v", "ewma": "D", "last_close": "X"}
+
+
+def colour_of(forecaster: str) -> str:
+    """Return the forecaster's colour, the same in every figure."""
+    return NETWORK_COLOUR if forecaster == NETWORK else _BASELINE_COLOURS.get(forecaster, GREY)
+
+
+def marker_of(forecaster: str) -> str:
+    """Return the forecaster's marker, the same in every figure."""
+    return _MARKERS.get(forecaster, "P")
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of this size in inches, drawn without a window or a global figure list."""
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+
+
+def quiet_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
+    """Return axes at (left, bottom, width, height) of the figure with faint lines behind the data."""
+    axes = figure.add_axes(rectangle)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=8, colors=INK, length=3)
+    return axes
+
+
+def write_title(axes: Axes, text: str) -> None:
+    """Set the axes' title, left-aligned, exactly as given: a ticker is never read as a formula."""
+    axes.set_title(drawable(text), loc="left", fontsize=9.5, color=INK, parse_math=False)
+
+
+def drawable(text: str) -> str:
+    """Return the text with every letter that the figures' font may lack replaced, so that no drawing fails."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown.encode("latin-1", "replace").decode("latin-1")
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return the figure as PNG, the same bytes for the same figure: no date and no version is written.
+
+    A palette makes it three times smaller, which a page with a hundred of them needs.
+    """
+    raw, packed = BytesIO(), BytesIO()
+    figure.savefig(raw, format="rgba")
+    picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), raw.getvalue()).convert("RGB")
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(packed, "png")
+    return packed.getvalue()

@@ -1,0 +1,109 @@
+"""What a backtest showed, as rows for tables: skill and scores."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.verdict import judge
+from pipeline.operation.outcome import Evaluation
+from pipeline.reporting.wording import basis_points, p_value, percent, signed_percent
+
+SYMBOLS = {"better": "▲", "no evidence": "○", "worse": "▼"}
+
+
+@dataclass(frozen=True)
+class Against:
+    """The network against one baseline at one horizon."""
+
+    skill: str
+    word: str
+    symbol: str
+    p: str
+    p_short_lags: str
+
+
+@dataclass(frozen=True)
+class SkillRow:
+    """The network against one baseline, by horizon."""
+
+    baseline: str
+    cells: tuple[Against, ...]
+
+
+def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
+    """Return a row per baseline, pooled over tickers."""
+    tests = evaluation.significance.set_index(["baseline", "horizon"]).sort_index()
+    pooled = evaluation.skill.xs(POOLED, level="ticker")
+    return [
+        SkillRow(name, tuple(_against(float(skill), tests.loc[(name, horizon)]) for horizon, skill in column.items()))
+        for name, column in pooled.items()
+    ]
+
+
+def _against(skill: float, test: "pd.Series[float]") -> Against:
+    word = judge(skill, float(test["dm_p"]))
+    p, short = p_value(test["dm_p"]), p_value(test["dm_p_short_lags"])
+    return Against(signed_percent(skill), word, SYMBOLS[word], p, short)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One forecaster's scores at one horizon, pooled over tickers; `best` marks the smallest pinball loss."""
+
+    forecaster: str
+    best: bool
+    values: tuple[str, ...]
+
+
+SCORE_COLUMNS = (
+    "pinball × 10⁴",
+    "CRPS × 10⁴",
+    "coverage 50 %",
+    "coverage 80 %",
+    "coverage 90 %",
+    "width 80 %",
+    "RMSE",
+    "MAE",
+    "direction",
+)
+
+
+def score_rows(scores: pd.DataFrame, horizon: int) -> list[ScoreRow]:
+    """Return the pooled scores of every forecaster at one horizon, the network first."""
+    own = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)]
+    smallest = own["pinball"].min()
+    return [ScoreRow(row["forecaster"], row["pinball"] == smallest, _score_values(row)) for _, row in own.iterrows()]
+
+
+def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
+    return (
+        basis_points(row["pinball"]),
+        basis_points(row["crps"]),
+        *(percent(row[f"coverage_{band}"]) for band in (50, 80, 90)),
+        percent(row["width_80"], 2),
+        percent(row["rmse_return"], 2),
+        percent(row["mae_return"], 2),
+        percent(row["directional_accuracy"]),
+    )
+
+
+@dataclass(frozen=True)
+class TickerSkillRow:
+    """One ticker's skill against every baseline at one horizon; `cells` are (text, whether above zero)."""
+
+    ticker: str
+    origins: int
+    cells: tuple[tuple[str, bool], ...]
+
+
+def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillRow]:
+    """Return a row per ticker that was scored at this horizon."""
+    skill = evaluation.skill.xs(horizon, level="horizon").drop(index=POOLED)
+    scores = evaluation.scores
+    network = scores[(scores["horizon"] == horizon) & (scores["forecaster"] == NETWORK)].set_index("ticker")["rows"]
+    return [
+        TickerSkillRow(str(ticker), int(network[ticker]), tuple((signed_percent(v, 1), bool(v > 0)) for v in values))
+        for ticker, values in skill.iterrows()
+    ]

@@ -1,0 +1,126 @@
+"""Forecast fans: recent closes of a ticker, then the bands of its next sessions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Floats, Sessions
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS
+from pipeline.evaluation.scores import BANDS
+from pipeline.market.calendars import listing_of
+from pipeline.models.specification import MEDIAN
+from pipeline.operation.live import network_rows
+from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, quiet_axes, write_title
+
+SHOWN_SESSIONS = 60
+FAN_SHARE = 0.5  # width of the forecast in widths of the history: at true scale five sessions could not be read
+MOST_DATED_SESSIONS = 5
+LARGEST_DIVIDEND = 0.08  # a close that moves this much (log) beside its total return has been split
+
+_BAND_COLOURS = {90: "#dbe7f6", 80: "#b3cbeb", 50: "#7fa6d8"}
+
+
+@dataclass(frozen=True)
+class Fan:
+    """One ticker's recent closes and the network's price quantiles."""
+
+    ticker: str
+    currency: str
+    sessions: Sessions  # [session], the last one is the origin
+    closes: Floats  # [session], in shares of the origin
+    targets: Sessions  # [horizon]
+    prices: Floats  # [horizon, level]
+    age_sessions: int
+
+
+def fans(forecasts: pd.DataFrame, frames: Frames) -> Iterator[Fan]:
+    """Yield the fan of every forecast ticker, in the table's order."""
+    for ticker, rows in network_rows(forecasts).groupby("ticker", sort=False):
+        yield _fan(str(ticker), rows, frames)
+
+
+def _fan(ticker: str, rows: pd.DataFrame, frames: Frames) -> Fan:
+    as_of = rows["as_of"].iloc[0].to_datetime64()
+    sessions, closes = recent_closes(frames, ticker, as_of)
+    return Fan(
+        ticker=ticker,
+        currency=listing_of(ticker).currency,
+        sessions=sessions,
+        closes=closes,
+        targets=rows["target_session"].to_numpy("datetime64[D]"),
+        prices=rows[list(QUANTILE_COLUMNS)].to_numpy(),
+        age_sessions=int(rows["age_sessions"].iloc[0]),
+    )
+
+
+def recent_closes(frames: Frames, ticker: str, as_of: np.datetime64) -> tuple[Sessions, Floats]:
+    """Return the ticker's own last sessions up to `as_of` and their closes, without the steps that splits make."""
+    row = frames.tickers.index(ticker)
+    own = np.flatnonzero(np.isfinite(frames.reference_close[row]) & (frames.sessions <= as_of))[-SHOWN_SESSIONS:]
+    closes = frames.reference_close[row, own]
+    return frames.sessions[own], _in_shares_of_the_last(closes, frames.log_return[row, own].astype(np.float64))
+
+
+def _in_shares_of_the_last(closes: Floats, log_return: Floats) -> Floats:
+    excess = np.nan_to_num(log_return[1:] - np.diff(np.log(closes)))
+    split = np.where(np.abs(excess) > LARGEST_DIVIDEND, excess, 0.0)  # log of new shares per old
+    later = np.append(np.cumsum(split[::-1])[::-1], 0.0)
+    adjusted: Floats = closes * np.exp(-later)
+    return adjusted
+
+
+def draw_fan(fan: Fan) -> Figure:
+    """Return the figure of one fan."""
+    figure = blank_figure(5.6, 3.2)
+    axes = quiet_axes(figure, (0.11, 0.18, 0.85, 0.72))
+    draw_bands(axes, fan)
+    _date_ticks(axes, fan)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, fontsize=7, frameon=False, handlelength=1.2)
+    write_title(axes, f"{fan.ticker}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}")
+    return figure
+
+
+def _age(fan: Fan) -> str:
+    return f" ({fan.age_sessions:,} sessions old)" if fan.age_sessions else ""
+
+
+def draw_bands(axes: Axes, fan: Fan) -> None:
+    """Draw closes and bands on axes where a session of the forecast is wider than one of the past."""
+    past = np.arange(len(fan.closes)) - len(fan.closes) + 1
+    ahead = _ahead(fan)
+    origin = np.full((1, fan.prices.shape[1]), fan.closes[-1])
+    prices = np.concatenate([origin, fan.prices])  # [0..horizon, level]
+    for band in sorted(BANDS, reverse=True):
+        low, high = BANDS[band]
+        colour, label = _BAND_COLOURS[band], f"{band} %"
+        axes.fill_between(ahead, prices[:, low], prices[:, high], color=colour, linewidth=0, label=label)
+    axes.plot(ahead, prices[:, MEDIAN], color=NETWORK_COLOUR, linewidth=1.4, marker="o", markersize=2.5, label="median")
+    axes.plot(past, fan.closes, color=INK, linewidth=1.2, label="close")
+    axes.axvline(0, color=GREY, linewidth=0.7, linestyle=":")
+    axes.set_xlim(past[0] - 1, ahead[-1] * 1.06)
+
+
+def _ahead(fan: Fan) -> Floats:
+    """Return where the origin and each target stand on the axis [0..horizon]."""
+    count = len(fan.targets)
+    step = max(1.0, FAN_SHARE * len(fan.closes) / count)
+    return step * np.arange(count + 1, dtype=np.float64)
+
+
+def _date_ticks(axes: Axes, fan: Fan) -> None:
+    count = len(fan.closes)
+    past = np.unique(np.linspace(0, count - 1, 4).astype(int)[:-1])
+    horizons = np.unique(np.linspace(1, len(fan.targets), min(len(fan.targets), MOST_DATED_SESSIONS)).astype(int))
+    places = [*(past - count + 1), *_ahead(fan)[horizons]]
+    dates = [*fan.sessions[past], *fan.targets[horizons - 1]]
+    axes.set_xticks(places, [_day_and_month(day) for day in dates])
+    axes.tick_params(axis="x", labelsize=7)
+
+
+def _day_and_month(day: np.datetime64) -> str:
+    return f"{pd.Timestamp(day).day} {pd.Timestamp(day).month_name()[:3]}"

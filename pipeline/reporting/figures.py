@@ -1,0 +1,64 @@
+"""All figures of an outcome, as PNG bytes by file name."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.dataset.frames import Frames
+from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
+from pipeline.reporting.canvas import png_bytes
+from pipeline.reporting.fans import draw_fan, fans
+from pipeline.reporting.fold_rows import network_fits
+from pipeline.reporting.loss_figures import draw_latest_loss, draw_losses_by_fold
+from pipeline.reporting.skill_figure import draw_skill
+
+SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
+LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
+
+_PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")
+
+
+def draw_figures(outcome: Outcome) -> dict[str, bytes]:
+    """Return every figure that the outcome has something to show in, as PNG by a name that is a safe file name."""
+    return {name: png_bytes(figure) for name, figure in _figures(outcome)}
+
+
+def fan_name(ticker: str) -> str:
+    """Return the file name of a ticker's fan: no ticker reaches another folder or another ticker's name."""
+    if _PLAIN_TICKER.fullmatch(ticker):
+        return f"fan_{ticker}.png"
+    digest = hashlib.sha256(ticker.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"fan_{re.sub(r'[^A-Za-z0-9]+', '_', ticker)[:32]}~{digest}.png"
+
+
+def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
+    if outcome.forecasts is not None:
+        yield from _fans(outcome.forecasts, outcome.frames)
+    if outcome.evaluation is not None:
+        yield from _of_backtest(outcome.evaluation)
+    yield from _losses(outcome)
+
+
+def _fans(forecasts: pd.DataFrame, frames: Frames) -> Iterator[tuple[str, Figure]]:
+    for fan in fans(forecasts, frames):
+        yield fan_name(fan.ticker), draw_fan(fan)
+
+
+def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+    yield SKILL, draw_skill(evaluation)
+    yield RELIABILITY, draw_reliability(evaluation.backtest)
+    yield COVERAGE, draw_coverage(evaluation.backtest)
+
+
+def _losses(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
+    by_fold = [(fold, network_fits(outcome.results, fold)) for fold in outcome.folds]
+    drawn = [(fold, fits) for fold, fits in by_fold if fits]
+    if drawn:
+        fold, fits = drawn[-1]
+        yield LATEST_LOSS, draw_latest_loss(fits, fold)
+    if len(drawn) > 1:
+        yield LOSSES_BY_FOLD, draw_losses_by_fold(drawn)

@@ -1,0 +1,93 @@
+"""The forecast of a run as rows for a table: prices, dates and ages, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.market.calendars import listing_of
+from pipeline.operation.live import network_rows
+from pipeline.reporting.wording import day, price, signed_percent
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One ticker's forecast for one session."""
+
+    target_session: str
+    low: str  # of the 80 % band
+    high: str
+    low_change: str
+    high_change: str
+    median: str
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """One ticker's forecasts; `seen` is False where the model was not trained on it."""
+
+    ticker: str
+    currency: str
+    as_of: str
+    age_sessions: int
+    reference_close: str
+    seen: bool
+    cells: tuple[Cell, ...]  # by horizon
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The 80 % band of one ticker's next session by every forecaster."""
+
+    ticker: str
+    bands: tuple[str, ...]
+
+
+def forecast_rows(forecasts: pd.DataFrame, unseen: Sequence[str]) -> list[ForecastRow]:
+    """Return a row per ticker of the network's forecasts, in the table's order."""
+    tickers = network_rows(forecasts).groupby("ticker", sort=False)
+    return [_row(str(ticker), rows.sort_values("horizon"), unseen) for ticker, rows in tickers]
+
+
+def _row(ticker: str, rows: pd.DataFrame, unseen: Sequence[str]) -> ForecastRow:
+    first = rows.iloc[0]
+    return ForecastRow(
+        ticker=ticker,
+        currency=listing_of(ticker).currency,
+        as_of=day(first["as_of"]),
+        age_sessions=int(first["age_sessions"]),
+        reference_close=price(first["reference_close"]),
+        seen=ticker not in unseen,
+        cells=tuple(_cell(row) for _, row in rows.iterrows()),
+    )
+
+
+def _cell(row: "pd.Series[float]") -> Cell:
+    close = row["reference_close"]
+    return Cell(
+        target_session=day(row["target_session"]),
+        low=price(row["q10"]),
+        high=price(row["q90"]),
+        low_change=signed_percent(row["q10"] / close - 1, 1),
+        high_change=signed_percent(row["q90"] / close - 1, 1),
+        median=price(row["q50"]),
+    )
+
+
+def common_sessions(rows: Sequence[ForecastRow]) -> tuple[str, ...] | None:
+    """Return the target sessions by horizon where they are the same for every ticker, else None."""
+    sessions = {tuple(cell.target_session for cell in row.cells) for row in rows}
+    return sessions.pop() if len(sessions) == 1 else None
+
+
+def next_session_bands(forecasts: pd.DataFrame) -> tuple[tuple[str, ...], list[Spoken]]:
+    """Return the forecasters and, per ticker, the 80 % band that each of them gives for the next session."""
+    following = forecasts[forecasts["horizon"] == 1]
+    forecasters = tuple(map(str, following["forecaster"].unique()))
+    by_ticker = following.groupby("ticker", sort=False)
+    return forecasters, [Spoken(str(ticker), _bands(rows, forecasters)) for ticker, rows in by_ticker]
+
+
+def _bands(rows: pd.DataFrame, forecasters: Sequence[str]) -> tuple[str, ...]:
+    own = rows.set_index("forecaster")
+    return tuple(f"{price(own.at[name, 'q10'])} – {price(own.at[name, 'q90'])}" for name in forecasters)

@@ -1,0 +1,52 @@
+"""How numbers, dates and names are written for people."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+UNDEFINED = "–"
+MOST_NAMES = 6
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """Return a share as per cent, a dash where undefined."""
+    return f"{100 * share:.{decimals}f} %" if math.isfinite(share) else UNDEFINED
+
+
+def signed_percent(share: float, decimals: int = 2) -> str:
+    """Return a share as per cent with its sign, a dash where undefined."""
+    return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED
+
+
+def basis_points(value: float) -> str:
+    """Return a log return times 10,000, a dash where undefined."""
+    return f"{1e4 * value:.2f}" if math.isfinite(value) else UNDEFINED
+
+
+def p_value(p: float) -> str:
+    """Return "p = 0.031", "p < 0.001", or a dash where undefined."""
+    if not math.isfinite(p):
+        return f"p {UNDEFINED}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def price(value: float) -> str:
+    """Return a price with two decimals, or four digits where it is below one."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.4g}"
+
+
+def day(session: object) -> str:
+    """Return a date as 2013-03-01."""
+    return str(np.datetime64(str(session), "D"))
+
+
+def names(tickers: Sequence[str]) -> str:
+    """Return the first names and how many more there are."""
+    more = f" and {len(tickers) - MOST_NAMES} more" if len(tickers) > MOST_NAMES else ""
+    return ", ".join(tickers[:MOST_NAMES]) + more
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return "1 session", "2 sessions"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

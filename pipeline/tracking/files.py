@@ -1,0 +1,97 @@
+"""A run's artifacts, laid out in a folder that is then logged at once."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.evaluation.backtest import NETWORK, Backtest, forecast_frames
+from pipeline.operation.outcome import Outcome
+from pipeline.tracking.words import latest_results
+from pipeline.training.kept import write_fitted
+
+BACKTEST = "backtest/forecasts.parquet"
+FORECASTS = "forecasts/forecasts.parquet"
+MODEL = "model"
+TABLES = "tables"
+
+
+def write_files(folder: Path, outcome: Outcome, figures: Mapping[str, bytes]) -> None:
+    """Write everything but tables and the report: figures, experiment, model, forecasts as Parquet."""
+    _write(folder / "experiment.json", outcome.experiment.model_dump_json(indent=1).encode())
+    for name, image in figures.items():
+        _write(folder / "figures" / name, image)
+    write_model(folder / MODEL, outcome)
+    if outcome.evaluation:
+        write_backtest(folder / BACKTEST, outcome.evaluation.backtest)
+    if outcome.forecasts is not None:
+        _folder_of(folder / FORECASTS)
+        outcome.forecasts.to_parquet(folder / FORECASTS, index=False)
+
+
+def write_model(folder: Path, outcome: Outcome) -> None:
+    """Write the latest fold's fits, a folder each as safetensors and JSON, and model.json to find them by."""
+    results = latest_results(outcome)
+    names = [f"{result.job.forecaster.kind}_seed_{result.job.seed}" for result in results]
+    for name, result in zip(names, results, strict=True):
+        if result.fitted:
+            write_fitted(folder / name, result.fitted, result.job.description())
+    if results:
+        keys = {name: result.job.key for name, result in zip(names, results, strict=True)}
+        content = {
+            "fold": outcome.folds[-1].name,
+            "trained_until": str(outcome.folds[-1].validation.until),
+            "market": list(outcome.frames.tickers),
+            "fits": keys,
+        }
+        _write(folder / "model.json", json.dumps(content, indent=1).encode())
+
+
+def write_backtest(path: Path, backtest: Backtest) -> None:
+    """Write the backtest's forecasts as Parquet, a forecaster at a time: they are many."""
+    _folder_of(path)
+    frames = forecast_frames(backtest)
+    first = pa.Table.from_pandas(next(frames), preserve_index=False)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, schema=first.schema, preserve_index=False))
+
+
+def tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (name, frame) of the tables that the UI shows, without empty ones."""
+    for name, frame in _tables(outcome):
+        if len(frame):
+            yield f"{TABLES}/{name}.json", _as_shown(frame)
+
+
+def _tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
+    if outcome.forecasts is not None:
+        by_network = outcome.forecasts["forecaster"] == NETWORK
+        yield "forecasts", outcome.forecasts[by_network]
+        yield "forecasts_of_baselines", outcome.forecasts[~by_network]
+    if outcome.evaluation:
+        yield "scores", outcome.evaluation.scores
+        yield "skill", outcome.evaluation.skill.reset_index()
+        yield "significance", outcome.evaluation.significance
+    yield "left_out", pd.DataFrame([asdict(one) for one in outcome.left_out])
+    yield "problems", pd.DataFrame([asdict(one) for one in outcome.problems])
+
+
+def _as_shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with dates as days: the UI would show them as instants."""
+    dates = frame.select_dtypes("datetime").columns
+    return frame.assign(**{name: frame[name].dt.strftime("%Y-%m-%d") for name in dates})
+
+
+def _write(path: Path, content: bytes) -> None:
+    _folder_of(path)
+    path.write_bytes(content)
+
+
+def _folder_of(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)

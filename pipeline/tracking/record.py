@@ -1,0 +1,126 @@
+"""A finished outcome, written to its run and to a child run per fold."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.tracking import MlflowClient
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.operation.outcome import Outcome
+from pipeline.tracking.files import tables, write_files
+from pipeline.tracking.runs import child_run, write_batches
+from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.values import Point, fold_points, loss_points, outcome_points
+from pipeline.tracking.words import NOTE, final_name, final_note, final_tags, fold_name, fold_tags, named
+from pipeline.training.jobs import FitResult, digest_of_rows
+
+
+def log_outcome(
+    store: Store,
+    run_id: str,
+    outcome: Outcome,
+    figures: Mapping[str, bytes],
+    report: Path | None,
+    seconds: Mapping[str, float],
+) -> None:
+    """Write an outcome to a run that was started, figures (file name: content) and report with it; end it yourself.
+
+    `seconds` are those of the stages until now. Raises TrackingError; what was written until then stays readable.
+    """
+    with translated(store.uri, f"write run {run_id}"):
+        client = open_client(store.uri)
+        kind = client.get_run(run_id).data.tags["tapecast.kind"]
+        _log_parent(client, run_id, outcome, seconds)
+        log_folds(client, store, run_id, outcome)
+        names = log_files(client, run_id, outcome, figures, report)
+        write_batches(client, run_id, tags={NOTE: final_note(kind, outcome, names)})
+        client.update_run(run_id, name=final_name(kind, outcome))
+
+
+def _log_parent(client: MlflowClient, run_id: str, outcome: Outcome, seconds: Mapping[str, float]) -> None:
+    points = [Point(f"seconds/{stage}", value) for stage, value in seconds.items()]
+    points += outcome_points(outcome.evaluation) if outcome.evaluation else []
+    write_batches(client, run_id, points, tags=final_tags(outcome))
+    client.log_inputs(run_id, [dataset_input(outcome)])
+
+
+def dataset_input(outcome: Outcome) -> DatasetInput:
+    """Return the rows that were read as an MLflow dataset: its digest changes with any of them."""
+    frames = outcome.frames
+    dataset = Dataset(
+        name=f"{outcome.experiment.source.kind}: {named(frames.tickers)}",
+        digest=digest_of_rows(frames),
+        source_type=f"tapecast {outcome.experiment.source.kind}",
+        source=outcome.experiment.source.model_dump_json(),
+        schema=json.dumps({"mlflow_colspec": _columns(frames)}),
+        profile=json.dumps(_profile(frames)),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])
+
+
+def _columns(frames: Frames) -> list[dict[str, object]]:
+    types = {"ticker": "string", "session": "datetime", "reference_close": "double", "log_return": "float"}
+    types |= dict.fromkeys(frames.feature_names, "float")
+    return [{"name": name, "type": kind, "required": True} for name, kind in types.items()]
+
+
+def _profile(frames: Frames) -> dict[str, object]:
+    return {
+        "num_rows": int(np.isfinite(frames.reference_close).sum()),
+        "num_usable_origins": int(frames.usable.sum()),
+        "num_tickers": len(frames.tickers),
+        "first_session": str(frames.sessions[0]),
+        "last_session": str(frames.sessions[-1]),
+    }
+
+
+def log_folds(client: MlflowClient, store: Store, parent: str, outcome: Outcome) -> None:
+    """Write a child run per fold: ranges, seeds, loss curves and the scores of its own test range."""
+    scores = _fold_scores(outcome)
+    for fold in outcome.folds:
+        own = [result for result in outcome.results if result.job.fold.name == fold.name]
+        points = [point for result in own if result.fitted for point in loss_points(result.fitted, result.job.seed)]
+        with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
+            write_batches(client, run_id, points + scores.get(fold.name, []), fold_params(fold, own))
+
+
+def _fold_scores(outcome: Outcome) -> dict[str, list[Point]]:
+    if outcome.evaluation is None:
+        return {}
+    backtest = outcome.evaluation.backtest
+    scored = backtest.scored
+    return {name: list(fold_points(backtest, scored, at)) for at, name in enumerate(backtest.fold_names)}
+
+
+def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
+    """Return a fold's params: sessions per range, seeds and tickers of its fits."""
+    seeds: dict[str, list[int]] = {}
+    for result in results:
+        seeds.setdefault(result.job.forecaster.kind, []).append(result.job.seed)
+    sessions = {f"sessions.{name}": len(getattr(fold, name)) for name in ("train", "validation", "calibration", "test")}
+    return {
+        **{name: str(count) for name, count in sessions.items()},
+        **{f"seeds.{kind}": " ".join(map(str, sorted(own))) for kind, own in sorted(seeds.items())},
+        **({"trained_on": named(results[0].job.tickers)} if results else {}),
+    }
+
+
+def log_files(
+    client: MlflowClient, run_id: str, outcome: Outcome, figures: Mapping[str, bytes], report: Path | None
+) -> list[str]:
+    """Write every artifact of a run and return the names at the top, each once."""
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as name:
+        folder = Path(name)
+        write_files(folder, outcome, figures)
+        client.log_artifacts(run_id, str(folder))
+        names = sorted(path.name for path in folder.iterdir())
+    for path, table in tables(outcome):
+        client.log_table(run_id, table, path)
+    if report:
+        client.log_artifact(run_id, str(report), "report")
+    return [*(["report"] if report else []), "tables", *names]

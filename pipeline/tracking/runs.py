@@ -1,0 +1,92 @@
+"""Runs by explicit id: started, filled in few large batches, and ended."""
+
+import io
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from itertools import zip_longest
+from typing import Literal
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from pipeline.experiment import Experiment
+from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.values import Point, chunks, finite, flat_params
+from pipeline.tracking.words import NOTE, Kind, failure_note, first_name, first_note, first_tags
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+# What one request may carry; its size must also stay under a megabyte.
+METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH = 800, 100, 100
+
+
+def start_run(store: Store, kind: Kind, experiment: Experiment) -> str:
+    """Return the id of a new parent run, RUNNING, with all that is known before bars are loaded."""
+    with translated(store.uri, "start a run"):
+        client = open_client(store.uri)
+        tags = {**first_tags(kind, experiment), NOTE: first_note(kind, experiment)}
+        run_id = create_run(client, store, first_name(kind, experiment), tags)
+        write_batches(client, run_id, params=flat_params(experiment.model_dump(mode="json")))
+        return run_id
+
+
+def finish(store: Store, run_id: str, status: Status, error: str = "") -> None:
+    """End a run; `error` is what a failed one says about itself."""
+    with translated(store.uri, f"end run {run_id}"):
+        client = open_client(store.uri)
+        if error:
+            note = client.get_run(run_id).data.tags.get(NOTE, "")
+            write_batches(client, run_id, tags={"tapecast.error": error, NOTE: failure_note(error, note)})
+        end_run(client, run_id, status)
+
+
+def log_metrics(store: Store, run_id: str, values: Mapping[str, float]) -> None:
+    """Write single values, such as `seconds/train`; those that are not finite are left out."""
+    with translated(store.uri, f"write metrics of run {run_id}"):
+        points = [Point(key, value) for key, value in values.items()]
+        write_batches(open_client(store.uri), run_id, points=points)
+
+
+@contextmanager
+def child_run(client: MlflowClient, store: Store, parent: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """Return a context whose value is the id of a run under the parent; it ends with the context, whatever happens."""
+    run_id = create_run(client, store, name, {**tags, "mlflow.parentRunId": parent})
+    try:
+        yield run_id
+    except BaseException:
+        end_run(client, run_id, "FAILED")
+        raise
+    end_run(client, run_id, "FINISHED")
+
+
+def create_run(client: MlflowClient, store: Store, name: str, tags: Mapping[str, str]) -> str:
+    """Return the id of a new run."""
+    run = client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
+    return str(run.info.run_id)
+
+
+def end_run(client: MlflowClient, run_id: str, status: Status) -> None:
+    """End a run without a word: over HTTP the client would print "View run" to standard output."""
+    with redirect_stdout(io.StringIO()):
+        client.set_terminated(run_id, status)
+
+
+def write_batches(
+    client: MlflowClient,
+    run_id: str,
+    points: Iterable[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write metrics, params and tags in as few requests as MLflow's limits allow."""
+    now = int(time.time() * 1000)
+    metrics = [Metric(point.key, point.value, now, point.step) for point in finite(points)]
+    pieces = zip_longest(
+        chunks(metrics, METRICS_PER_BATCH),
+        chunks([Param(*item) for item in (params or {}).items()], PARAMS_PER_BATCH),
+        chunks([RunTag(*item) for item in (tags or {}).items()], TAGS_PER_BATCH),
+        fillvalue=(),
+    )
+    for some_metrics, some_params, some_tags in pieces:
+        client.log_batch(run_id, some_metrics, some_params, some_tags)

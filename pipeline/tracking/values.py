@@ -1,0 +1,134 @@
+"""Params and metrics as MLflow takes them: flat names, strings, finite numbers."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pandas as pd
+
+from pipeline.dataset.panel import Booleans
+from pipeline.evaluation.backtest import NETWORK, Backtest
+from pipeline.evaluation.scores import METRICS, POOLED
+from pipeline.operation.outcome import Evaluation
+from pipeline.training.jobs import Fitted
+
+Item = TypeVar("Item")
+
+LONGEST_PARAM = 500  # what older servers take; experiment.json among the artifacts has every value whole
+
+SCORES: Mapping[str, tuple[str, float]] = {
+    "pinball": ("pinball_x1e4", 1e4),
+    "crps": ("crps_x1e4", 1e4),
+    "coverage_50": ("coverage_50", 1.0),
+    "coverage_80": ("coverage_80", 1.0),
+    "coverage_90": ("coverage_90", 1.0),
+    "rmse_return": ("rmse_return", 1.0),
+    "directional_accuracy": ("directional_accuracy", 1.0),
+}
+"""Scores that become metrics of the parent run: the name and factor of each; the tables have them all."""
+
+FOLD_SCORES = ("pinball", "coverage_80")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric."""
+
+    key: str
+    value: float
+    step: int = 0
+
+
+def finite(points: Iterable[Point]) -> list[Point]:
+    """Return the points that have a value; MLflow would draw NaN as a zero."""
+    return [point for point in points if math.isfinite(point.value)]
+
+
+def flat_params(values: Mapping[str, object]) -> dict[str, str]:
+    """Return nested plain values as dotted keys and strings, long ones cut."""
+    return {key: _cut(_text(value)) for key, value in _flat(values, "")}
+
+
+def _flat(values: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: object) -> str:
+    if value is None or value in ("", [], ()):
+        return "(empty)"
+    if isinstance(value, list | tuple):
+        return " ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
+    return str(value)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_PARAM:
+        return text
+    ending = f" … ({len(text)} characters in all)"
+    return text[: LONGEST_PARAM - len(ending)] + ending
+
+
+def outcome_points(evaluation: Evaluation) -> list[Point]:
+    """Return pooled scores, skills and p-values by horizon: h1/network/pinball_x1e4, h1/skill/ewma, h1/dm_p/ewma."""
+    return [*_scores(evaluation.scores), *_skills(evaluation.skill), *_p_values(evaluation.significance)]
+
+
+def _scores(scores: pd.DataFrame) -> Iterator[Point]:
+    for row in scores[scores["ticker"] == POOLED].to_dict("records"):
+        for metric, (name, factor) in SCORES.items():
+            yield Point(f"h{row['horizon']}/{row['forecaster']}/{name}", factor * row[metric])
+
+
+def _skills(skill: pd.DataFrame) -> Iterator[Point]:
+    for horizon, row in skill.xs(POOLED, level="ticker").iterrows():
+        yield from (Point(f"h{horizon}/skill/{baseline}", float(value)) for baseline, value in row.items())
+
+
+def _p_values(significance: pd.DataFrame) -> Iterator[Point]:
+    for row in significance.to_dict("records"):
+        yield Point(f"h{row['horizon']}/dm_p/{row['baseline']}", row["dm_p"])
+
+
+def fold_points(backtest: Backtest, scored: Booleans, fold: int) -> Iterator[Point]:
+    """Yield the pooled scores over the origins of one fold, and the network's skill; `scored` is the backtest's."""
+    own = backtest.fold_of_origin == fold
+    for h in range(backtest.horizons):
+        where = scored[:, own, h]
+        if where.any():
+            yield from _fold_scores(backtest, own, where, h)
+
+
+def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> Iterator[Point]:
+    outcome = backtest.realised[:, own, h][where].astype(float)
+    pinball = {}
+    for name, values in backtest.quantiles.items():
+        quantiles = values[:, own, h][where].astype(float)
+        scores = {metric: METRICS[metric](quantiles, outcome) for metric in FOLD_SCORES}
+        pinball[name] = scores["pinball"]
+        for metric, value in scores.items():
+            label, factor = SCORES[metric]
+            yield Point(f"h{h + 1}/{name}/{label}", factor * value)
+    for name in backtest.baselines:
+        yield Point(f"h{h + 1}/skill/{name}", 1 - pinball[NETWORK] / pinball[name])
+
+
+def loss_points(fitted: Fitted, seed: int) -> Iterator[Point]:
+    """Yield one fit's losses by step, its best step and its seconds."""
+    name = f"{fitted.forecaster.kind}_seed_{seed}" if fitted.forecaster.kind == NETWORK else fitted.forecaster.kind
+    for check in fitted.checks:
+        yield Point(f"loss_train/{name}", check.train_loss, check.step)
+        yield Point(f"loss_valid/{name}", check.valid_loss, check.step)
+    if fitted.checks:
+        yield Point(f"best_step/{name}", fitted.best_step)
+    yield Point(f"fit_seconds/{name}", fitted.seconds)
+
+
+def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """Return the items in pieces of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,199 @@
+"""What a reviewer reads first: names, tags and descriptions of runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.folds import Fold, Range
+from pipeline.evaluation.backtest import fits_of
+from pipeline.evaluation.verdict import Verdict
+from pipeline.experiment import Experiment
+from pipeline.operation.live import network_rows
+from pipeline.operation.outcome import Outcome
+from pipeline.training.jobs import FitResult
+
+Kind = Literal["run", "backtest", "forecast", "sine"]
+
+NOTE = "mlflow.note.content"
+NAMED_TICKERS = 5
+LONGEST_TAG = 4000
+
+WHAT: Mapping[Kind, str] = {
+    "run": "walk-forward backtest and live forecast",
+    "backtest": "walk-forward backtest",
+    "forecast": "live forecast from the latest fitted model",
+    "sine": "sanity check on a sine with noise",
+}
+
+
+def first_name(kind: Kind, experiment: Experiment) -> str:
+    """Return the name of a run whose bars are not loaded yet."""
+    return f"{kind} {named(experiment.tickers) or experiment.source.kind}"
+
+
+def final_name(kind: str, outcome: Outcome) -> str:
+    """Return the name of a finished run: what, which tickers, up to which session."""
+    return f"{kind} {named(outcome.frames.tickers)} to {outcome.frames.sessions[-1]}"
+
+
+def named(tickers: Sequence[str]) -> str:
+    """Return a few tickers by name and the rest as a number."""
+    shown = " ".join(tickers[:NAMED_TICKERS])
+    return shown if len(tickers) <= NAMED_TICKERS else f"{shown} +{len(tickers) - NAMED_TICKERS}"
+
+
+def first_tags(kind: Kind, experiment: Experiment) -> dict[str, str]:
+    """Return the tags of a run that has just started."""
+    return {
+        "tapecast.kind": kind,
+        "tapecast.source": experiment.source.kind,
+        "mlflow.source.name": f"tapecast {kind}",
+        "mlflow.source.type": "JOB",
+    }
+
+
+def final_tags(outcome: Outcome) -> dict[str, str]:
+    """Return the tags of a finished run."""
+    tags = {
+        "tapecast.status": outcome.status,
+        "tapecast.tickers": " ".join(outcome.frames.tickers),
+        "tapecast.last_session": str(outcome.frames.sessions[-1]),
+        "tapecast.left_out": " ".join(left.ticker for left in outcome.left_out),
+        "tapecast.unseen": " ".join(outcome.unseen),
+        "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
+    }
+    if outcome.evaluation:
+        verdict = outcome.evaluation.verdict
+        tags |= {"tapecast.verdict": short_verdict(verdict), "tapecast.verdict_sentence": verdict.sentence}
+    return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
+
+
+def short_verdict(verdict: Verdict) -> str:
+    """Return the verdict in a few words, for a column of the run list."""
+    worse = [c.baseline for c in verdict.comparisons if c.word == "worse"]
+    better = [c.baseline for c in verdict.comparisons if c.word == "better"]
+    if worse:
+        return f"worse than {', '.join(worse)}"
+    return f"better than {len(better)} of {len(verdict.comparisons)} baselines"
+
+
+def latest_results(outcome: Outcome) -> list[FitResult]:
+    """Return the finished fits of the latest fold."""
+    if not outcome.folds:
+        return []
+    fitted = [id(fit) for fit in fits_of(outcome.results, outcome.folds[-1])]
+    own = [result for result in outcome.results if id(result.fitted) in fitted]
+    return sorted(own, key=lambda result: fitted.index(id(result.fitted)))
+
+
+def first_note(kind: Kind, experiment: Experiment) -> str:
+    """Return the description of a run under way, which stays if it is killed."""
+    tickers = named(experiment.tickers) or "all tickers"
+    return f"{WHAT[kind].capitalize()} of {tickers} from source {experiment.source.kind}: under way, nothing found yet."
+
+
+def failure_note(error: str, note: str) -> str:
+    """Return the description of a failed run: the error first."""
+    return f"**Failed:** {error}\n\n{note.replace('under way, nothing found yet', 'not finished')}"
+
+
+def final_note(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> str:
+    """Return the description of a finished run as markdown: the verdict first."""
+    return "\n\n".join(part for part in _paragraphs(kind, outcome, artifacts) if part)
+
+
+def _paragraphs(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> Iterator[str]:
+    if outcome.evaluation:
+        yield f"**{outcome.evaluation.verdict.sentence}**"
+    yield outcome.source_note
+    yield _left_out(outcome)
+    if outcome.evaluation:
+        yield _comparisons(outcome.evaluation.verdict)
+    if outcome.forecasts is not None:
+        yield _next_session(outcome.forecasts)
+    yield _data(kind, outcome)
+    yield _where(outcome, artifacts)
+
+
+def _left_out(outcome: Outcome) -> str:
+    left = [f"- **{one.ticker}** was left out: {one.reason}" for one in outcome.left_out[:20]]
+    more = len(outcome.left_out) - len(left)
+    rest = [f"- and {more} more, in tables/left_out.json"] if more else []
+    unseen = [f"- The model was not trained on {', '.join(outcome.unseen)}."] if outcome.unseen else []
+    return "\n".join([*left, *rest, *unseen])
+
+
+def _comparisons(verdict: Verdict) -> str:
+    rows = [
+        f"| {c.baseline} | {c.skill:+.2%} | {'' if np.isnan(c.p) else f'{c.p:.3f}'} | {c.word} |"
+        for c in verdict.comparisons
+    ]
+    head = f"| Network against, horizon {verdict.horizon} | skill (pinball loss saved) | p | |\n|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def _next_session(forecasts: pd.DataFrame) -> str:
+    """Return a table of the first horizon for a few tickers."""
+    first = network_rows(forecasts)
+    first = first[first["horizon"] == 1].head(2 * NAMED_TICKERS)
+    rows = [
+        f"| {row.ticker} | {row.as_of:%Y-%m-%d} | {row.reference_close:.2f} | {row.target_session:%Y-%m-%d} "
+        f"| {row.q10:.2f} | {row.q50:.2f} | {row.q90:.2f} |"
+        for row in first.itertuples()
+    ]
+    head = "| Ticker | as of | close | next session | 10 % | median | 90 % |\n|---|---|---|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def _data(kind: str, outcome: Outcome) -> str:
+    sessions, folds = outcome.frames.sessions, len(outcome.folds)
+    text = f"A {kind} of {len(outcome.frames.tickers)} tickers, {sessions[0]} to {sessions[-1]}"
+    fits = f", {folds} folds: {outcome.experiment.folds.describe()}" if folds else ""
+    return f"{text}{fits}."
+
+
+def _where(outcome: Outcome, artifacts: Sequence[str]) -> str:
+    folds = (
+        "\n- Child runs, one per fold (unfold this run in the list): date ranges, loss curves per seed, that fold's "
+        "test scores"
+        if outcome.folds
+        else ""
+    )
+    return (
+        "Where to look:\n"
+        "- Model metrics: pooled scores as `h<horizon>/<forecaster>/<score>`, `h<horizon>/skill/<baseline>` and "
+        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), seconds per stage\n"
+        f"- Artifacts: {', '.join(artifacts)}{folds}"
+    )
+
+
+def fold_name(fold: Fold) -> str:
+    """Return the name of a fold's run."""
+    return f"fold {fold.name}"
+
+
+def fold_tags(fold: Fold) -> dict[str, str]:
+    """Return the tags of a fold's run: its ranges, last day included."""
+    ranges = zip(("train", "validation", "calibration", "test"), fold.ranges, strict=True)
+    return {
+        "tapecast.kind": "fold",
+        **{f"tapecast.{name}": days(part) for name, part in ranges if len(part)},
+        NOTE: fold_note(fold),
+    }
+
+
+def fold_note(fold: Fold) -> str:
+    """Return the description of a fold's run."""
+    return (
+        f"One refit: trained on {days(fold.train)}, stopped early by {days(fold.validation)}, tested on "
+        f"{days(fold.test)} ({len(fold.test)} sessions). Metrics: `loss_train`, `loss_valid` by step for every "
+        "seed (in units of volatility x sqrt(h)), `best_step`, `fit_seconds`, and the pooled scores of this test "
+        "range."
+    )
+
+
+def days(part: Range) -> str:
+    """Return a range as its first and last day."""
+    return f"{part.first} to {part.until - np.timedelta64(1, 'D')}"

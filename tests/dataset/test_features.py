@@ -1,0 +1,217 @@
+"""Every feature: against a plain loop, its declared warm-up, its prefix property, and what must not move it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from panels import panel_of, random_market, random_rows
+
+from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
+from pipeline.dataset.panel import Floats32, Panel
+from pipeline.dataset.volatility import origin_volatility
+from pipeline.errors import UsageError
+from pipeline.market.bars import ReturnsFrom
+
+NAMES = [feature.name for feature in FEATURES]
+BASES: tuple[ReturnsFrom, ...] = ("actions", "adj_close", "close")
+
+
+def values_of(panel: Panel, names: Sequence[str] = tuple(NAMES), market: tuple[str, ...] | None = None) -> Floats32:
+    return build_features(panel, select_features(tuple(names)), panel.tickers if market is None else market)
+
+
+class Slow:
+    """One ticker's own sessions, and every feature of its session k as the text says it, without numpy."""
+
+    def __init__(self, panel: Panel, i: int) -> None:
+        self.at = [j for j in range(len(panel.sessions)) if math.isfinite(panel.close[i, j])]
+        self.open, self.high, self.low, self.close, self.volume, self.r = (
+            [float(getattr(panel, name)[i, j]) for j in self.at]
+            for name in ("open", "high", "low", "close", "volume", "log_return")
+        )
+
+    @staticmethod
+    def clip(value: float) -> float:
+        return max(-0.3, min(0.3, value))
+
+    def log_return(self, k: int) -> float:
+        return self.clip(self.r[k])
+
+    def open_to_close(self, k: int) -> float:
+        return self.clip(math.log(self.close[k] / self.open[k]))
+
+    def overnight_gap(self, k: int) -> float:
+        return self.clip(self.r[k] - math.log(self.close[k] / self.open[k]))
+
+    def log_range(self, k: int) -> float:
+        return math.log(max(math.log(self.high[k] / self.low[k]), 1e-4))
+
+    def close_location(self, k: int) -> float:
+        spread = math.log(self.high[k] / self.low[k])
+        return math.log(self.close[k] / self.low[k]) / spread if spread > 1e-4 else 0.5
+
+    def volume_surprise(self, k: int) -> float:
+        turnover = {m: math.log(self.close[m] * self.volume[m]) for m in range(k - 59, k + 1) if self.volume[m] > 0}
+        return turnover[k] - sum(turnover.values()) / len(turnover) if k in turnover else 0.0
+
+    def mean_absolute(self, k: int, window: int) -> float:
+        return math.log(sum(abs(self.clip(self.r[m])) for m in range(k - window + 1, k + 1)) / window + 1e-4)
+
+    def of(self, name: str, k: int, volatility: float) -> float:
+        base = name.removeprefix("market_").replace("return", "log_return").replace("log_log", "log")
+        if base.startswith("volatility_"):
+            return self.mean_absolute(k, int(base.split("_")[1]))
+        if base == "log_volatility":
+            return math.log(volatility)
+        return float(getattr(self, base)(k))
+
+
+PER_VOLATILITY = ("log_return", "overnight_gap", "open_to_close", "market_return")
+
+
+def slow_values(panel: Panel, name: str, warm_up: int) -> list[list[float]]:
+    """The feature [ticker][session] in loops."""
+    own, volatility = [Slow(panel, i) for i in range(len(panel.tickers))], origin_volatility(panel)
+    raw = [[math.nan] * len(panel.sessions) for _ in own]
+    for i, series in enumerate(own):
+        for k in range(warm_up, len(series.at)):
+            raw[i][series.at[k]] = series.of(name, k, float(volatility[i, series.at[k]]))
+    if name.startswith("market_"):
+        for j in range(len(panel.sessions)):
+            known = [row[j] for row in raw if not math.isnan(row[j])]
+            for row in raw:
+                row[j] = sum(known) / len(known) if not math.isnan(row[j]) else math.nan
+    unit = volatility if name in PER_VOLATILITY else np.ones_like(volatility)
+    return [[value / float(unit[i, j]) for j, value in enumerate(row)] for i, row in enumerate(raw)]
+
+
+@pytest.fixture(scope="module")
+def market() -> dict[str, pd.DataFrame]:
+    rows = random_market(150, 4)
+    wild = rows["T0"]
+    wild.loc[[70, 71, 120], "volume"] = 0.0  # sessions without trading
+    wild.loc[80, ["open", "high", "low"]] = wild.loc[80, "close"]  # and one without movement
+    rows["T2"].loc[100:, ["open", "high", "low", "close", "adj_close"]] *= 1.9  # a return beyond the limit
+    return rows
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
+def test_a_feature_is_what_a_plain_loop_says(feature: Feature, market: dict[str, pd.DataFrame]) -> None:
+    panel = panel_of(market)
+    found = values_of(panel, [feature.name])[..., 0]
+    np.testing.assert_allclose(found, slow_values(panel, feature.name, feature.warm_up), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
+def test_the_first_value_stands_right_after_the_declared_warm_up(feature: Feature) -> None:
+    panel = panel_of(random_market(150, 4))
+    values = values_of(panel, [feature.name])[..., 0]
+    for i, where in enumerate(panel.present):
+        own = np.isfinite(values[i, where])
+        assert not own[: feature.warm_up].any()
+        assert own[feature.warm_up :].all()
+    assert not np.isfinite(values[~panel.present]).any()
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
+def test_no_shorter_warm_up_would_do(feature: Feature) -> None:
+    """Without the declared warm-up the session before it has no value, or one that still lacks a session."""
+    rows = random_rows(90, 3)
+    eager = Feature(feature.name, 0, feature.compute, feature.market_mean, feature.per_volatility)
+    panel, k = panel_of({"A": rows}), feature.warm_up - 1
+    before = random_rows(1, 4, np.datetime64("2023-01-03"), level=47.0)
+    longer = panel_of({"A": pd.concat([before, rows])})
+    if k < 0:
+        return
+    short, more = (build_features(p, (eager,), ("A",))[0, p.present[0], 0] for p in (panel, longer))
+    assert not np.isfinite(short[k]) or abs(short[k] - more[k + 1]) > 1e-9
+
+
+def garbage_after(rows: dict[str, pd.DataFrame], last: np.datetime64) -> dict[str, pd.DataFrame]:
+    """The rows with everything after a session replaced by other valid bars and actions."""
+    spoilt = {}
+    for number, (ticker, frame) in enumerate(rows.items()):
+        other = random_rows(len(frame), 777 + number, level=900.0)
+        later = frame["session"].to_numpy() > last
+        mixed = frame.copy()
+        mixed.loc[later, other.columns[1:]] = other.loc[later, other.columns[1:]]
+        spoilt[ticker] = mixed
+    return spoilt
+
+
+@pytest.mark.parametrize("returns_from", BASES)
+@pytest.mark.parametrize("at", [0, 25, 59, 60, 61, 90, 110, 148])
+def test_values_on_a_prefix_are_the_prefix_of_values(
+    at: int, returns_from: ReturnsFrom, market: dict[str, pd.DataFrame]
+) -> None:
+    panel = panel_of(market, returns_from)
+    whole, last = values_of(panel), panel.sessions[at]
+    cut = {ticker: frame[frame["session"].to_numpy() <= last] for ticker, frame in market.items()}
+    truncated = values_of(panel_of({ticker: frame for ticker, frame in cut.items() if len(frame)}, returns_from))
+    there = [i for i, ticker in enumerate(panel.tickers) if len(cut[ticker])]
+    assert truncated.tobytes() == np.ascontiguousarray(whole[there, : at + 1]).tobytes()
+    spoilt = values_of(panel_of(garbage_after(market, last), returns_from))
+    assert spoilt[:, : at + 1].tobytes() == np.ascontiguousarray(whole[:, : at + 1]).tobytes()
+    assert spoilt[:, at + 1 :].tobytes() != np.ascontiguousarray(whole[:, at + 1 :]).tobytes()
+
+
+@pytest.mark.parametrize("returns_from", BASES)
+@pytest.mark.parametrize("factor", [7.3, 1e-3, 1234.5])
+def test_rescaling_all_prices_changes_no_feature(
+    factor: float, returns_from: ReturnsFrom, market: dict[str, pd.DataFrame]
+) -> None:
+    prices = ["open", "high", "low", "close", "adj_close", "dividend"]
+    scaled = {ticker: frame.assign(**{name: frame[name] * factor for name in prices}) for ticker, frame in market.items()}
+    before, after = values_of(panel_of(market, returns_from)), values_of(panel_of(scaled, returns_from))
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-6 * np.nanmax(np.abs(before)))
+
+
+def split_at(rows: pd.DataFrame, at: int, factor: float) -> pd.DataFrame:
+    """The same history with one more split: later prices divided, later volume multiplied."""
+    later = rows.index >= at
+    other = rows.copy()
+    other.loc[later, ["open", "high", "low", "close", "dividend"]] /= factor
+    other.loc[later, "volume"] *= factor
+    other.loc[at, "split"] *= factor
+    return other
+
+
+def test_a_split_moves_no_feature() -> None:
+    rows = random_rows(150, 5)
+    whole, split = values_of(panel_of({"A": rows})), values_of(panel_of({"A": split_at(rows, 100, 4.0)}))
+    surprise = NAMES.index("volume_surprise")
+    np.testing.assert_allclose(split[..., surprise], whole[..., surprise], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-5)
+    undeclared = split_at(rows, 100, 4.0).assign(split=1.0)  # without the action it is a crash
+    crash = values_of(panel_of({"A": undeclared}))[0, 100, NAMES.index("log_return")]
+    assert crash < -0.6
+    assert abs(crash - whole[0, 100, NAMES.index("log_return")]) > 0.5
+
+
+def test_only_members_make_the_market_and_a_stranger_moves_nothing() -> None:
+    rows = random_market(120, 4)
+    panel, members = panel_of(rows), ("T0", "T1", "T3")
+    fewer = panel_of({ticker: rows[ticker] for ticker in members})
+    with_stranger, without = values_of(panel, market=members), values_of(fewer, market=members)
+    assert np.ascontiguousarray(with_stranger[[0, 1, 3]]).tobytes() == without.tobytes()
+    stranger = with_stranger[2, 40:, NAMES.index("market_log_range")]
+    np.testing.assert_array_equal(stranger, with_stranger[0, 40:, NAMES.index("market_log_range")])
+
+
+def test_names_are_selected_in_their_order_and_unknown_ones_refused_with_the_list() -> None:
+    assert [feature.name for feature in select_features(("log_range", "log_return"))] == ["log_range", "log_return"]
+    with pytest.raises(UsageError) as refused:
+        select_features(("log_range", "moon_phase", "tides"))
+    assert "moon_phase, tides" in str(refused.value)
+    assert all(name in str(refused.value) for name in NAMES)
+
+
+def test_a_feature_that_looks_ahead_breaks_the_prefix_property() -> None:
+    """The property above can fail: a centred mean is caught by the same comparison."""
+    centred = Feature("centred", 1, lambda series: np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same"))
+    rows = {"A": random_rows(80, 1)}
+    whole = build_features(panel_of(rows), (centred,), ("A",))
+    spoilt = build_features(panel_of(garbage_after(rows, panel_of(rows).sessions[50])), (centred,), ("A",))
+    assert spoilt[:, :51].tobytes() != np.ascontiguousarray(whole[:, :51]).tobytes()

@@ -1,0 +1,100 @@
+"""Frames: which origins are usable, what was known before a session, and the folder that workers open."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from panels import TINY, frames_from, random_market, random_rows
+
+from pipeline.dataset.frames import Frames, open_frames, save_frames
+
+ARRAYS = [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]
+BY_TICKER = [name for name in ARRAYS if name != "sessions"]
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return frames_from(random_market(300, 4))
+
+
+def same(a: Frames, b: Frames) -> bool:
+    names = (a.tickers, a.feature_names) == (b.tickers, b.feature_names)
+    arrays = all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n != "sessions" and n != "usable") for n in ARRAYS)
+    return names and arrays
+
+
+def test_an_origin_is_usable_once_its_ticker_has_enough_own_sessions(frames: Frames) -> None:
+    for i in range(len(frames.tickers)):
+        own = 0
+        for j in range(len(frames.sessions)):
+            own += bool(np.isfinite(frames.reference_close[i, j]))
+            expected = np.isfinite(frames.reference_close[i, j]) and own >= TINY.minimum_sessions
+            assert frames.usable[i, j] == expected
+
+
+def test_reading_begins_at_the_first_session_with_every_feature(frames: Frames) -> None:
+    longest_warm_up = 60
+    for i, first in enumerate(frames.first):
+        own = np.flatnonzero(np.isfinite(frames.reference_close[i]))
+        assert first == own[longest_warm_up]
+    young = frames_from({"OLD": random_rows(100, 1), "YOUNG": random_rows(40, 2)})
+    assert list(young.first) == [60, 100]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 150, 298, 299, 300])
+def test_until_keeps_rows_before_the_stop_and_labels_known_before_it(frames: Frames, stop: int) -> None:
+    cut = frames.until(stop)
+    for name in set(BY_TICKER) - {"future_return"}:
+        np.testing.assert_array_equal(getattr(cut, name), getattr(frames, name)[:, :stop])
+    np.testing.assert_array_equal(cut.sessions, frames.sessions[:stop])
+    for t in range(stop):
+        for h in range(1, frames.horizons + 1):
+            expected = frames.future_return[:, t, h - 1] if t + h < stop else np.full(len(frames.tickers), np.nan)
+            np.testing.assert_array_equal(cut.future_return[:, t, h - 1], expected)
+    assert same(frames.until(len(frames.sessions)), frames)
+
+
+def test_until_changes_nothing_of_the_whole(frames: Frames) -> None:
+    before = frames.future_return.copy()
+    frames.until(200)
+    np.testing.assert_array_equal(frames.future_return, before)
+
+
+def test_the_labels_of_a_cut_are_those_of_a_shorter_history() -> None:
+    rows = random_market(200, 3)
+    whole = frames_from(rows)
+    last = whole.sessions[150]
+    shorter = frames_from({ticker: frame[frame["session"].to_numpy() <= last] for ticker, frame in rows.items()})
+    assert same(whole.until(151), shorter)
+
+
+def test_tickers_and_features_are_selected_by_name(frames: Frames) -> None:
+    chosen = frames.of(("T3", "T0")).with_features(("log_range", "log_return"))
+    assert chosen.tickers == ("T3", "T0")
+    assert chosen.feature_names == ("log_range", "log_return")
+    columns = [frames.feature_names.index(name) for name in chosen.feature_names]
+    np.testing.assert_array_equal(chosen.features, frames.features[[3, 0]][..., columns])
+    np.testing.assert_array_equal(chosen.usable, frames.usable[[3, 0]])
+    assert frames.of(frames.tickers) is frames
+    with pytest.raises(ValueError, match="not in tuple"):
+        frames.of(("NONE",))
+
+
+def test_a_saved_folder_opens_memory_mapped_and_read_only(frames: Frames, tmp_path: Path) -> None:
+    save_frames(frames, tmp_path / "deep" / "er")
+    opened = open_frames(tmp_path / "deep" / "er")
+    assert same(opened, frames)
+    for name in ARRAYS:
+        array = getattr(opened, name)
+        assert isinstance(array, np.memmap)
+        assert array.dtype == getattr(frames, name).dtype
+        assert not array.flags.writeable
+    assert same(opened.until(100).of(("T1",)), frames.until(100).of(("T1",)))
+
+
+def test_a_folder_with_an_object_array_is_refused(frames: Frames, tmp_path: Path) -> None:
+    save_frames(frames, tmp_path)
+    np.save(tmp_path / "features.npy", np.array([{"code": "runs"}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="Python objects"):
+        open_frames(tmp_path)

@@ -1,0 +1,88 @@
+"""The panel: where each bar stands, and the total return of a session calculated by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from panels import bars_of, panel_of, random_market, random_rows
+
+from pipeline.dataset.panel import build_panel
+from pipeline.errors import NothingUsableError
+from pipeline.market.bars import Bars, Listing, ReturnsFrom
+
+
+def hand_rows() -> pd.DataFrame:
+    """Four sessions: 100, then a dividend of 2 at 99, then a 3:1 split with a dividend of 0.5 at 34, then 34."""
+    close = np.array([100.0, 99.0, 34.0, 34.0])
+    return pd.DataFrame(
+        {
+            "session": pd.to_datetime(["2023-12-04", "2023-12-05", "2023-12-06", "2023-12-07"]),
+            "open": close,
+            "high": close,
+            "low": close,
+            "close": close,
+            "volume": 1000.0,
+            "adj_close": [50.0, 51.0, 53.0, 52.0],
+            "dividend": [0.0, 2.0, 0.5, 0.0],
+            "split": [1.0, 1.0, 3.0, 1.0],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("returns_from", "gross"),
+    [
+        ("actions", [101 / 100, 102.5 / 99, 1.0]),
+        ("adj_close", [51 / 50, 53 / 51, 52 / 53]),
+        ("close", [99 / 100, 34 / 99, 1.0]),
+    ],
+)
+def test_the_total_return_calculated_by_hand(returns_from: ReturnsFrom, gross: list[float]) -> None:
+    panel = panel_of({"A": hand_rows()}, returns_from)
+    assert np.isnan(panel.log_return[0, 0])
+    np.testing.assert_allclose(np.exp(panel.log_return[0, 1:]), gross, rtol=1e-14)
+
+
+def test_every_cell_is_the_bar_of_its_ticker_and_session() -> None:
+    rows = random_market(60, 4)
+    panel = panel_of(rows)
+    cells = {(ticker, str(session)): None for ticker in panel.tickers for session in panel.sessions}
+    for ticker, frame in rows.items():
+        cells |= {(ticker, str(row.session.date())): row for row in frame.itertuples()}
+    assert len(cells) == len(panel.tickers) * len(panel.sessions)
+    for i, ticker in enumerate(panel.tickers):
+        for j, session in enumerate(panel.sessions):
+            row = cells[ticker, str(session)]
+            found = [getattr(panel, name)[i, j] for name in ("open", "high", "low", "close", "volume")]
+            expected = [np.nan] * 5 if row is None else [row.open, row.high, row.low, row.close, row.volume]
+            np.testing.assert_array_equal(found, expected)
+            assert panel.present[i, j] == (row is not None)
+
+
+def test_a_return_after_a_gap_spans_it_and_a_first_one_is_unknown() -> None:
+    rows = random_rows(30, 1)
+    panel = panel_of({"A": rows, "B": rows.drop(index=[10, 11]).reset_index(drop=True), "C": rows.iloc[20:]}, "adj_close")
+    whole, gapped, late = panel.log_return
+    assert np.isnan(gapped[10:12]).all()
+    assert gapped[12] == pytest.approx(whole[10] + whole[11] + whole[12], abs=1e-12)
+    assert np.isnan(late[:21]).all()
+    np.testing.assert_array_equal(late[21:], whole[21:])
+
+
+def test_the_sessions_are_those_of_the_calendar_and_of_the_bars() -> None:
+    rows = random_rows(30, 1)
+    saturday = np.datetime64("2023-12-02")  # the door keeps it, with a note
+    odd = pd.concat([rows.iloc[:10], rows.iloc[[10]].assign(session=pd.Timestamp(saturday)), rows.iloc[15:]])
+    odd = odd.sort_values("session").reset_index(drop=True)
+    panel = panel_of({"A": odd})
+    expected = sorted({*rows["session"].to_numpy().astype("datetime64[D]"), saturday})
+    assert list(panel.sessions) == expected
+    assert panel.present.sum() == len(odd)
+
+
+def test_more_than_one_calendar_is_refused() -> None:
+    bars = bars_of({"A": random_rows(10, 1), "B": random_rows(10, 2)})
+    mixed = Bars(bars.frame, (bars.listings[0], Listing("B", "XLON", "GBp")), "actions")
+    with pytest.raises(NothingUsableError, match="exactly one calendar, found XLON, XNYS"):
+        build_panel(mixed)
+    with pytest.raises(NothingUsableError, match="no bars at all"):
+        build_panel(Bars(bars.frame.iloc[:0], (), "actions"))

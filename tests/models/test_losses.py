@@ -1,0 +1,35 @@
+"""Losses against plain loops."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.models.losses import masked_mean, pinball
+from pipeline.models.specification import LEVELS
+
+
+def slow_pinball(q: float, y: float, level: float) -> float:
+    return level * (y - q) if y > q else (1 - level) * (q - y)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.lists(st.floats(-5, 5), min_size=7, max_size=7), st.floats(-5, 5))
+def test_pinball(quantiles: list[float], outcome: float) -> None:
+    found = pinball(torch.tensor([quantiles], dtype=torch.float64), torch.tensor([outcome], dtype=torch.float64))
+    assert found.shape == (1, len(LEVELS))
+    expected = [slow_pinball(q, outcome, level) for q, level in zip(quantiles, LEVELS, strict=True)]
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.floats(0.0, 1.0))
+def test_the_masked_mean_counts_known_places_only(seed: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(3, 4, 7, generator=generator, dtype=torch.float64)
+    known = torch.rand(3, 4, generator=generator) < share
+    rows = [values[i, j].tolist() for i in range(3) for j in range(4) if known[i, j]]
+    expected = sum(sum(row) / 7 for row in rows) / len(rows) if rows else 0.0
+    assert masked_mean(values, known).item() == pytest.approx(expected, abs=1e-12)
+    spoilt = torch.where(known[..., None], values, torch.tensor(1e9, dtype=torch.float64))
+    assert masked_mean(spoilt, known).item() == pytest.approx(expected, abs=1e-12)
