@@ -136,3 +136,7 @@ def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
 def main() -> None:
     """Start the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

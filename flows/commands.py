@@ -11,8 +11,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from flows.configuration import read_experiment
 from flows.environment import prepare_environment
-from pipeline.errors import ExitStatus, TapecastError
+from flows.folders import refuse_unwritable
+from pipeline.errors import ExitStatus, TapecastError, UsageError
+from pipeline.experiment import Experiment
 from pipeline.settings import Settings
+from pipeline.training.devices import choose_device
 
 if TYPE_CHECKING:
     from flows.main import Flows
@@ -39,6 +42,19 @@ def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
             traceback.print_exc()
             call.fails(error)
             return int(ExitStatus.OUR_FAULT)
+
+
+def usable(experiment: Experiment, out: Path | None) -> Experiment:
+    """Return the experiment if nothing speaks against it that can be seen at once, before a server is started.
+
+    Raises UsageError for a device, a file or a folder that is not there or cannot be used.
+    """
+    choose_device(experiment.device) if experiment.device == "cuda" else None
+    if experiment.source.kind == "files" and not experiment.source.path.exists():
+        raise UsageError(f"no file or folder {experiment.source.path}; expected a CSV, a Parquet file or a folder")
+    for folder in (Settings().root, *([out] if out else [])):
+        refuse_unwritable(folder)
+    return experiment
 
 
 @contextlib.contextmanager
@@ -68,17 +84,17 @@ class Call:
 
     def run(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the main job."""
-        experiment = read_experiment(file, overrides)
+        experiment = usable(read_experiment(file, overrides), out)
         return self._flow(lambda flows: flows.run(experiment, out))
 
     def backtest(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the backtest alone."""
-        experiment = read_experiment(file, overrides)
+        experiment = usable(read_experiment(file, overrides), out)
         return self._flow(lambda flows: flows.backtest(experiment, out))
 
     def forecast(self, overrides: Overrides, out: Path | None) -> int:
         """Forecast from the latest model."""
-        asked = read_experiment(None, overrides)
+        asked = usable(read_experiment(None, overrides), out)
         source = asked.source if "source" in overrides else None
         return self._flow(lambda flows: flows.forecast(asked.tickers, source, out))
 

@@ -3,11 +3,19 @@
 import os
 from pathlib import Path
 
+from pipeline.errors import UsageError
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 
 def prepare_environment(root: Path) -> None:
-    """Set what an ad hoc run needs: Prefect's state under our home, patience at a cold start, no telemetry."""
+    """Set what an ad hoc run needs: Prefect's state under our home, patience at a cold start, no telemetry.
+
+    Raises UsageError where the home cannot be created; Prefect itself would only wait for its server in vain.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create {root}: {error}; set TAPECAST_HOME to a folder you may write in") from error
     defaults = {
         # A cold temporary server needs up to 36 s on a small machine; Prefect gives up after 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

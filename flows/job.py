@@ -13,12 +13,12 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from flows.folders import refuse_unwritable
 from flows.loading import load_bars, nothing_left
 from flows.recording import Recorded, Recording
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.errors import UsageError
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
@@ -80,16 +80,6 @@ def new_job(kind: Kind, out: Path | None, watch: Watch) -> Job:
     for folder in (settings.root, *([out] if out else [])):
         refuse_unwritable(folder)
     return Job(kind, settings, Stopwatch(watch), out, datetime.now(UTC))
-
-
-def refuse_unwritable(folder: Path) -> None:
-    """Raise UsageError unless files can be written in the folder, which is created."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"cannot write in {folder}: {error}; expected a folder that you may write in") from error
 
 
 def train_and_forecast(job: Job, experiment: Experiment, *, live: bool) -> Finished:
@@ -181,10 +171,9 @@ def of_latest_fold(results: Sequence[FitResult], folds: Sequence[Fold]) -> list[
 
 
 def open_and_load(job: Job, experiment: Experiment, tickers: tuple[str, ...]) -> tuple[Source, Admitted]:
-    """Return the source and the bars that came through the door; says what the source says of itself."""
+    """Return the source and the bars that came through the door; says which tickers were left out."""
     with job.clock.stage("load"):
         source = open_source(experiment.source, job.settings.cache)
-        job.clock.watch.says(source.note)
         admitted = load_bars(source, experiment, tickers, job.now)
     for out in admitted.left_out:
         job.clock.watch.says(f"left out {out.ticker}: {out.reason}")

@@ -79,32 +79,44 @@ def where_next(console: Console, summary: Summary) -> None:
 
 def forecast_table(forecasts: list[Row]) -> Table:
     """Return a row per ticker: last close, then median and 80 % band at the first and the last horizon."""
-    last = max(row["horizon"] for row in forecasts)
-    table = Table(title="Forecast: median and 80 % band", title_justify="left")
-    for name in ("ticker", "as of", "age", "close"):
-        table.add_column(name, justify="left" if name in ("ticker", "as of") else "right")
-    for horizon in dict.fromkeys((1, last)):
-        table.add_column(f"in {horizon} session{'s' if horizon > 1 else ''}", justify="right")
+    horizons = list(dict.fromkeys((1, max(row["horizon"] for row in forecasts))))
+    table = Table(title=f"Forecast {common_origin(forecasts)}: median and 80 % band", title_justify="left")
+    table.add_column("ticker", no_wrap=True)
+    for name in ("last close", *(heading(forecasts, horizon) for horizon in horizons)):
+        table.add_column(name, justify="right", no_wrap=True)
     tickers = list(dict.fromkeys(row["ticker"] for row in forecasts))
     for ticker in tickers[:SHOWN_TICKERS]:
         rows = {row["horizon"]: row for row in forecasts if row["ticker"] == ticker}
-        table.add_row(*forecast_cells(rows, dict.fromkeys((1, last))))
+        table.add_row(*forecast_cells(rows, horizons, latest_origin(forecasts)))
     if len(tickers) > SHOWN_TICKERS:
         table.caption = f"{len(tickers) - SHOWN_TICKERS} more tickers in the report"
     return table
 
 
-def forecast_cells(rows: dict[int, Row], horizons: dict[int, None]) -> list[str]:
-    """Return the cells of one ticker."""
+def latest_origin(forecasts: list[Row]) -> str:
+    """Return the latest session that any forecast was made from."""
+    return str(max(row["as_of"] for row in forecasts))
+
+
+def common_origin(forecasts: list[Row]) -> str:
+    """Return the latest origin in words, with its age where it is not fresh."""
+    latest = latest_origin(forecasts)
+    age = min(row["age_sessions"] for row in forecasts)
+    return f"as of {latest}" + (f" ({age} sessions ago)" if age else "")
+
+
+def heading(forecasts: list[Row], horizon: int) -> str:
+    """Return the session forecast, or how far it lies ahead where the tickers' sessions differ."""
+    targets = {row["target_session"] for row in forecasts if row["horizon"] == horizon}
+    return targets.pop() if len(targets) == 1 else f"+{horizon} sessions"
+
+
+def forecast_cells(rows: dict[int, Row], horizons: list[int], latest: str) -> list[str]:
+    """Return the cells of one ticker; one with an older origin than the others shows it."""
     first = rows[1]
-    age = str(first["age_sessions"]) if first["age_sessions"] else "0"
-    head = [escape(first["ticker"]), first["as_of"], age, f"{first['reference_close']:.2f}"]
-    return head + [
-        f"{rows[h]['target_session']}  {rows[h]['q50']:.2f}  [{rows[h]['q10']:.2f} … {rows[h]['q90']:.2f}]".replace(
-            "[", r"\["
-        )
-        for h in horizons
-    ]
+    name = escape(first["ticker"]) + ("" if first["as_of"] == latest else f" ({first['as_of']})")
+    bands = [f"{rows[h]['q50']:.2f}  {rows[h]['q10']:.2f}…{rows[h]['q90']:.2f}" for h in horizons]
+    return [name, f"{first['reference_close']:.2f}", *bands]
 
 
 def score_table(summary: Summary) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.folds import Fold
+from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.experiment import Experiment, folds_of, frames_of, jobs_of
@@ -35,6 +35,7 @@ TINY = Experiment(
     horizons=2,
     network=TINY_NETWORK,
     training=TINY_TRAINING,
+    folds=FoldSpec(refit_months=9, validation_months=3),
     seeds=1,
     device="cpu",
     workers=1,

@@ -4,11 +4,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.dataset.panel import Floats, Indices, Sessions
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import BANDS, reliability
 from pipeline.models.specification import LEVELS
-from pipeline.reporting.canvas import FAINT, GREY, blank_figure, colour_of, marker_of, quiet_axes, write_title
+from pipeline.reporting.canvas import (
+    FAINT,
+    GREY,
+    LEGEND_PAD,
+    blank_figure,
+    colour_of,
+    marker_of,
+    quiet_axes,
+    write_legend_below_title,
+    write_title,
+)
 
 NOMINAL = 100 * np.array(LEVELS)
 BAND = 80
@@ -63,8 +73,8 @@ def draw_coverage(backtest: Backtest) -> Figure:
     _draw_quarters(axes, backtest, NETWORK, 1)
     if last > 1:
         _draw_quarters(axes, backtest, NETWORK, last)
-    write_title(axes, f"Outcomes within the {BAND} % band, % of each quarter (upright lines: refits)\n")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.99), ncols=3, fontsize=8, frameon=False, borderaxespad=0)
+    write_title(axes, f"Outcomes within the {BAND} % band, % of each quarter (upright lines: refits)", LEGEND_PAD)
+    write_legend_below_title(axes)
     return figure
 
 
@@ -96,5 +106,10 @@ def coverage_by_quarter(backtest: Backtest, forecaster: str, horizon: int) -> tu
     quarter = backtest.sessions.astype("datetime64[M]").astype(np.int64) // 3  # [origin]
     known, place = np.unique(quarter[scored.any(axis=0)], return_inverse=True)
     rows = [np.bincount(place, mask.sum(axis=0)[scored.any(axis=0)]) for mask in (within, scored)]
-    middle: Sessions = (3 * known + 1).astype("datetime64[M]").astype("datetime64[D]") + np.int64(15)
-    return middle, rows[0] / rows[1]
+    return _mid_quarter(known), rows[0] / rows[1]
+
+
+def _mid_quarter(quarters: Indices) -> Sessions:
+    """Return the middle day of quarters counted from 1970."""
+    middle: Sessions = (45 + 91.3125 * quarters).astype(np.int64).astype("datetime64[D]")
+    return middle

@@ -10,6 +10,7 @@ from pipeline.evaluation.backtest import NETWORK
 
 DOTS_PER_INCH = 120
 COLOURS = 64
+LEGEND_PAD = 20.0  # points: room for one line of legend below a title
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 NETWORK_COLOUR = "#1f4e9c"
 
@@ -50,9 +51,14 @@ def quiet_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> 
     return axes
 
 
-def write_title(axes: Axes, text: str) -> None:
-    """Set the axes' title, left-aligned, exactly as given: a ticker is never read as a formula."""
-    axes.set_title(drawable(text), loc="left", fontsize=9.5, color=INK, parse_math=False)
+def write_title(axes: Axes, text: str, pad: float = 6.0) -> None:
+    """Set the axes' title, left-aligned, `pad` points above; a dollar sign in a ticker starts no formula."""
+    axes.set_title(text, loc="left", fontsize=9.5, color=INK, parse_math=False, pad=pad)
+
+
+def write_legend_below_title(axes: Axes) -> None:
+    """Put the legend in one line between the axes and a title that was written with LEGEND_PAD."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4, fontsize=8, frameon=False)
 
 
 def drawable(text: str) -> str:

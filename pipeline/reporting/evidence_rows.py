@@ -34,12 +34,13 @@ class SkillRow:
 
 def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
     """Return a row per baseline, pooled over tickers."""
-    tests = evaluation.significance.set_index(["baseline", "horizon"]).sort_index()
-    pooled = evaluation.skill.xs(POOLED, level="ticker")
-    return [
-        SkillRow(name, tuple(_against(float(skill), tests.loc[(name, horizon)]) for horizon, skill in column.items()))
-        for name, column in pooled.items()
-    ]
+    return [SkillRow(baseline, _by_horizon(evaluation, baseline)) for baseline in evaluation.backtest.baselines]
+
+
+def _by_horizon(evaluation: Evaluation, baseline: str) -> tuple[Against, ...]:
+    skills = evaluation.skill.xs(POOLED, level="ticker")[baseline].sort_index()
+    tests = evaluation.significance[evaluation.significance["baseline"] == baseline].sort_values("horizon")
+    return tuple(_against(float(skill), test) for skill, (_, test) in zip(skills, tests.iterrows(), strict=True))
 
 
 def _against(skill: float, test: "pd.Series[float]") -> Against:
@@ -91,19 +92,19 @@ def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TickerSkillRow:
-    """One ticker's skill against every baseline at one horizon; `cells` are (text, whether above zero)."""
+    """One ticker's skill against every baseline at one horizon, and on how many forecasts it stands."""
 
     ticker: str
-    origins: int
-    cells: tuple[tuple[str, bool], ...]
+    forecasts: int
+    skills: tuple[str, ...]
 
 
 def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillRow]:
     """Return a row per ticker that was scored at this horizon."""
-    skill = evaluation.skill.xs(horizon, level="horizon").drop(index=POOLED)
     scores = evaluation.scores
-    network = scores[(scores["horizon"] == horizon) & (scores["forecaster"] == NETWORK)].set_index("ticker")["rows"]
+    own = scores[(scores["horizon"] == horizon) & (scores["forecaster"] == NETWORK) & (scores["ticker"] != POOLED)]
+    skill = evaluation.skill.xs(horizon, level="horizon")[list(evaluation.backtest.baselines)]
     return [
-        TickerSkillRow(str(ticker), int(network[ticker]), tuple((signed_percent(v, 1), bool(v > 0)) for v in values))
-        for ticker, values in skill.iterrows()
+        TickerSkillRow(ticker, int(count), tuple(signed_percent(value) for value in skill.loc[ticker]))
+        for ticker, count in zip(own["ticker"], own["rows"], strict=True)
     ]

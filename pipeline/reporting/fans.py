@@ -15,7 +15,7 @@ from pipeline.evaluation.scores import BANDS
 from pipeline.market.calendars import listing_of
 from pipeline.models.specification import MEDIAN
 from pipeline.operation.live import network_rows
-from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, quiet_axes, write_title
+from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, drawable, quiet_axes, write_title
 
 SHOWN_SESSIONS = 60
 FAN_SHARE = 0.5  # width of the forecast in widths of the history: at true scale five sessions could not be read
@@ -81,7 +81,10 @@ def draw_fan(fan: Fan) -> Figure:
     draw_bands(axes, fan)
     _date_ticks(axes, fan)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, fontsize=7, frameon=False, handlelength=1.2)
-    write_title(axes, f"{fan.ticker}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}")
+    write_title(
+        axes,
+        f"{drawable(fan.ticker)}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}",
+    )
     return figure
 
 
@@ -117,9 +120,17 @@ def _date_ticks(axes: Axes, fan: Fan) -> None:
     past = np.unique(np.linspace(0, count - 1, 4).astype(int)[:-1])
     horizons = np.unique(np.linspace(1, len(fan.targets), min(len(fan.targets), MOST_DATED_SESSIONS)).astype(int))
     places = [*(past - count + 1), *_ahead(fan)[horizons]]
-    dates = [*fan.sessions[past], *fan.targets[horizons - 1]]
-    axes.set_xticks(places, [_day_and_month(day) for day in dates])
+    axes.set_xticks(places, [*map(_day_and_month, fan.sessions[past]), *_target_dates(fan.targets[horizons - 1])])
     axes.tick_params(axis="x", labelsize=7)
+
+
+def _target_dates(targets: Sessions) -> list[str]:
+    """Return the dates with the month named only where it begins: five of them stand close together."""
+    months = targets.astype("datetime64[M]")
+    return [
+        _day_and_month(day) if k == 0 or months[k] != months[k - 1] else str(pd.Timestamp(day).day)
+        for k, day in enumerate(targets)
+    ]
 
 
 def _day_and_month(day: np.datetime64) -> str:

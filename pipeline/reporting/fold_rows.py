@@ -17,22 +17,38 @@ def network_fits(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
     return [fitted for fitted in fits_of(results, fold) if fitted.forecaster.kind == NETWORK and fitted.checks]
 
 
+RANGES = ("Train", "Validation", "Calibration", "Test")
+
+
 @dataclass(frozen=True)
 class FoldRow:
-    """One fold: its ranges as (dates, sessions), and the steps whose weights were kept."""
+    """One fold: the dates and sessions of its ranges, and the steps whose weights were kept."""
 
     name: str
-    ranges: tuple[tuple[str, int], ...]  # train, validation, calibration, test
+    ranges: tuple[tuple[str, int], ...]
     kept_steps: str  # of each seed's network
 
 
-def fold_rows(folds: Sequence[Fold], results: Sequence[FitResult], sessions: Sessions) -> list[FoldRow]:
-    """Return a row per fold, oldest first; dates end with the last of `sessions`."""
-    last = sessions[-1]
-    return [
-        FoldRow(fold.name, tuple(_range(part, last) for part in fold.ranges), _kept_steps(fold, results))
+@dataclass(frozen=True)
+class FoldTable:
+    """The folds, oldest first, with those ranges that any of them has."""
+
+    ranges: tuple[str, ...]
+    rows: tuple[FoldRow, ...]
+
+
+def fold_table(folds: Sequence[Fold], results: Sequence[FitResult], sessions: Sessions) -> FoldTable:
+    """Return the table of the folds; dates end with the last of `sessions`."""
+    shown = [place for place in range(len(RANGES)) if any(len(fold.ranges[place]) for fold in folds)]
+    rows = [
+        FoldRow(
+            name=fold.name,
+            ranges=tuple(_range(fold.ranges[place], sessions[-1]) for place in shown),
+            kept_steps=_kept_steps(fold, results),
+        )
         for fold in folds
     ]
+    return FoldTable(tuple(RANGES[place] for place in shown), tuple(rows))
 
 
 def _range(part: Range, last: np.datetime64) -> tuple[str, int]:

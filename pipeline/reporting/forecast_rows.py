@@ -89,5 +89,5 @@ def next_session_bands(forecasts: pd.DataFrame) -> tuple[tuple[str, ...], list[S
 
 
 def _bands(rows: pd.DataFrame, forecasters: Sequence[str]) -> tuple[str, ...]:
-    own = rows.set_index("forecaster")
-    return tuple(f"{price(own.at[name, 'q10'])} – {price(own.at[name, 'q90'])}" for name in forecasters)
+    low, high = (rows.set_index("forecaster")[level].reindex(list(forecasters)) for level in ("q10", "q90"))
+    return tuple(f"{price(a)} – {price(b)}" for a, b in zip(low, high, strict=True))

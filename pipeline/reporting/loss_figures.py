@@ -14,14 +14,18 @@ FOLDS_PER_ROW = 4
 
 
 def draw_latest_loss(fits: Sequence[Fitted], fold: Fold) -> Figure:
-    """Return the training and validation loss by step of the fold's networks; a ring marks the weights kept."""
-    figure = blank_figure(6.4, 3.2)
-    axes = quiet_axes(figure, (0.11, 0.14, 0.86, 0.70))
-    for number, fitted in enumerate(fits):
-        _draw_curve(axes, fitted, labelled=number == 0)
-    axes.set_xlabel("step", fontsize=8)
-    write_title(axes, f"Fold tested from {fold.name}: pinball loss in units of volatility, {_seeds(len(fits))}\n")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.99), ncols=3, fontsize=8, frameon=False, borderaxespad=0)
+    """Return the validation and the training loss by step of the fold's networks; a ring marks the weights kept."""
+    figure = blank_figure(7.2, 3.0)
+    validation = quiet_axes(figure, (0.08, 0.15, 0.40, 0.68))
+    training = quiet_axes(figure, (0.58, 0.15, 0.40, 0.68))
+    for fitted in fits:
+        _draw_validation(validation, fitted)
+        training.plot(_steps(fitted), [check.train_loss for check in fitted.checks], color=GREY, linewidth=1.1)
+    for axes in (validation, training):
+        axes.set_xlabel("step", fontsize=8)
+    write_title(validation, f"Validation loss, {_seeds(len(fits))}; ring: weights kept")
+    write_title(training, "Loss of the training batches")
+    figure.suptitle(f"Test from {fold.name}; pinball loss in units of volatility", fontsize=9.5, x=0.08, ha="left")
     return figure
 
 
@@ -29,20 +33,16 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _draw_curve(axes: Axes, fitted: Fitted, *, labelled: bool) -> None:
-    steps = [check.step for check in fitted.checks]
-    train, valid, kept = ("training", "validation", "kept") if labelled else ("_", "_", "_")
-    losses = [check.train_loss for check in fitted.checks]
-    axes.plot(steps, losses, color=GREY, linewidth=0.9, linestyle="--", label=train)
-    _draw_validation(axes, fitted, valid, kept)
+def _steps(fitted: Fitted) -> list[int]:
+    return [check.step for check in fitted.checks]
 
 
-def _draw_validation(axes: Axes, fitted: Fitted, label: str, kept: str) -> None:
-    losses = {check.step: check.valid_loss for check in fitted.checks}
-    axes.plot(list(losses), list(losses.values()), color=NETWORK_COLOUR, linewidth=1.3, label=label)
-    if fitted.best_step in losses:
-        best = losses[fitted.best_step]
-        axes.plot([fitted.best_step], [best], "o", color=NETWORK_COLOUR, markerfacecolor="white", label=kept)
+def _draw_validation(axes: Axes, fitted: Fitted) -> None:
+    losses = [check.valid_loss for check in fitted.checks]
+    axes.plot(_steps(fitted), losses, color=NETWORK_COLOUR, linewidth=1.2)
+    kept = [(check.step, check.valid_loss) for check in fitted.checks if check.step == fitted.best_step]
+    for step, loss in kept:
+        axes.plot([step], [loss], "o", color=NETWORK_COLOUR, markerfacecolor="white", markersize=5)
 
 
 def draw_losses_by_fold(fits_by_fold: Sequence[tuple[Fold, Sequence[Fitted]]]) -> Figure:
@@ -52,10 +52,10 @@ def draw_losses_by_fold(fits_by_fold: Sequence[tuple[Fold, Sequence[Fitted]]]) -
     figure = blank_figure(7.2, 0.3 + 1.45 * rows)
     for number, (fold, fits) in enumerate(shown):
         row, column = divmod(number, FOLDS_PER_ROW)
-        left, bottom = 0.055 + column * 0.24, 1 - (row + 0.82) / rows
-        axes = quiet_axes(figure, (left, bottom, 0.185, 0.60 / rows))
+        left, bottom = 0.07 + column * 0.24, 1 - (row + 0.82) / rows
+        axes = quiet_axes(figure, (left, bottom, 0.175, 0.60 / rows))
         for fitted in fits:
-            _draw_validation(axes, fitted, "_", "_")
+            _draw_validation(axes, fitted)
         write_title(axes, fold.name)
         axes.tick_params(labelsize=6.5)
     return figure

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.backtest import NETWORK
@@ -12,15 +11,22 @@ from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.verdict import SIGNIFICANT
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem
-from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Evaluation, Outcome
-from pipeline.reporting import figures
 from pipeline.reporting.evidence_rows import SCORE_COLUMNS, score_rows, skill_rows, ticker_skill_rows
-from pipeline.reporting.fold_rows import fold_rows
-from pipeline.reporting.forecast_rows import common_sessions, forecast_rows, next_session_bands
-from pipeline.reporting.wording import count_of, day, names, percent, signed_percent
+from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, fan_name
+from pipeline.reporting.fold_rows import fold_table
+from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forecast_rows, next_session_bands
+from pipeline.reporting.wording import count_of, day, names, p_value, percent, signed_percent
 
 MOST_PROBLEMS = 50
+
+PICTURES = {
+    "skill": SKILL,
+    "reliability": RELIABILITY,
+    "coverage": COVERAGE,
+    "latest_loss": LATEST_LOSS,
+    "losses_by_fold": LOSSES_BY_FOLD,
+}
 
 Values = dict[str, object]
 
@@ -37,11 +43,11 @@ def page_values(outcome: Outcome) -> Values:
         "unseen": outcome.unseen,
         "forecast": None if outcome.forecasts is None else _forecast(outcome.forecasts, outcome.unseen),
         "evidence": None if outcome.evaluation is None else _evidence(outcome.evaluation),
-        "folds": fold_rows(outcome.folds, outcome.results, outcome.frames.sessions),
+        "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),
         "folds_in_words": outcome.experiment.folds.describe(),
         "settings": settings(outcome.experiment),
         "experiment_json": json.dumps(outcome.experiment.model_dump(mode="json"), indent=2),
-        "names": figures,
+        "names": PICTURES,
     }
 
 
@@ -86,3 +92,97 @@ def _setting(value: object) -> str:
     if value is None or value == []:
         return "(default)"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str]) -> Values:
+    rows = forecast_rows(forecasts, unseen)
+    forecasters, bands = next_session_bands(forecasts)
+    return {
+        "rows": rows,
+        "horizons": range(1, len(rows[0].cells) + 1),
+        "common_sessions": common_sessions(rows),
+        "old": old_in_words(max(row.age_sessions for row in rows), len(rows[0].cells)),
+        "fans": [(fan_name(row.ticker), fan_in_words(row)) for row in rows],
+        "forecasters": forecasters,
+        "bands": bands,
+    }
+
+
+def old_in_words(age_sessions: int, horizons: int) -> str:
+    """Return what the age of the oldest last close means for its forecast, nothing where it is fresh."""
+    if not age_sessions:
+        return ""
+    verb = "has" if age_sessions == 1 else "have"
+    passed = "all" if age_sessions >= horizons else "part"
+    return (
+        f"{count_of(age_sessions, 'session')} {verb} closed since the oldest of these last closes: {passed} of what is "
+        f"forecast from it lies in the past."
+    )
+
+
+def fan_in_words(row: ForecastRow) -> str:
+    """Return what a fan shows, for those who cannot see it."""
+    last = row.cells[-1]
+    return (
+        f"Forecast fan of {row.ticker}: last close {row.reference_close} {row.currency} on {row.as_of}; on "
+        f"{last.target_session} the median is {last.median} and the 80 % band goes from {last.low} to {last.high}."
+    )
+
+
+def _evidence(evaluation: Evaluation) -> Values:
+    horizons = range(1, evaluation.backtest.horizons + 1)
+    lags = evaluation.significance["dm_lags"]
+    return {
+        "measured": measured(evaluation),
+        "tiles": tiles(evaluation),
+        "horizons": horizons,
+        "baselines": evaluation.backtest.baselines,
+        "skill": skill_rows(evaluation),
+        "significant": percent(SIGNIFICANT, 0),
+        "lags": f"{lags.min()}" if lags.min() == lags.max() else f"{lags.min()} to {lags.max()}",
+        "score_columns": SCORE_COLUMNS,
+        "scores": [(horizon, score_rows(evaluation.scores, horizon)) for horizon in horizons],
+        "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in dict.fromkeys((horizons[0], horizons[-1]))],
+    }
+
+
+def measured(evaluation: Evaluation) -> str:
+    """Return on what the verdict stands: horizon, sessions, forecasts, tickers and refits."""
+    backtest, horizon = evaluation.backtest, evaluation.verdict.horizon
+    pooled = _network_scores(evaluation)
+    return (
+        f"Measured {count_of(horizon, 'session')} ahead, from {day(backtest.sessions[0])} to "
+        f"{day(backtest.sessions[-1])}: {count_of(int(pooled['rows']), 'forecast')} for "
+        f"{count_of(len(backtest.tickers), 'ticker')} by {count_of(len(backtest.fold_names), 'model')}, "
+        f"none of which had seen anything of the days it was tested on."
+    )
+
+
+def _network_scores(evaluation: Evaluation) -> "pd.Series[float]":
+    scores = evaluation.scores
+    own = (scores["horizon"] == evaluation.verdict.horizon) & (scores["forecaster"] == NETWORK)
+    return scores[own & (scores["ticker"] == POOLED)].iloc[0]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number that is worth a glance."""
+
+    label: str
+    number: str
+    note: str
+
+
+def tiles(evaluation: Evaluation) -> list[Tile]:
+    """Return the numbers to glance at: skill over the best baseline, coverage of the band, direction."""
+    best = min(evaluation.verdict.comparisons, key=lambda comparison: comparison.skill)
+    pooled = _network_scores(evaluation)
+    return [
+        Tile(
+            f"Skill over {best.baseline}, the best baseline",
+            signed_percent(best.skill),
+            f"{p_value(best.p)}: {best.word}",
+        ),
+        Tile("Outcomes within the 80 % band", percent(pooled["coverage_80"]), "80 % is right"),
+        Tile("Right direction of the median", percent(pooled["directional_accuracy"]), "50 % is a coin"),
+    ]

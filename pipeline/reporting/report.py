@@ -39,6 +39,4 @@ def report_html(outcome: Outcome, figures: Mapping[str, bytes], mlflow_url: str 
 
 def _templates() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent)
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

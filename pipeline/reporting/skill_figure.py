@@ -19,12 +19,14 @@ def draw_skill(evaluation: Evaluation) -> Figure:
     axes = quiet_axes(figure, (0.09, 0.14, 0.70, 0.76))
     axes.axhline(0, color=INK, linewidth=1)
     pooled = evaluation.skill.xs(POOLED, level="ticker")
-    for baseline in map(str, pooled.columns):
+    for baseline in evaluation.backtest.baselines:
         _draw_line(axes, baseline, 100 * pooled[baseline].to_numpy(), _significant(evaluation, baseline))
     axes.set_xticks(_horizon_ticks(len(pooled)))
     axes.set_xlabel("horizon, sessions", fontsize=8)
     axes.set_ylabel("skill, %", fontsize=8)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False, title="against")
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False, title="against", title_fontsize=8
+    )
     write_title(axes, f"Above zero the network is better; a filled mark has p ≤ {SIGNIFICANT}")
     return figure
 

@@ -15,7 +15,7 @@ from pipeline.operation.outcome import Outcome
 from pipeline.tracking.files import tables, write_files
 from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
-from pipeline.tracking.values import Point, fold_points, loss_points, outcome_points
+from pipeline.tracking.values import Point, fit_points, fold_points, outcome_points
 from pipeline.tracking.words import NOTE, final_name, final_note, final_tags, fold_name, fold_tags, named
 from pipeline.training.jobs import FitResult, digest_of_rows
 
@@ -43,8 +43,8 @@ def log_outcome(
 
 
 def _log_parent(client: MlflowClient, run_id: str, outcome: Outcome, seconds: Mapping[str, float]) -> None:
-    points = [Point(f"seconds/{stage}", value) for stage, value in seconds.items()]
-    points += outcome_points(outcome.evaluation) if outcome.evaluation else []
+    points = outcome_points(outcome.evaluation) if outcome.evaluation else []
+    points += [Point(f"seconds/{stage}", value) for stage, value in seconds.items()]
     write_batches(client, run_id, points, tags=final_tags(outcome))
     client.log_inputs(run_id, [dataset_input(outcome)])
 
@@ -84,7 +84,7 @@ def log_folds(client: MlflowClient, store: Store, parent: str, outcome: Outcome)
     scores = _fold_scores(outcome)
     for fold in outcome.folds:
         own = [result for result in outcome.results if result.job.fold.name == fold.name]
-        points = [point for result in own if result.fitted for point in loss_points(result.fitted, result.job.seed)]
+        points = [point for result in own if result.fitted for point in fit_points(result.fitted, result.job.seed)]
         with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
             write_batches(client, run_id, points + scores.get(fold.name, []), fold_params(fold, own))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlflow.entities import Experiment, ViewType
+from mlflow.entities import Experiment, LifecycleStage
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
@@ -21,6 +21,11 @@ EXPECTED = "sqlite:////absolute/path.db, http(s)://host:port, or a postgresql, m
 SQLITE_HEADER = b"SQLite format 3\x00"
 PROBE_SECONDS = 10
 LOCAL_UI = "http://127.0.0.1:5000"
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # else the UI shows its pages for chat models
+    "mlflow.note.content": "Tapecast: quantile forecasts of stock prices. One run per job, a child run per fold. "
+    "`tapecast.verdict` says whether the network beat its baselines; a run's description says it in words.",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str) -> Store:
     with translated(uri, f"prepare experiment {experiment!r}"):
         client = open_client(uri)
         found = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
-    if found.lifecycle_stage != ViewType.to_string(ViewType.ACTIVE_ONLY).removesuffix("_only"):
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UsageError(
             f"MLflow experiment {experiment!r} at {shown(uri)} was deleted; expected one in use. Restore it with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
@@ -150,7 +155,7 @@ def _make_artifact_folder(location: str | None) -> None:
 
 def _create(client: MlflowClient, name: str, location: str | None) -> Experiment:
     try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+        return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
     except Exception:
         found = client.get_experiment_by_name(name)  # another process may have been first
         if found is None:

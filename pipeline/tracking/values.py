@@ -29,6 +29,9 @@ SCORES: Mapping[str, tuple[str, float]] = {
 }
 """Scores that become metrics of the parent run: the name and factor of each; the tables have them all."""
 
+TELLING = (NETWORK, "skill", "dm_p")
+"""Groups of metrics that a reviewer looks at first."""
+
 FOLD_SCORES = ("pinball", "coverage_80")
 
 
@@ -61,7 +64,7 @@ def _flat(values: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obje
 
 def _text(value: object) -> str:
     if value is None or value in ("", [], ()):
-        return "(empty)"
+        return "(none given)"
     if isinstance(value, list | tuple):
         return " ".join(item if isinstance(item, str) else json.dumps(item) for item in value)
     return str(value)
@@ -76,7 +79,24 @@ def _cut(text: str) -> str:
 
 def outcome_points(evaluation: Evaluation) -> list[Point]:
     """Return pooled scores, skills and p-values by horizon: h1/network/pinball_x1e4, h1/skill/ewma, h1/dm_p/ewma."""
-    return [*_scores(evaluation.scores), *_skills(evaluation.skill), *_p_values(evaluation.significance)]
+    points = [*_scores(evaluation.scores), *_skills(evaluation.skill), *_p_values(evaluation.significance)]
+    return sorted(points, key=_telling_first) + [_by_horizon(point) for point in points if _telling(point)]
+
+
+def _telling_first(point: Point) -> tuple[int, int]:
+    """Return the place of a metric: the UI lists them as they were written."""
+    horizon, group, _ = point.key.split("/")
+    return int(horizon[1:]), TELLING.index(group) if group in TELLING else len(TELLING)
+
+
+def _telling(point: Point) -> bool:
+    return point.key.split("/")[1] in TELLING
+
+
+def _by_horizon(point: Point) -> Point:
+    """Return the point with its horizon as the step: one curve over the horizons instead of a bar for each."""
+    horizon, _, rest = point.key.partition("/")
+    return Point(f"by_horizon/{rest}", point.value, int(horizon[1:]))
 
 
 def _scores(scores: pd.DataFrame) -> Iterator[Point]:
@@ -118,15 +138,15 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
         yield Point(f"h{h + 1}/skill/{name}", 1 - pinball[NETWORK] / pinball[name])
 
 
-def loss_points(fitted: Fitted, seed: int) -> Iterator[Point]:
-    """Yield one fit's losses by step, its best step and its seconds."""
-    name = f"{fitted.forecaster.kind}_seed_{seed}" if fitted.forecaster.kind == NETWORK else fitted.forecaster.kind
+def fit_points(fitted: Fitted, seed: int) -> Iterator[Point]:
+    """Yield one fit's seconds and, where it was trained by steps, its losses and best step."""
+    kind = fitted.forecaster.kind
+    yield Point(f"fit_seconds/{kind}_seed_{seed}" if kind == NETWORK else f"fit_seconds/{kind}", fitted.seconds)
     for check in fitted.checks:
-        yield Point(f"loss_train/{name}", check.train_loss, check.step)
-        yield Point(f"loss_valid/{name}", check.valid_loss, check.step)
+        yield Point(f"fit_loss/train_seed_{seed}", check.train_loss, check.step)
+        yield Point(f"fit_loss/valid_seed_{seed}", check.valid_loss, check.step)
     if fitted.checks:
-        yield Point(f"best_step/{name}", fitted.best_step)
-    yield Point(f"fit_seconds/{name}", fitted.seconds)
+        yield Point(f"fit_stopped/best_step_seed_{seed}", fitted.best_step)
 
 
 def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -1,7 +1,7 @@
 """What a reviewer reads first: names, tags and descriptions of runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ Kind = Literal["run", "backtest", "forecast", "sine"]
 NOTE = "mlflow.note.content"
 NAMED_TICKERS = 5
 LONGEST_TAG = 4000
+GAP = " &nbsp;"  # MLflow draws tables without any space between columns
 
 WHAT: Mapping[Kind, str] = {
     "run": "walk-forward backtest and live forecast",
@@ -27,15 +28,25 @@ WHAT: Mapping[Kind, str] = {
     "sine": "sanity check on a sine with noise",
 }
 
+HOLDS: Mapping[str, str] = {
+    "report": "**report** (the HTML page: start there)",
+    "tables": "**tables** (forecasts, scores, skill, significance, left_out)",
+    "figures": "**figures**",
+    "forecasts": "**forecasts** (of every forecaster, Parquet)",
+    "backtest": "**backtest** (every forecast beside what happened, Parquet)",
+    "model": "**model** (the latest fold's fits, safetensors and JSON)",
+    "experiment.json": "**experiment.json** (all parameters)",
+}
+
 
 def first_name(kind: Kind, experiment: Experiment) -> str:
     """Return the name of a run whose bars are not loaded yet."""
-    return f"{kind} {named(experiment.tickers) or experiment.source.kind}"
+    return f"{kind} · {named(experiment.tickers) or experiment.source.kind}"
 
 
 def final_name(kind: str, outcome: Outcome) -> str:
-    """Return the name of a finished run: what, which tickers, up to which session."""
-    return f"{kind} {named(outcome.frames.tickers)} to {outcome.frames.sessions[-1]}"
+    """Return the name of a finished run: what, up to which session, which tickers; the run list cuts its end."""
+    return f"{kind} {outcome.frames.sessions[-1]} · {named(outcome.frames.tickers)}"
 
 
 def named(tickers: Sequence[str]) -> str:
@@ -56,7 +67,10 @@ def first_tags(kind: Kind, experiment: Experiment) -> dict[str, str]:
 
 def final_tags(outcome: Outcome) -> dict[str, str]:
     """Return the tags of a finished run."""
+    verdict = outcome.evaluation.verdict if outcome.evaluation else None
     tags = {
+        "tapecast.verdict": short_verdict(verdict) if verdict else "",
+        "tapecast.verdict_sentence": verdict.sentence if verdict else "",
         "tapecast.status": outcome.status,
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
@@ -64,9 +78,6 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.unseen": " ".join(outcome.unseen),
         "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
     }
-    if outcome.evaluation:
-        verdict = outcome.evaluation.verdict
-        tags |= {"tapecast.verdict": short_verdict(verdict), "tapecast.verdict_sentence": verdict.sentence}
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
 
 
@@ -126,25 +137,34 @@ def _left_out(outcome: Outcome) -> str:
 
 
 def _comparisons(verdict: Verdict) -> str:
-    rows = [
-        f"| {c.baseline} | {c.skill:+.2%} | {'' if np.isnan(c.p) else f'{c.p:.3f}'} | {c.word} |"
-        for c in verdict.comparisons
-    ]
-    head = f"| Network against, horizon {verdict.horizon} | skill (pinball loss saved) | p | |\n|---|---|---|---|"
-    return "\n".join([head, *rows])
+    rows = [(c.baseline, f"{c.skill:+.2%}", _p_value(c.p), c.word) for c in verdict.comparisons]
+    title = f"Network against each baseline, horizon {verdict.horizon}"
+    return _table(title, ("baseline", "skill (pinball loss saved)", "p", "the network is"), rows)
+
+
+def _p_value(p: float) -> str:
+    if np.isnan(p):
+        return "none"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _next_session(forecasts: pd.DataFrame) -> str:
     """Return a table of the first horizon for a few tickers."""
-    first = network_rows(forecasts)
-    first = first[first["horizon"] == 1].head(2 * NAMED_TICKERS)
-    rows = [
-        f"| {row.ticker} | {row.as_of:%Y-%m-%d} | {row.reference_close:.2f} | {row.target_session:%Y-%m-%d} "
-        f"| {row.q10:.2f} | {row.q50:.2f} | {row.q90:.2f} |"
-        for row in first.itertuples()
-    ]
-    head = "| Ticker | as of | close | next session | 10 % | median | 90 % |\n|---|---|---|---|---|---|---|"
-    return "\n".join([head, *rows])
+    network = network_rows(forecasts)
+    first = network[network["horizon"] == 1].head(2 * NAMED_TICKERS).to_dict("records")
+    head = ("ticker", "last close of", "close", "next session", "10 %", "median", "90 %")
+    return _table("Forecast of the next session", head, [_forecast_cells(row) for row in first])
+
+
+def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
+    days = {name: f"{row[name]:%Y-%m-%d}" for name in ("as_of", "target_session")}
+    prices = [f"{row[name]:.2f}" for name in ("q10", "q50", "q90")]
+    return [row["ticker"], days["as_of"], f"{row['reference_close']:.2f}", days["target_session"], *prices]
+
+
+def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {f'{GAP} | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([f"**{title}**", "", lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
 def _data(kind: str, outcome: Outcome) -> str:
@@ -163,9 +183,10 @@ def _where(outcome: Outcome, artifacts: Sequence[str]) -> str:
     )
     return (
         "Where to look:\n"
-        "- Model metrics: pooled scores as `h<horizon>/<forecaster>/<score>`, `h<horizon>/skill/<baseline>` and "
-        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), seconds per stage\n"
-        f"- Artifacts: {', '.join(artifacts)}{folds}"
+        "- Model metrics: `by_horizon` draws the network's scores, skills and p-values over the horizons (step = "
+        "horizon); `h<horizon>/<forecaster>/<score>` are pooled over tickers; `h<horizon>/skill/<baseline>` and "
+        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), `seconds/<stage>`; search for `skill` or `h1/network`\n"
+        f"- Artifacts: {'; '.join(HOLDS.get(name, name) for name in artifacts)}{folds}"
     )
 
 
@@ -188,9 +209,9 @@ def fold_note(fold: Fold) -> str:
     """Return the description of a fold's run."""
     return (
         f"One refit: trained on {days(fold.train)}, stopped early by {days(fold.validation)}, tested on "
-        f"{days(fold.test)} ({len(fold.test)} sessions). Metrics: `loss_train`, `loss_valid` by step for every "
-        "seed (in units of volatility x sqrt(h)), `best_step`, `fit_seconds`, and the pooled scores of this test "
-        "range."
+        f"{days(fold.test)} ({len(fold.test)} sessions have been). Metrics: `fit_loss` by step for every seed (mean "
+        "pinball in units of volatility x sqrt(h)), `fit_stopped` (best step), `fit_seconds`, and the pooled scores "
+        "of this test range."
     )
 
 

@@ -1,0 +1,203 @@
+"""Kept fits: whole or absent, read without executing anything, and repeated where they are damaged."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from panels import frames_from, jobs_for, random_market
+
+from pipeline.dataset.frames import Frames, save_frames
+from pipeline.errors import FitError, UsageError
+from pipeline.models.specification import RecurrentSpec
+from pipeline.training.executors import fit_all
+from pipeline.training.fits import fit
+from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.kept import DESCRIPTION, WEIGHTS, KeptFits, read_fitted, write_fitted
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return frames_from(random_market(500, 3))
+
+
+@pytest.fixture(scope="module")
+def job(frames: Frames) -> FitJob:
+    return jobs_for(frames)[0][0]
+
+
+@pytest.fixture(scope="module")
+def fitted(frames: Frames, job: FitJob) -> Fitted:
+    return fit(job, frames)
+
+
+def equal(a: Fitted, b: Fitted) -> bool:
+    names = [name for name in Fitted.__dataclass_fields__ if name not in ("arrays", "seconds")]
+    same = all(getattr(a, name) == getattr(b, name) for name in names) and a.arrays.keys() == b.arrays.keys()
+    return same and all(np.array_equal(a.arrays[name], b.arrays[name]) for name in a.arrays)
+
+
+def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path / "a" / "b")
+    assert kept.find(job) is None
+    kept.keep(job, fitted)
+    found = kept.find(job)
+    assert found is not None
+    assert equal(found, fitted)
+    assert found.seconds == fitted.seconds
+    assert sorted(path.name for path in kept.folder.rglob("*") if path.is_file()) == [DESCRIPTION, WEIGHTS]
+    described = json.loads((kept.folder / job.key / DESCRIPTION).read_text())
+    assert described["job"] == json.loads(json.dumps(job.description()))
+
+
+def test_a_second_run_trains_nothing(frames: Frames, tmp_path: Path) -> None:
+    jobs, _ = jobs_for(frames, kinds=("network", "climatology", "drift", "ewma", "last_close"))
+    save_frames(frames, tmp_path / "frames")
+    kept = KeptFits(tmp_path / "kept")
+    first = list(fit_all(jobs, tmp_path / "frames", kept, 1))
+    times = {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*")}
+    second = list(fit_all(jobs, tmp_path / "no such frames", kept, 1))
+    assert [result.kept for result in first] == [False] * len(jobs)
+    assert [result.kept for result in second] == [True] * len(jobs)
+    assert {result.job.key for result in second} == {job.key for job in jobs}
+    by_key = {result.job.key: result.fitted for result in first}
+    assert all(equal(by_key[result.job.key], result.fitted) for result in second)
+    assert {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*")} == times
+
+
+def test_what_was_finished_is_kept_when_the_caller_stops(frames: Frames, tmp_path: Path) -> None:
+    jobs, _ = jobs_for(frames, kinds=("climatology", "drift", "ewma"))
+    save_frames(frames, tmp_path / "frames")
+    kept = KeptFits(tmp_path / "kept")
+    results = fit_all(jobs, tmp_path / "frames", kept, 1)
+    done = next(results).job
+    results.close()
+    assert [job.key for job in jobs if kept.find(job) is not None] == [done.key]
+    again = list(fit_all(jobs, tmp_path / "frames", kept, 1))
+    assert sum(result.kept for result in again) == 1
+
+
+def _truncate(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def _flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x10
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "weights truncated": lambda folder: _truncate(folder / WEIGHTS, 0.9),
+    "weights empty": lambda folder: _truncate(folder / WEIGHTS, 0),
+    "one bit of the weights": lambda folder: _flip(folder / WEIGHTS, -5),
+    "weights gone": lambda folder: (folder / WEIGHTS).unlink(),
+    "description truncated": lambda folder: _truncate(folder / DESCRIPTION, 0.5),
+    "description empty": lambda folder: _truncate(folder / DESCRIPTION, 0),
+    "description gone": lambda folder: (folder / DESCRIPTION).unlink(),
+    "description is null": lambda folder: (folder / DESCRIPTION).write_text("null"),
+    "description is a list": lambda folder: (folder / DESCRIPTION).write_text("[1, 2]"),
+    "description not unicode": lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe{}"),
+    "another format": lambda folder: (folder / DESCRIPTION).write_text(
+        (folder / DESCRIPTION).read_text().replace('"format": 1', '"format": 0')
+    ),
+    "unknown forecaster": lambda folder: (folder / DESCRIPTION).write_text(
+        (folder / DESCRIPTION).read_text().replace('"cell": "lstm"', '"cell": "xlstm"')
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_fit_is_repeated(damage: str, frames: Frames, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path / "kept")
+    kept.keep(job, fitted)
+    DAMAGE[damage](kept.folder / job.key)
+    with pytest.raises(FitError, match="cannot read the fit"):
+        read_fitted(kept.folder / job.key)
+    save_frames(frames, tmp_path / "frames")
+    (result,) = fit_all([job], tmp_path / "frames", kept, 1)
+    assert not result.kept
+    assert equal(result.fitted, fitted)
+    assert equal(kept.find(job), fitted)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=5,
+)
+FIELDS = ["job", "format", "weights_sha256", "forecaster", "features", "tickers", "horizons", "checks", "seconds", "x"]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=JSON, field=st.one_of(st.none(), st.sampled_from(FIELDS)))
+def test_whatever_stands_in_the_description_nothing_but_a_fit_error_comes_out(
+    value: object, field: str | None, fitted: Fitted, job: FitJob, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fit"
+    if not folder.exists():
+        write_fitted(folder, fitted, job.description())
+        (tmp_path / "sound.json").write_text((folder / DESCRIPTION).read_text())
+    sound = json.loads((tmp_path / "sound.json").read_text())
+    (folder / DESCRIPTION).write_text(json.dumps({**sound, field: value} if field else value))
+    try:
+        assert isinstance(read_fitted(folder), Fitted)
+    except FitError as error:
+        assert str(folder) in str(error)
+
+
+def test_too_large_a_file_is_not_read(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
+    write_fitted(tmp_path / "fit", fitted, job.description())
+    with (tmp_path / "fit" / WEIGHTS).open("wb") as file:
+        file.truncate(2**40)  # sparse: takes no space
+    with pytest.raises(FitError, match="expected at most"):
+        read_fitted(tmp_path / "fit")
+
+
+def test_an_unwritable_folder_is_a_usage_error(frames: Frames, job: FitJob, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, not a folder")
+    save_frames(frames, tmp_path / "frames")
+    with pytest.raises(UsageError, match="expected a writable folder"):
+        list(fit_all([job], tmp_path / "frames", KeptFits(tmp_path / "file" / "kept"), 1))
+    assert (tmp_path / "file").read_text() == "a file, not a folder"
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The system refuses to write a byte beyond: what a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_behind(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path / "kept")
+    with files_no_larger_than(1000), pytest.raises(UsageError, match="cannot write the fit"):
+        kept.keep(job, fitted)
+    assert kept.find(job) is None
+    assert list(kept.folder.iterdir()) == []
+    kept.keep(job, fitted)
+    assert equal(kept.find(job), fitted)
+
+
+def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path)
+    kept.keep(job, fitted)
+    first = (tmp_path / job.key / DESCRIPTION).stat().st_ino
+    kept.keep(job, fitted)
+    assert (tmp_path / job.key / DESCRIPTION).stat().st_ino == first
+    assert [path.name for path in tmp_path.iterdir()] == [job.key]
+
+
+def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
+    write_fitted(tmp_path / "fit", fitted, job.description())
+    assert read_fitted(tmp_path / "fit").forecaster == RecurrentSpec(hidden_size=6)
