@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Paths and addresses of this installation; every state lies under `home` unless told otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="TAPECAST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TAPECAST_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(Path(".tapecast"), description="Folder of all state")
     tracking_uri: str | None = Field(None, description="MLflow server or database; empty: SQLite under home")

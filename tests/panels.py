@@ -111,7 +111,9 @@ def synthetic_frames(source: SyntheticSource, experiment: Experiment) -> Frames:
 
 def changed(experiment: Experiment, **values: object) -> Experiment:
     """The experiment with other values, validated."""
-    return Experiment.model_validate({**{name: getattr(experiment, name) for name in type(experiment).model_fields}, **values})
+    return Experiment.model_validate(
+        {**{name: getattr(experiment, name) for name in type(experiment).model_fields}, **values}
+    )
 
 
 def jobs_for(

@@ -27,7 +27,7 @@ COMPARED = "ewma"  # the strongest of the baselines that learn nothing
 
 def draw_reliability(backtest: Backtest) -> Figure:
     """Return observed share against nominal level at the first and the last horizon, their difference below."""
-    horizons = tuple(dict.fromkeys((1, backtest.horizons)))
+    horizons = sorted({1, _last_scored(backtest)})
     figure = blank_figure(0.6 + 3.6 * len(horizons), 5.4)
     panel = 0.97 / len(horizons)
     for column, horizon in enumerate(horizons):
@@ -39,6 +39,12 @@ def draw_reliability(backtest: Backtest) -> Figure:
         write_title(lower, "observed less nominal, percentage points")
     figure.legend(*upper.get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=7.5, frameon=False)
     return figure
+
+
+def _last_scored(backtest: Backtest) -> int:
+    """Return the last horizon with an outcome: a test shorter than H sessions has none at the end."""
+    scored = np.flatnonzero(backtest.scored.any(axis=(0, 1)))
+    return int(scored[-1]) + 1 if len(scored) else 1
 
 
 def _ahead(horizon: int) -> str:
@@ -67,7 +73,7 @@ def draw_coverage(backtest: Backtest) -> Figure:
     axes = quiet_axes(figure, (0.09, 0.13, 0.88, 0.68))
     axes.axhline(BAND, color=GREY, linewidth=0.8, linestyle=":")
     axes.vlines(_refits(backtest), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
-    last = backtest.horizons
+    last = _last_scored(backtest)
     if COMPARED in backtest.quantiles:
         _draw_quarters(axes, backtest, COMPARED, 1)
     _draw_quarters(axes, backtest, NETWORK, 1)

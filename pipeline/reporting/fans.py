@@ -1,6 +1,6 @@
 """Forecast fans: recent closes of a ticker, then the bands of its next sessions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, d
 SHOWN_SESSIONS = 60
 FAN_SHARE = 0.5  # width of the forecast in widths of the history: at true scale five sessions could not be read
 MOST_DATED_SESSIONS = 5
+FANS_PER_ROW = 5
 LARGEST_DIVIDEND = 0.08  # a close that moves this much (log) beside its total return has been split
 
 _BAND_COLOURS = {90: "#dbe7f6", 80: "#b3cbeb", 50: "#7fa6d8"}
@@ -90,6 +91,21 @@ def draw_fan(fan: Fan) -> Figure:
 
 def _age(fan: Fan) -> str:
     return f" ({fan.age_sessions:,} sessions old)" if fan.age_sessions else ""
+
+
+def draw_sheet(sheet: Sequence[Fan]) -> Figure:
+    """Return the figure of many small fans, without dates: they all begin at their ticker's last close."""
+    rows = -(-len(sheet) // FANS_PER_ROW)
+    figure = blank_figure(8.0, 1.5 * rows)
+    for number, fan in enumerate(sheet):
+        row, column = divmod(number, FANS_PER_ROW)
+        left, bottom = (column + 0.24) / FANS_PER_ROW, 1 - (row + 0.9) / rows
+        axes = quiet_axes(figure, (left, bottom, 0.72 / FANS_PER_ROW, 0.7 / rows))
+        draw_bands(axes, fan)
+        axes.set_xticks([])
+        axes.tick_params(labelsize=6.5)
+        write_title(axes, drawable(fan.ticker), pad=2)
+    return figure
 
 
 def draw_bands(axes: Axes, fan: Fan) -> None:

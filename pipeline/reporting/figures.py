@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,13 +11,16 @@ from pipeline.dataset.frames import Frames
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
-from pipeline.reporting.fans import draw_fan, fans
+from pipeline.reporting.fans import draw_fan, draw_sheet, fans
 from pipeline.reporting.fold_rows import network_fits
 from pipeline.reporting.loss_figures import draw_latest_loss, draw_losses_by_fold
 from pipeline.reporting.skill_figure import draw_skill
 
 SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
 LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
+
+MOST_SINGLE_FANS = 150
+FANS_PER_SHEET = 30
 
 _PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")
 
@@ -27,10 +30,19 @@ def draw_figures(outcome: Outcome) -> dict[str, bytes]:
     return {name: png_bytes(figure) for name, figure in _figures(outcome)}
 
 
+def sheets_of_fans(tickers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return which tickers' fans each figure shows, by its name: a figure each, or sheets where they are very many."""
+    if len(tickers) <= MOST_SINGLE_FANS:
+        return {fan_name(ticker): (ticker,) for ticker in tickers}
+    starts = range(0, len(tickers), FANS_PER_SHEET)
+    return {f"fans_{k + 1:03d}.png": tuple(tickers[at : at + FANS_PER_SHEET]) for k, at in enumerate(starts)}
+
+
 def fan_name(ticker: str) -> str:
     """Return the file name of a ticker's fan: no ticker reaches another folder or another ticker's name."""
     if _PLAIN_TICKER.fullmatch(ticker):
         return f"fan_{ticker}.png"
+    # Upper and lower case fall together on some file systems, and so would what is replaced here.
     digest = hashlib.sha256(ticker.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return f"fan_{re.sub(r'[^A-Za-z0-9]+', '_', ticker)[:32]}~{digest}.png"
 
@@ -44,8 +56,10 @@ def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
 
 
 def _fans(forecasts: pd.DataFrame, frames: Frames) -> Iterator[tuple[str, Figure]]:
-    for fan in fans(forecasts, frames):
-        yield fan_name(fan.ticker), draw_fan(fan)
+    by_ticker = {fan.ticker: fan for fan in fans(forecasts, frames)}
+    for name, tickers in sheets_of_fans(list(by_ticker)).items():
+        shown = [by_ticker[ticker] for ticker in tickers]
+        yield name, draw_fan(shown[0]) if len(shown) == 1 else draw_sheet(shown)
 
 
 def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:

@@ -13,7 +13,7 @@ from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.evidence_rows import SCORE_COLUMNS, score_rows, skill_rows, ticker_skill_rows
-from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, fan_name
+from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, sheets_of_fans
 from pipeline.reporting.fold_rows import fold_table
 from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forecast_rows, next_session_bands
 from pipeline.reporting.wording import count_of, day, names, p_value, percent, signed_percent
@@ -102,7 +102,7 @@ def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str]) -> Values:
         "horizons": range(1, len(rows[0].cells) + 1),
         "common_sessions": common_sessions(rows),
         "old": old_in_words(max(row.age_sessions for row in rows), len(rows[0].cells)),
-        "fans": [(fan_name(row.ticker), fan_in_words(row)) for row in rows],
+        "fans": fans_in_words(rows),
         "forecasters": forecasters,
         "bands": bands,
     }
@@ -118,6 +118,15 @@ def old_in_words(age_sessions: int, horizons: int) -> str:
         f"{count_of(age_sessions, 'session')} {verb} closed since the oldest of these last closes: {passed} of what is "
         f"forecast from it lies in the past."
     )
+
+
+def fans_in_words(rows: Sequence[ForecastRow]) -> dict[str, str]:
+    """Return what each figure of fans shows, by its name."""
+    by_ticker = {row.ticker: row for row in rows}
+    return {
+        name: fan_in_words(by_ticker[tickers[0]]) if len(tickers) == 1 else f"Forecast fans of {', '.join(tickers)}."
+        for name, tickers in sheets_of_fans(list(by_ticker)).items()
+    }
 
 
 def fan_in_words(row: ForecastRow) -> str:
@@ -142,7 +151,7 @@ def _evidence(evaluation: Evaluation) -> Values:
         "lags": f"{lags.min()}" if lags.min() == lags.max() else f"{lags.min()} to {lags.max()}",
         "score_columns": SCORE_COLUMNS,
         "scores": [(horizon, score_rows(evaluation.scores, horizon)) for horizon in horizons],
-        "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in dict.fromkeys((horizons[0], horizons[-1]))],
+        "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in sorted({horizons[0], horizons[-1]})],
     }
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.backtest import NETWORK, Backtest, forecast_frames
+from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, Backtest, forecast_frames
 from pipeline.operation.outcome import Outcome
 from pipeline.tracking.words import latest_results
 from pipeline.training.kept import write_fitted
@@ -52,14 +53,24 @@ def write_model(folder: Path, outcome: Outcome) -> None:
 
 
 def write_backtest(path: Path, backtest: Backtest) -> None:
-    """Write the backtest's forecasts as Parquet, a forecaster at a time: they are many."""
+    """Write the backtest's forecasts as Parquet, a forecaster at a time: they are many.
+
+    Quantiles are float32, as the forecasters gave them, with their bytes split: a third of the size of float64.
+    """
     _folder_of(path)
-    frames = forecast_frames(backtest)
-    first = pa.Table.from_pandas(next(frames), preserve_index=False)
-    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
-        writer.write_table(first)
-        for frame in frames:
-            writer.write_table(pa.Table.from_pandas(frame, schema=first.schema, preserve_index=False))
+    parts = (_narrow(frame) for frame in forecast_frames(backtest))
+    first = next(parts)
+    repeated = [name for name in first.column_names if name not in QUANTILE_COLUMNS]
+    split = dict.fromkeys(QUANTILE_COLUMNS, "BYTE_STREAM_SPLIT")
+    with pq.ParquetWriter(
+        path, first.schema, compression="zstd", use_dictionary=repeated, column_encoding=split
+    ) as writer:
+        for part in chain([first], parts):
+            writer.write_table(part.cast(first.schema))
+
+
+def _narrow(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame.astype(dict.fromkeys(QUANTILE_COLUMNS, "float32")), preserve_index=False)
 
 
 def tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.experiment import Experiment
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, chunks, finite, flat_params
-from pipeline.tracking.words import NOTE, Kind, failure_note, first_name, first_note, first_tags
+from pipeline.tracking.words import LONGEST_TAG, NOTE, Kind, failure_note, first_name, first_note, first_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -36,8 +36,8 @@ def finish(store: Store, run_id: str, status: Status, error: str = "") -> None:
     with translated(store.uri, f"end run {run_id}"):
         client = open_client(store.uri)
         if error:
-            note = client.get_run(run_id).data.tags.get(NOTE, "")
-            write_batches(client, run_id, tags={"tapecast.error": error, NOTE: failure_note(error, note)})
+            said, note = error[:LONGEST_TAG], client.get_run(run_id).data.tags.get(NOTE, "")
+            write_batches(client, run_id, tags={"tapecast.error": said, NOTE: failure_note(said, note)})
         end_run(client, run_id, status)
 
 

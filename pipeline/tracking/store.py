@@ -13,12 +13,11 @@ from mlflow.entities import Experiment, LifecycleStage
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.tracking.sqlite import database_path, is_sqlite, prepare_database
 
-SQLITE = "sqlite:///"
 SERVERS = ("http", "https")
 DATABASES = ("postgresql", "mysql", "mssql")
 EXPECTED = "sqlite:////absolute/path.db, http(s)://host:port, or a postgresql, mysql or mssql address"
-SQLITE_HEADER = b"SQLite format 3\x00"
 PROBE_SECONDS = 10
 LOCAL_UI = "http://127.0.0.1:5000"
 EXPERIMENT_TAGS = {
@@ -43,10 +42,10 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str) -> Store:
     `artifacts` is where a new experiment keeps its files; None: beside a SQLite file, else where the server decides.
     Raises UsageError on what cannot be a store, TrackingError on one that does not answer.
     """
-    check_uri(uri)
-    location = artifacts or _beside_database(uri)
-    _make_artifact_folder(location)
     with translated(uri, f"prepare experiment {experiment!r}"):
+        make_ready(uri)
+        location = artifacts or _beside_database(uri)
+        _make_artifact_folder(location)
         client = open_client(uri)
         found = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
@@ -88,38 +87,18 @@ def shown(uri: str) -> str:
     return uri if "@" not in parts.netloc else urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def check_uri(uri: str) -> None:
-    """Raise UsageError on a URI that cannot be a store, TrackingError on a server that does not answer.
+def make_ready(uri: str) -> None:
+    """Make a SQLite file ready; raise UsageError on what can be no store, TrackingError on a server that is silent.
 
     MLflow itself would try a file that is no database for 100 s, and a silent server for four minutes.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
-    if uri.startswith(SQLITE):
-        _check_sqlite(database_path(uri))
+    if is_sqlite(uri):
+        prepare_database(database_path(uri))
     elif scheme in SERVERS:
         _check_server(uri)
     elif scheme not in DATABASES:
         raise UsageError(f"MLflow address {shown(uri)!r} cannot be a store; expected {EXPECTED}")
-
-
-def database_path(uri: str) -> Path:
-    """Return the file of a SQLite URI; raises UsageError where it names none."""
-    name = unquote(uri.removeprefix(SQLITE).partition("?")[0])
-    if name in ("", ":memory:"):
-        raise UsageError(f"MLflow address {uri!r} names no file; expected {EXPECTED}")
-    return Path(name).absolute()
-
-
-def _check_sqlite(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            file.seek(0)
-            header = file.read(len(SQLITE_HEADER))
-    except OSError as error:
-        raise UsageError(f"cannot write the MLflow database {path}: {error}; expected a writable folder") from error
-    if header not in (b"", SQLITE_HEADER):
-        raise UsageError(f"{path} begins with {header!r}; expected an MLflow database (SQLite), or no file at all")
 
 
 def _check_server(uri: str) -> None:
@@ -140,7 +119,7 @@ def _check_server(uri: str) -> None:
 
 def _beside_database(uri: str) -> str | None:
     """Return a folder beside a SQLite file: MLflow's own default is ./mlruns, wherever the process happens to be."""
-    return (database_path(uri).parent / "artifacts").as_uri() if uri.startswith(SQLITE) else None
+    return (database_path(uri).parent / "artifacts").as_uri() if is_sqlite(uri) else None
 
 
 def _make_artifact_folder(location: str | None) -> None:

@@ -163,7 +163,9 @@ def test_rescaling_all_prices_changes_no_feature(
     factor: float, returns_from: ReturnsFrom, market: dict[str, pd.DataFrame]
 ) -> None:
     prices = ["open", "high", "low", "close", "adj_close", "dividend"]
-    scaled = {ticker: frame.assign(**{name: frame[name] * factor for name in prices}) for ticker, frame in market.items()}
+    scaled = {
+        ticker: frame.assign(**{name: frame[name] * factor for name in prices}) for ticker, frame in market.items()
+    }
     before, after = values_of(panel_of(market, returns_from)), values_of(panel_of(scaled, returns_from))
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-6 * np.nanmax(np.abs(before)))
 
@@ -210,7 +212,9 @@ def test_names_are_selected_in_their_order_and_unknown_ones_refused_with_the_lis
 
 def test_a_feature_that_looks_ahead_breaks_the_prefix_property() -> None:
     """The property above can fail: a centred mean is caught by the same comparison."""
-    centred = Feature("centred", 1, lambda series: np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same"))
+    centred = Feature(
+        "centred", 1, lambda series: np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same")
+    )
     rows = {"A": random_rows(80, 1)}
     whole = build_features(panel_of(rows), (centred,), ("A",))
     spoilt = build_features(panel_of(garbage_after(rows, panel_of(rows).sessions[50])), (centred,), ("A",))

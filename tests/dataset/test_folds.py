@@ -69,7 +69,9 @@ def test_ranges_are_ordered_disjoint_contiguous_and_dated_by_their_borders(
     sessions, usable = calendar
     folds = folds_or_none(sessions, usable, spec)
     for fold in folds:
-        assert [a.stop == b.start and a.until == b.first for a, b in zip(fold.ranges, fold.ranges[1:], strict=False)] == [True] * 3
+        assert [
+            a.stop == b.start and a.until == b.first for a, b in zip(fold.ranges, fold.ranges[1:], strict=False)
+        ] == [True] * 3
         for part in fold.ranges:
             inside = [k for k, day in enumerate(sessions) if part.first <= day < part.until]
             assert inside == list(range(part.start, part.stop))
@@ -89,9 +91,7 @@ def test_ranges_are_ordered_disjoint_contiguous_and_dated_by_their_borders(
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(calendars(), SPECS)
-def test_the_first_fold_trains_on_enough_usable_sessions(
-    calendar: tuple[Sessions, Booleans], spec: FoldSpec
-) -> None:
+def test_the_first_fold_trains_on_enough_usable_sessions(calendar: tuple[Sessions, Booleans], spec: FoldSpec) -> None:
     sessions, usable = calendar
     folds = folds_or_none(sessions, usable, spec)
     if folds:
@@ -131,21 +131,29 @@ def test_a_fixed_split_stands_at_its_two_dates() -> None:
     sessions = sessions_to(np.datetime64("2023-12-29"), 500)
     spec = FoldSpec(train_end=date(2022, 12, 30), valid_end=date(2023, 6, 30))
     (fold,) = walk_forward(sessions, np.ones((1, 500), bool), spec)
-    days = [[str(sessions[part.start]), str(sessions[part.stop - 1])] for part in (fold.train, fold.validation, fold.test)]
+    days = [
+        [str(sessions[part.start]), str(sessions[part.stop - 1])] for part in (fold.train, fold.validation, fold.test)
+    ]
     assert days == [[str(sessions[0]), "2022-12-30"], ["2023-01-03", "2023-06-30"], ["2023-07-03", "2023-12-29"]]
     assert len(fold.calibration) == 0
     (later,) = walk_forward(sessions_to(np.datetime64("2024-02-01"), 522), np.ones((1, 522), bool), spec)
     assert later.ranges[:3] == fold.ranges[:3]
     with pytest.raises(UsageError, match="2023-12-29 leaves nothing to test: the last session is 2023-12-29"):
-        walk_forward(sessions, np.ones((1, 500), bool), FoldSpec(train_end=date(2022, 1, 1), valid_end=date(2023, 12, 29)))
+        walk_forward(
+            sessions, np.ones((1, 500), bool), FoldSpec(train_end=date(2022, 1, 1), valid_end=date(2023, 12, 29))
+        )
 
 
 def test_too_short_a_history_names_the_minimum() -> None:
     sessions = sessions_to(np.datetime64("2023-12-29"), 120)
-    with pytest.raises(NothingUsableError, match=r"120 sessions .* 21 of them usable; expected 150 usable ones, then 6"):
+    with pytest.raises(
+        NothingUsableError, match=r"120 sessions .* 21 of them usable; expected 150 usable ones, then 6"
+    ):
         walk_forward(sessions, np.arange(120)[None] >= 99, FoldSpec())
     with pytest.raises(NothingUsableError, match="expected some to train to 2001-01-01"):
-        walk_forward(sessions, np.ones((1, 120), bool), FoldSpec(train_end=date(2001, 1, 1), valid_end=date(2002, 1, 1)))
+        walk_forward(
+            sessions, np.ones((1, 120), bool), FoldSpec(train_end=date(2001, 1, 1), valid_end=date(2002, 1, 1))
+        )
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def test_every_cell_is_the_bar_of_its_ticker_and_session() -> None:
 
 def test_a_return_after_a_gap_spans_it_and_a_first_one_is_unknown() -> None:
     rows = random_rows(30, 1)
-    panel = panel_of({"A": rows, "B": rows.drop(index=[10, 11]).reset_index(drop=True), "C": rows.iloc[20:]}, "adj_close")
+    panel = panel_of(
+        {"A": rows, "B": rows.drop(index=[10, 11]).reset_index(drop=True), "C": rows.iloc[20:]}, "adj_close"
+    )
     whole, gapped, late = panel.log_return
     assert np.isnan(gapped[10:12]).all()
     assert gapped[12] == pytest.approx(whole[10] + whole[11] + whole[12], abs=1e-12)

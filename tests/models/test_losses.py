@@ -31,5 +31,6 @@ def test_the_masked_mean_counts_known_places_only(seed: int, share: float) -> No
     rows = [values[i, j].tolist() for i in range(3) for j in range(4) if known[i, j]]
     expected = sum(sum(row) / 7 for row in rows) / len(rows) if rows else 0.0
     assert masked_mean(values, known).item() == pytest.approx(expected, abs=1e-12)
-    spoilt = torch.where(known[..., None], values, torch.tensor(1e9, dtype=torch.float64))
-    assert masked_mean(spoilt, known).item() == pytest.approx(expected, abs=1e-12)
+    for other in (1e9, torch.nan):  # a place without a forecast is NaN, and is no more counted than any
+        spoilt = torch.where(known[..., None], values, torch.tensor(other, dtype=torch.float64))
+        assert masked_mean(spoilt, known).item() == pytest.approx(expected, abs=1e-12)

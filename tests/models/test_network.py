@@ -85,7 +85,7 @@ def slow_cell(layer: nn.Module, spec: RecurrentSpec, x: np.ndarray) -> np.ndarra
 
 def slow_head(head: QuantileHead, hidden: np.ndarray) -> np.ndarray:
     """The quantiles of one hidden state, level by level out from the median."""
-    raw = (head.linear.weight.detach().double().numpy() @ hidden + head.linear.bias.detach().double().numpy())
+    raw = head.linear.weight.detach().double().numpy() @ hidden + head.linear.bias.detach().double().numpy()
     raw = raw.reshape(HORIZONS, len(LEVELS))
     result = raw.copy()
     for h in range(HORIZONS):

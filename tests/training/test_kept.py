@@ -135,7 +135,9 @@ JSON = st.recursive(
 FIELDS = ["job", "format", "weights_sha256", "forecaster", "features", "tickers", "horizons", "checks", "seconds", "x"]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(value=JSON, field=st.one_of(st.none(), st.sampled_from(FIELDS)))
 def test_whatever_stands_in_the_description_nothing_but_a_fit_error_comes_out(
     value: object, field: str | None, fitted: Fitted, job: FitJob, tmp_path: Path

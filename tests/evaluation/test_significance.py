@@ -1,0 +1,114 @@
+"""The Diebold-Mariano test: by hand, against an independent implementation, and its size."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student
+
+from pipeline.evaluation.significance import (
+    bartlett_variance,
+    diebold_mariano,
+    long_lags,
+    loss_per_session,
+    significance_table,
+)
+from pipeline.models.specification import LEVELS
+
+from .made import made_backtest
+
+
+def slow_variance(d: list[float], lags: int) -> float:
+    """Gamma_0 + 2 sum (1 - k / (L + 1)) gamma_k, autocovariances over n."""
+    n, mean = len(d), sum(d) / len(d)
+    total = 0.0
+    for k in range(-lags, lags + 1):
+        gamma = sum((d[t] - mean) * (d[t - abs(k)] - mean) for t in range(abs(k), n)) / n
+        total += (1 - abs(k) / (lags + 1)) * gamma
+    return total
+
+
+def slow_test(d: list[float], h: int, lags: int) -> tuple[float, float]:
+    n = len(d)
+    raw = (sum(d) / n) / math.sqrt(slow_variance(d, lags) / n)
+    corrected = raw * math.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
+    return corrected, 2 * (1 - float(student.cdf(abs(corrected), n - 1)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(30, 120), st.integers(1, 10), st.integers(0, 25), st.integers(0, 10_000))
+def test_it_is_what_an_independent_implementation_says(n: int, horizon: int, lags: int, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    d = np.convolve(draws.normal(draws.normal(0, 0.3), 1, n + 4), np.ones(5), "valid")
+    t, p = slow_test(d.tolist(), horizon, lags)
+    found = diebold_mariano(d, horizon, lags)
+    assert (found.t, found.p) == (pytest.approx(t, rel=1e-9), pytest.approx(p, rel=1e-6, abs=1e-12))
+    assert (found.lags, found.sessions) == (lags, n)
+
+
+def test_a_case_by_hand() -> None:
+    """36 sessions, +1 and +3 by turns: mean 2, gamma_0 = 1, gamma_1 = -35/36.
+
+    One lag: variance 1 - 35/36 = 1/36, so t = 2 / sqrt(1/36/36) = 72, times sqrt(35/36) at horizon 1.
+    """
+    d = np.tile([1.0, 3.0], 18)
+    assert bartlett_variance(d, 0) == pytest.approx(1.0)
+    assert bartlett_variance(d, 1) == pytest.approx(1 / 36)
+    assert diebold_mariano(d, 1, 1).t == pytest.approx(72 * math.sqrt(35 / 36))
+    assert diebold_mariano(d, 1, 0).t == pytest.approx(12 * math.sqrt(35 / 36))
+    assert diebold_mariano(d, 5, 0).t == pytest.approx(12 * math.sqrt((37 - 10 + 20 / 36) / 36))
+    assert diebold_mariano(-d, 1, 0).t == pytest.approx(-12 * math.sqrt(35 / 36))
+    assert diebold_mariano(-d, 1, 0).p == diebold_mariano(d, 1, 0).p
+
+
+def test_the_lags_are_twice_the_horizon_and_at_least_twenty() -> None:
+    assert [long_lags(h) for h in (1, 5, 10, 11, 20)] == [20, 20, 20, 22, 40]
+
+
+def test_it_is_undefined_where_there_is_nothing_to_test() -> None:
+    assert math.isnan(diebold_mariano(np.random.default_rng(0).normal(size=29), 1, 20).p)
+    assert math.isfinite(diebold_mariano(np.random.default_rng(0).normal(size=30), 1, 20).p)
+    assert math.isnan(diebold_mariano(np.zeros(100), 1, 20).t)
+    assert math.isnan(diebold_mariano(np.zeros(0), 1, 20).t)
+
+
+def test_its_size_on_white_noise() -> None:
+    draws = np.random.default_rng(1)
+    rejected = [
+        diebold_mariano(draws.normal(size=250), 1, long_lags(1)).p < 0.05 for _ in range(2000)
+    ]  # 7.6 % in truth: 20 lags are many for 250 sessions
+    assert 0.02 <= np.mean(rejected) <= 0.09
+
+
+def test_the_loss_of_a_session_is_the_mean_over_its_scored_tickers() -> None:
+    backtest = made_backtest()
+    for horizon in (1, 2):
+        for name in ("network", "ewma"):
+            expected = []
+            for t in range(60):
+                losses = []
+                for i in range(3):
+                    if backtest.scored[i, t, horizon - 1]:
+                        y = float(backtest.realised[i, t, horizon - 1])
+                        q = [float(v) for v in backtest.quantiles[name][i, t, horizon - 1]]
+                        losses.append(
+                            sum(max(a * (y - v), (a - 1) * (y - v)) for v, a in zip(q, LEVELS, strict=True)) / 7
+                        )
+                if losses:
+                    expected.append(sum(losses) / len(losses))
+            assert len(expected) < 60
+            assert loss_per_session(backtest, name, horizon).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_table_compares_the_network_with_every_baseline() -> None:
+    backtest = made_backtest()
+    table = significance_table(backtest)
+    assert len(table) == 2 * 5
+    for row in table.to_dict("records"):
+        h = row["horizon"]
+        d = loss_per_session(backtest, "network", h) - loss_per_session(backtest, row["baseline"], h)
+        assert (row["dm_t"], row["dm_p"]) == pytest.approx(slow_test(d.tolist(), h, 20), rel=1e-6)
+        assert row["dm_p_short_lags"] == pytest.approx(slow_test(d.tolist(), h, h - 1)[1], rel=1e-6)
+        assert (row["dm_lags"], row["sessions"]) == (20, len(d))

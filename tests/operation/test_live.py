@@ -1,0 +1,106 @@
+"""Live forecasts: dated by the exchange, aged by the clock, stale tickers named, and the same as the backtest's."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from panels import TINY, changed, fit_jobs, jobs_for, random_rows
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
+from pipeline.experiment import frames_of
+from pipeline.market.door import admit
+from pipeline.operation.live import left_behind, live_forecasts, network_rows
+from pipeline.training.jobs import FitResult
+
+WEDNESDAY = np.datetime64("2024-11-27")  # the day before Thanksgiving; the Friday after it is a half day
+EVENING = datetime(2024, 11, 27, 22, tzinfo=UTC)
+EXPERIMENT = changed(TINY, horizons=5)
+KINDS = ("network", "last_close", "ewma")
+Ready = tuple[Frames, Fold, list[FitResult]]
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    rows = {f"T{k}": random_rows(560, k, WEDNESDAY) for k in range(5)}
+    rows["T1"] = rows["T1"].iloc[:-3]  # three sessions behind
+    rows["T2"] = rows["T2"].iloc[:-10]  # ten: just recent enough
+    rows["T3"] = rows["T3"].iloc[:-11]  # eleven: left out
+    admitted = admit(rows, "actions", EVENING, EXPERIMENT.minimum_sessions)
+    frames = frames_of(admitted.bars, EXPERIMENT)
+    jobs, folds = jobs_for(frames, EXPERIMENT, kinds=KINDS, folds=slice(-1, None))
+    return frames, folds[-1], fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("live")))
+
+
+def forecasts(ready: Ready, now: datetime = EVENING) -> pd.DataFrame:
+    frames, fold, results = ready
+    return live_forecasts(fits_of(results, fold), frames, "XNYS", now)
+
+
+def days(table: pd.DataFrame, ticker: str, column: str) -> list[str]:
+    own = table[(table["ticker"] == ticker) & (table["forecaster"] == "network")]
+    return [str(day.date()) for day in own[column]]
+
+
+def test_targets_are_the_sessions_of_the_exchange(ready: Ready) -> None:
+    table = forecasts(ready)
+    thanksgiving = ["2024-11-29", "2024-12-02", "2024-12-03", "2024-12-04", "2024-12-05"]
+    assert days(table, "T0", "target_session") == thanksgiving
+    assert set(days(table, "T0", "as_of")) == {"2024-11-27"}
+    assert set(days(table, "T1", "as_of")) == {"2024-11-22"}
+    assert days(table, "T1", "target_session") == ["2024-11-25", "2024-11-26", "2024-11-27", "2024-11-29", "2024-12-02"]
+
+
+def test_the_table_has_a_row_per_ticker_forecaster_and_horizon(ready: Ready) -> None:
+    frames, _, _ = ready
+    table = forecasts(ready)
+    columns = ["ticker", "as_of", "horizon", "target_session", "forecaster", "reference_close", "age_sessions"]
+    assert list(table.columns) == [*columns, *QUANTILE_COLUMNS]
+    assert all(own["horizon"].tolist() == [1, 2, 3, 4, 5] for _, own in table.groupby(["ticker", "forecaster"]))
+    assert set(table["ticker"]) == {"T0", "T1", "T2", "T4"}
+    assert set(table["forecaster"]) == set(KINDS)
+    assert (table[list(QUANTILE_COLUMNS)].diff(axis=1).iloc[:, 1:] > 0).all(axis=None)
+    assert set(network_rows(table)["forecaster"]) == {"network"}
+    row = frames.tickers.index("T1")
+    assert set(table.loc[table["ticker"] == "T1", "reference_close"]) == {frames.reference_close[row, -4]}
+
+
+@pytest.mark.parametrize(
+    ("now", "age"),
+    [
+        (datetime(2024, 11, 27, 22, tzinfo=UTC), 0),
+        (datetime(2024, 11, 29, 17, 59, tzinfo=UTC), 0),  # the half day ends at 13:00 in New York
+        (datetime(2024, 11, 29, 18, 1, tzinfo=UTC), 1),
+        (datetime(2024, 12, 2, 12, tzinfo=UTC), 1),
+        (datetime(2024, 12, 2, 21, 1, tzinfo=UTC), 2),
+    ],
+)
+def test_the_age_counts_completed_sessions(ready: Ready, now: datetime, age: int) -> None:
+    table = forecasts(ready, now)
+    ages = table.groupby("ticker")["age_sessions"].agg(["min", "max"])
+    assert ages.loc["T0"].tolist() == [age, age]
+    assert ages.loc["T1"].tolist() == [age + 3, age + 3]
+    assert ages.loc["T2"].tolist() == [age + 10, age + 10]
+
+
+def test_a_stale_ticker_is_left_out_with_its_reason(ready: Ready) -> None:
+    frames, _, _ = ready
+    (left,) = left_behind(frames)
+    assert left.ticker == "T3"
+    assert str(frames.sessions[-12]) in left.reason
+    assert "more than 10 sessions before the last of the others (2024-11-27)" in left.reason
+
+
+def test_a_live_forecast_is_what_the_backtest_says_of_that_origin(ready: Ready) -> None:
+    frames, fold, results = ready
+    backtest, table = build_backtest(results, [fold], frames), forecasts(ready)
+    assert backtest.sessions[-1] == WEDNESDAY
+    for name in KINDS:
+        expected = prices(backtest.reference_close, backtest.quantiles[name])
+        for ticker, behind in (("T0", 0), ("T1", 3), ("T2", 10)):
+            own = table[(table["ticker"] == ticker) & (table["forecaster"] == name)]
+            ours = np.log(own[list(QUANTILE_COLUMNS)].to_numpy())
+            np.testing.assert_allclose(ours, np.log(expected[frames.tickers.index(ticker), -1 - behind]), atol=1e-6)

@@ -1,0 +1,112 @@
+"""The latest model: published whole, read back, and an error in words where it is missing or damaged."""
+
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
+
+from pipeline.errors import FitError, UsageError
+from pipeline.operation.model import LATEST, Model, latest_model, publish, write_whole
+from pipeline.training.jobs import FitResult
+from pipeline.training.kept import WEIGHTS, KeptFits
+
+Published = tuple[Path, KeptFits, list[FitResult]]
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Published:
+    frames = frames_from(random_market(500, 3))
+    jobs, _ = jobs_for(frames, kinds=("network", "ewma"), folds=slice(-1, None))
+    results = fit_jobs(jobs, frames, tmp_path)
+    publish(tmp_path / "models", TINY, frames.tickers, results)
+    return tmp_path / "models", KeptFits(tmp_path / "kept"), results
+
+
+def test_what_is_read_is_what_was_published(published: Published) -> None:
+    folder, kept, results = published
+    model = latest_model(folder, kept)
+    assert model.experiment == TINY
+    assert model.market == model.seen == ("T0", "T1", "T2")
+    assert model.trained_until == str(results[0].job.fold.validation.until)
+    assert [f.forecaster for f in model.fits] == [r.job.forecaster for r in results]
+    for found, result in zip(model.fits, results, strict=True):
+        assert all(np.array_equal(found.arrays[name], array) for name, array in result.fitted.arrays.items())
+    assert [path.name for path in folder.iterdir()] == [LATEST]
+
+
+def test_the_newest_takes_the_place_of_the_former(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, TINY, ("T0",), results[1:])
+    model = latest_model(folder, kept)
+    assert (model.market, len(model.fits)) == (("T0",), 1)
+
+
+def test_without_a_model_the_user_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no fitted model under .*; run `tapecast run` first"):
+        latest_model(tmp_path, KeptFits(tmp_path))
+
+
+def damaged_weights(folder: Path, kept: KeptFits) -> None:
+    path = next(kept.folder.rglob(WEIGHTS))
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+DAMAGE = {
+    "truncated": lambda folder, kept: (folder / LATEST).write_text((folder / LATEST).read_text()[:-20]),
+    "empty": lambda folder, kept: (folder / LATEST).write_text(""),
+    "not unicode": lambda folder, kept: (folder / LATEST).write_bytes(b"\xff"),
+    "null": lambda folder, kept: (folder / LATEST).write_text("null"),
+    "fit gone": lambda folder, kept: next(kept.folder.rglob(WEIGHTS)).unlink(),
+    "weights truncated": damaged_weights,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_model_is_a_fit_error(damage: str, published: Published) -> None:
+    folder, kept, _ = published
+    DAMAGE[damage](folder, kept)
+    with pytest.raises(FitError, match="cannot read"):
+        latest_model(folder, kept)
+
+
+VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2), st.just({}))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(["experiment", "market", "fits", "trained_until"]), value=VALUES)
+def test_whatever_stands_in_the_file_nothing_but_a_fit_error_comes_out(
+    field: str, value: object, published: Published
+) -> None:
+    folder, kept, results = published
+    publish(folder, TINY, ("T0",), results)
+    content = json.loads((folder / LATEST).read_text())
+    (folder / LATEST).write_text(json.dumps({**content, field: value}))
+    try:
+        assert isinstance(latest_model(folder, kept), Model)
+    except FitError as error:
+        assert "cannot read" in str(error)
+
+
+def test_an_unwritable_folder_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="expected a writable folder"):
+        write_whole(tmp_path / "file" / LATEST, "{}")
+
+
+def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(published: Published) -> None:
+    folder, _, _ = published
+    before = (folder / LATEST).read_text()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # what a full disk does
+    try:
+        with pytest.raises(UsageError, match="cannot write"):
+            write_whole(folder / LATEST, "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / LATEST).read_text() == before
+    assert [path.name for path in folder.iterdir()] == [LATEST]

@@ -1,0 +1,150 @@
+"""A small outcome made without training: normal forecasts of random walks, with every part of a real run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from pipeline.dataset.folds import Fold, Range
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.backtest import FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
+from pipeline.evaluation.scores import score_table, skill_table
+from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.verdict import verdict
+from pipeline.experiment import Experiment
+from pipeline.market.bars import LeftOut, Problem
+from pipeline.models.specification import LEVELS, EwmaSpec, RecurrentSpec
+from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.training.jobs import Check, FitJob, FitResult, Fitted
+from pipeline.training.specification import TrainingSpec
+
+HORIZONS = 3
+NOISE = 0.01
+SPREADS = dict(zip(FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=True))
+LEFT_OUT = LeftOut("GONE", "only 7 usable sessions, at least 100 are needed")
+
+
+def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420) -> Outcome:
+    """A run of two folds; the network's spread is the true one, the baselines' are too wide."""
+    frames = small_frames(tickers, sessions)
+    folds = (small_fold(frames, 200, sessions - 100), small_fold(frames, sessions - 100, sessions))
+    return Outcome(
+        experiment=Experiment(horizons=HORIZONS, tickers=("AAA",)),
+        source_note="Made up prices that end in 2021.",
+        frames=frames,
+        folds=folds,
+        results=(*(fit_result(fold, seed) for fold in folds for seed in (1, 0)), baseline_result(folds[1])),
+        problems=(Problem("AAA", "2020-01-06", "a gap of 9 sessions", "no gap", fatal=False),),
+        left_out=(LEFT_OUT,),
+        unseen=(),
+        evaluation=evaluation_of(small_backtest(frames, folds)),
+        forecasts=small_forecasts(frames),
+    )
+
+
+def small_frames(tickers: tuple[str, ...], sessions: int) -> Frames:
+    draws = np.random.default_rng(7)
+    days = np.arange(np.datetime64("2020-01-01"), np.datetime64("2030-01-01"))
+    days = days[np.is_busday(days)][:sessions]
+    returns = draws.normal(0, NOISE, (len(tickers), sessions))
+    log_price = np.cumsum(returns, axis=1)
+    ahead = np.full((len(tickers), sessions, HORIZONS), np.nan)
+    for h in range(1, HORIZONS + 1):
+        ahead[:, :-h, h - 1] = log_price[:, h:] - log_price[:, :-h]
+    flat = np.full(returns.shape, NOISE, np.float32)
+    return Frames(
+        tickers=tickers,
+        feature_names=("log_return",),
+        sessions=days,
+        features=returns[..., None].astype(np.float32),
+        volatility=flat,
+        volatility_20=flat,
+        log_return=returns.astype(np.float32),
+        future_return=ahead.astype(np.float32),
+        usable=np.ones(returns.shape, dtype=bool),
+        reference_close=100 * np.exp(log_price),
+    )
+
+
+def small_fold(frames: Frames, start: int, stop: int) -> Fold:
+    edges = (0, start - 40, start, start, stop)
+    sessions = np.append(frames.sessions, frames.sessions[-1] + np.timedelta64(90, "D"))  # a refit yet to come
+    dates = [sessions[edge] for edge in edges]
+    ranges = [Range(dates[k], dates[k + 1], edges[k], edges[k + 1]) for k in range(4)]
+    return Fold(str(dates[3]), *ranges)
+
+
+def small_backtest(frames: Frames, folds: tuple[Fold, ...]) -> Backtest:
+    rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
+    padded = np.concatenate([frames.sessions, np.full(HORIZONS, np.datetime64("NaT"))])
+    quantiles = {name: log_quantiles(SPREADS[name], len(frames.tickers), len(rows)) for name in FORECASTERS}
+    quantiles["drift"] = quantiles["drift"] + np.float32(1e-4)
+    return Backtest(
+        tickers=frames.tickers,
+        sessions=frames.sessions[rows],
+        fold_names=tuple(fold.name for fold in folds),
+        fold_of_origin=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
+        quantiles=quantiles,
+        realised=frames.future_return[:, rows],
+        reference_close=frames.reference_close[:, rows],
+        target_sessions=padded[rows[:, None] + np.arange(1, HORIZONS + 1)],
+    )
+
+
+def log_quantiles(spread: float, tickers: int, origins: int) -> np.ndarray:
+    of_horizon = spread * NOISE * np.sqrt(np.arange(1, HORIZONS + 1))[:, None] * norm.ppf(LEVELS)
+    return np.broadcast_to(of_horizon, (tickers, origins, HORIZONS, len(LEVELS))).astype(np.float32)
+
+
+def evaluation_of(backtest: Backtest) -> Evaluation:
+    scores = score_table(backtest)
+    skill, significance = skill_table(scores), significance_table(backtest)
+    return Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance))
+
+
+def small_forecasts(frames: Frames, age_sessions: int = 0) -> pd.DataFrame:
+    last = frames.sessions[-1]
+    targets = np.array([np.busday_offset(last, h) for h in range(1, HORIZONS + 1)])
+    parts = []
+    for row, ticker in enumerate(frames.tickers):
+        close = frames.reference_close[row, -1]
+        for name in FORECASTERS:
+            price = close * np.exp(log_quantiles(SPREADS[name], 1, 1)[0, 0].astype(np.float64))
+            columns = {
+                "ticker": ticker,
+                "as_of": last.astype("datetime64[s]"),
+                "horizon": np.arange(1, HORIZONS + 1),
+                "target_session": targets.astype("datetime64[s]"),
+                "forecaster": name,
+                "reference_close": close,
+                "age_sessions": age_sessions,
+            }
+            parts.append(pd.DataFrame({**columns, **dict(zip(QUANTILE_COLUMNS, price.T, strict=True))}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def fit_result(fold: Fold, seed: int) -> FitResult:
+    checks = tuple(Check(10 * k, 0.3 - 0.01 * k, 0.25 + 0.001 * (k - 3) ** 2 + 0.001 * seed) for k in range(1, 7))
+    job = FitJob(RecurrentSpec(), TrainingSpec(), ("log_return",), ("AAA",), fold, seed, "digest")
+    return FitResult(job, Fitted(job.forecaster, job.features, job.tickers, HORIZONS, 160, {}, checks, 30, 0.5))
+
+
+def baseline_result(fold: Fold) -> FitResult:
+    job = FitJob(EwmaSpec(), TrainingSpec(), (), ("AAA",), fold, 0, "digest")
+    return FitResult(job, Fitted(job.forecaster, (), job.tickers, HORIZONS, 0, {}))
+
+
+def only_forecast(outcome: Outcome) -> Outcome:
+    return replace(outcome, evaluation=None, results=(), folds=())
+
+
+def only_backtest(outcome: Outcome) -> Outcome:
+    return replace(outcome, forecasts=None)
+
+
+def network_forecast(outcome: Outcome, ticker: str, horizon: int) -> pd.Series:
+    """The network's row of the outcome's table of forecasts."""
+    rows = outcome.forecasts
+    found = rows[(rows["ticker"] == ticker) & (rows["horizon"] == horizon) & (rows["forecaster"] == NETWORK)]
+    return found.iloc[0]

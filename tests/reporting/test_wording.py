@@ -1,0 +1,39 @@
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.reporting.page import old_in_words
+from pipeline.reporting.wording import basis_points, count_of, day, names, p_value, percent, price, signed_percent
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (percent(0.7977), "79.8 %"),
+        (percent(math.nan), "–"),
+        (signed_percent(0.0021), "+0.21 %"),
+        (signed_percent(-0.0021), "−0.21 %"),
+        (signed_percent(math.nan), "–"),
+        (basis_points(0.004147), "41.47"),
+        (p_value(0.0312), "p = 0.031"),
+        (p_value(0.0009), "p < 0.001"),
+        (p_value(math.nan), "p –"),
+        (price(1234.5), "1,234.50"),
+        (price(0.012346), "0.01235"),
+        (day(np.datetime64("2013-03-01T00:00:00")), "2013-03-01"),
+        (names(["A", "B"]), "A, B"),
+        (names(list("ABCDEFGH")), "A, B, C, D, E, F and 2 more"),
+        (count_of(1, "session"), "1 session"),
+        (count_of(3453, "session"), "3,453 sessions"),
+        (old_in_words(0, 5), ""),
+    ],
+)
+def test_wording(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_age_says_how_much_of_the_forecast_is_past() -> None:
+    assert "part of what is forecast" in old_in_words(1, 5)
+    assert old_in_words(1, 5).startswith("1 session has")
+    assert "all of what is forecast" in old_in_words(5, 5)

@@ -1,0 +1,42 @@
+"""A small but real outcome: two folds of made prices, every forecaster, a ticker left out and a problem."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market
+
+from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
+from pipeline.evaluation.scores import score_table, skill_table
+from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.verdict import verdict
+from pipeline.market.bars import LeftOut, Problem
+from pipeline.operation.live import live_forecasts
+from pipeline.operation.outcome import Evaluation, Outcome
+
+EXPERIMENT = changed(TINY, seeds=2)
+
+
+def small_outcome(folder: Path) -> Outcome:
+    frames = frames_from(random_market(), EXPERIMENT)
+    jobs, folds = jobs_for(frames, EXPERIMENT, FORECASTERS, slice(-2, None))
+    results = fit_jobs(jobs, frames, folder)
+    backtest = build_backtest(results, folds, frames)
+    scores, significance = score_table(backtest), significance_table(backtest)
+    skill = skill_table(scores)
+    return Outcome(
+        experiment=EXPERIMENT,
+        source_note="Made prices; nothing here is real.",
+        frames=frames,
+        folds=folds,
+        results=tuple(results),
+        problems=(Problem("BAD", "2023-05-05", "close -1.0", "a positive price"),),
+        left_out=(LeftOut("BAD", "2023-05-05: found close -1.0, expected a positive price"),),
+        unseen=(),
+        evaluation=Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance)),
+        forecasts=live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW),
+    )
+
+
+def forecast_only(outcome: Outcome) -> Outcome:
+    """The outcome of `tapecast forecast`: nothing was trained or tested."""
+    return replace(outcome, folds=(), results=(), evaluation=None, problems=(), left_out=(), unseen=("T3",))

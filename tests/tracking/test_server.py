@@ -1,0 +1,81 @@
+"""The same over HTTP: a real MLflow server on loopback, in a process group of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.operation.live import network_rows
+from pipeline.operation.outcome import Outcome
+from pipeline.tracking.store import prepare_store, run_url
+from pipeline.training.kept import read_fitted
+
+from .conftest import THIRD_PARTY, record
+
+pytestmark = [*THIRD_PARTY, pytest.mark.slow]
+
+START_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command + stores, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            uri = f"http://127.0.0.1:{port}"
+            wait_for(uri, process, folder / "log")
+            yield uri
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def wait_for(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{uri}/health", timeout=5):  # noqa: S310  loopback
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"the server did not answer:\n{log.read_text()}")
+
+
+def test_a_run_is_written_over_http_and_comes_back(
+    server: str, outcome: Outcome, report: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = prepare_store(server, None, "tapecast")
+    began = time.monotonic()
+    run_id = record(store, outcome, report).run_id
+    seconds = time.monotonic() - began
+    assert capfd.readouterr().out == ""  # here the client would print "View run"
+    assert run_url(store, run_id) == f"{server}/#/experiments/{store.experiment_id}/runs/{run_id}"
+    client = MlflowClient(tracking_uri=server)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert len(client.search_runs([store.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")) == 2
+    assert outcome.evaluation
+    scores = outcome.evaluation.scores.set_index(["ticker", "horizon", "forecaster"])
+    expected = 1e4 * scores.loc[("all", 1, "network"), "pinball"]
+    assert run.data.metrics["h1/network/pinball_x1e4"] == pytest.approx(expected)
+    table = Path(client.download_artifacts(run_id, "tables/forecasts.json", str(tmp_path)))
+    assert len(pd.read_json(table, orient="split")) == len(network_rows(outcome.forecasts))
+    assert read_fitted(Path(client.download_artifacts(run_id, "model/network_seed_0", str(tmp_path)))).horizons == 2
+    assert seconds < 30, f"{seconds:.1f} s: is something written one by one?"
