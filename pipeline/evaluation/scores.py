@@ -79,11 +79,11 @@ METRICS: Mapping[str, Metric] = {
     "directional_accuracy": directional_accuracy,
 }
 
-POOLED = "all"
+POOLED = "all tickers"  # with a space: no ticker has this name
 
 
 def score_table(backtest: Backtest) -> pd.DataFrame:
-    """Return one row per horizon, forecaster and ticker ("all" pools them), with every metric and its row count."""
+    """Return one row per horizon, forecaster and ticker (or POOLED), with every metric and its row count."""
     scored = backtest.scored
     rows = [
         {
@@ -109,7 +109,10 @@ def reliability(backtest: Backtest, horizon: int) -> dict[str, Floats]:
     """Return the share of outcomes at or below each level's quantile [level], by forecaster, at one horizon."""
     where = backtest.scored[..., horizon - 1]
     outcome = backtest.realised[where, horizon - 1][:, None]
-    return {name: (outcome <= values[where, horizon - 1]).mean(axis=0) for name, values in backtest.quantiles.items()}
+    rows = max(len(outcome), 1)  # without any outcome the shares are 0, and nothing is drawn from them
+    return {
+        name: (outcome <= values[where, horizon - 1]).sum(axis=0) / rows for name, values in backtest.quantiles.items()
+    }
 
 
 def _selections(backtest: Backtest, scored: Booleans) -> list[tuple[str, Booleans]]:

@@ -6,12 +6,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.panel import Floats
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.significance import bartlett_variance, long_lags
 from pipeline.models.specification import MEDIAN
 
 SIGNIFICANT = 0.05
+ONE_SIDED_97_5 = 1.96
 
 Word = Literal["better", "no evidence", "worse"]
 
@@ -36,42 +38,52 @@ class Verdict:
     sentence: str
 
 
-def judge(skill: float, p: float) -> Word:
-    """Return better or worse where the test is significant, else no evidence."""
+def judge(t: float, p: float) -> Word:
+    """Return better or worse where the test is significant, by its sign, else no evidence."""
     if not p <= SIGNIFICANT:  # NaN is no evidence
         return "no evidence"
-    return "better" if skill > 0 else "worse"
+    return "better" if t < 0 else "worse"
 
 
 def verdict(backtest: Backtest, skill: pd.DataFrame, significance: pd.DataFrame, horizon: int = 1) -> Verdict:
     """Return the verdict at one horizon from the pooled skills and tests."""
-    p_values = significance[significance["horizon"] == horizon].set_index("baseline")["dm_p"]
+    tests = significance[significance["horizon"] == horizon].set_index("baseline")
     skills = skill.loc[[(horizon, POOLED)]].iloc[0]
     comparisons = tuple(
-        Comparison(name, float(skills[name]), float(p_values[name]), judge(float(skills[name]), float(p_values[name])))
+        _comparison(name, float(skills[name]), float(tests["dm_t"][name]), float(tests["dm_p"][name]))
         for name in backtest.baselines
     )
     informs = median_informs(backtest, horizon)
     return Verdict(horizon, comparisons, informs, f"{_skill_sentence(comparisons)} {_median_sentence(informs)}")
 
 
-def median_informs(backtest: Backtest, horizon: int) -> bool:
-    """Return whether the network's median goes with the realised return beyond luck.
+def _comparison(baseline: str, skill: float, t: float, p: float) -> Comparison:
+    return Comparison(baseline, skill, p, judge(t, p))
 
-    The mean per session of median x outcome is tested against zero with a Bartlett variance: the covariance of a
-    forecast with what it forecasts, which is zero for a median that knows nothing of the direction.
+
+def median_informs(backtest: Backtest, horizon: int) -> bool:
+    """Return whether the network's median tells the direction: it goes with the outcome, and errs less than zero does.
+
+    The mean per session of (median less its mean) x outcome, the covariance of a forecast with what it forecasts, is
+    tested against zero with a Bartlett variance; and the mean squared error must be below that of no change at all,
+    which a median that is right a little too often but far too bold does not reach.
     """
-    where = backtest.scored[..., horizon - 1]
-    median = np.where(where, backtest.quantiles[NETWORK][..., horizon - 1, MEDIAN], 0.0)
-    outcome = np.where(where, backtest.realised[..., horizon - 1], 0.0)
-    count = where.sum(axis=0)
-    median = median - median.sum() / max(where.sum(), 1)
-    product = (np.where(where, median, 0.0) * outcome).sum(axis=0)[count > 0] / count[count > 0]
-    lags = long_lags(horizon)
-    if len(product) <= lags:
+    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    median, outcome = backtest.quantiles[NETWORK][where, horizon - 1, MEDIAN], backtest.realised[where, horizon - 1]
+    if not where.any() or not np.mean((outcome - median) ** 2) < np.mean(outcome**2):
         return False
-    variance = bartlett_variance(product, lags)
-    return bool(variance > 0 and product.mean() / np.sqrt(variance / len(product)) > 1.96)
+    product = np.zeros(where.shape)
+    product[where] = (median - median.mean()) * outcome
+    count = where.sum(axis=0)
+    return _above_zero(product.sum(axis=0)[count > 0] / count[count > 0], long_lags(horizon))
+
+
+def _above_zero(values: Floats, lags: int) -> bool:
+    """Return whether the mean of serially correlated values is above zero beyond luck."""
+    if len(values) <= lags:
+        return False
+    variance = bartlett_variance(values, lags)
+    return bool(variance > 0 and values.mean() / np.sqrt(variance / len(values)) > ONE_SIDED_97_5)
 
 
 def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:

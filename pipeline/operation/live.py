@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32, Sessions
+from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, forecasts_by_forecaster
 from pipeline.market.bars import LeftOut
 from pipeline.market.calendars import age_sessions, next_sessions
@@ -27,6 +28,10 @@ def live_forecasts(fits: Sequence[Fitted], frames: Frames, calendar: str, now: d
     recent = _recent(frames)
     usable = frames.usable[:, recent]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
+    if not usable.any():
+        raise NothingUsableError(
+            f"no ticker has a usable bar among the last {MOST_SESSIONS_BEHIND} sessions", left_behind(frames)
+        )
     parts = []
     for ticker in np.flatnonzero(np.any(usable, axis=1)):
         at = int(np.flatnonzero(usable[ticker])[-1])

@@ -1,8 +1,6 @@
 """The latest model: the fits of one fold with what is needed to forecast from new bars."""
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
+from pipeline.operation.whole_files import write_whole
 from pipeline.training.jobs import FitResult, Fitted
 from pipeline.training.kept import KeptFits, read_fitted
 
@@ -40,7 +39,7 @@ def publish(folder: Path, experiment: Experiment, market: Sequence[str], results
         "trained_until": str(results[0].job.fold.validation.until),
         "fits": [result.job.key for result in results],
     }
-    write_whole(folder / LATEST, json.dumps(content, indent=1))
+    write_whole(folder / LATEST, json.dumps(content, indent=1).encode())
 
 
 def latest_model(folder: Path, kept: KeptFits) -> Model:
@@ -58,18 +57,3 @@ def latest_model(folder: Path, kept: KeptFits) -> Model:
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise FitError(f"cannot read the latest model in {path}: {error}; run `tapecast run` again") from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all; raises UsageError if the folder cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".draft-", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error}; expected a writable folder") from error

@@ -18,7 +18,7 @@ class Evaluation:
     """A backtest with its scores, tests and verdict."""
 
     backtest: Backtest
-    scores: pd.DataFrame  # a row per horizon, forecaster and ticker ("all" is the pool)
+    scores: pd.DataFrame  # a row per horizon, forecaster and ticker (POOLED for all)
     skill: pd.DataFrame  # index (horizon, ticker), a column per baseline
     significance: pd.DataFrame  # a row per horizon and baseline: dm_t, dm_p, dm_lags, dm_p_short_lags, sessions
     verdict: Verdict

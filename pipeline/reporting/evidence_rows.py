@@ -44,7 +44,7 @@ def _by_horizon(evaluation: Evaluation, baseline: str) -> tuple[Against, ...]:
 
 
 def _against(skill: float, test: "pd.Series[float]") -> Against:
-    word = judge(skill, float(test["dm_p"]))
+    word = judge(float(test["dm_t"]), float(test["dm_p"]))
     p, short = p_value(test["dm_p"]), p_value(test["dm_p_short_lags"])
     return Against(signed_percent(skill), word, SYMBOLS[word], p, short)
 

@@ -3,12 +3,11 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.errors import UsageError
 from pipeline.operation.outcome import Outcome
+from pipeline.operation.whole_files import write_whole
 from pipeline.reporting.page import page_values
 
 REPORT = "report.html"
@@ -19,14 +18,7 @@ def write_report(outcome: Outcome, figures: Mapping[str, bytes], folder: Path, m
     path = folder / REPORT
     # A ticker may hold half a surrogate pair, which no file can.
     content = report_html(outcome, figures, mlflow_url).encode("utf-8", "replace")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".draft-") as drafts:
-            draft = Path(drafts) / REPORT
-            draft.write_bytes(content)
-            draft.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write the report to {path}: {error}; expected a writable folder") from error
+    write_whole(path, content)
     return path
 
 

@@ -21,7 +21,7 @@ def frames() -> Frames:
 def same(a: Frames, b: Frames) -> bool:
     names = (a.tickers, a.feature_names) == (b.tickers, b.feature_names)
     arrays = all(
-        np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n != "sessions" and n != "usable") for n in ARRAYS
+        np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n not in ("sessions", "usable")) for n in ARRAYS
     )
     return names and arrays
 

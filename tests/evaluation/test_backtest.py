@@ -47,7 +47,7 @@ def test_each_origin_is_forecast_by_the_fits_of_its_fold(finished: Finished) -> 
             assert len(own) == (2 if name == "network" else 1)
             alone = np.mean([quantiles(f, frames, slice(row, row + 1))[:, 0] for f in own], axis=0)
             np.testing.assert_allclose(backtest.quantiles[name][:, place], alone, atol=2e-6)
-    first, second = ([r for r in results if r.job.fold == fold][0].fitted for fold in folds)
+    first, second = (next(r for r in results if r.job.fold == fold).fitted for fold in folds)
     assert first.arrays["head.linear.weight"].tobytes() != second.arrays["head.linear.weight"].tobytes()
 
 

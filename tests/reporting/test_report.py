@@ -126,8 +126,8 @@ def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: Outcome, page: Eleme
         cell = rows[test.baseline][test.horizon - 1]
         number, rest = cell.split(" % ", 1)
         assert float(number.replace("−", "-")) == pytest.approx(100 * skill, abs=0.00501)
-        assert judge(skill, test.dm_p) in rest
-        assert cell_class(page, test.baseline, test.horizon) == judge(skill, test.dm_p).replace(" ", "-")
+        assert judge(test.dm_t, test.dm_p) in rest
+        assert cell_class(page, test.baseline, test.horizon) == judge(test.dm_t, test.dm_p).replace(" ", "-")
         assert ("p < 0.001" if test.dm_p < 0.001 else f"p = {test.dm_p:.3f}") in rest.split("(")[0]
         assert ("p < 0.001" if test.dm_p_short_lags < 0.001 else f"p = {test.dm_p_short_lags:.3f}") in rest.split("(")[
             1

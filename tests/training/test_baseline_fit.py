@@ -137,7 +137,7 @@ def test_the_linear_fit_is_close_to_the_exact_solution(linear: tuple[FitJob, Fra
 
 
 def test_linear_forecasts_are_the_scaled_features_times_the_weights(linear: tuple[FitJob, Frames, Fitted]) -> None:
-    job, frames, fitted = linear
+    _, frames, fitted = linear
     found, weights = quantiles(fitted, frames, slice(410, 420)), fitted.arrays["weights"]
     columns = [frames.feature_names.index(name) for name in LinearSpec().features]
     for i in range(len(frames.tickers)):
