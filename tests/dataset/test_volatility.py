@@ -81,3 +81,16 @@ def test_a_price_that_stands_still_has_the_smallest_volatility() -> None:
     still = random_rows(40, 1).assign(open=5.0, high=5.0, low=5.0, close=5.0, dividend=0.0, split=1.0)
     panel = panel_of({"A": still})
     np.testing.assert_allclose(origin_volatility(panel)[0, ROLLING_SESSIONS:], SMALLEST_VOLATILITY, rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 120), st.integers(2, 60), st.integers(0, 10_000))
+def test_no_bit_of_a_value_depends_on_what_comes_later(known: int, window: int, seed: int) -> None:
+    """In float64, before any rounding could hide a running sum that begins at the end."""
+    values = np.random.default_rng(seed).normal(size=150)
+    for estimate in (
+        lambda x: trailing_mean(x, window),
+        lambda x: trailing_std(x, window),
+        lambda x: ewma_volatility(x[None], 0.94)[0],
+    ):
+        assert estimate(values)[:known].tobytes() == estimate(values[:known]).tobytes()

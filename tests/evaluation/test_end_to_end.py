@@ -10,7 +10,7 @@ from panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_m
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
-from pipeline.evaluation.scores import score_table, skill_table
+from pipeline.evaluation.scores import POOLED, score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
@@ -47,13 +47,13 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     scores = score_table(backtest)
     skill, significance = skill_table(scores), significance_table(backtest)
     against = significance.set_index(["horizon", "baseline"]).loc[(1, "climatology")]
-    assert skill.loc[(1, "all"), "climatology"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
-    assert skill.loc[(1, "all"), "climatology"] < 0.095
+    assert skill.loc[(1, POOLED), "climatology"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
+    assert skill.loc[(1, POOLED), "climatology"] < 0.095
     assert against["dm_t"] < -4
     found = verdict(backtest, skill, significance)
     assert found.median_informs
     assert found.sentence.startswith("The network is better than every baseline")
-    network = scores[(scores["ticker"] == "all") & (scores["forecaster"] == "network")].iloc[0]
+    network = scores[(scores["ticker"] == POOLED) & (scores["forecaster"] == "network")].iloc[0]
     assert network["directional_accuracy"] > 0.58
     assert network["rmse_return"] == pytest.approx(0.01, rel=0.03)
 
@@ -63,9 +63,9 @@ def test_nothing_is_found_in_a_random_walk(tmp_path: Path) -> None:
     scores = score_table(backtest)
     skill, significance = skill_table(scores), significance_table(backtest)
     against = significance.set_index(["horizon", "baseline"]).loc[(1, "climatology")]
-    assert skill.loc[(1, "all"), "climatology"] < 0.003
+    assert skill.loc[(1, POOLED), "climatology"] < 0.003
     assert not (against["dm_t"] < 0 and against["dm_p"] < 0.05)
-    assert skill.loc[(1, "all"), "climatology"] > -0.03  # nor does it do real harm
+    assert skill.loc[(1, POOLED), "climatology"] > -0.03  # nor does it do real harm
     assert not verdict(backtest, skill, significance).median_informs
     where = backtest.scored[..., 0]
     outcome = backtest.realised[where, 0].astype(np.float64)

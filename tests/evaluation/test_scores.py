@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.scores import BANDS, METRICS, reliability, score_table, skill_table
+from pipeline.evaluation.scores import BANDS, METRICS, POOLED, reliability, score_table, skill_table
 from pipeline.models.specification import LEVELS
 
 from .made import made_backtest
@@ -83,7 +83,7 @@ def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() ->
     table = score_table(backtest)
     assert len(table) == 2 * 6 * 4
     for row in table.to_dict("records"):
-        h, own = row["horizon"] - 1, [i for i, t in enumerate(backtest.tickers) if row["ticker"] in ("all", t)]
+        h, own = row["horizon"] - 1, [i for i, t in enumerate(backtest.tickers) if row["ticker"] in (POOLED, t)]
         rows = []
         for i in own:
             for t in range(60):
@@ -109,7 +109,7 @@ def test_skill_is_one_less_the_ratio_of_losses() -> None:
 def test_without_a_scored_row_the_metrics_are_undefined() -> None:
     backtest = made_backtest(missing=1.1)
     table = score_table(backtest)
-    assert set(table["ticker"]) == {"all"}
+    assert set(table["ticker"]) == {POOLED}
     assert (table["rows"] == 0).all()
     assert table[list(METRICS)].isna().all(axis=None)
 

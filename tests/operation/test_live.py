@@ -1,5 +1,6 @@
 """Live forecasts: dated by the exchange, aged by the clock, stale tickers named, and the same as the backtest's."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from panels import TINY, changed, fit_jobs, jobs_for, random_rows
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
+from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
 from pipeline.experiment import frames_of
 from pipeline.market.door import admit
@@ -92,6 +94,13 @@ def test_a_stale_ticker_is_left_out_with_its_reason(ready: Ready) -> None:
     assert left.ticker == "T3"
     assert str(frames.sessions[-12]) in left.reason
     assert "more than 10 sessions before the last of the others (2024-11-27)" in left.reason
+
+
+def test_without_a_recent_origin_there_is_nothing_to_forecast(ready: Ready) -> None:
+    frames, fold, results = ready
+    stale = replace(frames, usable=np.zeros_like(frames.usable))
+    with pytest.raises(NothingUsableError, match="no ticker has a usable bar among the last 10 sessions"):
+        live_forecasts(fits_of(results, fold), stale, "XNYS", EVENING)
 
 
 def test_a_live_forecast_is_what_the_backtest_says_of_that_origin(ready: Ready) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from pipeline.errors import FitError, UsageError
-from pipeline.operation.model import LATEST, Model, latest_model, publish, write_whole
+from pipeline.operation.model import LATEST, Model, latest_model, publish
+from pipeline.operation.whole_files import write_whole
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
 
@@ -97,8 +98,8 @@ def test_whatever_stands_in_the_file_nothing_but_a_fit_error_comes_out(
 
 def test_an_unwritable_folder_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="expected a writable folder"):
-        write_whole(tmp_path / "file" / LATEST, "{}")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_whole(tmp_path / "file" / LATEST, b"{}")
 
 
 def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(published: Published) -> None:
@@ -108,7 +109,7 @@ def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(publish
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # what a full disk does
     try:
         with pytest.raises(UsageError, match="cannot write"):
-            write_whole(folder / LATEST, "x" * 100_000)
+            write_whole(folder / LATEST, b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / LATEST).read_text() == before

@@ -99,8 +99,9 @@ def test_chunks_lie_within_the_series_and_start_anywhere_with_equal_chance() -> 
     for i, own in starts.items():
         assert own.min() >= seen.first[i]
         assert own.max() < 250
-    counts = np.bincount(starts[0])[starts[0].min() :]
-    assert (starts[0].min(), len(counts)) == (seen.first[0], 250 - 60 - seen.first[0] + 1)
+    assert seen.tickers[1] == "T0"
+    counts = np.bincount(starts[1])[starts[1].min() :]
+    assert (starts[1].min(), len(counts)) == (seen.first[1], 250 - 60 - seen.first[1] + 1)
     expected = counts.mean()
     assert ((counts - expected) ** 2 / expected).sum() == pytest.approx(len(counts), rel=0.3)  # chi squared
 

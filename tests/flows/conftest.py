@@ -1,0 +1,26 @@
+"""One home for all commands of a worker: Prefect's and MLflow's databases are laid out once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .command import Command, small_experiment
+
+
+@pytest.fixture(scope="session")
+def tapecast(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_experiment(tmp_path_factory.mktemp("experiment"))
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415  only where a flow runs in process
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

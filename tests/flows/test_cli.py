@@ -1,0 +1,155 @@
+"""The command line as a subprocess: what it prints, what it returns, and how fast it answers."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import pytest
+
+from .command import TAPECAST, Command
+
+HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "pandas", "yfinance")
+FORECAST_KEYS = {
+    *("ticker", "as_of", "horizon", "target_session", "reference_close", "age_sessions"),
+    *("q05", "q10", "q25", "q50", "q75", "q90", "q95"),
+}
+SCORE_KEYS = {
+    *("pinball", "crps", "coverage_50", "coverage_80", "coverage_90", "rmse_return", "directional_accuracy"),
+}
+BASELINES = {"climatology", "last_close", "drift", "ewma", "linear"}
+
+
+def write_bars(path: Path, **tickers: int) -> pd.DataFrame:
+    """Write a long CSV of plain random walks on real sessions and return it; the number is of sessions."""
+    from pipeline.market.source import open_source  # noqa: PLC0415
+    from pipeline.market.specification import SyntheticSource  # noqa: PLC0415
+
+    source = open_source(SyntheticSource(process="random_walk", sessions=620, tickers=len(tickers)))
+    frames = [
+        source.rows(made).tail(count).assign(ticker=name)
+        for (name, count), made in zip(tickers.items(), source.tickers(), strict=True)
+    ]
+    frame = pd.concat(frames).rename(columns={"session": "date"})
+    frame.to_csv(path, index=False)
+    return frame
+
+
+def test_help_answers_at_once() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([TAPECAST, "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - began)
+    assert median(seconds) < 0.5
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    code = f"import sys, flows.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: Path) -> None:
+    status, first = tapecast.json("run", "--experiment", small)
+    assert (status, first["status"], first["error"]) == (0, "ok", None)
+    assert {frozenset(row) for row in first["forecasts"]} == {frozenset(FORECAST_KEYS)}
+    assert len(first["forecasts"]) == 3 * 2
+    assert set(first["scores"]) == set(first["skill"]) == set(first["dm_p"]) == {"1", "2"}
+    assert set(first["scores"]["1"]) == {"network", *BASELINES}
+    assert all(set(scores) == SCORE_KEYS for scores in first["scores"]["1"].values())
+    assert first["scores"]["1"]["last_close"]["directional_accuracy"] is None
+    assert set(first["skill"]["2"]) == set(first["dm_p"]["2"]) == BASELINES
+    assert {"load", "features", "fit", "evaluate", "forecast", "report", "record"} <= set(first["seconds"])
+    assert Path(first["report"]).read_text("utf-8").startswith("<!DOCTYPE html>")
+    fits = {path.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").iterdir()}
+    status, again = tapecast.json("run", "--experiment", small)
+    assert status == 0
+    assert again["forecasts"] == first["forecasts"]
+    assert again["scores"] == first["scores"]
+    assert {path.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").iterdir()} == fits
+    assert not list((tapecast.home / "work").iterdir())
+
+
+def test_forecast_of_a_ticker_the_model_never_saw(tapecast: Command, small: Path, tmp_path: Path) -> None:
+    assert tapecast.json("run", "--experiment", small)[0] == 0
+    model = pd.read_json(tapecast.home / "models" / "latest.json", typ="series")["market"]
+    path = tmp_path / "bars.csv"
+    write_bars(path, **dict.fromkeys((*model, "NEW"), 620))
+    status, found = tapecast.json("forecast", "--tickers", f"{model[0]},NEW", "--path", path)
+    assert status == 0
+    assert found["unseen"] == ["NEW"]
+    assert [row["ticker"] for row in found["forecasts"]] == ["NEW", "NEW", model[0], model[0]]
+
+
+def test_bad_tickers_are_left_out_and_the_rest_go_on(tapecast: Command, small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    frame = write_bars(path, GOOD=620, FINE=620, SHORT=60, BAD=620)
+    bad = (frame["ticker"] == "BAD") & (frame["date"] == frame["date"].max())
+    frame.loc[bad, "low"] = -1.0
+    frame.to_csv(path, index=False)
+    names = "GOOD,FINE,SHORT,BAD,NOPE"
+    status, found = tapecast.json("run", "--experiment", small, "--path", path, "--tickers", names)
+    assert (status, found["status"]) == (3, "partial")
+    assert {row["ticker"] for row in found["forecasts"]} == {"GOOD", "FINE"}
+    reasons = {row["ticker"]: row["reason"] for row in found["left_out"]}
+    assert set(reasons) == {"SHORT", "BAD", "NOPE"}
+    assert "at least 100 are needed" in reasons["SHORT"]
+    assert "low" in reasons["BAD"]
+    assert "unknown ticker" in reasons["NOPE"]
+
+
+def test_nothing_usable_is_exit_4(tapecast: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    write_bars(path, SHORT=30)
+    status, found = tapecast.json("backtest", "--path", path)
+    assert (status, found["status"]) == (4, "failed")
+    assert [row["ticker"] for row in found["left_out"]] == ["SHORT"]
+    assert "30 usable sessions" in found["error"]
+    assert "forecasts" not in found
+
+
+def test_fixed_split_is_one_fold(tapecast: Command, small: Path) -> None:
+    dates = ("--train-end", "2023-12-29", "--valid-end", "2024-05-31")
+    status, found = tapecast.json("backtest", "--experiment", small, *dates)
+    assert status == 0
+    assert "forecasts" not in found
+    page = Path(found["report"]).read_text("utf-8")
+    assert "2023-12-29" in page
+    assert "2024-05-31" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--experiment", "absent.toml"), "no experiment file"),
+        (("run", "--path", "absent.csv"), "no file or folder absent.csv"),
+        (("run", "--source", "files"), "source.files.path"),
+        (("run", "--device", "cuda"), "no CUDA device"),
+        (("backtest", "--train-end", "2024-01-01"), "needs both train_end and valid_end"),
+        (("run", "--out", "/proc/nowhere"), "cannot write in /proc/nowhere"),
+        (("forecast",), "run `tapecast run` first"),
+    ],
+)
+def test_wrong_usage_is_one_clear_error(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = Command(tmp_path / "home")(*arguments)
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert words in last
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_unknown_key_in_the_file_is_named_with_the_one_meant(tmp_path: Path) -> None:
+    (tmp_path / "typo.toml").write_text("[training]\nmost_stepz = 3\n")
+    result = Command(tmp_path / "home")("run", "--experiment", tmp_path / "typo.toml", "--json")
+    assert result.returncode == 2
+    assert '"status": "failed"' in result.stdout
+    assert "unknown key training.most_stepz; did you mean most_steps?" in result.stdout
+
+
+def test_unknown_option_is_exit_2(tmp_path: Path) -> None:
+    assert Command(tmp_path)("run", "--colour", "blue").returncode == 2

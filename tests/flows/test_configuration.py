@@ -1,0 +1,59 @@
+"""Experiments from TOML and options: what wins, and what is said of a mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.configuration import merged, read_experiment
+from pipeline.errors import UsageError
+from pipeline.experiment import Experiment
+
+
+def read(tmp_path: Path, text: str, **overrides: Any) -> Experiment:
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    return read_experiment(path, overrides)
+
+
+def test_no_file_and_no_option_is_the_default() -> None:
+    assert read_experiment(None, {}) == Experiment()
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    text = 'tickers = ["A"]\nseeds = 2\n[source]\nkind = "files"\npath = "a.csv"\nprice_basis = "as_traded"\n'
+    found = read(tmp_path, text, tickers=("B",), source={"kind": "files", "path": Path("b.csv")})
+    assert (found.tickers, found.seeds) == (("B",), 2)
+    assert found.source.model_dump() == {"kind": "files", "path": Path("b.csv"), "price_basis": "as_traded"}
+
+
+def test_a_source_of_another_kind_replaces_the_whole_table() -> None:
+    assert merged({"source": {"kind": "files", "path": "a"}}, {"source": {"kind": "sample"}}) == {
+        "source": {"kind": "sample"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sedes = 1", "unknown key sedes; did you mean seeds?"),
+        ("[training]\nlearning_rat = 1", "unknown key training.learning_rat; did you mean learning_rate?"),
+        ('[source]\nkind = "files"\npath = "x"\npth = "y"', "unknown key source.files.pth; did you mean path?"),
+        ("zzz = 1", "unknown key zzz; expected one of device, features, folds"),
+        ("seeds = 0", "seeds: Input should be greater than or equal to 1, found 0"),
+        ('features = ["log_retrun"]', "unknown feature log_retrun"),
+        ("[folds]\ntrain_end = 2020-01-01\nvalid_end = 2019-01-01", "must come before valid_end"),
+        ("this is not toml", "expected TOML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read(tmp_path, text)
+    assert words in str(error.value)
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        read(tmp_path, "sedes = 1\nhorizons = 0")
+    assert "sedes" in str(error.value)
+    assert "horizons" in str(error.value)

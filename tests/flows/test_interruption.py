@@ -1,0 +1,90 @@
+"""Interrupted and killed runs: nothing goes on running, nothing finished is lost."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .command import SMALL_TOML, TAPECAST, Command
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def long_experiment(folder: Path) -> Path:
+    """Return an experiment of many fits, each of some seconds."""
+    path = folder / "long.toml"
+    text = SMALL_TOML.replace("seeds = 1", "seeds = 40").replace("most_steps = 8", "most_steps = 60")
+    path.write_text(
+        text.replace("fewest_steps = 4", "fewest_steps = 60").replace("batch_chunks = 4", "batch_chunks = 64")
+    )
+    return path
+
+
+def let_interrupts_through() -> None:
+    """A shell's background job ignores interrupts, and so would everything that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def started(tapecast: Command, experiment: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [TAPECAST, "backtest", "--experiment", experiment], env=tapecast.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=let_interrupts_through,  # noqa: PLW1509  no thread runs yet
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.2)
+    return condition()
+
+
+def fits(tapecast: Command) -> int:
+    folder = tapecast.home / "fits"
+    return len([path for path in folder.iterdir() if not path.name.startswith(".")]) if folder.is_dir() else 0
+
+
+def alive(children: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.Signals, tmp_path: Path) -> None:
+    tapecast = Command(tmp_path / "home")
+    experiment = long_experiment(tmp_path)
+    run = started(tapecast, experiment)
+    children: list[psutil.Process] = []
+    try:
+        assert wait_for(lambda: fits(tapecast) >= 8, 100)
+        children = psutil.Process(run.pid).children(recursive=True)
+        servers = [child for child in children if "uvicorn" in child.cmdline()]
+        assert len(children) - len(servers) >= 2
+        if sign == signal.SIGINT:
+            os.killpg(run.pid, sign)  # as a terminal does it
+            _, said = run.communicate(timeout=60)
+            assert run.returncode == 130
+            assert b"interrupted: finished fits are kept" in said
+            assert b"Traceback" not in said
+            assert not list((tapecast.home / "work").iterdir())
+        else:
+            run.kill()
+            run.wait(timeout=20)
+        # Prefect's temporary server does not see that its parent was killed; our workers do.
+        ours = children if sign == signal.SIGINT else [child for child in children if child not in servers]
+        assert wait_for(lambda: not alive(ours), 20), alive(ours)
+    finally:
+        run.kill()
+        for process in alive(children):
+            process.kill()
+    kept = fits(tapecast)
+    status, found = tapecast.json("backtest", "--experiment", experiment)
+    assert status == 0
+    assert found["scores"]["1"]["network"]["pinball"] > 0
+    assert fits(tapecast) > kept >= 8
+    assert not list((tapecast.home / "work").iterdir())
