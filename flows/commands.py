@@ -121,11 +121,15 @@ class Call:
         from rich.console import Console  # noqa: PLC0415
 
         from flows.main import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+        from flows.server import start_temporary_server  # noqa: PLC0415
         from flows.terminal import TerminalWatch, show_summary  # noqa: PLC0415
+        from flows.watching import Stopwatch  # noqa: PLC0415
 
         console = Console(stderr=self._as_json)
         watch = TerminalWatch(console)
         with watch.showing():
+            with Stopwatch(watch).stage("prefect"):
+                start_temporary_server()
             summary = action(build_flows(watch))
         if self._as_json:
             self._print(summary)

@@ -1,9 +1,6 @@
 """The main job, stage by stage: what the flows run, backtest, forecast and sine have in common."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +16,7 @@ from flows.recording import Recorded, Recording
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
+from pipeline.drafts import draft_folder
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
@@ -186,24 +184,13 @@ def fit_folds(
     """Return the results of every fit, as many at once as there are workers; raises FitError naming failed ones."""
     jobs = list(jobs_of(frames, folds, experiment, device))
     results = []
-    with shared(frames, job.settings.work) as folder:
+    with draft_folder(job.settings.work) as folder:  # where worker processes open the frames, for as long as they run
+        save_frames(frames, folder)
         for result in fit_all(jobs, folder, job.kept, experiment.worker_count):
             results.append(result)
             job.clock.watch.fitted(result, len(results), len(jobs))
     raise_failures(results)
     return results
-
-
-@contextmanager
-def shared(frames: Frames, work: Path) -> Iterator[Path]:
-    """Write the frames where worker processes open them, for as long as they do."""
-    work.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=work))
-    try:
-        save_frames(frames, folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def evaluate(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames) -> Evaluation:

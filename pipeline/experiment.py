@@ -112,8 +112,9 @@ def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, dev
         origins = slice(fold.train.start, fold.validation.stop)
         learning = np.any(seen.usable[:, origins], axis=1)
         tickers = tuple(ticker for row, ticker in enumerate(seen.tickers) if learning[row])
-        digest = digest_of_rows(seen.of(tickers))
+        trained_on = seen.of(tickers)
         for forecaster in experiment.forecasters:
+            digest = digest_of_rows(trained_on.with_features(experiment.features_of(forecaster)))
             for seed in experiment.seeds_of(forecaster):
                 yield FitJob(
                     forecaster=forecaster,

@@ -129,15 +129,19 @@ def own_series(panel: Panel, volatility: Floats, ticker: int) -> Series:
     return Series(*(field[ticker, where] for field in fields))
 
 
-def build_features(panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...]) -> Floats32:
+def build_features(
+    panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...], minimum_sessions: int = 1
+) -> Floats32:
     """Return features [ticker, session, feature], float32, NaN where absent or warming up.
 
     `market` names the tickers whose mean makes the market features; others in the panel are forecast but do not
-    move them, so a ticker added later changes nothing for the rest.
+    move them, so a ticker added later changes nothing for the rest. A member counts once it has `minimum_sessions`
+    own sessions: one that the door would still refuse at an origin must not speak there.
     """
     volatility = origin_volatility(panel)
     values = _own_features(panel, volatility, features)
-    members = np.isin(panel.tickers, market)
+    enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
+    members = np.isin(panel.tickers, market)[:, None] & enough
     for column, feature in enumerate(features):
         if feature.market_mean:
             values[..., column] = market_mean(values[..., column], members)
@@ -157,9 +161,9 @@ def _own_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...
 
 def market_mean(values: Floats, members: Booleans) -> Floats:
     """Return the session's mean over the member tickers that have a value [ticker, session], same for every ticker."""
-    known = np.isfinite(values[members])
+    known = np.isfinite(values) & members
     count = known.sum(axis=0)
-    total = np.where(known, values[members], 0.0).sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return np.where(np.isfinite(values), mean, np.nan)
 

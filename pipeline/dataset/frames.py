@@ -80,7 +80,7 @@ def build_frames(
     panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...], horizons: int, minimum_sessions: int
 ) -> Frames:
     """Return the frames of a panel; an origin is usable once its ticker has `minimum_sessions` own sessions."""
-    values = build_features(panel, features, market)
+    values = build_features(panel, features, market, minimum_sessions)
     volatility = origin_volatility(panel).astype(np.float32)
     enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
     return Frames(

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32
+from pipeline.errors import FitError
 
 SCALED_LIMIT = 6.0  # standard deviations; a wilder value says no more than this
 SMALLEST_STD = 1e-6
@@ -29,5 +30,9 @@ class Scaler:
 def fit_scaler(frames: Frames, train: Range) -> Scaler:
     """Return the scaler of the usable rows of a training range."""
     rows = frames.features[:, train.start : train.stop][frames.usable[:, train.start : train.stop]]  # [row, feature]
+    if not len(rows):
+        raise FitError(
+            f"no usable origin to scale by, found none between {train.first} and {train.until}; train on more"
+        )
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     return Scaler(mean.astype(np.float32), np.maximum(std, SMALLEST_STD).astype(np.float32))

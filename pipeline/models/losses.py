@@ -17,5 +17,6 @@ def pinball(quantiles: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
 
 def masked_mean(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Return the mean of values [..., level] over the places where `known` [...] is True."""
-    weight = known.to(values.dtype)
-    return (values.mean(dim=-1) * weight).sum() / weight.sum().clamp_min(1.0)
+    # Chosen, not multiplied by zero: a place without a forecast is NaN, and NaN times zero is NaN.
+    counted = torch.where(known, values.mean(dim=-1), torch.zeros((), dtype=values.dtype, device=values.device))
+    return counted.sum() / known.sum().clamp_min(1)

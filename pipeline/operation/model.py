@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.operation.whole_files import write_whole
 from pipeline.training.jobs import FitResult, Fitted
 from pipeline.training.kept import KeptFits, read_fitted
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.drafts import write_whole
 from pipeline.operation.outcome import Outcome
-from pipeline.operation.whole_files import write_whole
 from pipeline.reporting.page import page_values
 
 REPORT = "report.html"

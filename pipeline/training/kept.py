@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pipeline.dataset.panel import Floats32
+from pipeline.drafts import draft_folder, write_through
 from pipeline.errors import FitError, UsageError
 from pipeline.training.jobs import FORMAT_VERSION, Check, FitJob, Fitted, forecaster_as_json, forecaster_from_json
 
@@ -50,11 +49,10 @@ def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> Non
     weights = save({name: array.copy() for name, array in fitted.arrays.items()})
     text = json.dumps(_description(fitted, weights) | {"job": job}, indent=1)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-        _write_through(draft / WEIGHTS, weights)
-        _write_through(draft / DESCRIPTION, text.encode())
-        _move_into_place(draft, folder)
+        with draft_folder(folder.parent) as draft:
+            write_through(draft / WEIGHTS, weights)
+            write_through(draft / DESCRIPTION, text.encode())
+            _move_into_place(draft, folder)
     except OSError as error:
         raise UsageError(f"cannot write the fit to {folder}: {error}; expected a writable folder") from error
 
@@ -87,6 +85,8 @@ def _description(fitted: Fitted, weights: bytes) -> dict[str, object]:
 
 
 def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
+    if not isinstance(values, dict):
+        raise TypeError(f"found {type(values).__name__}, expected a JSON object")
     values.pop("job")
     if values.pop("format") != FORMAT_VERSION:
         raise ValueError(f"another format than {FORMAT_VERSION}")
@@ -99,17 +99,9 @@ def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
     return Fitted(forecaster=forecaster, arrays=arrays, checks=checks, **fields)  # type: ignore[arg-type]
 
 
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _move_into_place(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
     except OSError:
-        shutil.rmtree(draft, ignore_errors=True)
         if not folder.is_dir():  # a like fit that another process finished first is as good
             raise

@@ -85,7 +85,8 @@ class Chunks:
         supervised = data.known.any(dim=2).cpu().numpy()  # [ticker, session]
         earliest = np.where(supervised.any(axis=1), supervised.argmax(axis=1), sessions)
         low = np.maximum(np.asarray(data.first), earliest - training.burn_in_sessions)
-        high = np.maximum(sessions - training.chunk_sessions, low)
+        latest = sessions - 1 - supervised[:, ::-1].argmax(axis=1)
+        high = np.maximum(np.minimum(sessions - training.chunk_sessions, latest - training.burn_in_sessions), low)
         count = np.where(supervised.any(axis=1), high - low + 1, 0)
         self._ends = torch.from_numpy(np.cumsum(count))
         self._low = torch.from_numpy(low)

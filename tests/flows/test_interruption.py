@@ -82,6 +82,7 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.S
         run.kill()
         for process in alive(children):
             process.kill()
+        run.communicate(timeout=20)
     kept = fits(tapecast)
     status, found = tapecast.json("backtest", "--experiment", experiment)
     assert status == 0

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
+from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
 from pipeline.operation.model import LATEST, Model, latest_model, publish
-from pipeline.operation.whole_files import write_whole
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
 

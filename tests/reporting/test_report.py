@@ -243,7 +243,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 def test_unwritable_folder_is_a_usage_error(outcome: Outcome, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write .*report.html"):
+    with pytest.raises(UsageError, match=r"cannot write .*report\.html"):
         write_report(outcome, {}, tmp_path / "file" / "folder", None)
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 

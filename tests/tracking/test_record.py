@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.backtest import FORECASTERS, NETWORK, Backtest, build_backtest, forecast_frames
-from pipeline.evaluation.scores import score_table
+from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
 from pipeline.tracking.runs import start_run
@@ -72,13 +72,13 @@ def test_params_are_the_experiment(recorded: Recorded) -> None:
 def test_metrics_equal_the_scores(recorded: Recorded, outcome: Outcome) -> None:
     assert outcome.evaluation
     metrics, scores = run_of(recorded).data.metrics, outcome.evaluation.scores
-    pooled = scores[scores["ticker"] == "all"].set_index(["horizon", "forecaster"])
+    pooled = scores[scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
     for (horizon, forecaster), row in pooled.iterrows():
         assert metrics[f"h{horizon}/{forecaster}/pinball_x1e4"] == pytest.approx(1e4 * row["pinball"], rel=1e-12)
         assert metrics[f"h{horizon}/{forecaster}/coverage_80"] == row["coverage_80"]
     for row in outcome.evaluation.significance.itertuples():
         assert metrics[f"h{row.horizon}/dm_p/{row.baseline}"] == row.dm_p
-    skill = outcome.evaluation.skill.xs("all", level="ticker")
+    skill = outcome.evaluation.skill.xs(POOLED, level="ticker")
     assert metrics["h2/skill/ewma"] == skill.loc[2, "ewma"]
     assert {stage: metrics[f"seconds/{stage}"] for stage in SECONDS} == SECONDS
 
@@ -136,7 +136,7 @@ def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(recorded: R
     for fold in outcome.folds:
         alone: Backtest = build_backtest(outcome.results, (fold,), outcome.frames)
         scores = score_table(alone)
-        pooled = scores[scores["ticker"] == "all"].set_index(["horizon", "forecaster"])
+        pooled = scores[scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
         metrics = children(recorded)[f"fold {fold.name}"].data.metrics
         for key, row in pooled.iterrows():
             horizon, forecaster = key

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.evaluation.scores import POOLED
 from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
 from pipeline.tracking.store import prepare_store, run_url
@@ -73,7 +74,7 @@ def test_a_run_is_written_over_http_and_comes_back(
     assert len(client.search_runs([store.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")) == 2
     assert outcome.evaluation
     scores = outcome.evaluation.scores.set_index(["ticker", "horizon", "forecaster"])
-    expected = 1e4 * scores.loc[("all", 1, "network"), "pinball"]
+    expected = 1e4 * scores.loc[(POOLED, 1, "network"), "pinball"]
     assert run.data.metrics["h1/network/pinball_x1e4"] == pytest.approx(expected)
     table = Path(client.download_artifacts(run_id, "tables/forecasts.json", str(tmp_path)))
     assert len(pd.read_json(table, orient="split")) == len(network_rows(outcome.forecasts))

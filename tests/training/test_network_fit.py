@@ -18,6 +18,7 @@ from pipeline.models.network import new_network
 from pipeline.models.specification import LEVELS, RecurrentSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.labels import label_mask
 from pipeline.training.network import (
     Chunks,
     Supervision,
@@ -62,6 +63,24 @@ def young_and_gone(dropout: float = 0.0) -> tuple[FitJob, Frames]:
     job = jobs_for(frames, experiment)[0][0]
     assert job.fold.train.stop == 250
     return job, frames
+
+
+def test_only_labels_known_before_the_training_ends_are_supervised(frames: Frames, job: FitJob) -> None:
+    seen, part = seen_by(job, frames), job.fold.train
+    data = supervision(seen, fit_scaler(seen, part), part, "cpu")
+    assert data.features.shape[:2] == (len(seen.tickers), part.stop)
+    mask = label_mask(seen, job.fold.validation)
+    for i in range(len(seen.tickers)):
+        for t in range(len(seen.sessions)):
+            for h in (1, 2):
+                y = float(frames.future_return[i, t, h - 1])
+                there = bool(frames.usable[i, t]) and np.isfinite(y)
+                validated = there and part.stop <= t and t + h < job.fold.validation.stop
+                assert mask[i, t, h - 1] == validated
+                if t < part.stop:
+                    assert bool(data.known[i, t, h - 1]) == (there and t + h < part.stop)
+                    expected = y / (float(frames.volatility[i, t]) * h**0.5) if data.known[i, t, h - 1] else 0.0
+                    assert float(data.target[i, t, h - 1]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_first_loss_is_that_of_a_plain_loop() -> None:
@@ -308,7 +327,7 @@ def test_a_loss_that_is_not_finite_is_an_error_in_words(frames: Frames, job: Fit
 def test_no_label_to_learn_from_is_an_error_in_words(frames: Frames, job: FitJob) -> None:
     empty = replace(job.fold.train, stop=30)
     for kind in jobs_for(frames, kinds=("network", "linear"), folds=slice(1))[0]:
-        with pytest.raises(FitError, match="no label to learn from"):
+        with pytest.raises(FitError, match="no (label to learn from|usable origin to scale by)"):
             fit(replace(kind, fold=replace(kind.fold, train=empty)), frames)
 
 

@@ -1,0 +1,28 @@
+"""Prefect's temporary server, for commands run where no Prefect server is named."""
+
+import signal
+
+from pipeline.errors import TapecastError
+
+
+def start_temporary_server() -> None:
+    """Start the server that Prefect itself would start at its first call; it ends with this process.
+
+    An interrupt at the terminal reaches every process of its group. The server inherits a mask that blocks it, so
+    that the flow can still report its end to the server. Raises TapecastError where the server does not start.
+    """
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  after the environment is set
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
+
+    if PREFECT_API_URL.value():
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        SubprocessASGIServer().start()
+    except RuntimeError as error:
+        raise TapecastError(
+            f"Prefect's temporary server did not start: {error} Expected an answer within two minutes; run again, or "
+            "set PREFECT_API_URL to a server that runs"
+        ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
