@@ -46,7 +46,7 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
     """Made prices whose predictable part is known, to test the whole pipeline against."""
 
     kind: Literal["synthetic"] = "synthetic"
-    process: Process = Field(description="How the daily log return is made.")
+    process: Process = Field(default="sine", description="How the daily log return is made.")
     sessions: int = Field(default=1500, ge=2, le=7500, description="Sessions of every ticker.")
     tickers: int = Field(default=8, ge=1, le=999, description="How many tickers.")
     seed: int = Field(default=0, ge=0, description="Same seed, same prices.")

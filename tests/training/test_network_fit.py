@@ -327,7 +327,7 @@ def test_a_loss_that_is_not_finite_is_an_error_in_words(frames: Frames, job: Fit
 def test_no_label_to_learn_from_is_an_error_in_words(frames: Frames, job: FitJob) -> None:
     empty = replace(job.fold.train, stop=30)
     for kind in jobs_for(frames, kinds=("network", "linear"), folds=slice(1))[0]:
-        with pytest.raises(FitError, match="no (label to learn from|usable origin to scale by)"):
+        with pytest.raises(FitError, match=r"no (label to learn from|usable origin to scale by)"):
             fit(replace(kind, fold=replace(kind.fold, train=empty)), frames)
 
 
