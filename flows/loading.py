@@ -8,6 +8,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import wait
 from prefect.tasks import Task, exponential_backoff
 
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError, UsageError
@@ -17,7 +18,7 @@ from pipeline.market.door import admit, load, rows_or_error
 from pipeline.market.source import Source
 
 RETRIES = 3
-RETRY_BACKOFF_SECONDS = 5
+RETRY_BACKOFF_SECONDS = 5.0
 
 
 def load_bars(source: Source, experiment: Experiment, tickers: tuple[str, ...], now: datetime) -> Admitted:
@@ -40,12 +41,14 @@ def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:
     return NothingUsableError(f"no usable ticker is left: {reasons}", left_out)
 
 
-def fetch_all(source: Source, tickers: tuple[str, ...]) -> dict[str, pd.DataFrame | SourceError]:
+def fetch_all(
+    source: Source, tickers: tuple[str, ...], backoff_seconds: float = RETRY_BACKOFF_SECONDS
+) -> dict[str, pd.DataFrame | SourceError]:
     """Return each ticker's rows, or as a value the reason why there are none; a task a ticker, side by side."""
-    states = [fetch.submit(source, ticker, return_state=False) for ticker in tickers]
-    for state in states:
-        state.wait()
-    return {ticker: _rows_of(state.state) for ticker, state in zip(tickers, states, strict=True)}
+    patient = fetch.with_options(retry_delay_seconds=exponential_backoff(backoff_seconds))
+    futures = [patient.submit(source, ticker) for ticker in tickers]
+    wait(futures)
+    return {ticker: _rows_of(future.state) for ticker, future in zip(tickers, futures, strict=True)}
 
 
 def _rows_of(state: State[Any]) -> pd.DataFrame | SourceError:
@@ -63,7 +66,6 @@ def _may_help_to_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) 
     name="fetch",
     task_run_name="fetch {ticker}",
     retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(RETRY_BACKOFF_SECONDS),
     retry_jitter_factor=0.5,
     retry_condition_fn=_may_help_to_retry,
     cache_policy=NO_CACHE,

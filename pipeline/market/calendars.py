@@ -1,6 +1,7 @@
 """Exchange sessions: which days a ticker trades, when each day's trading ends, and which days are over."""
 
 import functools
+import threading
 import warnings
 from datetime import UTC, date, datetime
 
@@ -30,6 +31,8 @@ EXCHANGES = {
 DEFAULT_EXCHANGE = ("XNYS", "USD")
 QUOTED_IN = ("USD", "EUR", "GBP", "JPY", "CAD", "AUD", "CHF", "INR", "KRW", "USDT", "USDC", "BTC", "ETH")
 """What a pair such as BTC-USD may be quoted in; such pairs trade around the clock."""
+
+_ONE_BUILDS = threading.Lock()
 
 EARLIEST = {"XBOM": "1997-01-01", "XTKS": "1997-01-01"}
 """These exchanges' holidays are not recorded further back."""
@@ -115,11 +118,17 @@ def _instant(now: datetime) -> np.datetime64:
 
 
 def _sessions(calendar: str) -> Sessions:
-    return _calendar(calendar)[0]
+    return _known(calendar)[0]
 
 
 def _closes(calendar: str) -> Sessions:
-    return _calendar(calendar)[1]
+    return _known(calendar)[1]
+
+
+def _known(calendar: str) -> tuple[Sessions, Sessions]:
+    # One thread at a time: tickers are fetched side by side, and a warning is silenced for the whole process.
+    with _ONE_BUILDS:
+        return _calendar(calendar)
 
 
 @functools.cache
