@@ -1,0 +1,53 @@
+"""The pages: both servers answer on loopback, and an interrupt ends them with all their children."""
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .command import TAPECAST, Command
+from .servers import free_port, wait_until_answering
+from .test_interruption import alive, let_interrupts_through
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_both_pages_answer_and_end_with_an_interrupt(tmp_path: Path) -> None:
+    mlflow, prefect = free_port(), free_port()
+    pages = subprocess.Popen(
+        [TAPECAST, "ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect)],
+        env=Command(tmp_path / "home").environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        preexec_fn=let_interrupts_through,  # noqa: PLW1509  no thread runs yet
+    )  # fmt: skip
+    children: list[psutil.Process] = []
+    try:
+        wait_until_answering(f"http://127.0.0.1:{prefect}/api/health")
+        wait_until_answering(f"http://127.0.0.1:{mlflow}/health")
+        children = psutil.Process(pages.pid).children(recursive=True)
+        assert len(children) >= 2
+        pages.send_signal(signal.SIGINT)
+        said, _ = pages.communicate(timeout=60)
+        assert pages.returncode == 0
+        assert f"MLflow: http://127.0.0.1:{mlflow}" in said.decode()
+        end = time.monotonic() + 15
+        while alive(children) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not alive(children)
+    finally:
+        pages.kill()
+        for child in alive(children):
+            child.kill()
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = Command(tmp_path / "home")("ui", "--mlflow-port", str(port), "--prefect-port", str(free_port()))
+    assert found.returncode == 2
+    assert f"port {port} is taken" in found.stderr
