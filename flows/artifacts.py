@@ -4,6 +4,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.job import Finished
 from flows.summary import Summary
+from pipeline.reporting.wording import p_value
 
 
 def show_result(summary: Summary, result: Finished) -> None:
@@ -39,7 +40,7 @@ def skill_markdown(summary: Summary) -> str:
         f"| {horizon} | " + " | ".join(cell(summary, horizon, name) for name in baselines) + " |"
         for horizon in summary.skill
     ]
-    return "Skill (p) against each baseline:\n\n" + "\n".join(head + rows)
+    return "Skill against each baseline:\n\n" + "\n".join(head + rows)
 
 
 def cell(summary: Summary, horizon: str, baseline: str) -> str:
@@ -47,4 +48,4 @@ def cell(summary: Summary, horizon: str, baseline: str) -> str:
     skill, p = summary.skill[horizon][baseline], summary.dm_p[horizon][baseline]
     if skill is None:
         return "-"
-    return f"{skill:+.2%}" + ("" if p is None else f" ({p:.3f})")
+    return f"{skill:+.2%}" + ("" if p is None else f" ({p_value(p)})")

@@ -1,18 +1,16 @@
 """The main job, stage by stage: what the flows run, backtest, forecast and sine have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from flows.folders import refuse_unwritable
 from flows.loading import load_bars, nothing_left
 from flows.recording import Recorded, Recording
+from flows.tasks import as_task
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
@@ -35,9 +33,6 @@ from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import KeptFits
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -47,13 +42,6 @@ class Finished:
     recorded: Recorded
     report: Path
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-def as_task(function: Callable[P, T], name: str) -> Callable[P, T]:
-    """Return the plain function as a Prefect task whose inputs are not hashed and whose result is not stored."""
-    wrap: Any = task(name=name, cache_policy=NO_CACHE, persist_result=False)
-    wrapped: Callable[P, T] = wrap(function)
-    return wrapped
 
 
 @dataclass(frozen=True)

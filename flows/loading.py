@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import wait
 from prefect.tasks import Task, exponential_backoff
 
+from flows.tasks import as_task
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Admitted, LeftOut
@@ -29,7 +30,7 @@ def load_bars(source: Source, experiment: Experiment, tickers: tuple[str, ...], 
     if source.remote:
         admitted = admit(fetch_all(source, wanted), source.returns_from, now, experiment.minimum_sessions)
     else:
-        admitted = load(source, wanted, now, experiment.minimum_sessions)
+        admitted = as_task(load, "load")(source, wanted, now, experiment.minimum_sessions)
     if not admitted.bars.listings:
         raise nothing_left(admitted.left_out)
     return admitted

@@ -27,6 +27,8 @@ def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
         commands["MLflow"] = (mlflow_command(settings, mlflow_port), mlflow_port)
     for _, port in commands.values():
         refuse_taken_port(port)
+    # The page in the browser asks this address, which Prefect would otherwise take to be on its default port.
+    os.environ.setdefault("PREFECT_SERVER_UI_API_URL", f"http://{HOST}:{prefect_port}/api")
     for name, (_, port) in commands.items():
         print(f"{name}: http://{HOST}:{port}  (answers in half a minute; end with Ctrl-C)", flush=True)
     return wait_for([command for command, _ in commands.values()])

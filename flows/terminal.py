@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from flows.summary import Row, Summary
+from pipeline.reporting.wording import p_value
 from pipeline.training.jobs import FitResult
 
 SHOWN_TICKERS = 20
@@ -122,7 +123,7 @@ def forecast_cells(rows: dict[int, Row], horizons: list[int], latest: str) -> li
 def score_table(summary: Summary) -> Table:
     """Return a row per forecaster at horizon 1: pinball, coverage, and the network's skill with its p."""
     table = Table(title="Backtest, one session ahead (pinball x 1e4: lower is better)", title_justify="left")
-    for name in ("forecaster", "pinball", "80 % band covers", "network's skill", "p"):
+    for name in ("forecaster", "pinball", "80 % band covers", "network's skill", "test"):
         table.add_column(name, justify="left" if name == "forecaster" else "right")
     for name, scores in summary.scores["1"].items():
         skill, p = summary.skill["1"].get(name), summary.dm_p["1"].get(name)
@@ -131,7 +132,7 @@ def score_table(summary: Summary) -> Table:
             number(scores["pinball"], 1e4, ".2f"),
             number(scores["coverage_80"], 100, ".1f", " %"),
             number(skill, 100, "+.2f", " %"),
-            number(p, 1, ".3f"),
+            "" if p is None else p_value(p),
         )
     return table
 

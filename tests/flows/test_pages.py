@@ -1,9 +1,11 @@
 """The pages: both servers answer on loopback, and an interrupt ends them with all their children."""
 
+import json
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -27,6 +29,8 @@ def test_both_pages_answer_and_end_with_an_interrupt(tmp_path: Path) -> None:
     try:
         wait_until_answering(f"http://127.0.0.1:{prefect}/api/health")
         wait_until_answering(f"http://127.0.0.1:{mlflow}/health")
+        with urllib.request.urlopen(f"http://127.0.0.1:{prefect}/ui-settings", timeout=30) as answer:
+            assert json.load(answer)["api_url"] == f"http://127.0.0.1:{prefect}/api"
         children = psutil.Process(pages.pid).children(recursive=True)
         assert len(children) >= 2
         pages.send_signal(signal.SIGINT)
