@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +15,10 @@ from flows.environment import prepare_environment
 from flows.folders import refuse_unwritable
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
+from pipeline.operation.model import latest_model
 from pipeline.settings import Settings
 from pipeline.training.devices import choose_device
+from pipeline.training.kept import KeptFits
 
 if TYPE_CHECKING:
     from flows.main import Flows
@@ -28,6 +31,8 @@ Overrides = Mapping[str, Any]
 
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
     """Return the exit status of a command; every error becomes one clear message, and JSON where that was asked."""
+    # A service manager ends us with SIGTERM: like an interrupt, it must leave no worker, server or open run behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with own_stdout(as_json) as output:
         call = Call(as_json, output)
         try:
@@ -96,6 +101,7 @@ class Call:
         """Forecast from the latest model."""
         asked = usable(read_experiment(None, overrides), out)
         source = asked.source if "source" in overrides else None
+        latest_model(Settings().models, KeptFits(Settings().fits))  # nothing else starts where there is none
         return self._flow(lambda flows: flows.forecast(asked.tickers, source, out))
 
     def sine(self, seed: int, out: Path | None) -> int:

@@ -22,8 +22,8 @@ def prepare_environment(root: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         **QUIET_MLFLOW,
-        # The terminal shows our own progress; a server's start and stop are no news.
-        "PREFECT_LOGGING_LEVEL": "ERROR",
+        # The terminal shows our own progress and errors; Prefect's log of a run is kept for its page.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
     if "PREFECT_API_URL" not in os.environ:

@@ -1,5 +1,7 @@
-"""Where a network is trained: the device that was asked for, if it is there."""
+"""Where a network computes: on the device that was asked for, and with one thread."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from pipeline.errors import UsageError
@@ -18,3 +20,16 @@ def choose_device(choice: DeviceChoice) -> str:
     if choice == "cuda":
         raise UsageError("device = cuda, but torch finds no CUDA device here; use device = auto or cpu")
     return "cpu"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within: sums then have one order, and fits run beside each other."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

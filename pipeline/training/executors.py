@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.dataset.frames import open_frames
 from pipeline.errors import FitError, TapecastError
+from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
 
@@ -51,19 +51,6 @@ def fit_from_folder(job: FitJob, frames_folder: Path) -> FitResult:
         return FitResult(job, None, str(error))
     except Exception:  # noqa: BLE001  not silent: the traceback travels as the value's reason
         return FitResult(job, None, traceback.format_exc())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread within: sums then have one order, and fits run beside each other."""
-    import torch  # noqa: PLC0415
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def raise_failures(results: Sequence[FitResult]) -> None:

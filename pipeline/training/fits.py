@@ -22,6 +22,7 @@ from pipeline.models.specification import (
     LinearSpec,
     RecurrentSpec,
 )
+from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitJob, Fitted
 from pipeline.training.labels import origin_scale
 
@@ -41,7 +42,8 @@ def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
     `origins` are session indices start..stop; a ticker the forecaster was not trained on is forecast as well.
     """
     known = frames.until(origins.stop).with_features(fitted.features)
-    result = _forecast(fitted, known, origins)
+    with one_thread():
+        result = _forecast(fitted, known, origins)
     return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
 
 

@@ -30,7 +30,8 @@ from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource
-from pipeline.training.executors import fit_all, one_thread, raise_failures
+from pipeline.training.devices import one_thread
+from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import KeptFits

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 def long_experiment(folder: Path) -> Path:
     """Return an experiment of many fits, each of some seconds."""
     path = folder / "long.toml"
-    text = SMALL_TOML.replace("seeds = 1", "seeds = 40").replace("most_steps = 8", "most_steps = 60")
+    text = SMALL_TOML.replace("seeds = 1", "seeds = 14").replace("most_steps = 8", "most_steps = 60")
     path.write_text(
         text.replace("fewest_steps = 4", "fewest_steps = 60").replace("batch_chunks = 4", "batch_chunks = 64")
     )
@@ -54,19 +54,20 @@ def alive(children: list[psutil.Process]) -> list[psutil.Process]:
     return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.Signals, tmp_path: Path) -> None:
     tapecast = Command(tmp_path / "home")
     experiment = long_experiment(tmp_path)
     run = started(tapecast, experiment)
     children: list[psutil.Process] = []
     try:
-        assert wait_for(lambda: fits(tapecast) >= 8, 100)
+        assert wait_for(lambda: fits(tapecast) >= 3, 100)
         children = psutil.Process(run.pid).children(recursive=True)
         servers = [child for child in children if "uvicorn" in child.cmdline()]
         assert len(children) - len(servers) >= 2
-        if sign == signal.SIGINT:
-            os.killpg(run.pid, sign)  # as a terminal does it
+        if sign != signal.SIGKILL:
+            # A terminal interrupts the whole group, a service manager ends the one process that it knows.
+            os.killpg(run.pid, sign) if sign == signal.SIGINT else run.send_signal(sign)
             _, said = run.communicate(timeout=60)
             assert run.returncode == 130
             assert b"interrupted: finished fits are kept" in said
@@ -76,7 +77,7 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.S
             run.kill()
             run.wait(timeout=20)
         # Prefect's temporary server does not see that its parent was killed; our workers do.
-        ours = children if sign == signal.SIGINT else [child for child in children if child not in servers]
+        ours = children if sign != signal.SIGKILL else [child for child in children if child not in servers]
         assert wait_for(lambda: not alive(ours), 20), alive(ours)
     finally:
         run.kill()
@@ -87,5 +88,5 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.S
     status, found = tapecast.json("backtest", "--experiment", experiment)
     assert status == 0
     assert found["scores"]["1"]["network"]["pinball"] > 0
-    assert fits(tapecast) > kept >= 8
+    assert fits(tapecast) > kept >= 3
     assert not list((tapecast.home / "work").iterdir())

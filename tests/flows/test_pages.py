@@ -18,7 +18,8 @@ from .test_interruption import alive, let_interrupts_through
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_both_pages_answer_and_end_with_an_interrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_both_pages_answer_and_leave_nothing_behind(sign: signal.Signals, tmp_path: Path) -> None:
     mlflow, prefect = free_port(), free_port()
     pages = subprocess.Popen(
         [TAPECAST, "ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect)],
@@ -33,7 +34,7 @@ def test_both_pages_answer_and_end_with_an_interrupt(tmp_path: Path) -> None:
             assert json.load(answer)["api_url"] == f"http://127.0.0.1:{prefect}/api"
         children = psutil.Process(pages.pid).children(recursive=True)
         assert len(children) >= 2
-        pages.send_signal(signal.SIGINT)
+        pages.send_signal(sign)
         said, _ = pages.communicate(timeout=60)
         assert pages.returncode == 0
         assert f"MLflow: http://127.0.0.1:{mlflow}" in said.decode()
