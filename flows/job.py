@@ -26,6 +26,7 @@ from pipeline.market.specification import SourceSpec
 from pipeline.operation.live import left_behind, live_forecasts
 from pipeline.operation.model import latest_model, publish
 from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.reporting.wording import count_of
 from pipeline.settings import Settings
 from pipeline.tracking.words import Kind
 from pipeline.training.devices import choose_device
@@ -76,7 +77,7 @@ def train_and_forecast(job: Job, experiment: Experiment, *, live: bool) -> Finis
         with job.clock.stage("features"):
             frames = as_task(frames_of, "features")(admitted.bars, experiment)
             folds = folds_of(frames, experiment)
-        job.clock.watch.says(f"{len(folds)} folds: {experiment.folds.describe()}.")
+        job.clock.watch.says(f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.")
         with job.clock.stage("fit"):
             results = as_task(fit_folds, "fit")(job, frames, folds, experiment, device)
         with job.clock.stage("evaluate"):
