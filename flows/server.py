@@ -1,6 +1,8 @@
 """Prefect's temporary server, for commands run where no Prefect server is named."""
 
+import importlib
 import signal
+import threading
 
 from pipeline.errors import TapecastError
 
@@ -16,6 +18,8 @@ def start_temporary_server() -> None:
 
     if PREFECT_API_URL.value():
         return
+    # The server starts in another process for some seconds: time enough to import what the flow will need.
+    threading.Thread(target=_import_ahead, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         SubprocessASGIServer().start()
@@ -26,3 +30,8 @@ def start_temporary_server() -> None:
         ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _import_ahead() -> None:
+    for name in ("torch", "mlflow", "matplotlib.figure"):
+        importlib.import_module(name)
