@@ -1,5 +1,6 @@
 """The command line: thin, quick to answer, and calling flows; heavy imports happen within the commands."""
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
@@ -82,25 +83,30 @@ def backtest(
 
 @app.command()
 def forecast(
-    tickers: Tickers = None,
-    source: Source = None,
+    tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: the model's.")] = None,
+    source: Annotated[SourceName | None, typer.Option(help="Where daily bars come from; default: the model's.")] = None,
     path: DataPath = None,
+    experiment: File = None,
+    device: DeviceOption = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast from the latest fitted model, also tickers that it never saw."""
-    overrides = _overrides(tickers, source, path, None)
-    _call(as_json, lambda call: call.forecast(overrides, out))
+    """Forecast from the latest fitted model, also tickers that it never saw; of a TOML file it takes those and source."""
+    overrides = _overrides(tickers, source, path, device)
+    _call(as_json, lambda call: call.forecast(experiment, overrides, out))
 
 
 @app.command()
 def sine(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the series and of the network.")] = 0,
+    experiment: File = None,
+    device: DeviceOption = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Check the whole pipeline on a sine with noise; fails loudly when it is not learned."""
-    _call(as_json, lambda call: call.sine(seed, out))
+    """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails loudly."""
+    overrides = _overrides(None, None, None, device)
+    _call(as_json, lambda call: call.sine(seed, experiment, overrides, out))
 
 
 @app.command()
@@ -117,6 +123,10 @@ def _overrides(
 ) -> dict[str, Any]:
     """Return what the options say over the experiment file; a path alone means files."""
     values: dict[str, Any] = {}
+    if tickers is not None and not tickers.replace(",", "").strip():
+        raise typer.BadParameter(
+            "no ticker named; leave the option out for all that the source holds", param_hint="--tickers"
+        )
     if tickers is not None:
         values["tickers"] = tuple(name.strip() for name in tickers.split(",") if name.strip())
     if device is not None:
@@ -130,12 +140,19 @@ def _overrides(
 def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
     from flows.commands import calling  # noqa: PLC0415  --help needs none of it
 
-    raise typer.Exit(calling(as_json, action))
+    sys.exit(calling(as_json, action))
 
 
 def main() -> None:
-    """Start the command line."""
-    app()
+    """Start the command line; with --json, wrong usage too is told as one JSON object."""
+    if "--json" not in sys.argv:
+        app()
+    try:
+        app(standalone_mode=False)
+    except typer.TyperException as error:
+        from flows.commands import wrong_usage  # noqa: PLC0415
+
+        sys.exit(wrong_usage(error))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+import typer
 
 from flows.configuration import read_experiment
 from flows.environment import prepare_environment
@@ -62,6 +65,16 @@ def usable(experiment: Experiment, out: Path | None) -> Experiment:
     return experiment
 
 
+def wrong_usage(error: typer.TyperException) -> int:
+    """Return exit status 2 after telling of an option or command that does not exist, as JSON and as a sentence."""
+    from flows.summary import failed  # noqa: PLC0415
+
+    told = UsageError(error.format_message())
+    print(f"error: {told}", file=sys.stderr)
+    print(json.dumps(failed(told).as_json()))
+    return int(told.exit_status)
+
+
 @contextlib.contextmanager
 def own_stdout(as_json: bool) -> Iterator[IO[str]]:
     """Yield where the result goes; with JSON everything else that is printed, by children too, goes to stderr."""
@@ -97,16 +110,17 @@ class Call:
         experiment = usable(read_experiment(file, overrides), out)
         return self._flow(lambda flows: flows.backtest(experiment, out))
 
-    def forecast(self, overrides: Overrides, out: Path | None) -> int:
+    def forecast(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Forecast from the latest model."""
-        asked = usable(read_experiment(None, overrides), out)
-        source = asked.source if "source" in overrides else None
+        asked = usable(read_experiment(file, overrides), out)
+        source = asked.source if "source" in asked.model_fields_set else None
         latest_model(Settings().models, KeptFits(Settings().fits))  # nothing else starts where there is none
         return self._flow(lambda flows: flows.forecast(asked.tickers, source, out))
 
-    def sine(self, seed: int, out: Path | None) -> int:
-        """Run the sine sanity flow."""
-        return self._flow(lambda flows: flows.sine(seed, out))
+    def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
+        """Run the sine sanity flow with the network, training and device of an experiment."""
+        asked = usable(read_experiment(file, overrides), out)
+        return self._flow(lambda flows: flows.sine(seed, asked, out))
 
     def ui(self, mlflow_port: int, prefect_port: int) -> int:
         """Serve both UIs until interrupted."""
@@ -134,9 +148,11 @@ class Call:
         console = Console(stderr=self._as_json)
         watch = TerminalWatch(console)
         with watch.showing():
-            with Stopwatch(watch).stage("prefect"):
+            before = Stopwatch(watch)
+            with before.stage("prefect"):
                 start_temporary_server()
             summary = action(build_flows(watch))
+            summary = replace(summary, seconds={**before.seconds, **summary.seconds})
         if self._as_json:
             self._print(summary)
         else:

@@ -1,6 +1,6 @@
 """The main job, stage by stage: what the flows run, backtest, forecast and sine have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from flows.watching import Stopwatch, Watch
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.drafts import draft_folder
+from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
@@ -24,7 +25,7 @@ from pipeline.market.bars import Admitted
 from pipeline.market.source import Source, open_source
 from pipeline.market.specification import SourceSpec
 from pipeline.operation.live import left_behind, live_forecasts
-from pipeline.operation.model import latest_model, publish
+from pipeline.operation.model import Model, latest_model, publish
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.wording import count_of
 from pipeline.settings import Settings
@@ -69,11 +70,17 @@ def new_job(kind: Kind, out: Path | None, watch: Watch) -> Job:
     return Job(kind, settings, Stopwatch(watch), out, datetime.now(UTC))
 
 
-def train_and_forecast(job: Job, experiment: Experiment, *, live: bool) -> Finished:
-    """Run the main job: bars, frames, fits, backtest; if live, also forecast from the latest fold and publish it."""
+def train_and_forecast(
+    job: Job, experiment: Experiment, *, live: bool, check: Callable[[Outcome], None] | None = None
+) -> Finished:
+    """Run the main job: bars, frames, fits, backtest; if live, also forecast from the latest fold and publish it.
+
+    `check` may raise on the recorded outcome: the run is then closed as failed, and nothing is published.
+    """
     with Recording(job.settings, job.kind, experiment) as recording:
         device = as_task(choose_device, "device")(experiment.device)
         source, admitted = open_and_load(job, experiment, experiment.tickers)
+        recording.where()  # a store that cannot be written is known before hours of training
         with job.clock.stage("features"):
             frames = as_task(frames_of, "features")(admitted.bars, experiment)
             folds = folds_of(frames, experiment)
@@ -91,13 +98,22 @@ def train_and_forecast(job: Job, experiment: Experiment, *, live: bool) -> Finis
             results=tuple(results),
             problems=admitted.problems,
             left_out=(*admitted.left_out, *(left_behind(forecastable(frames, admitted)) if live else ())),
-            unseen=(),
+            unseen=unseen(of_latest_fold(results, folds)[0].job.tickers, forecasts),
             evaluation=evaluation,
             forecasts=forecasts,
         )
+        finished = record_results(job, recording, outcome)
+        if check:
+            check(outcome)
         if live:
             publish(job.settings.models, experiment, admitted.bars.tickers, of_latest_fold(results, folds))
-        return publish_results(job, recording, outcome)
+        return finished
+
+
+def unseen(trained_on: Sequence[str], forecasts: pd.DataFrame | None) -> tuple[str, ...]:
+    """Return the tickers that are forecast by a model which was not trained on them."""
+    shown = () if forecasts is None else tuple(dict.fromkeys(forecasts["ticker"]))
+    return tuple(ticker for ticker in shown if ticker not in trained_on)
 
 
 def live_stage(
@@ -116,9 +132,9 @@ def forecast_from_latest(job: Job, tickers: tuple[str, ...], source: SourceSpec 
     wanted = tuple(dict.fromkeys(tickers)) or model.market
     experiment = model.experiment.model_copy(update={"tickers": wanted, **({"source": source} if source else {})})
     with Recording(job.settings, job.kind, experiment) as recording:
-        opened, admitted = open_and_load(job, experiment, tuple(dict.fromkeys((*model.market, *wanted))))
+        opened, admitted = open_and_load(job, experiment, tuple(dict.fromkeys((*model.market, *wanted))), wanted)
         with job.clock.stage("features"):
-            frames = as_task(frames_of, "features")(admitted.bars, experiment, model.market)
+            frames = as_task(frames_of, "features")(admitted.bars, experiment, market_of(job, model, admitted))
         shown = forecastable(frames, admitted, wanted)
         calendar = admitted.bars.listings[0].calendar
         with job.clock.stage("forecast"):
@@ -131,11 +147,19 @@ def forecast_from_latest(job: Job, tickers: tuple[str, ...], source: SourceSpec 
             results=(),
             problems=tuple(problem for problem in admitted.problems if problem.ticker in wanted),
             left_out=(*(out for out in admitted.left_out if out.ticker in wanted), *left_behind(shown)),
-            unseen=tuple(ticker for ticker in shown.tickers if ticker not in model.seen),
+            unseen=unseen(model.seen, forecasts),
             evaluation=None,
             forecasts=forecasts,
         )
-        return publish_results(job, recording, outcome)
+        return record_results(job, recording, outcome)
+
+
+def market_of(job: Job, model: Model, admitted: Admitted) -> tuple[str, ...]:
+    """Return the tickers whose mean is the market: the model's, or where the source has none of them its own."""
+    members = tuple(ticker for ticker in model.market if ticker in admitted.bars.tickers)
+    if not members:
+        job.clock.watch.says("The source has none of the model's tickers: those asked for stand in for the market.")
+    return members or admitted.bars.tickers
 
 
 def forecastable(frames: Frames, admitted: Admitted, wanted: Sequence[str] | None = None) -> Frames:
@@ -147,7 +171,7 @@ def forecastable(frames: Frames, admitted: Admitted, wanted: Sequence[str] | Non
     asked = frames.tickers if wanted is None else wanted
     tickers = [ticker for ticker in frames.tickers if ticker in asked and ticker not in stopped]
     if not tickers:
-        raise nothing_left(admitted.left_out)
+        raise nothing_left([out for out in admitted.left_out if out.ticker in asked])
     return frames.of(tickers)
 
 
@@ -157,12 +181,16 @@ def of_latest_fold(results: Sequence[FitResult], folds: Sequence[Fold]) -> list[
     return sorted(own, key=lambda result: (FORECASTERS.index(result.job.forecaster.kind), result.job.seed))
 
 
-def open_and_load(job: Job, experiment: Experiment, tickers: tuple[str, ...]) -> tuple[Source, Admitted]:
-    """Return the source and the bars that came through the door; says which tickers were left out."""
+def open_and_load(
+    job: Job, experiment: Experiment, tickers: tuple[str, ...], told_of: tuple[str, ...] | None = None
+) -> tuple[Source, Admitted]:
+    """Return the source and the bars that came through the door; says which tickers (told of) were left out."""
     with job.clock.stage("load"):
         source = open_source(experiment.source, job.settings.cache)
         admitted = load_bars(source, experiment, tickers, job.now)
     for out in admitted.left_out:
+        if told_of is not None and out.ticker not in told_of:
+            continue
         job.clock.watch.says(f"left out {out.ticker}: {out.reason}")
     return source, admitted
 
@@ -185,12 +213,17 @@ def fit_folds(
 def evaluate(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames) -> Evaluation:
     """Return the backtest of the fits with its scores, tests and verdict."""
     backtest = build_backtest(results, folds, frames)
+    if not backtest.scored.any():
+        raise NothingUsableError(
+            f"nothing to score: no outcome is known yet after {folds[0].test.first}, expected some sessions to test; "
+            "end the validation earlier or bring newer bars"
+        )
     scores = score_table(backtest)
     skill, significance = skill_table(scores), significance_table(backtest)
     return Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance))
 
 
-def publish_results(job: Job, recording: Recording, outcome: Outcome) -> Finished:
+def record_results(job: Job, recording: Recording, outcome: Outcome) -> Finished:
     """Write figures, report and MLflow run of an outcome, and return where they are."""
     from pipeline.reporting.figures import draw_figures  # noqa: PLC0415  matplotlib, only when something is to be drawn
     from pipeline.reporting.report import write_report  # noqa: PLC0415

@@ -49,15 +49,15 @@ def build_flows(watch: Watch) -> Flows:
         return finished(forecast_from_latest(job, tickers, source))
 
     @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
-    def sine(seed: int = 0, out: Path | None = None) -> Summary:
-        """Learn a sine with noise through the same code path; fails when the stated mark is missed."""
+    def sine(seed: int = 0, experiment: Experiment = DEFAULT, out: Path | None = None) -> Summary:
+        """Learn a sine with noise through the same code path; fails when the stated mark is missed.
+
+        Of the experiment it takes the network, its training and the device.
+        """
         job = new_job("sine", out, watch)
-        result = train_and_forecast(job, sine_experiment(seed), live=False)
+        result = train_and_forecast(job, sine_experiment(seed, experiment), live=False, check=refuse_missed_mark)
         summary = finished(result)
-        found = measured(result.outcome)
-        watch.says(found.sentence)
-        refuse_missed_mark(found)
-        return replace(summary, verdict=f"{found.sentence} {summary.verdict}")
+        return replace(summary, verdict=f"{measured(result.outcome).sentence} {summary.verdict}")
 
     return Flows(run, backtest, forecast, sine)
 

@@ -25,6 +25,8 @@ def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
     if settings.tracking_uri is None:
         (settings.root / "mlflow").mkdir(parents=True, exist_ok=True)
         commands["MLflow"] = (mlflow_command(settings, mlflow_port), mlflow_port)
+    if not commands:
+        raise UsageError("PREFECT_API_URL and TAPECAST_TRACKING_URI name servers of their own: open those instead")
     for _, port in commands.values():
         refuse_taken_port(port)
     # The page in the browser asks this address, which Prefect would otherwise take to be on its default port.

@@ -33,9 +33,11 @@ class SineResult:
         return f"Sine check: {found}; the mark is {MARK:.2f}."
 
 
-def sine_experiment(seed: int) -> Experiment:
-    """Return the experiment of the check: eight sines of 1,500 sessions, the default network, one seed."""
-    return Experiment(source=SyntheticSource(process="sine", seed=seed), seed=seed, seeds=1)
+def sine_experiment(seed: int, base: Experiment) -> Experiment:
+    """Return the experiment of the check: eight sines of 1,500 sessions, one seed, and the base's way of training."""
+    source = SyntheticSource(process="sine", seed=seed)
+    kept = {name: getattr(base, name) for name in ("network", "training", "device", "workers")}
+    return Experiment(source=source, seed=seed, seeds=1, **kept)
 
 
 def measured(outcome: Outcome) -> SineResult:
@@ -47,7 +49,12 @@ def measured(outcome: Outcome) -> SineResult:
     return SineResult(float(scores.loc[[(1, NETWORK, POOLED)]].iloc[0]), source.noise)
 
 
-def refuse_missed_mark(result: SineResult) -> None:
+def refuse_missed_mark(outcome: Outcome) -> None:
     """Raise SanityError when the sine was not learned."""
+    refuse(measured(outcome))
+
+
+def refuse(result: SineResult) -> None:
+    """Raise SanityError when the ratio is above the mark."""
     if not result.ratio <= MARK:  # NaN is a miss as well
         raise SanityError(f"{result.sentence} It was missed: do not trust this installation's forecasts")

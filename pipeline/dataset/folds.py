@@ -87,10 +87,21 @@ def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[
     """
     borders = (_fixed_borders(sessions, spec),) if spec.train_end else tuple(_borders(sessions, usable, spec))
     folds = tuple(_fold(sessions, dates) for dates in borders)
-    folds = tuple(fold for fold in folds if len(fold.train) and len(fold.validation) and len(fold.test))
+    folds = tuple(fold for fold in folds if _has_rows(fold, usable))
+    if not folds and spec.train_end:
+        raise UsageError(_too_short(sessions, usable, spec))
     if not folds:
         raise NothingUsableError(_too_short(sessions, usable, spec))
     return folds
+
+
+def _has_rows(fold: Fold, usable: Booleans) -> bool:
+    """Return whether the fold has sessions to test, and origins with a label known in time to train and to validate.
+
+    A fold whose training or validation falls into a gap of the whole universe is left out; the others stand.
+    """
+    learning = (usable[:, part.start : part.stop - 1].any() for part in (fold.train, fold.validation))
+    return len(fold.test) > 0 and all(learning)
 
 
 def _too_short(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> str:

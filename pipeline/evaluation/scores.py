@@ -103,7 +103,12 @@ def skill_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return skill = 1 - network pinball / baseline pinball per horizon and ticker, a column per baseline."""
     loss = scores.set_index(["horizon", "ticker", "forecaster"])["pinball"].unstack("forecaster")  # noqa: PD010
     baselines = [name for name in FORECASTERS if name in loss.columns and name != NETWORK]
-    return 1 - loss[baselines].rdiv(1.0).mul(loss[NETWORK], axis=0)
+    return 1 - loss[baselines].where(loss[baselines] > 0).rdiv(1.0).mul(loss[NETWORK], axis=0)
+
+
+def skill_of(loss: float, baseline_loss: float) -> float:
+    """Return skill = 1 - loss / baseline loss, NaN where the baseline is never wrong (a price that stands still)."""
+    return 1 - loss / baseline_loss if baseline_loss > 0 else float("nan")
 
 
 def reliability(backtest: Backtest, horizon: int) -> dict[str, Floats]:

@@ -1,5 +1,6 @@
 """The verdict in plain words: better than the baselines or not, by how much, and where the value lies."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,18 +89,24 @@ def _above_zero(values: Floats, lags: int) -> bool:
 
 def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
     better = [c for c in comparisons if c.word == "better"]
-    best = min(comparisons, key=lambda c: c.skill)
+    # A baseline that is never wrong (a price that stands still) has no skill to compare with, and is the best.
+    best = min(comparisons, key=lambda c: -math.inf if math.isnan(c.skill) else c.skill)
     if len(better) == len(comparisons):
         return (
             f"The network is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
             f"the best of them ({best.baseline}, p = {best.p:.3f})."
+        )
+    if math.isnan(best.p):  # the test needs more sessions, or losses that differ
+        return (
+            "Nothing can be tested: too few sessions were scored, or a price stood still. The network's pinball loss is "
+            f"{_size(best.skill)} than that of the best baseline ({best.baseline})."
         )
     if best.word == "worse":
         return (
             f"The network is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
             f"larger (p = {best.p:.3f}). Use the baseline."
         )
-    size = f"{abs(best.skill):.1%} {'smaller' if best.skill >= 0 else 'larger'}"
+    size = _size(best.skill)
     beaten = (
         f"better than {_names(better)}, but there is"
         if better
@@ -109,6 +116,12 @@ def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
         f"The network is {beaten} no evidence that it beats the best baseline ({best.baseline}): its pinball loss is "
         f"{size}, p = {best.p:.2f}."
     )
+
+
+def _size(skill: float) -> str:
+    if math.isnan(skill):
+        return "not comparable, and not smaller"
+    return f"{abs(skill):.1%} {'smaller' if skill >= 0 else 'larger'}"
 
 
 def _names(comparisons: list[Comparison]) -> str:

@@ -1,7 +1,8 @@
 """The door: rows as found go in; checked bars, every problem, and the tickers left out come out.
 
 The door is causal. A bad row ends its ticker's bars from that session on; the rows before it stay, as on those days
-nobody could know. A row that belongs to a session which is not over yet is put aside before anything is checked.
+nobody could know. A row of a session that is not over yet, or of a day on which the exchange did not trade, is put
+aside before anything is checked.
 """
 
 from collections import Counter
@@ -93,14 +94,16 @@ def _checked(listing: Listing, rows: pd.DataFrame, last: np.datetime64, minimum:
     """The verdict on rows that have all columns: what is over, up to the first row that breaks a rule."""
     ticker, dates = listing.ticker, session_dates(rows["session"])
     over = ~(dates.day > last)
-    rows, over_dates = rows[over], SessionDates(dates.day[over], dates.offset[over])
+    strays = np.isin(dates.day, unknown_sessions(listing.calendar, dates.day))
+    taken = over & ~strays
+    rows, over_dates = rows[taken], SessionDates(dates.day[taken], dates.offset[taken])
     numbers = numbers_of(rows)
     broken = findings(rows, over_dates, numbers)
     sound = ~np.logical_or.reduce([finding.broken for finding in broken])
     usable = len(sound) if sound.all() else int(sound.argmin())
     bars = _bars(numbers, over_dates.day, usable)
     faults = tuple(problem for finding in broken for problem in _listed(ticker, over_dates, finding))
-    notes = (*_unfinished(ticker, dates.day[~over], last), *_unknown(listing, bars))
+    notes = (*_unfinished(ticker, dates.day[~over], last), *_strays(listing, dates.day[strays]))
     reason = _reason(_story(ticker, over_dates, broken, usable), usable, minimum)
     return _Verdict(listing, bars if usable >= minimum else NO_PRICES, (*faults, *notes), reason)
 
@@ -147,10 +150,11 @@ def _unfinished(ticker: str, days: NDArray[np.datetime64], last: np.datetime64) 
     return [Problem(ticker, str(day), found, f"sessions to {last}", fatal=False) for day in np.sort(days)[:1]]
 
 
-def _unknown(listing: Listing, bars: pd.DataFrame) -> list[Problem]:
-    days = unknown_sessions(listing.calendar, bars["session"].to_numpy("datetime64[D]"))
-    found, expected = f"{len(days)} days without trading on {listing.calendar}, kept", "sessions of the exchange only"
-    return [Problem(listing.ticker, str(day), found, expected, fatal=False) for day in days[:1]]
+def _strays(listing: Listing, days: NDArray[np.datetime64]) -> list[Problem]:
+    # Kept, one ticker's stray day would be a session of the whole panel, and move every other ticker's horizons.
+    found = f"{len(days)} rows of days without trading on {listing.calendar}, put aside"
+    expected = "sessions of the exchange only"
+    return [Problem(listing.ticker, str(day), found, expected, fatal=False) for day in np.sort(days)[:1]]
 
 
 def _bars(numbers: Numbers, days: NDArray[np.datetime64], usable: int) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def _read_long(path: Path) -> pd.DataFrame:
 def _read_folder(path: Path) -> _Read:
     """One frame per CSV; a file that cannot be used leaves out its ticker, all of them are a UsageError."""
     found = _csv_files(path)
-    read = {ticker: _frame_or_reason(file) for ticker, file in found.items()}
+    read = {ticker: _frame_or_reason(files) for ticker, files in found.items()}
     frames = {ticker: rows for ticker, rows in read.items() if isinstance(rows, pd.DataFrame)}
     refused = {ticker: reason for ticker, reason in read.items() if isinstance(reason, str)}
     if not frames:
@@ -93,14 +93,18 @@ def _read_folder(path: Path) -> _Read:
     return _Read(frames, refused)
 
 
-def _frame_or_reason(file: Path) -> pd.DataFrame | str:
+def _frame_or_reason(files: list[Path]) -> pd.DataFrame | str:
+    if len(files) > 1:
+        return (
+            f"found {len(files)} files of it, {shortened(file.name for file in files)}; expected one: remove the others"
+        )
     try:
-        return _read_table(file, PER_TICKER)
+        return _read_table(files[0], PER_TICKER)
     except UsageError as error:
         return str(error)
 
 
-def _csv_files(folder: Path) -> dict[str, Path]:
+def _csv_files(folder: Path) -> dict[str, list[Path]]:
     visible = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     files = [file for file in visible if _kind(file) == "csv" and file.is_file()]
     if not files:
@@ -108,7 +112,8 @@ def _csv_files(folder: Path) -> dict[str, Path]:
             f"found no CSV in the folder {folder} (it holds {shortened(file.name for file in visible)}); "
             "expected one TICKER.csv per ticker"
         )
-    return {_stem(file): file for file in files}
+    stems = dict.fromkeys(_stem(file) for file in files)
+    return {stem: [file for file in files if _stem(file) == stem] for stem in stems}
 
 
 def _stem(file: Path) -> str:

@@ -49,6 +49,9 @@ def latest_model(folder: Path, kept: KeptFits) -> Model:
         raise UsageError(f"no fitted model under {folder}; run `tapecast run` first")
     try:
         content = json.loads(path.read_text())
+        gone = [key for key in content["fits"] if not (kept.folder / key).is_dir()]
+        if gone:
+            raise UsageError(f"the latest model's fits were removed from {kept.folder}; run `tapecast run` again")
         return Model(
             experiment=Experiment.model_validate(content["experiment"]),
             market=tuple(content["market"]),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.dataset.panel import Booleans
 from pipeline.evaluation.backtest import NETWORK, Backtest
-from pipeline.evaluation.scores import METRICS, POOLED
+from pipeline.evaluation.scores import METRICS, POOLED, skill_of
 from pipeline.operation.outcome import Evaluation
 from pipeline.training.jobs import Fitted
 
@@ -135,7 +135,7 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
             label, factor = SCORES[metric]
             yield Point(f"h{h + 1}/{name}/{label}", factor * value)
     for name in backtest.baselines:
-        yield Point(f"h{h + 1}/skill/{name}", 1 - pinball[NETWORK] / pinball[name])
+        yield Point(f"h{h + 1}/skill/{name}", skill_of(pinball[NETWORK], pinball[name]))
 
 
 def fit_points(fitted: Fitted, seed: int) -> Iterator[Point]:

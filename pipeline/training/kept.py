@@ -47,7 +47,7 @@ class KeptFits:
 def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> None:
     """Write a fitted forecaster into a folder that appears whole or not at all; raises UsageError if it cannot."""
     weights = save({name: array.copy() for name, array in fitted.arrays.items()})
-    text = json.dumps(_description(fitted, weights) | {"job": job}, indent=1)
+    text = json.dumps(_sealed(_description(fitted, weights) | {"job": job}), indent=1)
     try:
         with draft_folder(folder.parent) as draft:
             write_through(draft / WEIGHTS, weights)
@@ -84,9 +84,21 @@ def _description(fitted: Fitted, weights: bytes) -> dict[str, object]:
     }
 
 
+def _sealed(values: dict[str, object]) -> dict[str, object]:
+    """Return the values with their own digest."""
+    plain = json.loads(json.dumps(values))
+    return {**plain, "description_sha256": _digest(plain)}
+
+
+def _digest(values: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
     if not isinstance(values, dict):
         raise TypeError(f"found {type(values).__name__}, expected a JSON object")
+    if values.pop("description_sha256", None) != _digest(values):
+        raise ValueError("the description is not the one that was written (truncated or changed)")
     values.pop("job")
     if values.pop("format") != FORMAT_VERSION:
         raise ValueError(f"another format than {FORMAT_VERSION}")

@@ -28,6 +28,10 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(
                 f"burn_in_sessions {self.burn_in_sessions} must be smaller than chunk_sessions {self.chunk_sessions}"
             )
+        if self.lookback_sessions < self.burn_in_sessions:
+            raise ValueError(
+                f"lookback_sessions {self.lookback_sessions} must be at least burn_in_sessions {self.burn_in_sessions}"
+            )
         if self.fewest_steps > self.most_steps:
             raise ValueError(f"fewest_steps {self.fewest_steps} must not exceed most_steps {self.most_steps}")
         return self

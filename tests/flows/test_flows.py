@@ -13,7 +13,7 @@ from prefect import flow
 from flows.job import new_job, train_and_forecast
 from flows.loading import fetch_all, load_bars
 from flows.main import build_flows
-from flows.sine import measured, refuse_missed_mark, sine_experiment
+from flows.sine import refuse_missed_mark, sine_experiment
 from pipeline.errors import NothingUsableError, SanityError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
 from pipeline.market.source import open_source
@@ -125,15 +125,19 @@ def test_a_sine_that_is_not_learned_fails_loudly(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
     lazy = TrainingSpec(fewest_steps=1, most_steps=1, batch_chunks=1)
     source = SyntheticSource(process="sine", sessions=620, tickers=2)
-    experiment = sine_experiment(0).model_copy(update={"training": lazy, "source": source, "workers": 1})
+    experiment = sine_experiment(0, Experiment()).model_copy(update={"training": lazy, "source": source, "workers": 1})
 
     @flow
     def untrained() -> None:
-        outcome = train_and_forecast(new_job("sine", None, Silent()), experiment, live=False).outcome
-        refuse_missed_mark(measured(outcome))
+        train_and_forecast(new_job("sine", None, Silent()), experiment, live=False, check=refuse_missed_mark)
 
     with pytest.raises(SanityError, match="do not trust"):
         untrained()
+    client = MlflowClient(tracking_uri=Settings().mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name("tapecast").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.status == "FAILED"
+    assert "do not trust" in parent.data.tags["tapecast.error"]
 
 
 @pytest.mark.slow
@@ -144,4 +148,5 @@ def test_the_sine_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert summary.status == "ok"
     assert summary.scores["1"]["network"]["rmse_return"] < 0.011
     assert summary.scores["1"]["linear"]["rmse_return"] > 0.0125
-    assert any(text.startswith("Sine check:") for text in watch.said)
+    assert summary.verdict is not None
+    assert summary.verdict.startswith("Sine check:")
