@@ -91,7 +91,7 @@ def forecast(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast from the latest fitted model, also tickers that it never saw; of a TOML file it takes those and source."""
+    """Forecast from the latest fitted model, also tickers that it never saw; a TOML file gives tickers and source."""
     overrides = _overrides(tickers, source, path, device)
     _call(as_json, lambda call: call.forecast(experiment, overrides, out))
 

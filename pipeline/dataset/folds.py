@@ -100,7 +100,7 @@ def _has_rows(fold: Fold, usable: Booleans) -> bool:
 
     A fold whose training or validation falls into a gap of the whole universe is left out; the others stand.
     """
-    learning = (usable[:, part.start : part.stop - 1].any() for part in (fold.train, fold.validation))
+    learning = (usable[:, part.start : max(part.stop - 1, part.start)].any() for part in (fold.train, fold.validation))
     return len(fold.test) > 0 and all(learning)
 
 

@@ -98,8 +98,8 @@ def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
         return (
-            "Nothing can be tested: too few sessions were scored, or a price stood still. The network's pinball loss is "
-            f"{_size(best.skill)} than that of the best baseline ({best.baseline})."
+            "Nothing can be tested: too few sessions were scored, or a price stood still. The network's pinball loss "
+            f"is {_size(best.skill)} than that of the best baseline ({best.baseline})."
         )
     if best.word == "worse":
         return (

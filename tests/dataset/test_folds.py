@@ -150,10 +150,22 @@ def test_too_short_a_history_names_the_minimum() -> None:
         NothingUsableError, match=r"120 sessions .* 21 of them usable; expected 150 usable ones, then 6"
     ):
         walk_forward(sessions, np.arange(120)[None] >= 99, FoldSpec())
-    with pytest.raises(NothingUsableError, match="expected some to train to 2001-01-01"):
+    with pytest.raises(UsageError, match="expected some to train to 2001-01-01"):
         walk_forward(
             sessions, np.ones((1, 120), bool), FoldSpec(train_end=date(2001, 1, 1), valid_end=date(2002, 1, 1))
         )
+
+
+def test_a_fold_whose_validation_falls_into_a_gap_is_left_out_and_the_others_stand() -> None:
+    sessions = sessions_to(np.datetime64("2023-12-29"), 1200)
+    whole = np.ones((1, 1200), bool)
+    whole[:, :99] = False
+    folds = walk_forward(sessions, whole, FoldSpec())
+    middle = folds[1].validation
+    gap = whole.copy()
+    gap[:, middle.start : middle.stop] = False
+    assert walk_forward(sessions, gap, FoldSpec()) == (folds[0], *folds[2:])
+    assert len(folds) > 2
 
 
 @pytest.mark.parametrize(

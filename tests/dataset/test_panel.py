@@ -6,6 +6,7 @@ import pytest
 from panels import bars_of, panel_of, random_market, random_rows
 
 from pipeline.dataset.panel import build_panel
+from pipeline.dataset.targets import future_returns
 from pipeline.errors import NothingUsableError
 from pipeline.market.bars import Bars, Listing, ReturnsFrom
 
@@ -70,15 +71,15 @@ def test_a_return_after_a_gap_spans_it_and_a_first_one_is_unknown() -> None:
     np.testing.assert_array_equal(late[21:], whole[21:])
 
 
-def test_the_sessions_are_those_of_the_calendar_and_of_the_bars() -> None:
+def test_the_sessions_are_those_of_the_calendar_whatever_stray_day_or_gap_a_ticker_has() -> None:
     rows = random_rows(30, 1)
-    saturday = np.datetime64("2023-12-02")  # the door keeps it, with a note
-    odd = pd.concat([rows.iloc[:10], rows.iloc[[10]].assign(session=pd.Timestamp(saturday)), rows.iloc[15:]])
+    saturday = pd.Timestamp("2023-12-02")
+    odd = pd.concat([rows.iloc[:10], rows.iloc[[10]].assign(session=saturday), rows.iloc[15:]])
     odd = odd.sort_values("session").reset_index(drop=True)
-    panel = panel_of({"A": odd})
-    expected = sorted({*rows["session"].to_numpy().astype("datetime64[D]"), saturday})
-    assert list(panel.sessions) == expected
-    assert panel.present.sum() == len(odd)
+    alone, beside = panel_of({"B": rows}), panel_of({"A": odd, "B": rows})
+    assert list(beside.sessions) == list(rows["session"].to_numpy().astype("datetime64[D]"))
+    assert beside.present[0].sum() == 25
+    assert np.array_equal(future_returns(alone, 3)[0], future_returns(beside, 3)[1], equal_nan=True)
 
 
 def test_more_than_one_calendar_is_refused() -> None:

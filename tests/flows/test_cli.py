@@ -151,5 +151,27 @@ def test_unknown_key_in_the_file_is_named_with_the_one_meant(tmp_path: Path) -> 
     assert "unknown key training.most_stepz; did you mean most_steps?" in result.stdout
 
 
-def test_unknown_option_is_exit_2(tmp_path: Path) -> None:
-    assert Command(tmp_path)("run", "--colour", "blue").returncode == 2
+@pytest.mark.parametrize("option", [("--colour", "blue"), ("--source", "moon"), ("--tickers", " , ")])
+def test_wrong_options_are_exit_2_and_json_where_asked_for(tmp_path: Path, option: tuple[str, str]) -> None:
+    assert Command(tmp_path)("run", *option).returncode == 2
+    status, found = Command(tmp_path).json("run", *option)
+    assert (status, found["status"]) == (2, "failed")
+    assert option[0] in found["error"]
+
+
+def test_forecast_where_the_source_has_none_of_the_models_tickers(
+    tapecast: Command, small: Path, tmp_path: Path
+) -> None:
+    assert tapecast.json("run", "--experiment", small)[0] == 0
+    write_bars(tmp_path / "bars.csv", ZA=620, ZB=620)
+    status, found = tapecast.json("forecast", "--tickers", "ZA,ZB", "--path", tmp_path / "bars.csv")
+    assert (status, found["unseen"]) == (0, ["ZA", "ZB"])
+
+
+def test_a_price_that_stands_still_is_no_crash(tapecast: Command, small: Path, tmp_path: Path) -> None:
+    frame = write_bars(tmp_path / "bars.csv", STILL=620)
+    frame[["open", "high", "low", "close", "adj_close"]] = 10.0
+    frame.to_csv(tmp_path / "bars.csv", index=False)
+    status, found = tapecast.json("run", "--experiment", small, "--path", tmp_path / "bars.csv", "--tickers", "STILL")
+    assert (status, found["error"]) == (0, None)
+    assert {row["reference_close"] for row in found["forecasts"]} == {10.0}

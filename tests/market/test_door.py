@@ -187,11 +187,11 @@ def test_a_session_that_is_not_over_is_put_aside_before_any_check() -> None:
     assert admit({"AAPL": rows}, "adj_close", during.replace(hour=20, minute=0), 40).left_out != ()
 
 
-def test_a_day_without_trading_is_kept_and_mentioned() -> None:
+def test_a_day_without_trading_is_put_aside_and_mentioned() -> None:
     rows = good_rows()
     rows.loc[0, "session"] = pd.Timestamp("2024-01-01")
     admitted = _admit(rows)
-    assert (len(admitted.bars.frame), admitted.left_out) == (60, ())
+    assert (len(admitted.bars.frame), admitted.left_out) == (59, ())
     (note,) = admitted.problems
     assert (note.session, note.fatal) == ("2024-01-01", False)
     assert "XNYS" in note.found

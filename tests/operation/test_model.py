@@ -85,14 +85,14 @@ VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.in
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(["experiment", "market", "fits", "trained_until"]), value=VALUES)
-def test_whatever_stands_in_the_file_nothing_but_a_fit_error_comes_out(
+def test_whatever_stands_in_the_file_only_our_own_errors_come_out(
     field: str, value: object, published: Published
 ) -> None:
     folder, kept, results = published
     publish(folder, TINY, ("T0",), results)
     content = json.loads((folder / LATEST).read_text())
     (folder / LATEST).write_text(json.dumps({**content, field: value}))
-    with suppress(FitError):
+    with suppress(FitError, UsageError):
         assert isinstance(latest_model(folder, kept), Model)
 
 
@@ -114,3 +114,10 @@ def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(publish
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / LATEST).read_text() == before
     assert [path.name for path in folder.iterdir()] == [LATEST]
+
+
+def test_removed_fits_are_told_as_such(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, TINY, ("T0",), results)
+    with pytest.raises(UsageError, match=r"fits were removed .* run `tapecast run` again"):
+        latest_model(folder, KeptFits(kept.folder / "elsewhere"))

@@ -201,3 +201,20 @@ def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path:
 def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     write_fitted(tmp_path / "fit", fitted, job.description())
     assert read_fitted(tmp_path / "fit").forecaster == RecurrentSpec(hidden_size=6)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("horizons", 1), ("lookback_sessions", "x"), ("tickers", ["Z"]), ("features", None), ("best_step", -1)],
+)
+def test_a_changed_description_is_not_believed(
+    field: str, value: object, fitted: Fitted, job: FitJob, tmp_path: Path
+) -> None:
+    kept = KeptFits(tmp_path)
+    kept.keep(job, fitted)
+    path = tmp_path / job.key / DESCRIPTION
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, field: values[field][::-1] if value is None else value}))
+    with pytest.raises(FitError, match="not the one that was written"):
+        read_fitted(tmp_path / job.key)
+    assert kept.find(job) is None

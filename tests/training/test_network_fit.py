@@ -368,3 +368,18 @@ def test_live_and_backtest_agree(cell: str, tmp_path: Path) -> None:
         assert np.nanmax(np.abs(passed[:, -1] - alone[:, 0])) <= 1e-6
     blind = quantiles(replace(fitted, lookback_sessions=2), frames, slice(last - 1, last))
     assert np.nanmax(np.abs(blind - alone)) > 1e-6  # what is read before does matter
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_forecast(frames: Frames, job: FitJob) -> None:
+    fitted = fit(job, frames)
+    origins = slice(job.fold.test.start, job.fold.test.stop)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(quantiles(fitted, frames, origins))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*results, equal_nan=True)
