@@ -19,7 +19,7 @@ from pipeline.training.labels import label_mask, scaled_target
 
 ENOUGH_SESSIONS = 100  # below this a ticker takes the pooled quantiles and mean
 
-LINEAR_STEPS = 600
+LINEAR_STEPS = 1000
 LINEAR_BATCH_ROWS = 4096
 LINEAR_LEARNING_RATE = 0.1
 
