@@ -1,33 +1,53 @@
 """Prefect artifacts: the result of a run as markdown and tables in the Prefect UI."""
 
+from collections.abc import Iterator
+
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.job import Finished
 from flows.summary import Summary
 from pipeline.reporting.wording import p_value
 
 
-def show_result(summary: Summary, result: Finished) -> None:
-    """Make the artifacts of a finished run: the verdict with links, the forecasts, and what was left out."""
-    kind = result.outcome.experiment.source.kind
+def show_result(summary: Summary, kind: str) -> None:
+    """Make the artifacts of a finished run on a kind of source: verdict and links, forecasts, and what is missing."""
     create_markdown_artifact(markdown(summary), key=f"result-{kind}", description="Verdict and where to look next")
     if summary.forecasts:
         create_table_artifact(summary.forecasts, key=f"forecasts-{kind}", description="Price quantiles per session")
     if summary.left_out:
         create_table_artifact(summary.left_out, key=f"left-out-{kind}", description="Tickers not forecast, and why")
-    if (summary.mlflow_url or "").startswith("http"):
-        create_link_artifact(str(summary.mlflow_url), key=f"mlflow-{kind}", link_text="MLflow run")
+    if summary.stale:
+        create_table_artifact(summary.stale, key=f"stale-{kind}", description="Tickers not up to date, and why")
+    for market in summary.markets or [summary]:
+        if (market.mlflow_url or "").startswith("http"):
+            key = "-".join(["mlflow", kind, *([slug(str(market.calendar))] if summary.markets else [])])
+            create_link_artifact(str(market.mlflow_url), key=key, link_text="MLflow run")
+
+
+def slug(calendar: str) -> str:
+    """Return a calendar's code as Prefect allows it in a key."""
+    return calendar.lower().replace("/", "-")
 
 
 def markdown(summary: Summary) -> str:
-    """Return the result in markdown: verdict first, then the skill table, then where to look."""
-    parts = [summary.verdict or "", f"*{summary.note}*", skill_markdown(summary)]
+    """Return the result in markdown: verdicts first, then the skill tables, then where to look."""
+    return "\n\n".join(part for part in paragraphs(summary) if part)
+
+
+def paragraphs(summary: Summary) -> Iterator[str]:
+    """Yield the paragraphs of the result."""
+    for market in summary.markets or [summary]:
+        yield f"## {market.calendar}" if summary.markets else ""
+        yield market.verdict or ""
+        yield skill_markdown(market)
+        yield f"[MLflow run {market.mlflow_run_id}]({market.mlflow_url})  \nReport: `{market.report}`"
+    yield f"*{summary.note}*"
+    yield from summary.warnings
     if summary.left_out:
-        parts.append("Left out: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in summary.left_out))
+        yield "Left out: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in summary.left_out)
+    if summary.stale:
+        yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in summary.stale)
     if summary.unseen:
-        parts.append(f"Forecast though not trained on: {', '.join(summary.unseen)}")
-    parts.append(f"[MLflow run {summary.mlflow_run_id}]({summary.mlflow_url})  \nReport: `{summary.report}`")
-    return "\n\n".join(part for part in parts if part)
+        yield f"Forecast though not trained on: {', '.join(summary.unseen)}"
 
 
 def skill_markdown(summary: Summary) -> str:

@@ -2,12 +2,28 @@
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.data_cli import data
+from flows.options import (
+    AsKnown,
+    DataPath,
+    Day,
+    DeviceOption,
+    File,
+    Json,
+    Out,
+    Source,
+    SourceName,
+    Tickers,
+    Universe,
+    device_value,
+    instant,
+    source_values,
+    wanted_by,
+)
 
 if TYPE_CHECKING:
     from flows.commands import Call
@@ -19,55 +35,33 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class SourceName(StrEnum):
-    """Where daily bars come from."""
-
-    SAMPLE = "sample"
-    FILES = "files"
-    YAHOO = "yahoo"
-    SYNTHETIC = "synthetic"
-
-
-class Device(StrEnum):
-    """Where networks are trained."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-Tickers = Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: all the source holds.")]
-Source = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
-DataPath = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
-File = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")]
+app.add_typer(data)
 
 
 @app.command()
 def run(
     tickers: Tickers = None,
+    universe: Universe = None,
     source: Source = None,
     path: DataPath = None,
+    as_known: AsKnown = None,
     experiment: File = None,
     device: DeviceOption = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
-    overrides = _overrides(tickers, source, path, device)
-    _call(as_json, lambda call: call.run(experiment, overrides, out))
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    _call(as_json, lambda call: call.run(experiment, overrides, instant(as_known), out))
 
 
 @app.command()
 def backtest(
     tickers: Tickers = None,
+    universe: Universe = None,
     source: Source = None,
     path: DataPath = None,
+    as_known: AsKnown = None,
     experiment: File = None,
     device: DeviceOption = None,
     out: Out = None,
@@ -77,8 +71,9 @@ def backtest(
 ) -> None:
     """Backtest against every baseline: a walk-forward, or one fixed split with --train-end and --valid-end."""
     folds = {name: day.date() for name, day in (("train_end", train_end), ("valid_end", valid_end)) if day is not None}
-    overrides = _overrides(tickers, source, path, device) | ({"folds": folds} if folds else {})
-    _call(as_json, lambda call: call.backtest(experiment, overrides, out))
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    fixed = {"folds": folds} if folds else {}
+    _call(as_json, lambda call: call.backtest(experiment, overrides | fixed, instant(as_known), out))
 
 
 @app.command()
@@ -86,14 +81,15 @@ def forecast(
     tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: the model's.")] = None,
     source: Annotated[SourceName | None, typer.Option(help="Where daily bars come from; default: the model's.")] = None,
     path: DataPath = None,
+    as_known: AsKnown = None,
     experiment: File = None,
     device: DeviceOption = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Forecast from the latest fitted model, also tickers that it never saw; a TOML file gives tickers and source."""
-    overrides = _overrides(tickers, source, path, device)
-    _call(as_json, lambda call: call.forecast(experiment, overrides, out))
+    overrides = wanted_by(tickers, None).overrides | source_values(source, path) | device_value(device)
+    _call(as_json, lambda call: call.forecast(experiment, overrides, instant(as_known), out))
 
 
 @app.command()
@@ -105,8 +101,7 @@ def sine(
     as_json: Json = False,
 ) -> None:
     """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails loudly."""
-    overrides = _overrides(None, None, None, device)
-    _call(as_json, lambda call: call.sine(seed, experiment, overrides, out))
+    _call(as_json, lambda call: call.sine(seed, experiment, device_value(device), out))
 
 
 @app.command()
@@ -116,25 +111,6 @@ def ui(
 ) -> None:
     """Open the MLflow and Prefect UIs on this machine until Ctrl-C."""
     _call(False, lambda call: call.ui(mlflow_port, prefect_port))
-
-
-def _overrides(
-    tickers: str | None, source: SourceName | None, path: Path | None, device: Device | None
-) -> dict[str, Any]:
-    """Return what the options say over the experiment file; a path alone means files."""
-    values: dict[str, Any] = {}
-    if tickers is not None and not tickers.replace(",", "").strip():
-        raise typer.BadParameter(
-            "no ticker named; leave the option out for all that the source holds", param_hint="--tickers"
-        )
-    if tickers is not None:
-        values["tickers"] = tuple(name.strip() for name in tickers.split(",") if name.strip())
-    if device is not None:
-        values["device"] = device.value
-    if source is not None or path is not None:
-        place = {"path": path} if path is not None else {}
-        values["source"] = {"kind": (source or SourceName.FILES).value, **place}
-    return values
 
 
 def _call(as_json: bool, action: "Callable[[Call], int]") -> None:

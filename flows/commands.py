@@ -8,8 +8,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -18,14 +19,21 @@ from flows.environment import prepare_environment
 from flows.folders import refuse_unwritable
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.operation.model import latest_model
+from pipeline.market.specification import SourceSpec, StoredSource, known_at
+from pipeline.market.universe import read_universe
+from pipeline.operation.model import latest_models
 from pipeline.settings import Settings
 from pipeline.training.devices import choose_device
 from pipeline.training.kept import KeptFits
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flows.main import Flows
     from flows.summary import Summary
+    from flows.terminal import TerminalWatch
+
+T = TypeVar("T")
 
 INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
 
@@ -52,17 +60,30 @@ def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
             return int(ExitStatus.OUR_FAULT)
 
 
+def known(experiment: Experiment, as_known: datetime | None) -> Experiment:
+    """Return the experiment on prices as known at an instant; the store's where no source was named."""
+    if as_known is None:
+        return experiment
+    named = experiment.source if "source" in experiment.model_fields_set else StoredSource()
+    return experiment.model_copy(update={"source": known_at(named, as_known)})
+
+
 def usable(experiment: Experiment, out: Path | None) -> Experiment:
     """Return the experiment if nothing speaks against it that can be seen at once, before a server is started.
 
     Raises UsageError for a device, a file or a folder that is not there or cannot be used.
     """
     choose_device(experiment.device) if experiment.device == "cuda" else None
-    if experiment.source.kind == "files" and not experiment.source.path.exists():
-        raise UsageError(f"no file or folder {experiment.source.path}; expected a CSV, a Parquet file or a folder")
+    refuse_missing_file(experiment.source)
     for folder in (Settings().root, *([out] if out else [])):
         refuse_unwritable(folder)
     return experiment
+
+
+def refuse_missing_file(source: SourceSpec) -> None:
+    """Raise UsageError where a source of files has none."""
+    if source.kind == "files" and not source.path.exists():
+        raise UsageError(f"no file or folder {source.path}; expected a CSV, a Parquet file or a folder")
 
 
 def wrong_usage(error: typer.TyperException) -> int:
@@ -100,22 +121,23 @@ class Call:
         self._as_json = as_json
         self._output = output
 
-    def run(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
-        """Run the main job."""
-        experiment = usable(read_experiment(file, overrides), out)
+    def run(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
+        """Run the main job, on prices as they were known at an instant where one is given."""
+        experiment = usable(known(read_experiment(file, overrides), as_known), out)
         return self._flow(lambda flows: flows.run(experiment, out))
 
-    def backtest(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
+    def backtest(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
         """Run the backtest alone."""
-        experiment = usable(read_experiment(file, overrides), out)
+        experiment = usable(known(read_experiment(file, overrides), as_known), out)
         return self._flow(lambda flows: flows.backtest(experiment, out))
 
-    def forecast(self, file: Path | None, overrides: Overrides, out: Path | None) -> int:
+    def forecast(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
         """Forecast from the latest model."""
         asked = usable(read_experiment(file, overrides), out)
         source = asked.source if "source" in asked.model_fields_set else None
-        latest_model(Settings().models, KeptFits(Settings().fits))  # nothing else starts where there is none
-        return self._flow(lambda flows: flows.forecast(asked.tickers, source, out))
+        latest_models(Settings().models, KeptFits(Settings().fits))  # nothing else starts where there is none
+        wanted = read_universe(asked.universe).tickers if asked.universe else asked.tickers
+        return self._flow(lambda flows: flows.forecast(wanted, source, as_known, out))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine sanity flow with the network, training and device of an experiment."""
@@ -134,32 +156,46 @@ class Call:
         if self._as_json:
             from flows.summary import failed  # noqa: PLC0415
 
-            self._print(failed(error))
+            self.tells(failed(error).as_json(), lambda _: None)
 
     def _flow(self, action: "Callable[[Flows], Summary]") -> int:
-        prepare_environment(Settings().root)
-        from rich.console import Console  # noqa: PLC0415
+        from flows.terminal import show_summary  # noqa: PLC0415
 
-        from flows.main import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+        def run(watch: "TerminalWatch") -> "Summary":
+            from flows.main import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+
+            return action(build_flows(watch))
+
+        summary, seconds = self.under_prefect(run)
+        summary = replace(summary, seconds={**seconds, **summary.seconds})
+        self.tells(summary.as_json(), lambda console: show_summary(console, summary))
+        return int(ExitStatus.PARTIAL if summary.status == "partial" else ExitStatus.OK)
+
+    def under_prefect(self, action: "Callable[[TerminalWatch], T]") -> "tuple[T, dict[str, float]]":
+        """Return what an action gives that calls flows, and the seconds that it took to start Prefect."""
+        prepare_environment(Settings().root)
         from flows.server import start_temporary_server  # noqa: PLC0415
-        from flows.terminal import TerminalWatch, show_summary  # noqa: PLC0415
+        from flows.terminal import TerminalWatch  # noqa: PLC0415
         from flows.watching import Stopwatch  # noqa: PLC0415
 
-        console = Console(stderr=self._as_json)
-        watch = TerminalWatch(console)
+        watch = TerminalWatch(self.console())
         with watch.showing():
             before = Stopwatch(watch)
             with before.stage("prefect"):
                 start_temporary_server()
-            summary = action(build_flows(watch))
-            summary = replace(summary, seconds={**before.seconds, **summary.seconds})
-        if self._as_json:
-            self._print(summary)
-        else:
-            show_summary(console, summary)
-        return int(ExitStatus.PARTIAL if summary.left_out else ExitStatus.OK)
+            return action(watch), before.seconds
 
-    def _print(self, summary: "Summary") -> None:
-        json.dump(summary.as_json(), self._output, allow_nan=False)
+    def console(self) -> "Console":
+        """Return where people are told: standard output, or the other one where JSON goes there."""
+        from rich.console import Console  # noqa: PLC0415
+
+        return Console(stderr=self._as_json)
+
+    def tells(self, values: Mapping[str, Any], show: "Callable[[Console], None]") -> None:
+        """Print a result: as one JSON object where that was asked for, else as `show` does."""
+        if not self._as_json:
+            show(self.console())
+            return
+        json.dump(values, self._output, allow_nan=False)
         self._output.write("\n")
         self._output.flush()

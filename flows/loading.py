@@ -1,80 +1,88 @@
-"""Loading bars as Prefect tasks: retried where the network is, and one bad ticker never stops the rest."""
+"""Loading the bars of a run: refreshed where they come from Yahoo, then read and checked; what is old is marked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import wait
-from prefect.tasks import Task, exponential_backoff
-
+from flows.checking import door_terms, found_rows, wanted_of
+from flows.markets import Loaded
+from flows.refreshing import refresh_yahoo
 from flows.tasks import as_task
-from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError, UsageError
+from pipeline.errors import NothingUsableError, SourceError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Admitted, LeftOut
-from pipeline.market.door import admit, load, rows_or_error
-from pipeline.market.source import Source
+from pipeline.market.bars import Admitted, LeftOut, Stale
+from pipeline.market.door import Terms, admit
+from pipeline.market.source import Source, open_source
+from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
+from pipeline.market.universe import read_universe
+from pipeline.market.update import Refreshed, State
+from pipeline.settings import Settings
 
-RETRIES = 3
-RETRY_BACKOFF_SECONDS = 5.0
+
+def looking_from(source: SourceSpec, now: datetime) -> datetime:
+    """Return the instant from which a run on this source looks: the one it is to be known at, or now."""
+    return source.as_known if isinstance(source, StoredSource) and source.as_known else now
 
 
-def load_bars(source: Source, experiment: Experiment, tickers: tuple[str, ...], now: datetime) -> Admitted:
-    """Return the checked bars of the tickers; raises NothingUsableError when none came through the door."""
-    wanted = tuple(dict.fromkeys(tickers)) or source.tickers()
-    if not wanted:
-        raise UsageError("found no tickers, and this source does not list its own; name them with --tickers AAPL,MSFT")
-    if source.remote:
-        admitted = admit(fetch_all(source, wanted), source.returns_from, now, experiment.minimum_sessions)
-    else:
-        admitted = as_task(load, "load")(source, wanted, now, experiment.minimum_sessions)
+def load_bars(settings: Settings, experiment: Experiment, now: datetime) -> Loaded:
+    """Return the checked bars of the experiment's tickers (none: all that its source holds), and what to say of them.
+
+    Raises NothingUsableError when none came through the door.
+    """
+    universe = read_universe(experiment.universe) if experiment.universe else None
+    named = tuple(dict.fromkeys(universe.tickers if universe else experiment.tickers))
+    refreshed = refreshed_for(settings, experiment.source, named, now)
+    source = open_source(experiment.source, settings.prices)
+    wanted = wanted_of(source, named)
+    most_age = getattr(experiment.source, "most_age_sessions", None)
+    terms = replace(
+        door_terms(source, now, experiment.minimum_sessions, most_age), currencies=source.currencies(wanted)
+    )
+    admitted = as_task(checked, "check")(source, wanted, refreshed, terms)
     if not admitted.bars.listings:
         raise nothing_left(admitted.left_out)
-    return admitted
+    return Loaded(admitted, stale_of(refreshed, admitted), source.note, universe)
+
+
+def refreshed_for(
+    settings: Settings, source: SourceSpec, tickers: tuple[str, ...], now: datetime
+) -> tuple[Refreshed, ...]:
+    """Return how each ticker stands after asking a remote source; nothing where the source is none."""
+    if not isinstance(source, YahooSource):
+        return ()
+    if not tickers:
+        raise UsageError("found no tickers, and Yahoo does not list its own; name them with --tickers AAPL,MSFT")
+    return refresh_yahoo(settings, source, tickers, now)
+
+
+def checked(source: Source, tickers: Iterable[str], refreshed: Sequence[Refreshed], terms: Terms) -> Admitted:
+    """Return what came through the door; a ticker that could not be refreshed is told with the reason."""
+    why = {one.ticker: one.reason for one in refreshed if one.reason}
+    missing = {one.ticker for one in refreshed if one.state is State.MISSING}
+    found = found_rows(source, [ticker for ticker in tickers if ticker not in missing])
+    found |= {ticker: SourceError(why[ticker]) for ticker in tickers if ticker in missing}
+    admitted = admit(found, terms)
+    return replace(admitted, left_out=tuple(with_reason(out, missing, why) for out in admitted.left_out))
+
+
+def with_reason(out: LeftOut, missing: set[str], why: Mapping[str, str]) -> LeftOut:
+    """Return the same with the reason why it could not be refreshed, where that is not yet told."""
+    if out.ticker in missing or out.ticker not in why:
+        return out
+    return LeftOut(out.ticker, f"{out.reason}; {why[out.ticker]}")
+
+
+def stale_of(refreshed: Sequence[Refreshed], admitted: Admitted) -> tuple[Stale, ...]:
+    """Return the tickers that are served though they are not up to date."""
+    stopped = {out.ticker for out in admitted.left_out}
+    return tuple(
+        Stale(one.ticker, str(one.last_session), one.age_sessions or 0, one.reason)
+        for one in refreshed
+        if one.state in (State.BEHIND, State.NOT_REFRESHED) and one.ticker not in stopped
+    )
 
 
 def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:
     """Return the error that says why no ticker is left."""
     reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
     return NothingUsableError(f"no usable ticker is left: {reasons}", left_out)
-
-
-def fetch_all(
-    source: Source, tickers: tuple[str, ...], backoff_seconds: float = RETRY_BACKOFF_SECONDS
-) -> dict[str, pd.DataFrame | SourceError]:
-    """Return each ticker's rows, or as a value the reason why there are none; a task a ticker, side by side."""
-    patient = fetch.with_options(retry_delay_seconds=exponential_backoff(backoff_seconds))
-    futures = [patient.submit(source, ticker) for ticker in tickers]
-    wait(futures)
-    return {ticker: _rows_of(future.state) for ticker, future in zip(tickers, futures, strict=True)}
-
-
-def _rows_of(state: State[Any]) -> pd.DataFrame | SourceError:
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, pd.DataFrame | SourceError):
-        return result
-    raise result  # no failure of a source, but a fault of ours
-
-
-def _may_help_to_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), SourceUnavailableError)
-
-
-@task(
-    name="fetch",
-    task_run_name="fetch {ticker}",
-    retries=RETRIES,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_may_help_to_retry,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def fetch(source: Source, ticker: str) -> pd.DataFrame:
-    """Return one ticker's rows from a remote source; raises SourceError."""
-    found = rows_or_error(source, ticker)
-    if isinstance(found, SourceError):
-        raise found
-    return found

@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect import flow
+from pydantic import AwareDatetime
 
 from flows.artifacts import show_result
-from flows.job import Finished, forecast_from_latest, new_job, train_and_forecast
+from flows.forecasting import forecast_from_latest
+from flows.job import new_job
+from flows.parts import Parts
 from flows.sine import measured, refuse_missed_mark, sine_experiment
 from flows.summary import Summary, summarise
+from flows.training import train_and_forecast
 from flows.watching import LogWatch, Watch
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec
@@ -43,10 +47,15 @@ def build_flows(watch: Watch) -> Flows:
         return finished(train_and_forecast(job, experiment, live=False))
 
     @flow(name="forecast", flow_run_name="forecast", persist_result=False)
-    def forecast(tickers: tuple[str, ...] = (), source: SourceSpec | None = None, out: Path | None = None) -> Summary:
+    def forecast(
+        tickers: tuple[str, ...] = (),
+        source: SourceSpec | None = None,
+        as_known: AwareDatetime | None = None,
+        out: Path | None = None,
+    ) -> Summary:
         """Forecast from the latest fitted model, also tickers that it was not trained on."""
         job = new_job("forecast", out, watch)
-        return finished(forecast_from_latest(job, tickers, source))
+        return finished(forecast_from_latest(job, tickers, source, as_known))
 
     @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
     def sine(seed: int = 0, experiment: Experiment = DEFAULT, out: Path | None = None) -> Summary:
@@ -55,17 +64,17 @@ def build_flows(watch: Watch) -> Flows:
         Of the experiment it takes the network, its training and the device.
         """
         job = new_job("sine", out, watch)
-        result = train_and_forecast(job, sine_experiment(seed, experiment), live=False, check=refuse_missed_mark)
-        summary = finished(result)
-        return replace(summary, verdict=f"{measured(result.outcome).sentence} {summary.verdict}")
+        parts = train_and_forecast(job, sine_experiment(seed, experiment), live=False, check=refuse_missed_mark)
+        summary = finished(parts)
+        return replace(summary, verdict=f"{measured(parts.finished[0].outcome).sentence} {summary.verdict}")
 
     return Flows(run, backtest, forecast, sine)
 
 
-def finished(result: Finished) -> Summary:
+def finished(parts: Parts) -> Summary:
     """Return the summary of a finished job, and show it as Prefect artifacts."""
-    summary = summarise(result)
-    show_result(summary, result)
+    summary = summarise(parts)
+    show_result(summary, parts.finished[0].outcome.experiment.source.kind)
     return summary
 
 

@@ -11,7 +11,7 @@ from pipeline.experiment import Experiment
 from pipeline.operation.outcome import Outcome
 from pipeline.settings import Settings
 from pipeline.tracking.record import log_outcome
-from pipeline.tracking.runs import Status, finish, log_metrics, start_run
+from pipeline.tracking.runs import Status, describe, finish, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
 from pipeline.tracking.words import Kind
 
@@ -30,8 +30,8 @@ class Recording:
     The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on.
     """
 
-    def __init__(self, settings: Settings, kind: Kind, experiment: Experiment) -> None:
-        self._settings, self._kind, self._experiment = settings, kind, experiment
+    def __init__(self, settings: Settings, kind: Kind, experiment: Experiment, parent: str | None = None) -> None:
+        self._settings, self._kind, self._experiment, self._parent = settings, kind, experiment, parent
         self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class Recording:
     def _open(self) -> tuple[Store, str]:
         settings = self._settings
         store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
-        return store, start_run(store, self._kind, self._experiment)
+        return store, start_run(store, self._kind, self._experiment, self._parent)
 
     def where(self) -> Recorded:
         """Return the run's id and address, once the store is open; raises TrackingError if it cannot be."""
@@ -60,6 +60,11 @@ class Recording:
         """Write the finished run: metrics, tables, figures, model and report."""
         store, run_id = self._opened.result()
         log_outcome(store, run_id, outcome, figures, report, seconds)
+
+    def describe(self, note: str, tags: Mapping[str, str]) -> None:
+        """Write the run's description and tags, where it has no outcome of its own."""
+        store, run_id = self._opened.result()
+        describe(store, run_id, note, tags)
 
     def log_seconds(self, stage: str, seconds: float) -> None:
         """Write how long one more stage took."""

@@ -1,12 +1,14 @@
 """The summary of a run: what --json prints, and what the terminal and the Prefect artifacts show."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pandas as pd
 
 from flows.job import Finished
+from flows.parts import Parts
 from pipeline.errors import TapecastError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import POOLED
@@ -29,14 +31,20 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run as plain JSON values; None stands where a number is not defined."""
+    """The result of a run as plain JSON values; None stands where a number is not defined.
+
+    A run over several calendars has a summary per calendar in `markets`; scores and the like stand there alone.
+    """
 
     status: str
     error: str | None = None
+    calendar: str | None = None
     verdict: str | None = None
     note: str | None = None
+    warnings: list[str] = field(default_factory=list)
     forecasts: list[Row] | None = None
     left_out: list[Row] = field(default_factory=list)
+    stale: list[Row] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     scores: dict[str, dict[str, Row]] = field(default_factory=dict)
     skill: dict[str, Row] = field(default_factory=dict)
@@ -45,22 +53,55 @@ class Summary:
     mlflow_url: str | None = None
     report: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    markets: "list[Summary]" = field(default_factory=list)
 
     def as_json(self) -> Row:
-        """Return the object that --json prints; a backtest has no forecasts."""
-        values = asdict(self)
-        return values if self.forecasts is not None else {k: v for k, v in values.items() if k != "forecasts"}
+        """Return the object that --json prints; a backtest has no forecasts, and one calendar no list of markets."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["markets"] = [market.as_json() for market in self.markets] or None
+        optional = ("forecasts", "markets")
+        return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
-def summarise(result: Finished) -> Summary:
-    """Return the summary of a finished job."""
+def summarise(parts: Parts) -> Summary:
+    """Return the summary of a finished job, over all its markets."""
+    each = [summary_of(part) for part in parts.finished]
+    if len(each) == 1 and not parts.left_out:
+        return each[0]
+    forecasts = [one.forecasts for one in each if one.forecasts is not None]
+    left_out = [asdict(out) for out in parts.left_out] + [row for one in each for row in one.left_out]
+    return Summary(
+        status="partial" if left_out or any(one.status == "partial" for one in each) else "ok",
+        verdict="\n".join(f"{one.calendar}: {one.verdict}" for one in each if one.verdict) or None,
+        note=each[0].note,
+        warnings=list(dict.fromkeys(warning for one in each for warning in one.warnings)),
+        forecasts=[row for rows in forecasts for row in rows] if forecasts else None,
+        left_out=left_out,
+        stale=[row for one in each for row in one.stale],
+        unseen=[ticker for one in each for ticker in one.unseen],
+        seconds=added([parts.seconds, *(one.seconds for one in each)]),
+        markets=each,
+    )
+
+
+def added(seconds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the seconds of every stage, summed over the markets."""
+    stages = dict.fromkeys(stage for one in seconds for stage in one)
+    return {stage: round(sum(one.get(stage, 0.0) for one in seconds), 3) for stage in stages}
+
+
+def summary_of(result: Finished) -> Summary:
+    """Return the summary of one market's part."""
     outcome, evaluation = result.outcome, result.outcome.evaluation
     return Summary(
         status=outcome.status,
+        calendar=outcome.calendar,
         verdict=evaluation.verdict.sentence if evaluation else None,
         note=outcome.source_note,
+        warnings=list(outcome.warnings),
         forecasts=None if outcome.forecasts is None else forecast_rows(outcome.forecasts),
         left_out=[asdict(out) for out in outcome.left_out],
+        stale=[asdict(one) for one in outcome.stale],
         unseen=list(outcome.unseen),
         scores=pooled_scores(evaluation) if evaluation else {},
         skill=pooled_skill(evaluation) if evaluation else {},

@@ -54,27 +54,39 @@ class TerminalWatch:
 
 
 def show_summary(console: Console, summary: Summary) -> None:
-    """Print the result: verdict, forecasts, what was left out, and where to look next."""
+    """Print the result: verdict and forecasts of each market, what was left out, and where to look next."""
+    for market in summary.markets or [summary]:
+        if summary.markets:
+            console.print(f"\n[bold]Calendar {escape(str(market.calendar))}[/bold]")
+        show_market(console, market)
+    if summary.forecasts:
+        console.print("Prices before dividends. No trading advice.", style="dim")
+    if summary.unseen:
+        console.print(f"Not trained on, forecast all the same: {escape(', '.join(summary.unseen))}", style="yellow")
+    for row in summary.stale:
+        console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+    for row in summary.left_out:
+        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+    for sentence in (*summary.warnings, *([summary.note] if summary.note else [])):
+        console.print(escape(sentence), style="yellow")
+    where_next(console, summary)
+
+
+def show_market(console: Console, summary: Summary) -> None:
+    """Print the verdict, the scores and the forecast of one market."""
     if summary.verdict:
         console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     if summary.scores:
         console.print(score_table(summary))
     if summary.forecasts:
         console.print(forecast_table(summary.forecasts))
-        console.print("Prices before dividends. No trading advice.", style="dim")
-    if summary.unseen:
-        console.print(f"Not trained on, forecast all the same: {escape(', '.join(summary.unseen))}", style="yellow")
-    for row in summary.left_out:
-        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
-    if summary.note:
-        console.print(escape(summary.note), style="yellow")
-    where_next(console, summary)
 
 
 def where_next(console: Console, summary: Summary) -> None:
-    """Print the report's path, the MLflow run and the command that opens the pages."""
-    console.print(f"Report  {summary.report}", soft_wrap=True)
-    console.print(f"MLflow  {summary.mlflow_url}  (start it with `tapecast ui`)", soft_wrap=True)
+    """Print the reports' paths, the MLflow runs and the command that opens the pages."""
+    for market in summary.markets or [summary]:
+        console.print(f"Report  {market.report}", soft_wrap=True)
+        console.print(f"MLflow  {market.mlflow_url}  (start it with `tapecast ui`)", soft_wrap=True)
     console.print(f"Took    {sum(summary.seconds.values()):.0f} s in all stages", style="dim")
 
 

@@ -41,6 +41,22 @@ class Stopwatch:
         self.watch.ends(name, self.seconds[name])
 
 
+class Quiet:
+    """Says nothing, for work that is over before it could be told."""
+
+    def begins(self, stage: str) -> None:
+        """Say nothing."""
+
+    def ends(self, stage: str, seconds: float) -> None:
+        """Say nothing."""
+
+    def fitted(self, result: FitResult, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def says(self, text: str) -> None:
+        """Say nothing."""
+
+
 class LogWatch:
     """Writes to the log of the Prefect run, for runs that nobody sits in front of."""
 

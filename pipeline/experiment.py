@@ -1,19 +1,23 @@
 """The typed description of a run, and the page that reads as the whole pipeline."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
+from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns
 from pipeline.dataset.features import select_features
 from pipeline.dataset.folds import Fold, FoldSpec, walk_forward
 from pipeline.dataset.frames import Frames, build_frames
-from pipeline.dataset.panel import build_panel
+from pipeline.dataset.market import members_of
+from pipeline.dataset.panel import Booleans, Panel, build_panel
 from pipeline.errors import UsageError
 from pipeline.market.bars import Bars
 from pipeline.market.specification import SampleSource, SourceSpec
+from pipeline.market.universe import Universe, membership_mask
 from pipeline.models.specification import BASELINES, ForecasterSpec, LinearSpec, RecurrentSpec
 from pipeline.training.devices import DeviceChoice
 from pipeline.training.jobs import FitJob, digest_of_rows
@@ -37,6 +41,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a run: prices, features, forecasters, training and folds."""
 
     tickers: tuple[str, ...] = Field((), description="Tickers to forecast; empty: all that the source holds")
+    universe: Path | None = Field(
+        None, description="File with tickers, one per line, or CSV with membership dates; empty: the tickers above"
+    )
     source: SourceSpec = Field(default_factory=SampleSource, description="Where the daily bars come from")
     features: tuple[str, ...] = Field(NETWORK_FEATURES, min_length=1, description="What the network reads")
     horizons: int = Field(5, ge=1, le=60, description="Sessions ahead, H: all of 1..H are forecast at once")
@@ -54,6 +61,12 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
             select_features(self.features)
         except UsageError as error:
             raise ValueError(str(error)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_name_tickers(self) -> Self:
+        if self.tickers and self.universe is not None:
+            raise ValueError(f"found tickers and universe {self.universe}, expected one of them; leave the other out")
         return self
 
     @property
@@ -93,11 +106,37 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
 # --- The pipeline, in its order: bars come from market.door, fits from training.executors, the rest from here. ---
 
 
-def frames_of(bars: Bars, experiment: Experiment, market: tuple[str, ...] | None = None) -> Frames:
-    """Return what fits and forecasts may read; `market` (default: all tickers) makes the market features."""
+def frames_of(
+    bars: Bars,
+    experiment: Experiment,
+    market: tuple[str, ...] | None = None,
+    others: Sequence[Bars] = (),
+    universe: Universe | None = None,
+) -> Frames:
+    """Return what fits and forecasts may read of the bars of one calendar.
+
+    `market` names the tickers that make the market features (default: all). `others` are the bars of the run's other
+    calendars, of which those named in `market` count, or all where it names none of them; they are read only where
+    a feature asks for them. A ticker outside its membership of the universe is no origin and does not count.
+    """
     features = select_features(experiment.all_features)
+    panel, least = build_panel(bars), experiment.minimum_sessions
+    abroad = [_returns_of(other, market, universe, least) for other in others if any(one.abroad for one in features)]
+    around = Surroundings(_membership(universe, panel), tuple(abroad))
     members = bars.tickers if market is None else market
-    return build_frames(build_panel(bars), features, members, experiment.horizons, experiment.minimum_sessions)
+    return build_frames(panel, features, members, experiment.horizons, least, around)
+
+
+def _returns_of(
+    bars: Bars, market: tuple[str, ...] | None, universe: Universe | None, minimum_sessions: int
+) -> MarketReturns:
+    panel = build_panel(bars)
+    named = tuple(ticker for ticker in bars.tickers if ticker in (market or ())) or bars.tickers
+    return market_returns(panel, members_of(panel, named, minimum_sessions, _membership(universe, panel)))
+
+
+def _membership(universe: Universe | None, panel: Panel) -> Booleans | None:
+    return membership_mask(universe, panel.tickers, panel.sessions) if universe else None
 
 
 def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         return self.root / "reports"
 
     @property
+    def prices(self) -> Path:
+        """The price store: a folder per collection."""
+        return self.root / "prices"
+
+    @property
     def cache(self) -> Path:
         """What a source keeps for itself."""
         return self.root / "cache"

@@ -28,6 +28,7 @@ SOLE_IMPORTERS = {
     "yfinance": {"market"},
     "curl_cffi": {"market"},
     "exchange_calendars": {"market"},
+    "filelock": {"market"},
     "arch": {"training", "evaluation"},
     "matplotlib": {"reporting"},
     "mlflow": {"tracking"},

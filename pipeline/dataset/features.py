@@ -1,4 +1,5 @@
-"""Features of a ticker, each a function of its own sessions up to the one it stands at, and their market means.
+"""Features of a ticker, each a function of its own sessions up to the one it stands at, their market means, and what
+other calendars did up to its close.
 
 Every feature is known at the close of its session and is free of the price's level: it is built from total returns,
 from ratios within one session, and from money turnover relative to its own past (which a split does not move).
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Panel
+from pipeline.dataset.abroad import ALONE, Surroundings, returns_abroad
+from pipeline.dataset.market import clipped, market_mean, members_of
+from pipeline.dataset.panel import Floats, Floats32, Panel
 from pipeline.dataset.volatility import origin_volatility, trailing_mean
 from pipeline.errors import UsageError
 
-RETURN_LIMIT = 0.3  # one session's return beyond this tells the network nothing more
 RANGE_FLOOR = 1e-4  # a session without movement still has a finite log range
 SMALLEST_MEAN_RETURN = 1e-4
 
@@ -40,21 +42,22 @@ class Feature:
     compute: Callable[[Series], Floats]
     market_mean: bool = False  # averaged over the market's tickers, session by session
     per_volatility: bool = False  # then divided by the ticker's own origin volatility
+    abroad: bool = False  # where the ticker has a value, that of the other calendars stands in its place
 
 
 def log_return(series: Series) -> Floats:
     """Return the session's total log return, clipped at +-RETURN_LIMIT."""
-    return np.clip(series.log_return, -RETURN_LIMIT, RETURN_LIMIT)
+    return clipped(series.log_return)
 
 
 def open_to_close(series: Series) -> Floats:
     """Return the log ratio of close to open, clipped."""
-    return np.clip(np.log(series.close / series.open), -RETURN_LIMIT, RETURN_LIMIT)
+    return clipped(np.log(series.close / series.open))
 
 
 def overnight_gap(series: Series) -> Floats:
     """Return the part of the total return earned before the open: total return less open-to-close, clipped."""
-    return np.clip(series.log_return - np.log(series.close / series.open), -RETURN_LIMIT, RETURN_LIMIT)
+    return clipped(series.log_return - np.log(series.close / series.open))
 
 
 def log_range(series: Series) -> Floats:
@@ -89,7 +92,7 @@ def mean_absolute_return(window: int) -> Callable[[Series], Floats]:
 
     def compute(series: Series) -> Floats:
         # The first session has no return: it counts as none, and the warm-up covers it.
-        size = np.abs(np.clip(np.nan_to_num(series.log_return), -RETURN_LIMIT, RETURN_LIMIT))
+        size = np.abs(clipped(np.nan_to_num(series.log_return)))
         return np.log(trailing_mean(size, window) + SMALLEST_MEAN_RETURN)
 
     return compute
@@ -102,6 +105,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("overnight_gap", 20, overnight_gap, per_volatility=True),
     Feature("open_to_close", 20, open_to_close, per_volatility=True),
     Feature("market_return", 20, log_return, market_mean=True, per_volatility=True),
+    Feature("abroad_return", 20, log_return, abroad=True, per_volatility=True),
     Feature("log_range", 0, log_range),
     Feature("market_log_range", 0, log_range, market_mean=True),
     Feature("close_location", 0, close_location),
@@ -130,24 +134,39 @@ def own_series(panel: Panel, volatility: Floats, ticker: int) -> Series:
 
 
 def build_features(
-    panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...], minimum_sessions: int = 1
+    panel: Panel,
+    features: tuple[Feature, ...],
+    market: tuple[str, ...],
+    minimum_sessions: int = 1,
+    around: Surroundings = ALONE,
 ) -> Floats32:
     """Return features [ticker, session, feature], float32, NaN where absent or warming up.
 
     `market` names the tickers whose mean makes the market features; others in the panel are forecast but do not
     move them, so a ticker added later changes nothing for the rest. A member counts once it has `minimum_sessions`
-    own sessions: one that the door would still refuse at an origin must not speak there.
+    own sessions and while it belongs to the universe. Raises UsageError where a feature of other calendars is asked
+    for and there is none.
     """
     volatility = origin_volatility(panel)
     values = _own_features(panel, volatility, features)
-    enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
-    members = np.isin(panel.tickers, market)[:, None] & enough
+    members = members_of(panel, market, minimum_sessions, around.belongs)
     for column, feature in enumerate(features):
         if feature.market_mean:
             values[..., column] = market_mean(values[..., column], members)
+        if feature.abroad:
+            values[..., column] = np.where(np.isfinite(values[..., column]), _abroad(panel, feature, around), np.nan)
         if feature.per_volatility:
             values[..., column] /= volatility
     return values.astype(np.float32)
+
+
+def _abroad(panel: Panel, feature: Feature, around: Surroundings) -> Floats:
+    if not around.abroad:
+        raise UsageError(
+            f"the feature {feature.name} needs tickers of other calendars, found only those of {panel.calendar}; "
+            f"add some, or leave {feature.name} out of the features"
+        )
+    return returns_abroad(panel, around.abroad)
 
 
 def _own_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...]) -> Floats:
@@ -157,15 +176,6 @@ def _own_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...
         for column, feature in enumerate(features):
             values[ticker, where, column] = _after_warm_up(feature, series)
     return values
-
-
-def market_mean(values: Floats, members: Booleans) -> Floats:
-    """Return the session's mean over the member tickers that have a value [ticker, session], same for every ticker."""
-    known = np.isfinite(values) & members
-    count = known.sum(axis=0)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return np.where(np.isfinite(values), mean, np.nan)
 
 
 def _after_warm_up(feature: Feature, series: Series) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.dataset.abroad import ALONE, Surroundings
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Panel, Sessions
 from pipeline.dataset.targets import future_returns
@@ -77,12 +78,23 @@ _BY_TICKER_AND_SESSION = (
 
 
 def build_frames(
-    panel: Panel, features: tuple[Feature, ...], market: tuple[str, ...], horizons: int, minimum_sessions: int
+    panel: Panel,
+    features: tuple[Feature, ...],
+    market: tuple[str, ...],
+    horizons: int,
+    minimum_sessions: int,
+    around: Surroundings = ALONE,
 ) -> Frames:
-    """Return the frames of a panel; an origin is usable once its ticker has `minimum_sessions` own sessions."""
-    values = build_features(panel, features, market, minimum_sessions)
+    """Return the frames of a panel.
+
+    An origin is usable once its ticker has `minimum_sessions` own sessions, and while it belongs to the universe:
+    outside it is neither trained on nor forecast, though its bars of before are read. Raises UsageError where a
+    feature of other calendars is asked for and there is none.
+    """
+    values = build_features(panel, features, market, minimum_sessions, around)
     volatility = origin_volatility(panel).astype(np.float32)
     enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
+    usable = panel.present & enough & np.isfinite(volatility) & np.isfinite(values).all(axis=2)
     return Frames(
         tickers=panel.tickers,
         feature_names=tuple(feature.name for feature in features),
@@ -92,7 +104,7 @@ def build_frames(
         volatility_20=rolling_volatility(panel).astype(np.float32),
         log_return=panel.log_return.astype(np.float32),
         future_return=future_returns(panel, horizons).astype(np.float32),
-        usable=panel.present & enough & np.isfinite(volatility) & np.isfinite(values).all(axis=2),
+        usable=usable if around.belongs is None else usable & around.belongs,
         reference_close=panel.close,
     )
 

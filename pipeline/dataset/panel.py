@@ -52,7 +52,7 @@ def build_panel(bars: Bars) -> Panel:
         raise NothingUsableError(f"a panel needs bars of exactly one calendar, found {found}")
     calendar = calendars.pop()
     observed = bars.frame["session"].to_numpy().astype("datetime64[D]")
-    sessions = np.union1d(sessions_between(calendar, observed.min(), observed.max()), observed)
+    sessions = _sessions_of(calendar, observed)
     place = _Place(bars, sessions, observed)
     fields = {name: place.field(bars.frame[name]) for name in (*PRICES, "volume")}
     log_return = place.field(log_total_returns(bars.frame, bars.returns_from))
@@ -67,6 +67,13 @@ def log_total_returns(frame: pd.DataFrame, returns_from: ReturnsFrom) -> "pd.Ser
     return _log(frame[returns_from] / former[returns_from].shift())
 
 
+def _sessions_of(calendar: str, observed: Sessions) -> Sessions:
+    """Return every session of the calendar between the first and the last observed day, and every observed day."""
+    first = observed.min()
+    days = np.flatnonzero(np.bincount((observed - first).astype(np.int64))) + first  # without sorting every row
+    return np.union1d(sessions_between(calendar, first, days[-1]), days)
+
+
 def _log(ratio: "pd.Series[float]") -> "pd.Series[float]":
     return pd.Series(np.log(ratio.to_numpy(dtype=np.float64)), index=ratio.index)
 
@@ -76,7 +83,8 @@ class _Place:
 
     def __init__(self, bars: Bars, sessions: Sessions, observed: Sessions) -> None:
         self._shape = (len(bars.tickers), len(sessions))
-        self._ticker = pd.Index(bars.tickers).get_indexer(pd.Index(bars.frame["ticker"]))
+        code, names = pd.factorize(bars.frame["ticker"])
+        self._ticker = pd.Index(bars.tickers).get_indexer(pd.Index(names))[code]
         self._session = np.searchsorted(sessions, observed)
 
     def field(self, values: "pd.Series[float]") -> Floats:

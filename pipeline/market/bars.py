@@ -1,6 +1,7 @@
 """Bars as traded, with their listings: what every source hands over and what passes the door."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 import pandas as pd
@@ -22,15 +23,31 @@ class Listing:
     currency: str
 
 
+class Severity(StrEnum):
+    """What a finding does: nothing, a recorded repair, rows put aside, or the end of its ticker's bars there."""
+
+    NOTE = "noted"
+    REPAIRED = "repaired"
+    ROWS = "rows put aside"
+    TICKER = "bars end there"
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One finding of the door: where, what was found, what was expected; a fatal one ends the ticker's bars there."""
+    """One finding about a ticker: since which session, by which rule, what was found and expected, in how many rows."""
 
     ticker: str
     session: str
+    rule: str
+    severity: Severity
     found: str
     expected: str
-    fatal: bool = True
+    rows: int = 1
+
+    @property
+    def fatal(self) -> bool:
+        """Whether it ends the ticker's bars at that session."""
+        return self.severity is Severity.TICKER
 
     def __str__(self) -> str:
         return f"{self.session}: found {self.found}, expected {self.expected}"
@@ -41,6 +58,16 @@ class LeftOut:
     """A ticker that is not forecast, and why."""
 
     ticker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A ticker whose bars could not be brought up to date: how old its last one is, and why."""
+
+    ticker: str
+    last_session: str
+    age_sessions: int
     reason: str
 
 
@@ -56,6 +83,17 @@ class Bars:
     def tickers(self) -> tuple[str, ...]:
         """The tickers in the frame's order."""
         return tuple(listing.ticker for listing in self.listings)
+
+    @property
+    def calendars(self) -> tuple[str, ...]:
+        """The calendars of the listings, each once, sorted."""
+        return tuple(sorted({listing.calendar for listing in self.listings}))
+
+    def of_calendar(self, calendar: str) -> "Bars":
+        """The bars of the tickers that trade on one calendar."""
+        listings = tuple(listing for listing in self.listings if listing.calendar == calendar)
+        own = self.frame["ticker"].isin([listing.ticker for listing in listings])
+        return Bars(self.frame[own].reset_index(drop=True), listings, self.returns_from)
 
 
 @dataclass(frozen=True)

@@ -10,46 +10,37 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import TapecastError
-from pipeline.market.bars import Listing
+from pipeline.market.listings import calendar_of, listing_of
+from pipeline.market.special_sessions import amended, special_sessions
+
+__all__ = [
+    "age_sessions",
+    "calendar_of",
+    "closed_at",
+    "closing_instants",
+    "last_completed_session",
+    "listing_of",
+    "next_sessions",
+    "sessions_between",
+    "unknown_sessions",
+]
 
 Session = date | np.datetime64
 Sessions = NDArray[np.datetime64]
 
-EXCHANGES = {
-    ".NS": ("XBOM", "INR"),
-    ".BO": ("XBOM", "INR"),
-    ".L": ("XLON", "GBp"),
-    ".DE": ("XETR", "EUR"),
-    ".PA": ("XPAR", "EUR"),
-    ".TO": ("XTSE", "CAD"),
-    ".HK": ("XHKG", "HKD"),
-    ".T": ("XTKS", "JPY"),
-    ".AX": ("XASX", "AUD"),
-}
-"""Calendar and quoted currency by a ticker's suffix. London quotes in pence (GBp)."""
-
-DEFAULT_EXCHANGE = ("XNYS", "USD")
-QUOTED_IN = ("USD", "EUR", "GBP", "JPY", "CAD", "AUD", "CHF", "INR", "KRW", "USDT", "USDC", "BTC", "ETH")
-"""What a pair such as BTC-USD may be quoted in; such pairs trade around the clock."""
-
 _ONE_BUILDS = threading.Lock()
 
-EARLIEST = {"XBOM": "1997-01-01", "XTKS": "1997-01-01"}
-"""These exchanges' holidays are not recorded further back."""
-
-
-def listing_of(ticker: str) -> Listing:
-    """The listing that the ticker's suffix stands for: calendar and currency of its exchange."""
-    base, _, quoted = ticker.upper().rpartition("-")
-    if base and quoted in QUOTED_IN:
-        return Listing(ticker, "24/7", quoted)
-    _, dot, suffix = ticker.upper().rpartition(".")
-    return Listing(ticker, *EXCHANGES.get(dot + suffix, DEFAULT_EXCHANGE))
-
-
-def calendar_of(ticker: str) -> str:
-    """The calendar code of the ticker's exchange: XNYS unless the name says otherwise."""
-    return listing_of(ticker).calendar
+FIRST_DAY = "1990-01-01"
+EARLIEST = {
+    "XBOM": "1997-01-01",
+    "XKRX": "1998-12-07",
+    "XSAU": "2021-01-01",
+    "XSHG": "1991-01-01",
+    "XTAE": "2026-01-05",
+    "XTKS": "1997-01-01",
+}
+"""Where a calendar begins later than FIRST_DAY: its holidays are not recorded further back, or (XKRX, XTAE) the
+exchange had another working week before, which exchange_calendars loses under pandas 3."""
 
 
 def sessions_between(calendar: str, first: Session, last: Session) -> Sessions:
@@ -91,6 +82,13 @@ def closed_at(calendar: str, session: Session) -> datetime:
     if at == len(sessions) or sessions[at] != day:
         raise TapecastError(f"{day} is no session of {calendar}; take one from sessions_between")
     return datetime.fromtimestamp(int(_closes(calendar)[at].astype(np.int64)), tz=UTC)
+
+
+def closing_instants(calendar: str, sessions: Sessions) -> Sessions:
+    """The UTC instants [session, datetime64 s] at which the sessions end, NaT for days the calendar does not have."""
+    known, days = _sessions(calendar), sessions.astype("datetime64[D]")
+    at = np.minimum(known.searchsorted(days), len(known) - 1)
+    return np.where(known[at] == days, _closes(calendar)[at], np.datetime64("NaT", "s"))
 
 
 def age_sessions(calendar: str, as_of: Session, now: datetime) -> int:
@@ -140,7 +138,10 @@ def _calendar(code: str) -> tuple[Sessions, Sessions]:
         with warnings.catch_warnings():
             # its own business with pandas 4, which pandas reports as if it came from pandas itself
             warnings.simplefilter("ignore", pd.errors.Pandas4Warning)
-            calendar = exchange_calendars.get_calendar(code, start=EARLIEST.get(code, "1990-01-01"))
+            calendar = exchange_calendars.get_calendar(code, start=EARLIEST.get(code, FIRST_DAY))
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise TapecastError(f"no calendar is called {code!r}; expected an exchange_calendars code") from error
-    return calendar.sessions.to_numpy("datetime64[D]"), calendar.closes.dt.tz_convert(None).to_numpy("datetime64[s]")
+    sessions = calendar.sessions.to_numpy("datetime64[D]")
+    closes = calendar.closes.dt.tz_convert(None).to_numpy("datetime64[s]")
+    own = tuple(one for one in special_sessions() if one.calendar == code)
+    return amended(sessions, closes, own) if own else (sessions, closes)

@@ -1,51 +1,72 @@
 """The door: rows as found go in; checked bars, every problem, and the tickers left out come out.
 
-The door is causal. A bad row ends its ticker's bars from that session on; the rows before it stay, as on those days
-nobody could know. A row of a session that is not over yet, or of a day on which the exchange did not trade, is put
-aside before anything is checked.
+The door is causal by session. A row that cannot be right is put aside or repaired, and that is recorded; where a
+ticker's rows cannot be trusted from some session on, its bars end there, and it is not forecast. The rows before stay,
+as on those days nobody could know.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TapecastError, UsageError
-from pipeline.market.bars import COLUMNS, Admitted, Bars, LeftOut, Listing, Problem, ReturnsFrom
-from pipeline.market.calendars import last_completed_session, listing_of, unknown_sessions
-from pipeline.market.contract import REQUIRED, Finding, Numbers, column_fault, findings, numbers_of
-from pipeline.market.session_dates import SessionDates, session_dates
+from pipeline.market.bars import COLUMNS, Admitted, Bars, LeftOut, Listing, Problem, ReturnsFrom, Severity
+from pipeline.market.calendars import age_sessions, last_completed_session, listing_of
+from pipeline.market.canonical import canonical
+from pipeline.market.contract.days import CalendarDays, calendar_days
+from pipeline.market.contract.gate import Claims, judge
+from pipeline.market.contract.rows import Rows, rows_of
+from pipeline.market.contract.rules import problem_of, problems_of
 from pipeline.market.source import Source
 from pipeline.market.tickers import printable, refuse_bad_name
 
-SHOWN_PER_RULE = 20
-"""How many rows of one ticker that break one rule are listed one by one; the rest are counted."""
 
-NO_PRICES = pd.DataFrame(
-    {name: pd.Series(dtype="datetime64[s]" if name == "session" else "float64") for name in COLUMNS[1:]}
-)
+@dataclass(frozen=True)
+class Terms:
+    """On what terms rows are let in: what their source says of them, the time, and how many and how fresh they must be.
+
+    `now` is an aware instant. `most_age_sessions`: a ticker whose last bar is older is not forecast; None where the
+    source does not claim to be up to date. `currencies` are the quoted ones where they are known better than by name.
+    """
+
+    returns_from: ReturnsFrom
+    has_actions: bool
+    now: datetime
+    minimum_sessions: int
+    most_age_sessions: int | None = None
+    currencies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class _Verdict:
-    """What the door says about one ticker."""
+    """What the door says about one ticker; no rows where it is not let in at all."""
 
-    listing: Listing
-    bars: pd.DataFrame
+    ticker: str
+    listing: Listing | None = None
+    rows: Rows | None = None
     problems: tuple[Problem, ...] = ()
     reason: str = ""
 
 
-def load(source: Source, tickers: Iterable[str], now: datetime, minimum_sessions: int) -> Admitted:
+_Found = pd.DataFrame | SourceError
+
+
+def load(
+    source: Source,
+    tickers: Iterable[str],
+    now: datetime,
+    minimum_sessions: int,
+    most_age_sessions: int | None = None,
+) -> Admitted:
     """The source's bars of the tickers (none named: of all it holds), checked at the door."""
     wanted = tuple(tickers) or source.tickers()
     if not wanted:
         raise UsageError("found no tickers, and this source does not list its own; name the tickers to load")
-    return admit({name: rows_or_error(source, name) for name in wanted}, source.returns_from, now, minimum_sessions)
+    terms = Terms(source.returns_from, source.has_actions, now, minimum_sessions, most_age_sessions)
+    return admit({name: rows_or_error(source, name) for name in wanted}, terms)
 
 
 def rows_or_error(source: Source, ticker: str) -> pd.DataFrame | SourceError:
@@ -57,131 +78,99 @@ def rows_or_error(source: Source, ticker: str) -> pd.DataFrame | SourceError:
         return error
 
 
-def admit(
-    rows: Mapping[str, pd.DataFrame | SourceError], returns_from: ReturnsFrom, now: datetime, minimum_sessions: int
-) -> Admitted:
-    """The rows of each ticker that meet the contract, as bars of one calendar; `now` is an aware instant."""
-    verdicts = [_verdict(name, found, now, minimum_sessions) for name, found in rows.items()]
-    judged = _of_one_calendar(verdicts)
-    kept = sorted((verdict for verdict in judged if len(verdict.bars)), key=lambda verdict: verdict.listing.ticker)
+def admit(found: Mapping[str, pd.DataFrame | SourceError], terms: Terms) -> Admitted:
+    """The rows of each ticker that meet the contract, as bars of one or several calendars."""
+    known: dict[str, CalendarDays] = {}
+    verdicts = [_verdict(name, rows, terms, known) for name, rows in found.items()]
+    kept = [(one.listing, one.rows) for one in verdicts if one.listing is not None and one.rows is not None]
+    kept.sort(key=lambda one: one[0].ticker)
     return Admitted(
-        Bars(_stacked(kept), tuple(verdict.listing for verdict in kept), returns_from),
-        tuple(problem for verdict in judged for problem in verdict.problems),
-        tuple(LeftOut(verdict.listing.ticker, verdict.reason) for verdict in judged if verdict.reason),
+        Bars(_stacked(kept), tuple(listing for listing, _ in kept), terms.returns_from),
+        tuple(problem for verdict in verdicts for problem in verdict.problems),
+        tuple(LeftOut(verdict.ticker, verdict.reason) for verdict in verdicts if verdict.reason),
     )
 
 
-def _verdict(ticker: str, rows: pd.DataFrame | SourceError, now: datetime, minimum: int) -> _Verdict:
-    listing = listing_of(printable(ticker))
+def _verdict(ticker: str, found: _Found, terms: Terms, known: dict[str, CalendarDays]) -> _Verdict:
+    if isinstance(found, SourceError):
+        return _Verdict(printable(ticker), reason=str(found))
     try:
-        refuse_bad_name(ticker)
-        last = last_completed_session(listing.calendar, now)
+        listing = _listing(ticker, terms)
+        days = _days(listing.calendar, terms.now, known)
     except TapecastError as error:
-        return _refused(listing, str(error))
-    if isinstance(rows, SourceError):
-        return _refused(listing, str(rows))
-    if fault := column_fault(rows):
-        problem = Problem(ticker, "all sessions", fault, f"each of the columns {', '.join(REQUIRED)} once")
-        return _refused(listing, str(problem), problem)
-    return _checked(listing, rows, last, minimum)
+        return _Verdict(printable(ticker), reason=str(error))
+    return _checked(listing, found, terms, days)
 
 
-def _refused(listing: Listing, reason: str, *problems: Problem) -> _Verdict:
-    return _Verdict(listing, NO_PRICES, problems, reason)
+def _listing(ticker: str, terms: Terms) -> Listing:
+    refuse_bad_name(ticker)
+    listing = listing_of(ticker)
+    return replace(listing, currency=terms.currencies.get(ticker, listing.currency))
 
 
-def _checked(listing: Listing, rows: pd.DataFrame, last: np.datetime64, minimum: int) -> _Verdict:
-    """The verdict on rows that have all columns: what is over, up to the first row that breaks a rule."""
-    ticker, dates = listing.ticker, session_dates(rows["session"])
-    over = ~(dates.day > last)
-    strays = np.isin(dates.day, unknown_sessions(listing.calendar, dates.day))
-    taken = over & ~strays
-    rows, over_dates = rows[taken], SessionDates(dates.day[taken], dates.offset[taken])
-    numbers = numbers_of(rows)
-    broken = findings(rows, over_dates, numbers)
-    sound = ~np.logical_or.reduce([finding.broken for finding in broken])
-    usable = len(sound) if sound.all() else int(sound.argmin())
-    bars = _bars(numbers, over_dates.day, usable)
-    faults = tuple(problem for finding in broken for problem in _listed(ticker, over_dates, finding))
-    notes = (*_unfinished(ticker, dates.day[~over], last), *_strays(listing, dates.day[strays]))
-    reason = _reason(_story(ticker, over_dates, broken, usable), usable, minimum)
-    return _Verdict(listing, bars if usable >= minimum else NO_PRICES, (*faults, *notes), reason)
+def _days(calendar: str, now: datetime, known: dict[str, CalendarDays]) -> CalendarDays:
+    """The calendar's days, looked up once for all its tickers."""
+    if calendar not in known:
+        known[calendar] = calendar_days(calendar, last_completed_session(calendar, now))
+    return known[calendar]
 
 
-def _reason(story: str, usable: int, minimum: int) -> str:
+def _checked(listing: Listing, found: pd.DataFrame, terms: Terms, days: CalendarDays) -> _Verdict:
+    brought = canonical(listing.ticker, found)
+    rows, findings = judge(rows_of(brought.frame), days, Claims(terms.returns_from, terms.has_actions))
+    problems = (*brought.problems, *problems_of(listing.ticker, findings))
+    problems += _stale(listing, rows, terms)
+    usable = len(rows) >= terms.minimum_sessions
+    reason = _reason(problems, len(rows), terms.minimum_sessions)
+    return _Verdict(listing.ticker, listing, rows if usable else None, problems, reason)
+
+
+def _stale(listing: Listing, rows: Rows, terms: Terms) -> tuple[Problem, ...]:
+    """The problem of a last bar that is older than the terms allow; none where they say nothing."""
+    if terms.most_age_sessions is None or not len(rows):
+        return ()
+    last = rows.session[-1].astype("datetime64[D]")
+    age = age_sessions(listing.calendar, last, terms.now)
+    if age <= terms.most_age_sessions:
+        return ()
+    found = f"a last bar {age} sessions old, at most {terms.most_age_sessions} are allowed"
+    return (problem_of(listing.ticker, "stale_tail", str(last), found),)
+
+
+def _reason(problems: tuple[Problem, ...], usable: int, minimum: int) -> str:
     """Why the ticker is not forecast: too few sessions, or bars that end before its last; nothing where all is well."""
+    fatal = [problem for problem in problems if problem.fatal]
     if usable >= minimum:
-        return f"bars end early: {story}" if story else ""
+        return f"bars end early: {_story(fatal, problems)}" if fatal else ""
     few = f"{usable} usable sessions, at least {minimum} are needed"
-    return f"{few}: {story}" if story else f"{few}; ask for a longer history"
+    grave = fatal or [problem for problem in problems if problem.severity is Severity.ROWS]
+    return f"{few}: {_story(grave, problems)}" if grave else f"{few}; ask for a longer history"
 
 
-def _story(ticker: str, dates: SessionDates, broken: list[Finding], usable: int) -> str:
-    """The first problem and the number of problems in words; nothing where there is none."""
-    count = sum(int(finding.broken.sum()) for finding in broken)
-    first = [
-        _problem(ticker, dates, finding, usable) for finding in broken if finding.broken[usable : usable + 1].any()
-    ]
-    more = f" ({count} problems in all)" if count > 1 else ""
-    return f"{first[0]}{more}" if first else ""
+def _story(grave: list[Problem], problems: tuple[Problem, ...]) -> str:
+    """The first grave problem, and how many problems there are beside it."""
+    more = len(problems) - 1
+    return f"{grave[0]} (and {more} more {'problem' if more == 1 else 'problems'})" if more else str(grave[0])
 
 
-def _listed(ticker: str, dates: SessionDates, finding: Finding) -> list[Problem]:
-    at = np.flatnonzero(finding.broken)
-    shown = [_problem(ticker, dates, finding, int(row)) for row in at[:SHOWN_PER_RULE]]
-    rest = at[SHOWN_PER_RULE:]
-    more = [
-        Problem(ticker, _session(dates, int(row)), f"{len(rest)} more such rows", finding.expected) for row in rest[:1]
-    ]
-    return shown + more
+def _stacked(kept: list[tuple[Listing, Rows]]) -> pd.DataFrame:
+    """The rows of all tickers as one bars frame; what was not delivered is filled in."""
+    rows = [one for _, one in kept]
+    names = pd.Series([listing.ticker for listing, _ in kept], dtype="str")
+    columns = {name: _joined([_filled(one, name) for one in rows]) for name in COLUMNS[2:]}
+    return pd.DataFrame(
+        {
+            "ticker": names.repeat([len(one) for one in rows]).array,
+            "session": np.concatenate([np.empty(0, "datetime64[s]"), *(one.session for one in rows)]),
+            **columns,
+        },
+        copy=False,
+    )
 
 
-def _problem(ticker: str, dates: SessionDates, finding: Finding, row: int) -> Problem:
-    return Problem(ticker, _session(dates, row), finding.found(row), finding.expected)
+def _filled(rows: Rows, name: str) -> np.ndarray:
+    return rows["close" if name == "adj_close" and name not in rows.columns else name]
 
 
-def _session(dates: SessionDates, row: int) -> str:
-    day = dates.day[row]
-    return f"row {row + 1}" if np.isnat(day) else str(day)
-
-
-def _unfinished(ticker: str, days: NDArray[np.datetime64], last: np.datetime64) -> list[Problem]:
-    found = f"{len(days)} rows of sessions that are not over, put aside"
-    return [Problem(ticker, str(day), found, f"sessions to {last}", fatal=False) for day in np.sort(days)[:1]]
-
-
-def _strays(listing: Listing, days: NDArray[np.datetime64]) -> list[Problem]:
-    # Kept, one ticker's stray day would be a session of the whole panel, and move every other ticker's horizons.
-    found = f"{len(days)} rows of days without trading on {listing.calendar}, put aside"
-    expected = "sessions of the exchange only"
-    return [Problem(listing.ticker, str(day), found, expected, fatal=False) for day in np.sort(days)[:1]]
-
-
-def _bars(numbers: Numbers, days: NDArray[np.datetime64], usable: int) -> pd.DataFrame:
-    """The usable rows in the columns of a bars frame, without the ticker; what was not delivered is filled in."""
-    filled = {"adj_close": numbers["close"], "dividend": np.zeros(len(days)), "split": np.ones(len(days)), **numbers}
-    columns = {"session": days.astype("datetime64[s]"), **{name: filled[name] for name in COLUMNS[2:]}}
-    return pd.DataFrame({name: values[:usable] for name, values in columns.items()})
-
-
-def _of_one_calendar(verdicts: list[_Verdict]) -> list[_Verdict]:
-    """The verdicts with the tickers of all calendars but the most frequent one left out: a panel has one calendar."""
-    counts = Counter(verdict.listing.calendar for verdict in verdicts if len(verdict.bars))
-    if len(counts) < 2:
-        return verdicts
-    (main, most), total = counts.most_common(1)[0], counts.total()
-    return [_kept_on(verdict, main, f"{most} of {total} tickers") for verdict in verdicts]
-
-
-def _kept_on(verdict: _Verdict, calendar: str, share: str) -> _Verdict:
-    own = verdict.listing.calendar
-    if own == calendar or not len(verdict.bars):
-        return verdict
-    reason = f"it trades on calendar {own}, this run on {calendar} with {share}; run the tickers of {own} by themselves"
-    return replace(verdict, bars=NO_PRICES, reason=reason)
-
-
-def _stacked(verdicts: list[_Verdict]) -> pd.DataFrame:
-    frames = [verdict.bars.assign(ticker=verdict.listing.ticker) for verdict in verdicts]
-    whole = pd.concat(frames, ignore_index=True) if frames else NO_PRICES.assign(ticker=pd.Series(dtype="str"))
-    return whole[list(COLUMNS)].astype({"ticker": "str"})
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *arrays])

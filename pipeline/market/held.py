@@ -1,6 +1,6 @@
 """A source that holds all its rows in memory: the sample, files and synthetic prices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -21,7 +21,6 @@ class HeldPrices:
     returns_from: ReturnsFrom
     note: str
     refused: Mapping[str, str] = field(default_factory=dict)
-    remote: bool = False
 
     def tickers(self) -> tuple[str, ...]:
         """All tickers that the source holds, readable or not, sorted."""
@@ -34,6 +33,10 @@ class HeldPrices:
         if ticker not in self.frames:
             raise unknown_ticker(ticker, self.tickers())
         return self.frames[ticker]
+
+    def currencies(self, tickers: Iterable[str]) -> dict[str, str]:  # noqa: ARG002  the protocol's argument
+        """None: these prices come without a currency."""
+        return {}
 
 
 def by_ticker(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -1,16 +1,20 @@
 """What a source of bars is, and how one is opened from its description."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
+from pipeline.errors import TapecastError
 from pipeline.market.bars import ReturnsFrom
 from pipeline.market.specification import (
+    YAHOO,
     FilesSource,
     PriceBasis,
     SampleSource,
     SourceSpec,
+    StoredSource,
     SyntheticSource,
     YahooSource,
 )
@@ -32,10 +36,6 @@ class Source(Protocol):
         """Which columns the daily total return is computed from."""
 
     @property
-    def remote(self) -> bool:
-        """Whether the rows come over the network, so that trying again may help."""
-
-    @property
     def note(self) -> str:
         """A sentence for people about these prices."""
 
@@ -45,9 +45,15 @@ class Source(Protocol):
     def rows(self, ticker: str) -> pd.DataFrame:
         """The ticker's rows as found, columns named as in COLUMNS; a SourceError where they cannot be had."""
 
+    def currencies(self, tickers: Iterable[str]) -> dict[str, str]:
+        """The currency of those tickers for which the source knows it."""
 
-def open_source(spec: SourceSpec, cache_dir: Path | None = None) -> Source:
-    """The described source, opened; a remote one keeps its own cache under cache_dir."""
+
+def open_source(spec: SourceSpec, prices: Path | None = None) -> Source:
+    """The described source, opened; Yahoo's prices and stored ones are read from the store in the folder `prices`.
+
+    Raises UsageError where there is no such file or collection.
+    """
     match spec:
         case SampleSource():
             from pipeline.market.sample import open_sample  # noqa: PLC0415  pandas' reader and the file, when asked for
@@ -62,6 +68,14 @@ def open_source(spec: SourceSpec, cache_dir: Path | None = None) -> Source:
 
             return open_synthetic(spec)
         case YahooSource():
-            from pipeline.market.yahoo import YahooPrices  # noqa: PLC0415  brings yfinance: a second of imports
+            return _open_stored(prices, StoredSource(collection=YAHOO, start=spec.start))
+        case StoredSource():
+            return _open_stored(prices, spec)
 
-            return YahooPrices(spec.start, cache_dir=cache_dir)
+
+def _open_stored(prices: Path | None, spec: StoredSource) -> Source:
+    if prices is None:
+        raise TapecastError(f"found no folder of the price store, expected one to read {spec.collection} from")
+    from pipeline.market.store.stored import open_stored  # noqa: PLC0415  brings pyarrow
+
+    return open_stored(prices, spec)

@@ -1,12 +1,17 @@
 """Where the bars come from, as typed descriptions: read from TOML, drawn as a web form, kept with every run."""
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
+
+from pipeline.errors import UsageError
 
 PriceBasis = Literal["as_traded", "split_adjusted"]
+YAHOO = "yahoo"
+"""The collection of the store that Yahoo's prices are kept in."""
+
 Process = Literal["sine", "random_walk", "planted", "planted_volatility"]
 
 DEFAULT_STRENGTH: dict[Process, float] = {
@@ -40,6 +45,25 @@ class YahooSource(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["yahoo"] = "yahoo"
     start: date = Field(default=date(2000, 1, 1), description="The first session asked for.")
+    most_age_sessions: int = Field(
+        default=5, ge=0, le=250, description="A ticker whose last bar is older than this is left out."
+    )
+
+
+class StoredSource(BaseModel, frozen=True, extra="forbid"):
+    """Prices of the local store as they are, or as they were known at an instant; nobody is asked."""
+
+    kind: Literal["stored"] = "stored"
+    collection: str = Field(
+        default="yahoo", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="yahoo, or the name given to an import."
+    )
+    as_known: AwareDatetime | None = Field(
+        default=None, description="The instant whose knowledge is used; empty: all that the store knows now."
+    )
+    start: date | None = Field(default=None, description="Earlier sessions are not read.")
+    most_age_sessions: int | None = Field(
+        default=None, ge=0, description="A ticker whose last bar is older than this is left out; empty: none is."
+    )
 
 
 class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
@@ -75,4 +99,18 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-SourceSpec = Annotated[SampleSource | FilesSource | YahooSource | SyntheticSource, Field(discriminator="kind")]
+def known_at(source: "SourceSpec", at: datetime) -> StoredSource:
+    """The same prices as the store knew them at an instant; a UsageError where they are not kept there."""
+    if isinstance(source, StoredSource):
+        return source.model_copy(update={"as_known": at})
+    if isinstance(source, YahooSource):
+        return StoredSource(as_known=at, start=source.start, most_age_sessions=source.most_age_sessions)
+    raise UsageError(
+        f"found source {source.kind} to be known at {at:%Y-%m-%d %H:%M}, expected yahoo or stored: of other prices no "
+        "versions are kept; name one with --source, or import the file with `tapecast data update --path`"
+    )
+
+
+SourceSpec = Annotated[
+    SampleSource | FilesSource | YahooSource | StoredSource | SyntheticSource, Field(discriminator="kind")
+]

@@ -1,7 +1,7 @@
-"""The latest model: the fits of one fold with what is needed to forecast from new bars."""
+"""The latest model: per calendar the fits of one fold, with what is needed to forecast from new bars."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,14 @@ LATEST = "latest.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A fold's fitted forecasters; `market` are the tickers whose mean makes the market features."""
+    """A fold's fitted forecasters of one calendar.
+
+    `market` are the tickers whose mean makes the market features, `beside` those of the run's other calendars.
+    """
 
     experiment: Experiment
     market: tuple[str, ...]
+    beside: tuple[str, ...]
     trained_until: str
     fits: tuple[Fitted, ...]
 
@@ -31,32 +35,60 @@ class Model:
         return self.fits[0].tickers
 
 
-def publish(folder: Path, experiment: Experiment, market: Sequence[str], results: Sequence[FitResult]) -> None:
-    """Make these kept fits of one fold the latest model; the former stays the latest until this one is written."""
-    content = {
-        "experiment": experiment.model_dump(mode="json"),
-        "market": list(market),
-        "trained_until": str(results[0].job.fold.validation.until),
-        "fits": [result.job.key for result in results],
-    }
+@dataclass(frozen=True)
+class Trained:
+    """What one calendar's part of a run has to publish: kept fits of its latest fold."""
+
+    calendar: str
+    experiment: Experiment
+    market: tuple[str, ...]
+    beside: tuple[str, ...]
+    results: tuple[FitResult, ...]
+
+
+def publish(folder: Path, trained: Sequence[Trained]) -> None:
+    """Make these the latest model, one per calendar; the former stays the latest until this one is written."""
+    content = {one.calendar: _description(one) for one in trained}
     write_whole(folder / LATEST, json.dumps(content, indent=1).encode())
 
 
-def latest_model(folder: Path, kept: KeptFits) -> Model:
-    """Return the latest model; raises UsageError where there is none, FitError where it cannot be read."""
+def _description(one: Trained) -> dict[str, object]:
+    return {
+        "experiment": one.experiment.model_dump(mode="json"),
+        "market": list(one.market),
+        "beside": list(one.beside),
+        "trained_until": str(one.results[0].job.fold.validation.until),
+        "fits": [result.job.key for result in one.results],
+    }
+
+
+def latest_models(folder: Path, kept: KeptFits) -> dict[str, Model]:
+    """Return calendar -> latest model; raises UsageError where there is none, FitError where it cannot be read."""
     path = folder / LATEST
     if not path.is_file():
         raise UsageError(f"no fitted model under {folder}; run `tapecast run` first")
     try:
         content = json.loads(path.read_text())
-        gone = [key for key in content["fits"] if not (kept.folder / key).is_dir()]
-        if gone:
-            raise UsageError(f"the latest model's fits were removed from {kept.folder}; run `tapecast run` again")
-        return Model(
-            experiment=Experiment.model_validate(content["experiment"]),
-            market=tuple(content["market"]),
-            trained_until=content["trained_until"],
-            fits=tuple(read_fitted(kept.folder / key) for key in content["fits"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        return {str(calendar): _model(described, kept) for calendar, described in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise FitError(f"cannot read the latest model in {path}: {error}; run `tapecast run` again") from error
+
+
+def _model(described: Mapping[str, object], kept: KeptFits) -> Model:
+    keys = _texts(described["fits"])
+    gone = [key for key in keys if not (kept.folder / key).is_dir()]
+    if gone:
+        raise UsageError(f"the latest model's fits were removed from {kept.folder}; run `tapecast run` again")
+    return Model(
+        experiment=Experiment.model_validate(described["experiment"]),
+        market=_texts(described["market"]),
+        beside=_texts(described["beside"]),
+        trained_until=str(described["trained_until"]),
+        fits=tuple(read_fitted(kept.folder / key) for key in keys),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"found {value!r}, expected a list of texts")
+    return tuple(value)

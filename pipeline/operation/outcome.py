@@ -9,7 +9,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
-from pipeline.market.bars import LeftOut, Problem
+from pipeline.market.bars import LeftOut, Listing, Problem, Stale
 from pipeline.training.jobs import FitResult
 
 
@@ -26,20 +26,36 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run. `evaluation` is None where only a forecast was asked for, `forecasts` where only a backtest."""
+    """A finished run on one calendar.
+
+    `evaluation` is None where only a forecast was asked for, `forecasts` where only a backtest.
+    """
 
     experiment: Experiment
     source_note: str
+    listings: tuple[Listing, ...]  # of the tickers that came through the door, all of one calendar
     frames: Frames
     folds: tuple[Fold, ...]
     results: tuple[FitResult, ...]
     problems: tuple[Problem, ...]
     left_out: tuple[LeftOut, ...]
+    stale: tuple[Stale, ...]  # forecast from bars that could not be brought up to date
     unseen: tuple[str, ...]  # forecast, though the model was not trained on them
+    warnings: tuple[str, ...]  # sentences that belong beside every number of this run
     evaluation: Evaluation | None
     forecasts: pd.DataFrame | None
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker was left out."""
-        return "partial" if self.left_out else "ok"
+        """Return "ok", or "partial" where a ticker was left out or its bars are stale."""
+        return "partial" if self.left_out or self.stale else "ok"
+
+    @property
+    def calendar(self) -> str:
+        """The calendar of all its tickers."""
+        return self.listings[0].calendar
+
+    @property
+    def currencies(self) -> dict[str, str]:
+        """The currency that each ticker's prices are in."""
+        return {listing.ticker: listing.currency for listing in self.listings}

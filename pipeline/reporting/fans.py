@@ -1,6 +1,6 @@
 """Forecast fans: recent closes of a ticker, then the bands of its next sessions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats, Sessions
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import BANDS
-from pipeline.market.calendars import listing_of
 from pipeline.models.specification import MEDIAN
 from pipeline.operation.live import network_rows
 from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, drawable, quiet_axes, write_title
@@ -39,18 +38,19 @@ class Fan:
     age_sessions: int
 
 
-def fans(forecasts: pd.DataFrame, frames: Frames) -> Iterator[Fan]:
+def fans(forecasts: pd.DataFrame, frames: Frames, currencies: Mapping[str, str]) -> Iterator[Fan]:
     """Yield the fan of every forecast ticker, in the table's order."""
     for ticker, rows in network_rows(forecasts).groupby("ticker", sort=False):
-        yield _fan(str(ticker), rows, frames)
+        yield _fan(rows, frames, currencies[str(ticker)])
 
 
-def _fan(ticker: str, rows: pd.DataFrame, frames: Frames) -> Fan:
+def _fan(rows: pd.DataFrame, frames: Frames, currency: str) -> Fan:
+    ticker = str(rows["ticker"].iloc[0])
     as_of = rows["as_of"].iloc[0].to_datetime64()
     sessions, closes = recent_closes(frames, ticker, as_of)
     return Fan(
         ticker=ticker,
-        currency=listing_of(ticker).currency,
+        currency=currency,
         sessions=sessions,
         closes=closes,
         targets=rows["target_session"].to_numpy("datetime64[D]"),

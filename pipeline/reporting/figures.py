@@ -2,16 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.dataset.frames import Frames
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
-from pipeline.reporting.fans import draw_fan, draw_sheet, fans
+from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans
 from pipeline.reporting.fold_rows import network_fits
 from pipeline.reporting.loss_figures import draw_latest_loss, draw_losses_by_fold
 from pipeline.reporting.skill_figure import draw_skill
@@ -49,14 +47,14 @@ def fan_name(ticker: str) -> str:
 
 def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
     if outcome.forecasts is not None:
-        yield from _fans(outcome.forecasts, outcome.frames)
+        yield from _fans(fans(outcome.forecasts, outcome.frames, outcome.currencies))
     if outcome.evaluation is not None:
         yield from _of_backtest(outcome.evaluation)
     yield from _losses(outcome)
 
 
-def _fans(forecasts: pd.DataFrame, frames: Frames) -> Iterator[tuple[str, Figure]]:
-    by_ticker = {fan.ticker: fan for fan in fans(forecasts, frames)}
+def _fans(drawn: Iterable[Fan]) -> Iterator[tuple[str, Figure]]:
+    by_ticker = {fan.ticker: fan for fan in drawn}
     for name, tickers in sheets_of_fans(list(by_ticker)).items():
         shown = [by_ticker[ticker] for ticker in tickers]
         yield name, draw_fan(shown[0]) if len(shown) == 1 else draw_sheet(shown)

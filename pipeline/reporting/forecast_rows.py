@@ -1,11 +1,10 @@
 """The forecast of a run as rows for a table: prices, dates and ages, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.market.calendars import listing_of
 from pipeline.operation.live import network_rows
 from pipeline.reporting.wording import day, price, signed_percent
 
@@ -43,21 +42,24 @@ class Spoken:
     bands: tuple[str, ...]
 
 
-def forecast_rows(forecasts: pd.DataFrame, unseen: Sequence[str]) -> list[ForecastRow]:
+def forecast_rows(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str]) -> list[ForecastRow]:
     """Return a row per ticker of the network's forecasts, in the table's order."""
     tickers = network_rows(forecasts).groupby("ticker", sort=False)
-    return [_row(str(ticker), rows.sort_values("horizon"), unseen) for ticker, rows in tickers]
+    return [
+        _row(rows.sort_values("horizon"), str(ticker) not in unseen, currencies[str(ticker)])
+        for ticker, rows in tickers
+    ]
 
 
-def _row(ticker: str, rows: pd.DataFrame, unseen: Sequence[str]) -> ForecastRow:
+def _row(rows: pd.DataFrame, seen: bool, currency: str) -> ForecastRow:
     first = rows.iloc[0]
     return ForecastRow(
-        ticker=ticker,
-        currency=listing_of(ticker).currency,
+        ticker=str(first["ticker"]),
+        currency=currency,
         as_of=day(first["as_of"]),
         age_sessions=int(first["age_sessions"]),
         reference_close=price(first["reference_close"]),
-        seen=ticker not in unseen,
+        seen=seen,
         cells=tuple(_cell(row) for _, row in rows.iterrows()),
     )
 

@@ -10,7 +10,7 @@ from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.verdict import SIGNIFICANT
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Problem
+from pipeline.market.bars import Problem, Severity
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.evidence_rows import SCORE_COLUMNS, score_rows, skill_rows, ticker_skill_rows
 from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, sheets_of_fans
@@ -19,6 +19,7 @@ from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forec
 from pipeline.reporting.wording import count_of, day, names, p_value, percent, signed_percent
 
 MOST_PROBLEMS = 50
+GRAVITY = tuple(Severity)  # in the order of their definition: the gravest last
 
 PICTURES = {
     "skill": SKILL,
@@ -38,10 +39,14 @@ def page_values(outcome: Outcome) -> Values:
         "lead": lead(outcome),
         "source_note": outcome.source_note,
         "left_out": outcome.left_out,
+        "stale": outcome.stale,
+        "warnings": outcome.warnings,
         "problems": problem_list(outcome.problems),
         "problem_count": len(outcome.problems),
         "unseen": outcome.unseen,
-        "forecast": None if outcome.forecasts is None else _forecast(outcome.forecasts, outcome.unseen),
+        "forecast": None
+        if outcome.forecasts is None
+        else _forecast(outcome.forecasts, outcome.unseen, outcome.currencies),
         "evidence": None if outcome.evaluation is None else _evidence(outcome.evaluation),
         "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),
         "folds_in_words": outcome.experiment.folds.describe(),
@@ -71,8 +76,8 @@ def lead(outcome: Outcome) -> str:
 
 
 def problem_list(problems: Sequence[Problem]) -> Sequence[Problem]:
-    """Return the problems that are listed one by one, those that ended a ticker's bars first."""
-    return sorted(problems, key=lambda problem: not problem.fatal)[:MOST_PROBLEMS]
+    """Return the problems that are listed one by one, the gravest first."""
+    return sorted(problems, key=lambda problem: -GRAVITY.index(problem.severity))[:MOST_PROBLEMS]
 
 
 def settings(experiment: Experiment) -> list[tuple[str, str]]:
@@ -94,8 +99,8 @@ def _setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str]) -> Values:
-    rows = forecast_rows(forecasts, unseen)
+def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str]) -> Values:
+    rows = forecast_rows(forecasts, unseen, currencies)
     forecasters, bands = next_session_bands(forecasts)
     return {
         "rows": rows,

@@ -90,6 +90,7 @@ def _tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "skill", outcome.evaluation.skill.reset_index()
         yield "significance", outcome.evaluation.significance
     yield "left_out", pd.DataFrame([asdict(one) for one in outcome.left_out])
+    yield "stale", pd.DataFrame([asdict(one) for one in outcome.stale])
     yield "problems", pd.DataFrame([asdict(one) for one in outcome.problems])
 
 

@@ -21,14 +21,22 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH = 800, 100, 100
 
 
-def start_run(store: Store, kind: Kind, experiment: Experiment) -> str:
-    """Return the id of a new parent run, RUNNING, with all that is known before bars are loaded."""
+def start_run(store: Store, kind: Kind, experiment: Experiment, parent: str | None = None) -> str:
+    """Return the id of a new run, RUNNING, with all that is known before its fits; `parent` is of a mixed universe."""
     with translated(store.uri, "start a run"):
         client = open_client(store.uri)
-        tags = {**first_tags(kind, experiment), NOTE: first_note(kind, experiment)}
+        under = {"mlflow.parentRunId": parent} if parent else {}
+        tags = {**first_tags(kind, experiment), NOTE: first_note(kind, experiment), **under}
         run_id = create_run(client, store, first_name(kind, experiment), tags)
         write_batches(client, run_id, params=flat_params(experiment.model_dump(mode="json")))
         return run_id
+
+
+def describe(store: Store, run_id: str, note: str, tags: Mapping[str, str]) -> None:
+    """Write a run's description and tags."""
+    with translated(store.uri, f"describe run {run_id}"):
+        cut = {name: value[:LONGEST_TAG] for name, value in tags.items() if value}
+        write_batches(open_client(store.uri), run_id, tags={**cut, NOTE: note})
 
 
 def finish(store: Store, run_id: str, status: Status, error: str = "") -> None:

@@ -74,6 +74,8 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.status": outcome.status,
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
+        "tapecast.calendar": outcome.calendar,
+        "tapecast.stale": " ".join(one.ticker for one in outcome.stale),
         "tapecast.left_out": " ".join(left.ticker for left in outcome.left_out),
         "tapecast.unseen": " ".join(outcome.unseen),
         "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
@@ -119,6 +121,7 @@ def _paragraphs(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> Iterat
     if outcome.evaluation:
         yield f"**{outcome.evaluation.verdict.sentence}**"
     yield outcome.source_note
+    yield "\n".join(f"- {warning}" for warning in outcome.warnings)
     yield _left_out(outcome)
     if outcome.evaluation:
         yield _comparisons(outcome.evaluation.verdict)
@@ -132,8 +135,9 @@ def _left_out(outcome: Outcome) -> str:
     left = [f"- **{one.ticker}** was left out: {one.reason}" for one in outcome.left_out[:20]]
     more = len(outcome.left_out) - len(left)
     rest = [f"- and {more} more, in tables/left_out.json"] if more else []
+    old = [f"- **{one.ticker}** is {one.age_sessions} sessions old: {one.reason}" for one in outcome.stale[:20]]
     unseen = [f"- The model was not trained on {', '.join(outcome.unseen)}."] if outcome.unseen else []
-    return "\n".join([*left, *rest, *unseen])
+    return "\n".join([*left, *rest, *old, *unseen])
 
 
 def _comparisons(verdict: Verdict) -> str:

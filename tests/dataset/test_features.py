@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from panels import panel_of, random_market, random_rows
 
+from pipeline.dataset.abroad import MarketReturns, Surroundings, returns_abroad
 from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
 from pipeline.dataset.panel import Floats32, Panel
 from pipeline.dataset.volatility import origin_volatility
@@ -18,8 +20,16 @@ NAMES = [feature.name for feature in FEATURES]
 BASES: tuple[ReturnsFrom, ...] = ("actions", "adj_close", "close")
 
 
+def elsewhere() -> Surroundings:
+    """A made calendar that closes every day at noon UTC, long before the panels' first session."""
+    days = np.arange(np.datetime64("2021-01-01"), np.datetime64("2024-12-31"))
+    returns = np.random.default_rng(3).normal(0, 0.02, len(days))
+    return Surroundings(abroad=(MarketReturns(days.astype("datetime64[s]") + np.timedelta64(12, "h"), returns),))
+
+
 def values_of(panel: Panel, names: Sequence[str] = tuple(NAMES), market: tuple[str, ...] | None = None) -> Floats32:
-    return build_features(panel, select_features(tuple(names)), panel.tickers if market is None else market)
+    members = panel.tickers if market is None else market
+    return build_features(panel, select_features(tuple(names)), members, around=elsewhere())
 
 
 class Slow:
@@ -68,16 +78,18 @@ class Slow:
         return float(getattr(self, base)(k))
 
 
-PER_VOLATILITY = ("log_return", "overnight_gap", "open_to_close", "market_return")
+PER_VOLATILITY = ("log_return", "overnight_gap", "open_to_close", "market_return", "abroad_return")
 
 
 def slow_values(panel: Panel, name: str, warm_up: int) -> list[list[float]]:
     """The feature [ticker][session] in loops."""
     own, volatility = [Slow(panel, i) for i in range(len(panel.tickers))], origin_volatility(panel)
+    abroad = returns_abroad(panel, elsewhere().abroad)  # against plain loops in test_abroad
     raw = [[math.nan] * len(panel.sessions) for _ in own]
     for i, series in enumerate(own):
         for k in range(warm_up, len(series.at)):
-            raw[i][series.at[k]] = series.of(name, k, float(volatility[i, series.at[k]]))
+            j = series.at[k]
+            raw[i][j] = float(abroad[j]) if name == "abroad_return" else series.of(name, k, float(volatility[i, j]))
     if name.startswith("market_"):
         for j in range(len(panel.sessions)):
             known = [row[j] for row in raw if not math.isnan(row[j])]
@@ -119,13 +131,13 @@ def test_the_first_value_stands_right_after_the_declared_warm_up(feature: Featur
 def test_no_shorter_warm_up_would_do(feature: Feature) -> None:
     """Without the declared warm-up the session before it has no value, or one that still lacks a session."""
     rows = random_rows(90, 3)
-    eager = Feature(feature.name, 0, feature.compute, feature.market_mean, feature.per_volatility)
+    eager = replace(feature, warm_up=0)
     panel, k = panel_of({"A": rows}), feature.warm_up - 1
     before = random_rows(1, 4, np.datetime64("2023-01-03"), level=47.0)
     longer = panel_of({"A": pd.concat([before, rows])})
     if k < 0:
         return
-    short, more = (build_features(p, (eager,), ("A",))[0, p.present[0], 0] for p in (panel, longer))
+    short, more = (build_features(p, (eager,), ("A",), around=elsewhere())[0, p.present[0], 0] for p in (panel, longer))
     assert not np.isfinite(short[k]) or abs(short[k] - more[k + 1]) > 1e-9
 
 
@@ -200,6 +212,18 @@ def test_only_members_make_the_market_and_a_stranger_moves_nothing() -> None:
     assert np.ascontiguousarray(with_stranger[[0, 1, 3]]).tobytes() == without.tobytes()
     stranger = with_stranger[2, 40:, NAMES.index("market_log_range")]
     np.testing.assert_array_equal(stranger, with_stranger[0, 40:, NAMES.index("market_log_range")])
+
+
+def test_outside_its_membership_a_ticker_does_not_move_the_market_but_reads_its_own_past() -> None:
+    panel, column = panel_of(random_market(120, 3)), NAMES.index("market_log_range")
+    belongs = np.ones(panel.present.shape, dtype=bool)
+    belongs[0, :60] = False
+    around = replace(elsewhere(), belongs=belongs)
+    found = build_features(panel, FEATURES, panel.tickers, around=around)
+    always, without = values_of(panel), values_of(panel, market=panel.tickers[1:])
+    assert found[:, :60].tobytes() == without[:, :60].tobytes()
+    assert found[:, 60:].tobytes() == always[:, 60:].tobytes()
+    assert (found[1, 1:60, column] != always[1, 1:60, column]).any()
 
 
 def test_names_are_selected_in_their_order_and_unknown_ones_refused_with_the_list() -> None:

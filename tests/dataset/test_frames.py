@@ -1,13 +1,16 @@
 """Frames: which origins are usable, what was known before a session, and the folder that workers open."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from panels import TINY, frames_from, random_market, random_rows
+from panels import TINY, bars_of, frames_from, random_market, random_rows
 
 from pipeline.dataset.frames import Frames, open_frames, save_frames
+from pipeline.experiment import frames_of
+from pipeline.market.universe import Universe
+from pipeline.market.universe_file import Spell
 
 ARRAYS = [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]
 BY_TICKER = [name for name in ARRAYS if name != "sessions"]
@@ -33,6 +36,35 @@ def test_an_origin_is_usable_once_its_ticker_has_enough_own_sessions(frames: Fra
             own += bool(np.isfinite(frames.reference_close[i, j]))
             expected = np.isfinite(frames.reference_close[i, j]) and own >= TINY.minimum_sessions
             assert frames.usable[i, j] == expected
+
+
+def test_outside_its_membership_a_ticker_is_no_origin_and_nothing_else_changes(frames: Frames) -> None:
+    sessions = frames.sessions
+    spells = (
+        *(Spell(ticker, None, None) for ticker in ("T0", "T1", "T3")),
+        Spell("T2", sessions[100].item(), sessions[149].item()),
+        Spell("T2", sessions[200].item(), None),
+    )
+    bars = bars_of(random_market(300, 4))
+    dated = frames_of(bars, TINY, ("T0", "T1", "T3"), universe=Universe("dated", ("T0", "T1", "T2", "T3"), spells))
+    plain = frames_of(bars, TINY, ("T0", "T1", "T3"))
+    inside = np.zeros(300, dtype=bool)
+    inside[100:150] = inside[200:] = True
+    np.testing.assert_array_equal(dated.usable[2], plain.usable[2] & inside)
+    assert plain.usable[2, 80:100].all()
+    assert same(replace(dated, usable=plain.usable), plain)
+    np.testing.assert_array_equal(dated.usable[[0, 1, 3]], plain.usable[[0, 1, 3]])
+
+
+def test_a_member_moves_the_market_only_while_it_belongs() -> None:
+    bars = bars_of(random_market(300, 4))
+    plain, fewer = frames_of(bars, TINY), frames_of(bars, TINY, ("T0", "T1", "T3"))
+    last = plain.sessions[179].item()
+    spells = tuple(Spell(ticker, None, last if ticker == "T2" else None) for ticker in plain.tickers)
+    dated = frames_of(bars, TINY, universe=Universe("dated", plain.tickers, spells))
+    assert dated.features[:, :180].tobytes() == plain.features[:, :180].tobytes()
+    assert dated.features[:, 180:].tobytes() == fewer.features[:, 180:].tobytes()
+    assert not dated.usable[2, 180:].any()
 
 
 def test_reading_begins_at_the_first_session_with_every_feature(frames: Frames) -> None:

@@ -89,3 +89,26 @@ def test_more_than_one_calendar_is_refused() -> None:
         build_panel(mixed)
     with pytest.raises(NothingUsableError, match="no bars at all"):
         build_panel(Bars(bars.frame.iloc[:0], (), "actions"))
+
+
+def test_a_session_without_a_single_bar_is_a_session_of_the_panel() -> None:
+    rows = random_rows(30, 1)
+    panel = panel_of({"A": rows.drop(index=[10, 11, 20]), "B": rows.drop(index=[11])})
+    assert list(panel.sessions) == list(rows["session"].to_numpy().astype("datetime64[D]"))
+    assert panel.present.sum(axis=0).tolist() == [2] * 10 + [1, 0] + [2] * 8 + [1] + [2] * 9
+
+
+def test_a_large_universe_makes_the_panel_that_each_ticker_makes_alone() -> None:
+    rows = random_market(300, 4)
+    tickers = [f"{ticker}{copy:03d}" for ticker in rows for copy in range(40)]
+    many = panel_of({ticker: rows[ticker[:2]] for ticker in tickers})
+    few = panel_of(rows)
+    assert many.tickers == tuple(sorted(tickers))
+    for name in ("open", "high", "low", "close", "volume", "log_return"):
+        np.testing.assert_array_equal(getattr(many, name), np.repeat(getattr(few, name), 40, axis=0))
+
+
+def test_tickers_are_placed_by_their_names_and_not_by_the_order_of_the_rows() -> None:
+    bars = bars_of(random_market(50, 3))
+    turned = Bars(bars.frame, bars.listings[::-1], bars.returns_from)
+    np.testing.assert_array_equal(build_panel(turned).close, build_panel(bars).close[::-1])

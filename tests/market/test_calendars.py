@@ -1,6 +1,6 @@
 """Sessions and closing times against what the exchanges really did."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -9,42 +9,6 @@ import pytest
 from pipeline.errors import TapecastError
 from pipeline.market import calendars
 from pipeline.market.sample import open_sample
-
-
-@pytest.mark.parametrize(
-    ("ticker", "calendar", "currency"),
-    [
-        ("AAPL", "XNYS", "USD"),
-        ("BRK-B", "XNYS", "USD"),
-        ("BF.B", "XNYS", "USD"),
-        ("^GSPC", "XNYS", "USD"),
-        ("M&M.NS", "XBOM", "INR"),
-        ("TCS.BO", "XBOM", "INR"),
-        ("VOD.L", "XLON", "GBp"),
-        ("sap.de", "XETR", "EUR"),
-        ("MC.PA", "XPAR", "EUR"),
-        ("RY.TO", "XTSE", "CAD"),
-        ("0700.HK", "XHKG", "HKD"),
-        ("7203.T", "XTKS", "JPY"),
-        ("BHP.AX", "XASX", "AUD"),
-        ("BTC-USD", "24/7", "USD"),
-        ("ETH-EUR", "24/7", "EUR"),
-    ],
-)
-def test_the_suffix_tells_calendar_and_currency(ticker: str, calendar: str, currency: str) -> None:
-    listing = calendars.listing_of(ticker)
-    assert (listing.ticker, listing.calendar, listing.currency) == (ticker, calendar, currency)
-    assert calendars.calendar_of(ticker) == calendar
-
-
-@pytest.mark.parametrize("calendar", sorted({code for code, _ in calendars.EXCHANGES.values()}))
-def test_every_calendar_named_here_exists(calendar: str) -> None:
-    assert len(calendars.sessions_between(calendar, date(2024, 1, 1), date(2024, 12, 31))) > 240
-
-
-def test_the_next_session_before_thanksgiving_is_the_half_friday() -> None:
-    coming = calendars.next_sessions("XNYS", date(2024, 11, 27), 3)
-    assert [str(day) for day in coming] == ["2024-11-29", "2024-12-02", "2024-12-03"]
 
 
 def test_a_half_day_closes_early_and_is_completed_then() -> None:
@@ -66,8 +30,107 @@ def test_a_naive_or_numpy_or_pandas_day_means_the_same() -> None:
     assert {calendars.closed_at("XNYS", day) for day in days} == {datetime(2024, 7, 3, 17, tzinfo=UTC)}
 
 
-def test_crypto_trades_every_day_to_midnight() -> None:
-    assert calendars.closed_at("24/7", date(2024, 12, 25)) == datetime(2024, 12, 26, tzinfo=UTC)
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "session", "end"),
+    [
+        ("XNYS", "2024-03-08", "2024-03-08T21:00"),  # the last session on winter time,
+        ("XNYS", "2024-03-11", "2024-03-11T20:00"),  # and the first on summer time
+        ("XNYS", "2024-11-01", "2024-11-01T20:00"),
+        ("XNYS", "2024-11-04", "2024-11-04T21:00"),
+        ("XLON", "2024-03-28", "2024-03-28T16:30"),
+        ("XLON", "2024-04-02", "2024-04-02T15:30"),
+        ("XLON", "2024-10-25", "2024-10-25T15:30"),
+        ("XLON", "2024-10-28", "2024-10-28T16:30"),
+        ("XLON", "2024-12-24", "2024-12-24T12:30"),  # Christmas Eve
+        ("XPAR", "2024-12-24", "2024-12-24T13:05"),
+        ("XTKS", "2024-11-01", "2024-11-01T06:00"),  # before Tokyo closed half an hour later
+        ("XTKS", "2024-11-05", "2024-11-05T06:30"),
+        ("24/7", "2024-12-25", "2024-12-26T00:00"),
+        ("24/5", "2024-11-29", "2024-11-30T00:00"),
+        ("CMES", "2024-11-27", "2024-11-27T23:00"),
+        ("CMES", "2024-11-28", "2024-11-28T18:00"),  # Thanksgiving: futures trade to noon in Chicago
+        ("XBOM", "2024-10-31", "2024-10-31T10:00"),
+        ("XBOM", "2024-11-01", "2024-11-01T13:30"),  # Muhurat
+    ],
+)
+def test_a_session_ends_when_the_exchange_closed(calendar: str, session: str, end: str) -> None:
+    assert calendars.closed_at(calendar, date.fromisoformat(session)) == instant(end)
+    second_before = instant(end) - timedelta(seconds=1)
+    assert str(calendars.last_completed_session(calendar, instant(end))) == session
+    assert str(calendars.last_completed_session(calendar, second_before)) < session
+
+
+def test_crypto_trades_every_day_of_the_year_and_currencies_on_weekdays() -> None:
+    first, last = date(2024, 1, 1), date(2024, 12, 31)
+    assert len(calendars.sessions_between("24/7", first, last)) == 366
+    weekdays = calendars.sessions_between("24/5", first, last)
+    assert len(weekdays) == 262
+    assert set(np.is_busday(weekdays)) == {True}
+
+
+@pytest.mark.parametrize(
+    ("calendar", "after", "coming"),
+    [
+        ("XNYS", "2024-11-27", ["2024-11-29", "2024-12-02", "2024-12-03"]),  # Thanksgiving
+        ("XBOM", "2024-10-31", ["2024-11-01", "2024-11-04", "2024-11-05"]),  # Diwali: an hour on Friday evening
+        ("XBOM", "2025-10-20", ["2025-10-21", "2025-10-23", "2025-10-24"]),  # Diwali: an hour, then a holiday
+        ("XBOM", "2023-11-10", ["2023-11-12", "2023-11-13", "2023-11-15"]),  # Diwali on a Sunday
+        ("XBOM", "2024-01-19", ["2024-01-20", "2024-01-23", "2024-01-24"]),  # a Saturday for a Monday
+        ("XBOM", "2024-11-19", ["2024-11-21", "2024-11-22", "2024-11-25"]),  # an election
+        ("XBOM", "2026-01-14", ["2026-01-16", "2026-01-19", "2026-01-20"]),
+        ("XBOM", "2026-01-30", ["2026-02-01", "2026-02-02", "2026-02-03"]),  # the budget on a Sunday
+        ("XLON", "2024-12-24", ["2024-12-27", "2024-12-30", "2024-12-31"]),
+        ("XTKS", "2024-12-30", ["2025-01-06", "2025-01-07", "2025-01-08"]),
+        ("24/7", "2024-12-24", ["2024-12-25", "2024-12-26", "2024-12-27"]),
+        ("24/5", "2024-11-28", ["2024-11-29", "2024-12-02", "2024-12-03"]),
+        ("CMES", "2024-11-27", ["2024-11-28", "2024-11-29", "2024-12-02"]),
+    ],
+)
+def test_a_forecast_is_dated_by_the_exchange_s_own_sessions(calendar: str, after: str, coming: list[str]) -> None:
+    assert [str(day) for day in calendars.next_sessions(calendar, date.fromisoformat(after), 3)] == coming
+
+
+def test_on_diwali_the_day_counts_from_the_evening_on() -> None:
+    noon, evening = instant("2024-11-01T12:00"), instant("2024-11-01T13:30")
+    assert [str(calendars.last_completed_session("XBOM", now)) for now in (noon, evening)] == [
+        "2024-10-31",
+        "2024-11-01",
+    ]
+    assert [calendars.age_sessions("XBOM", date(2024, 10, 31), now) for now in (noon, evening)] == [0, 1]
+    days = np.array(["2024-11-01", "2024-11-02"], "datetime64[D]")
+    assert [str(day) for day in calendars.unknown_sessions("XBOM", days)] == ["2024-11-02"]
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XLON", "XBOM", "XTKS", "24/7", "24/5", "CMES"])
+def test_sessions_ascend_and_each_ends_after_the_former(calendar: str) -> None:
+    sessions = calendars.sessions_between(calendar, date(1990, 1, 1), date(2026, 12, 31))
+    ends = calendars.closing_instants(calendar, sessions)
+    assert (np.diff(sessions) > np.timedelta64(0, "D")).all()
+    assert (np.diff(ends) > np.timedelta64(0, "s")).all()
+    assert (np.abs(ends - sessions.astype("datetime64[s]")) <= np.timedelta64(24, "h")).all()
+    assert [calendars.closed_at(calendar, day) for day in sessions[-3:]] == [
+        end.replace(tzinfo=UTC) for end in ends[-3:].tolist()
+    ]
+
+
+def test_a_day_that_is_no_session_has_no_closing_instant() -> None:
+    days = np.array(["1980-01-01", "2024-11-28", "2024-11-29", "2099-01-01"], "datetime64[D]")
+    ends = calendars.closing_instants("XNYS", days)
+    assert [str(end) for end in ends] == ["NaT", "NaT", "2024-11-29T18:00:00", "NaT"]
+    assert ends.dtype == np.dtype("datetime64[s]")
+
+
+def test_korea_and_tel_aviv_begin_where_their_present_week_does() -> None:
+    """The Saturdays (Korea to 1998) and Sundays (Tel Aviv to 2025) of before are not known: they are not judged."""
+    saturday, sunday = np.array(["1998-12-05"], "datetime64[D]"), np.array(["2025-12-28"], "datetime64[D]")
+    assert len(calendars.unknown_sessions("XKRX", saturday)) == 0
+    assert len(calendars.unknown_sessions("XTAE", sunday)) == 0
+    assert str(calendars.sessions_between("XTAE", date(1990, 1, 1), date(2026, 1, 31))[0]) == "2026-01-05"
+    assert str(calendars.sessions_between("XKRX", date(1990, 1, 1), date(1999, 1, 31))[0]) == "1998-12-07"
 
 
 def test_the_sample_has_exactly_the_exchange_s_sessions() -> None:
@@ -89,5 +152,7 @@ def test_what_a_calendar_does_not_know_is_an_error_and_not_a_guess() -> None:
         calendars.next_sessions("XNYS", date(2024, 11, 28), 99_999)
     with pytest.raises(TapecastError, match="update exchange_calendars"):
         calendars.last_completed_session("XNYS", datetime(2999, 1, 1, tzinfo=UTC))
+    with pytest.raises(TapecastError, match="XBOM is known to 2026-12-31, expected 5 sessions after 2026-12-28 too"):
+        calendars.next_sessions("XBOM", date(2026, 12, 28), 5)
     with pytest.raises(TapecastError, match="no calendar is called"):
         calendars.sessions_between("XXXX", date(2024, 1, 1), date(2024, 1, 2))

@@ -13,11 +13,15 @@ from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
-from pipeline.operation.model import LATEST, Model, latest_model, publish
+from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
 
 Published = tuple[Path, KeptFits, list[FitResult]]
+
+
+def trained(market: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
+    return Trained(calendar, TINY, market, ("BTC-USD",), tuple(results))
 
 
 @pytest.fixture
@@ -25,13 +29,14 @@ def published(tmp_path: Path) -> Published:
     frames = frames_from(random_market(500, 3))
     jobs, _ = jobs_for(frames, kinds=("network", "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, frames, tmp_path)
-    publish(tmp_path / "models", TINY, frames.tickers, results)
+    publish(tmp_path / "models", [trained(frames.tickers, results)])
     return tmp_path / "models", KeptFits(tmp_path / "kept"), results
 
 
 def test_what_is_read_is_what_was_published(published: Published) -> None:
     folder, kept, results = published
-    model = latest_model(folder, kept)
+    (model,) = latest_models(folder, kept).values()
+    assert model.beside == ("BTC-USD",)
     assert model.experiment == TINY
     assert model.market == model.seen == ("T0", "T1", "T2")
     assert model.trained_until == str(results[0].job.fold.validation.until)
@@ -43,14 +48,24 @@ def test_what_is_read_is_what_was_published(published: Published) -> None:
 
 def test_the_newest_takes_the_place_of_the_former(published: Published) -> None:
     folder, kept, results = published
-    publish(folder, TINY, ("T0",), results[1:])
-    model = latest_model(folder, kept)
+    publish(folder, [trained(("T0",), results[1:])])
+    (model,) = latest_models(folder, kept).values()
     assert (model.market, len(model.fits)) == (("T0",), 1)
+
+
+def test_every_calendar_has_its_own(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, [trained(("T0",), results), trained(("B",), results[1:], "24/7")])
+    models = latest_models(folder, kept)
+    assert {calendar: (model.market, len(model.fits)) for calendar, model in models.items()} == {
+        "XNYS": (("T0",), 2),
+        "24/7": (("B",), 1),
+    }
 
 
 def test_without_a_model_the_user_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no fitted model under .*; run `tapecast run` first"):
-        latest_model(tmp_path, KeptFits(tmp_path))
+        latest_models(tmp_path, KeptFits(tmp_path))
 
 
 DAMAGE = {
@@ -70,30 +85,30 @@ def test_a_damaged_model_is_a_fit_error(damage: str, published: Published) -> No
     path = next(folder.parent.rglob(name))
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FitError, match="cannot read"):
-        latest_model(folder, kept)
+        latest_models(folder, kept)
 
 
 def test_a_model_whose_fit_is_gone_is_a_fit_error(published: Published) -> None:
     folder, kept, _ = published
     next(kept.folder.rglob(WEIGHTS)).unlink()
     with pytest.raises(FitError, match="cannot read"):
-        latest_model(folder, kept)
+        latest_models(folder, kept)
 
 
 VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2), st.just({}))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from(["experiment", "market", "fits", "trained_until"]), value=VALUES)
+@given(field=st.sampled_from(["experiment", "market", "beside", "fits", "trained_until"]), value=VALUES)
 def test_whatever_stands_in_the_file_only_our_own_errors_come_out(
     field: str, value: object, published: Published
 ) -> None:
     folder, kept, results = published
-    publish(folder, TINY, ("T0",), results)
+    publish(folder, [trained(("T0",), results)])
     content = json.loads((folder / LATEST).read_text())
-    (folder / LATEST).write_text(json.dumps({**content, field: value}))
+    (folder / LATEST).write_text(json.dumps({"XNYS": {**content["XNYS"], field: value}}))
     with suppress(FitError, UsageError):
-        assert isinstance(latest_model(folder, kept), Model)
+        assert all(isinstance(model, Model) for model in latest_models(folder, kept).values())
 
 
 def test_an_unwritable_folder_is_a_usage_error(tmp_path: Path) -> None:
@@ -118,6 +133,6 @@ def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(publish
 
 def test_removed_fits_are_told_as_such(published: Published) -> None:
     folder, kept, results = published
-    publish(folder, TINY, ("T0",), results)
+    publish(folder, [trained(("T0",), results)])
     with pytest.raises(UsageError, match=r"fits were removed .* run `tapecast run` again"):
-        latest_model(folder, KeptFits(kept.folder / "elsewhere"))
+        latest_models(folder, KeptFits(kept.folder / "elsewhere"))

@@ -13,7 +13,7 @@ from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
-from pipeline.market.bars import LeftOut, Problem
+from pipeline.market.bars import LeftOut, Listing, Problem, Severity
 from pipeline.models.specification import LEVELS, EwmaSpec, RecurrentSpec
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.training.jobs import Check, FitJob, FitResult, Fitted
@@ -31,13 +31,16 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
     folds = (small_fold(frames, 200, sessions - 100), small_fold(frames, sessions - 100, sessions))
     return Outcome(
         experiment=Experiment(horizons=HORIZONS, tickers=("AAA",)),
+        listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
         source_note="Made up prices that end in 2021.",
         frames=frames,
         folds=folds,
         results=(*(fit_result(fold, seed) for fold in folds for seed in (1, 0)), baseline_result(folds[1])),
-        problems=(Problem("AAA", "2020-01-06", "a gap of 9 sessions", "no gap", fatal=False),),
+        problems=(Problem("AAA", "2020-01-06", "missing_sessions", Severity.NOTE, "a gap of 9 sessions", "no gap"),),
         left_out=(LEFT_OUT,),
+        stale=(),
         unseen=(),
+        warnings=(),
         evaluation=evaluation_of(small_backtest(frames, folds)),
         forecasts=small_forecasts(frames),
     )

@@ -69,12 +69,12 @@ def test_every_ticker_is_in_one_figure(count: int) -> None:
 
 
 def test_sheet_shows_a_fan_per_ticker(outcome: Outcome) -> None:
-    sheet = draw_sheet(list(fans(outcome.forecasts, outcome.frames)))
+    sheet = draw_sheet(list(fans(outcome.forecasts, outcome.frames, outcome.currencies)))
     assert [axes.get_title(loc="left") for axes in sheet.axes] == ["AAA", "BBB"]
 
 
 def test_fan_begins_at_the_origin_s_close(outcome: Outcome) -> None:
-    for row, fan in enumerate(fans(outcome.forecasts, outcome.frames)):
+    for row, fan in enumerate(fans(outcome.forecasts, outcome.frames, outcome.currencies)):
         assert fan.closes[-1] == outcome.frames.reference_close[row, -1]
         assert fan.sessions[-1] == outcome.frames.sessions[-1]
         assert len(fan.targets) == HORIZONS
@@ -84,7 +84,7 @@ def test_fan_begins_at_the_origin_s_close(outcome: Outcome) -> None:
 def test_no_close_after_the_origin_is_shown(outcome: Outcome) -> None:
     earlier = outcome.frames.sessions[-4]
     forecasts = outcome.forecasts.assign(as_of=earlier.astype("datetime64[s]"))
-    for row, fan in enumerate(fans(forecasts, outcome.frames)):
+    for row, fan in enumerate(fans(forecasts, outcome.frames, outcome.currencies)):
         assert fan.sessions[-1] == earlier
         assert fan.closes[-1] == outcome.frames.reference_close[row, -4]
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.verdict import judge
-from pipeline.market.bars import LeftOut, Problem
+from pipeline.market.bars import LeftOut, Problem, Severity
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.page import MOST_PROBLEMS
@@ -182,7 +182,10 @@ def test_left_out_tickers_and_their_reasons_appear(page: Element) -> None:
 
 
 def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: Outcome) -> None:
-    many = [Problem("AAA", f"row {k}", "odd", "even", fatal=k == 70) for k in range(80)]
+    many = [
+        Problem("AAA", f"row {k}", "parity", Severity.TICKER if k == 70 else Severity.NOTE, "odd", "even")
+        for k in range(80)
+    ]
     section = read_page(report_html(replace(outcome, problems=tuple(many)), {}, None)).by_id("left-out")
     rows = section.all("table")[1].all("tbody")[0].all("tr")
     assert len(rows) == MOST_PROBLEMS

@@ -9,7 +9,7 @@ from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
-from pipeline.market.bars import LeftOut, Problem
+from pipeline.market.bars import LeftOut, Listing, Problem, Severity
 from pipeline.operation.live import live_forecasts
 from pipeline.operation.outcome import Evaluation, Outcome
 
@@ -25,13 +25,16 @@ def small_outcome(folder: Path) -> Outcome:
     skill = skill_table(scores)
     return Outcome(
         experiment=EXPERIMENT,
+        listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
         source_note="Made prices; nothing here is real.",
         frames=frames,
         folds=folds,
         results=tuple(results),
-        problems=(Problem("BAD", "2023-05-05", "close -1.0", "a positive price"),),
+        problems=(Problem("BAD", "2023-05-05", "price", Severity.TICKER, "close -1.0", "a positive price"),),
         left_out=(LeftOut("BAD", "2023-05-05: found close -1.0, expected a positive price"),),
+        stale=(),
         unseen=(),
+        warnings=(),
         evaluation=Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance)),
         forecasts=live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW),
     )

@@ -1,0 +1,113 @@
+"""The `tapecast data` commands: the price store on the command line."""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.options import AsKnown, DataPath, Json, Tickers, Universe, instant, wanted_by
+
+if TYPE_CHECKING:
+    from flows.commands import Call
+
+data = typer.Typer(name="data", help="The price store: fetch, check, list, show, export, prune.", no_args_is_help=True)
+
+
+class View(StrEnum):
+    """How exported prices are adjusted."""
+
+    AS_TRADED = "as_traded"
+    SPLIT_ADJUSTED = "split_adjusted"
+    TOTAL_RETURN = "total_return"
+
+
+Collection = Annotated[str, typer.Option(help="Which part of the store: yahoo, or the name given to an import.")]
+Into = Annotated[str | None, typer.Option("--collection", help="Name of the import; default: files.")]
+OnlyThis = Annotated[str | None, typer.Option("--collection", help="List this part of the store alone.")]
+Start = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First session wanted; default: 2000.")]
+Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="What was known earlier is given up.")]
+Verdicts = Annotated[Path | None, typer.Option(help="CSV file for the verdicts; default: under TAPECAST_HOME.")]
+
+
+@data.command()
+def update(
+    tickers: Tickers = None,
+    universe: Universe = None,
+    path: DataPath = None,
+    collection: Into = None,
+    start: Start = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the store up to date from Yahoo, or with --path import a file or folder into it."""
+    wanted, first = wanted_by(tickers, universe), None if start is None else start.date()
+    _call(as_json, lambda call: _commands().update(call, wanted, path, collection, first))
+
+
+@data.command()
+def check(
+    tickers: Tickers = None,
+    universe: Universe = None,
+    path: DataPath = None,
+    collection: Collection = "yahoo",
+    out: Verdicts = None,
+    as_json: Json = False,
+) -> None:
+    """Hold stored prices, or with --path a file, against the data contract; exit status 3 where a ticker fails."""
+    wanted = wanted_by(tickers, universe)
+    _call(as_json, lambda call: _commands().check(call, wanted, path, collection, out))
+
+
+@data.command("list")
+def list_held(collection: OnlyThis = None, as_json: Json = False) -> None:
+    """List what the store holds, how old it is, and the disk space it takes."""
+    _call(as_json, lambda call: _commands().list_held(call, collection))
+
+
+@data.command()
+def show(
+    ticker: Annotated[str, typer.Argument(help="Which ticker.")],
+    collection: Collection = "yahoo",
+    as_known: AsKnown = None,
+    as_json: Json = False,
+) -> None:
+    """Show one ticker: its versions, what was restated, its last bars."""
+    _call(as_json, lambda call: _commands().show(call, ticker, collection, instant(as_known)))
+
+
+@data.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="Parquet or CSV file to write; `run --path` reads it again.")],
+    tickers: Tickers = None,
+    universe: Universe = None,
+    collection: Collection = "yahoo",
+    view: Annotated[View, typer.Option(help="How prices are adjusted.")] = View.AS_TRADED,
+    as_known: AsKnown = None,
+) -> None:
+    """Write checked prices of the store into one file."""
+    wanted = wanted_by(tickers, universe)
+    known = instant(as_known)
+    _call(False, lambda call: _commands().export(call, wanted, path, view.value, (collection, known)))
+
+
+@data.command()
+def prune(before: Before, collection: Collection = "yahoo", as_json: Json = False) -> None:
+    """Give up old versions: prices as known before that day can then no longer be had."""
+    at = before.replace(tzinfo=UTC)
+    _call(as_json, lambda call: _commands().prune(call, at, collection))
+
+
+def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
+    from flows.commands import calling  # noqa: PLC0415  --help needs none of it
+
+    sys.exit(calling(as_json, action))
+
+
+def _commands() -> ModuleType:
+    from flows import data_commands  # noqa: PLC0415  brings pandas
+
+    return data_commands

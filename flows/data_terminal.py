@@ -1,0 +1,121 @@
+"""What the `tapecast data` commands print for people."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.ingesting import Ingested
+from pipeline.market.bars import Admitted
+from pipeline.market.store.collection import Collection, DiskUse
+from pipeline.market.store.inventory import Shown
+from pipeline.market.store.pruning import Pruned
+from pipeline.market.verdicts import SOUND, counts
+from pipeline.reporting.wording import count_of
+
+MOST_ROWS = 40
+
+Held = tuple[Collection, pd.DataFrame, DiskUse]
+
+
+def show_ingested(console: Console, result: Ingested) -> None:
+    """Print what an update did, and what is not as it should be."""
+    told = ", ".join(f"{count} {state}" for state, count in result.states.items()) or "nothing to update"
+    console.print(f"[bold]{escape(result.collection)}[/bold]: {told}")
+    for one in result.refreshed:
+        if one.reason and one in result.not_settled:
+            console.print(f"[yellow]{one.state.value}[/yellow] {escape(one.ticker)}: {escape(one.reason)}")
+        elif one.reason:
+            console.print(f"{one.state.value} {escape(one.ticker)}: {escape(one.reason)}")
+    if len(result.verdicts):
+        print_findings(console, result.verdicts)
+    console.print(f"The store: {disk_in_words(result.disk)}", style="dim")
+
+
+def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
+    """Print the verdicts with findings, and where all of them were written."""
+    print_findings(console, table)
+    console.print(f"Verdicts  {path}", soft_wrap=True)
+
+
+def print_findings(console: Console, table: pd.DataFrame) -> None:
+    """Print how many tickers have which verdict, and the findings."""
+    judged = ", ".join(f"{count} {verdict}" for verdict, count in counts(table).items() if count)
+    console.print(f"The data contract: {judged or 'nothing checked'}")
+    findings = table[table["verdict"] != SOUND]
+    if len(findings):
+        names = ("ticker", "verdict", "rule", "what_was_done", "since", "rows", "found")
+        console.print(plain_table(findings, names))
+
+
+def show_listed(console: Console, held: Sequence[Held]) -> None:
+    """Print what each collection holds."""
+    for collection, table, disk in held:
+        console.print(f"[bold]{escape(collection.name)}[/bold]  {escape(collection.terms.note)}")
+        names = ("ticker", "sessions", "first_session", "last_session", "currency", "versions", "size_kb")
+        faults = table[table["fault"] != ""]
+        console.print(plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), names))
+        for ticker, fault in zip(faults["ticker"], faults["fault"], strict=True):
+            console.print(f"[yellow]damaged[/yellow] {escape(ticker)}: {escape(fault)}")
+        console.print(f"{disk_in_words(disk)}  in {collection.folder}", style="dim", soft_wrap=True)
+
+
+def show_one(console: Console, one: Shown, last: pd.DataFrame) -> None:
+    """Print a ticker's versions and its last bars."""
+    console.print(f"[bold]{escape(one.ticker)}[/bold]  {one.path}", soft_wrap=True)
+    versions = Table(title=count_of(len(one.versions), "version"), title_justify="left")
+    for name in ("known at (UTC)", "sessions", "first", "last", "added", "restated", "removed", "told otherwise"):
+        versions.add_column(name)
+    for version in one.versions[-MOST_ROWS:]:
+        kinds = ", ".join(f"{it.kind} since {it.first_session}" for it in version.restatements)
+        counted = (version.added, version.restated, version.removed)
+        known_at = f"{version.known_at:%Y-%m-%d %H:%M:%S}"
+        days = (str(version.first_session), str(version.last_session))
+        versions.add_row(known_at, str(version.rows), *days, *map(str, counted), kinds)
+    console.print(versions)
+    for problem in dict.fromkeys(problem for version in one.versions for problem in version.problems):
+        console.print(f"{problem.severity.value}: {escape(str(problem))}")
+    shown = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
+    console.print(plain_table(shown, tuple(shown.columns)))
+
+
+def show_exported(console: Console, admitted: Admitted, path: Path) -> None:
+    """Print how much was written, and what was not."""
+    rows, tickers = len(admitted.bars.frame), len(admitted.bars.tickers)
+    console.print(f"{rows:,} rows of {count_of(tickers, 'ticker')} written to {path}", soft_wrap=True)
+    for out in admitted.left_out:
+        console.print(f"[yellow]left out[/yellow] {escape(out.ticker)}: {escape(out.reason)}")
+
+
+def show_pruned(console: Console, freed: Pruned, before: datetime) -> None:
+    """Print what pruning gave up."""
+    console.print(
+        f"{count_of(freed.versions, 'version')} and {count_of(freed.rows, 'superseded row')} given up, "
+        f"{freed.freed_bytes / 1e6:.1f} MB freed; prices as known before {before:%Y-%m-%d} can no longer be had"
+    )
+    for ticker, reason in freed.refused:
+        console.print(f"[yellow]not pruned[/yellow] {escape(ticker)}: {escape(reason)}")
+
+
+def disk_in_words(disk: DiskUse) -> str:
+    """Return what a collection takes, as a sentence."""
+    aside = f", {count_of(disk.set_aside, 'damaged file')} set aside" if disk.set_aside else ""
+    tickers, versions = count_of(disk.tickers, "ticker"), count_of(disk.versions, "version")
+    return f"{tickers}, {versions}, {disk.size_bytes / 1e6:.1f} MB{aside}"
+
+
+def plain_table(frame: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Return the first rows of a frame as a table."""
+    table = Table()
+    for name in names:
+        numeric = frame[name].dtype.kind in "iuf"
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in frame[list(names)].head(MOST_ROWS).itertuples(index=False):
+        table.add_row(*(escape(f"{cell:,.6g}" if isinstance(cell, float) else str(cell)) for cell in row))
+    if len(frame) > MOST_ROWS:
+        table.caption = f"{len(frame) - MOST_ROWS:,} more rows; --json shows them all"
+    return table

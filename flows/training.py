@@ -1,0 +1,160 @@
+"""The main job: train and test the network and its baselines on every market of a universe, then forecast."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
+from flows.markets import Market, markets_of
+from flows.parts import Parts, over_markets
+from flows.recording import Recording
+from flows.tasks import as_task
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames, save_frames
+from pipeline.drafts import draft_folder
+from pipeline.errors import NothingUsableError
+from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
+from pipeline.evaluation.scores import score_table, skill_table
+from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.verdict import verdict
+from pipeline.experiment import Experiment, folds_of, jobs_of
+from pipeline.market.specification import SyntheticSource
+from pipeline.market.universe import survivorship_warning
+from pipeline.operation.live import left_behind
+from pipeline.operation.model import Trained, publish
+from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.reporting.wording import count_of
+from pipeline.training.devices import choose_device
+from pipeline.training.executors import fit_all, raise_failures
+from pipeline.training.jobs import FitResult
+
+
+def train_and_forecast(
+    job: Job, experiment: Experiment, *, live: bool, check: Callable[[Outcome], None] | None = None
+) -> Parts:
+    """Run the main job on every market of the universe: bars, frames, fits, backtest; if live, also forecast.
+
+    A live run publishes its fits as the latest model. `check` may raise on a recorded outcome: the run is then closed
+    as failed, and nothing is published.
+    """
+    job = job.looking_at(experiment.source)
+    with Recording(job.settings, job.kind, experiment) as recording:
+        device = as_task(choose_device, "device")(experiment.device)
+        loaded = load_stage(job, experiment)
+        recording.where()  # a store that cannot be written is known before hours of training
+        work = TrainingOn(job, experiment, device, live, check)
+        parts = over_markets(job, recording, markets_of(loaded), work)
+        if live:
+            publish(job.settings.models, [one.trained for one in parts.finished if one.trained])
+        return parts
+
+
+@dataclass(frozen=True)
+class TrainingOn:
+    """What a run that trains does on each market."""
+
+    job: Job
+    experiment: Experiment
+    device: str
+    live: bool
+    check: Callable[[Outcome], None] | None
+
+    def narrowed(self, job: Job, market: Market) -> "TrainingOn":
+        """Return the same work on one market of several."""
+        return replace(self, job=job, experiment=on_one(self.experiment, market))
+
+    def __call__(self, market: Market, recording: Recording) -> Finished:
+        """Return the finished part of the run on one market."""
+        clock, experiment = self.job.clock, self.experiment
+        with clock.stage("features"):
+            frames = as_task(frames_on, "features")(market, experiment)
+            folds = folds_of(frames, experiment)
+        clock.watch.says(f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.")
+        with clock.stage("fit"):
+            results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
+        with clock.stage("evaluate"):
+            evaluation = as_task(evaluate, "evaluate")(results, folds, frames)
+        outcome = self._outcome(market, frames, folds, results, evaluation)
+        finished = record_results(self.job, recording, outcome)
+        if self.check:
+            self.check(outcome)
+        latest = tuple(of_latest_fold(results, folds))
+        described = on_one(experiment, market)
+        trained = Trained(market.calendar, described, market.bars.tickers, market.beside, latest)
+        return replace(finished, trained=trained)
+
+    def _outcome(
+        self, market: Market, frames: Frames, folds: tuple[Fold, ...], results: list[FitResult], evaluation: Evaluation
+    ) -> Outcome:
+        forecasts = self._forecasts(results, folds, frames, market) if self.live else None
+        behind = left_behind(forecastable(frames, market)) if self.live else ()
+        return Outcome(
+            experiment=self.experiment,
+            source_note=market.note,
+            listings=market.bars.listings,
+            frames=frames,
+            folds=folds,
+            results=tuple(results),
+            problems=market.problems,
+            left_out=(*market.left_out, *behind),
+            stale=market.stale,
+            unseen=unseen(of_latest_fold(results, folds)[0].job.tickers, forecasts),
+            warnings=warnings_of(market, self.experiment, evaluation),
+            evaluation=evaluation,
+            forecasts=forecasts,
+        )
+
+    def _forecasts(
+        self, results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, market: Market
+    ) -> pd.DataFrame:
+        """Return the live forecasts of the latest fold's fits, its tail held out exactly as in the backtest."""
+        return forecast_stage(self.job, fits_of(results, folds[-1]), forecastable(frames, market), market.calendar)
+
+
+def on_one(experiment: Experiment, market: Market) -> Experiment:
+    """Return the experiment as it is on one market: its tickers by name."""
+    return experiment.model_copy(update={"tickers": market.bars.tickers, "universe": None})
+
+
+def warnings_of(market: Market, experiment: Experiment, evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what belongs beside every number of a backtest on this market; made-up prices have no survivors."""
+    if isinstance(experiment.source, SyntheticSource):
+        return ()
+    tested = evaluation.backtest.sessions
+    warning = survivorship_warning(market.universe, market.bars.tickers, tested[0], tested[-1])
+    return (warning,) if warning else ()
+
+
+def of_latest_fold(results: Sequence[FitResult], folds: Sequence[Fold]) -> list[FitResult]:
+    """Return the results of the latest fold, in one order."""
+    own = [result for result in results if result.job.fold.name == folds[-1].name]
+    return sorted(own, key=lambda result: (FORECASTERS.index(result.job.forecaster.kind), result.job.seed))
+
+
+def fit_folds(
+    job: Job, frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str
+) -> list[FitResult]:
+    """Return the results of every fit, as many at once as there are workers; raises FitError naming failed ones."""
+    jobs = list(jobs_of(frames, folds, experiment, device))
+    results = []
+    with draft_folder(job.settings.work) as folder:  # where worker processes open the frames, for as long as they run
+        save_frames(frames, folder)
+        for result in fit_all(jobs, folder, job.kept, experiment.worker_count):
+            results.append(result)
+            job.clock.watch.fitted(result, len(results), len(jobs))
+    raise_failures(results)
+    return results
+
+
+def evaluate(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames) -> Evaluation:
+    """Return the backtest of the fits with its scores, tests and verdict."""
+    backtest = build_backtest(results, folds, frames)
+    if not backtest.scored.any():
+        raise NothingUsableError(
+            f"nothing to score: no outcome is known yet after {folds[0].test.first}, expected some sessions to test; "
+            "end the validation earlier or bring newer bars"
+        )
+    scores = score_table(backtest)
+    skill, significance = skill_table(scores), significance_table(backtest)
+    return Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance))

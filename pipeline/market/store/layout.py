@@ -1,0 +1,189 @@
+"""A history as one Parquet file: rows as columns that anything can open, versions and digests in its footer."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, TypeAdapter
+
+from pipeline.errors import SourceError
+from pipeline.market.store.columns import INSTANT, KNOWN, Columns, fields_of
+from pipeline.market.store.history import Facts, History, Version, facts_of
+
+FORMAT = 1
+HEAD, HEAD_DIGEST, VERSIONS = b"tapecast", b"tapecast.sha256", b"tapecast.versions"
+FEW_VALUES = ["dividend", "split", *KNOWN]
+COMPRESSION, COMPRESSION_LEVEL = "zstd", 3
+
+UNREADABLE = (OSError, MemoryError, ValueError, LookupError, TypeError, pa.ArrowException)
+"""What pyarrow and pydantic raise on bytes that are not what was written; corrupt pages come as OSErrors."""
+
+_VERSIONS: TypeAdapter[tuple[Version, ...]] = TypeAdapter(tuple[Version, ...])
+
+
+class DamagedFileError(SourceError):
+    """A file of the store is not what was written; fetching the whole history anew mends it."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"{path} is damaged: found {found}, expected what Tapecast wrote; the next update moves the file aside "
+            "and fetches the whole history"
+        )
+
+
+class Head(BaseModel, frozen=True, extra="forbid"):
+    """What the footer says first: whose rows these are, the facts about them, and the digests of all else."""
+
+    format: Literal[1]
+    ticker: str
+    facts: Facts
+    stored_rows: int
+    rows_sha256: str
+    versions_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file's content with its digests verified, the versions still as text."""
+
+    head: Head
+    columns: Columns
+    versions: bytes
+
+
+def encoded(ticker: str, history: History) -> bytes:
+    """The history as the bytes of its Parquet file."""
+    versions = _VERSIONS.dump_json(history.versions, exclude_defaults=True)
+    head = Head(
+        format=FORMAT,
+        ticker=ticker,
+        facts=facts_of(history),
+        stored_rows=len(history.columns["session"]),
+        rows_sha256=rows_sha256(history.columns),
+        versions_sha256=hashlib.sha256(versions).hexdigest(),
+    )
+    text = head.model_dump_json().encode()
+    footer = {HEAD: text, HEAD_DIGEST: hashlib.sha256(text).hexdigest().encode(), VERSIONS: versions}
+    return _parquet(history.columns, footer)
+
+
+def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Opened:
+    """The file's content, verified whole; raises DamagedFileError where it is not what was written."""
+    try:
+        return _opened(content, ticker, keep_adj_close)
+    except UNREADABLE as error:
+        raise DamagedFileError(path, _described(error)) from error
+
+
+def decoded(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> History:
+    """The history in the file's content; raises DamagedFileError where it is not what was written."""
+    try:
+        found = _opened(content, ticker, keep_adj_close)
+        return History(found.columns, _VERSIONS.validate_json(found.versions))
+    except UNREADABLE as error:
+        raise DamagedFileError(path, _described(error)) from error
+
+
+def read_head(path: Path, ticker: str) -> Head:
+    """The head of the file's footer, verified by its own digest alone; raises DamagedFileError, or OSError."""
+    with path.open("rb") as file:  # opened here, so that an OSError from pyarrow can only mean the content
+        try:
+            return _head(_footer(pq.read_metadata(file)), ticker)
+        except UNREADABLE as error:
+            raise DamagedFileError(path, _described(error)) from error
+
+
+def rows_sha256(columns: Columns) -> str:
+    """The digest of names and values, whatever the encoding: times as counts since 1970, numbers by their bits."""
+    seen = hashlib.sha256()
+    for name, values in columns.items():
+        seen.update(f"{name} {values.dtype} {len(values)}\n".encode())
+        seen.update(np.ascontiguousarray(values).view("<i8").data)
+    return seen.hexdigest()
+
+
+def _parquet(columns: Columns, footer: dict[bytes, bytes]) -> bytes:
+    fields = tuple(name for name in columns if name not in ("session", *KNOWN))
+    schema = _schema(fields)
+    arrays = [pa.array(columns[name], type=schema.field(name).type) for name in schema.names]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression=COMPRESSION,
+        compression_level=COMPRESSION_LEVEL,
+        use_dictionary=FEW_VALUES,
+        use_byte_stream_split=[name for name in fields if name not in FEW_VALUES],
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,  # Arrow's own description of the columns: Parquet's says it all
+    ) as writer:
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=len(columns["session"]))
+        writer.add_key_value_metadata(footer)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _opened(content: bytes, ticker: str, keep_adj_close: bool) -> Opened:
+    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    footer = _footer(file.metadata)
+    head = _head(footer, ticker)
+    _refuse(hashlib.sha256(footer[VERSIONS]).hexdigest() != head.versions_sha256, "versions unlike their digest")
+    fields = fields_of(keep_adj_close)
+    _refuse(not file.schema_arrow.equals(_schema(fields)), f"columns {', '.join(file.schema_arrow.names)[:200]}")
+    _refuse(file.metadata.num_rows != head.stored_rows, f"{file.metadata.num_rows} rows")
+    columns = _columns(file.read(use_threads=False))
+    _refuse(rows_sha256(columns) != head.rows_sha256, "rows unlike their digest")
+    return Opened(head, columns, footer[VERSIONS])
+
+
+def _footer(metadata: Any) -> dict[bytes, bytes]:
+    return metadata.metadata or {}
+
+
+def _head(footer: dict[bytes, bytes], ticker: str) -> Head:
+    _refuse(not {HEAD, HEAD_DIGEST, VERSIONS} <= footer.keys(), "a Parquet file that Tapecast did not write")
+    _refuse(hashlib.sha256(footer[HEAD]).hexdigest().encode() != footer[HEAD_DIGEST], "a footer unlike its digest")
+    head = Head.model_validate_json(footer[HEAD])
+    _refuse(head.ticker != ticker, f"the rows of {head.ticker}")
+    return head
+
+
+def _columns(table: Any) -> Columns:
+    return {name: _array(table.column(name)) for name in table.column_names}
+
+
+def _array(column: Any) -> NDArray[Any]:
+    """An Arrow column as an array of the type that Columns promises."""
+    values = column.combine_chunks()
+    if pa.types.is_date32(values.type):
+        return np.asarray(values.cast(pa.int32())).astype("datetime64[D]")
+    if pa.types.is_timestamp(values.type):
+        counts = values.cast(pa.int64()).fill_null(np.iinfo(np.int64).min)  # numpy's bits for no time
+        return np.asarray(counts).view(INSTANT)
+    return np.asarray(values)
+
+
+@cache
+def _schema(fields: tuple[str, ...]) -> Any:
+    instant = pa.timestamp("us", tz="UTC")
+    numbers = [pa.field(name, pa.float64(), nullable=False) for name in fields]
+    known = [pa.field("known_from", instant, nullable=False), pa.field("known_until", instant)]
+    return pa.schema([pa.field("session", pa.date32(), nullable=False), *numbers, *known])
+
+
+def _refuse(wrong: bool, found: str) -> None:
+    if wrong:
+        raise ValueError(found)
+
+
+def _described(error: Exception) -> str:
+    """The error's first line without control characters, as one may be made of damaged bytes."""
+    line = " ".join(str(error).split())[:200] or type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

@@ -1,0 +1,76 @@
+"""Fetches and collections for the store's tests, and what another process does with them."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from market.rows import good_rows
+from pipeline.market.fetched import Fetched
+from pipeline.market.store.collection import Collection, Terms, open_collection
+from pipeline.market.store.commits import commit
+
+BEGIN = datetime(2024, 6, 3, 21, 30, tzinfo=UTC)
+LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
+"""As `now` it makes every stored version one from the future, so that no fetch counts as overtaken."""
+
+TERMS = Terms(kind="yahoo", has_actions=True, returns_from="actions", note="Made up.")
+WITH_ADJ_CLOSE = Terms(kind="files", has_actions=True, returns_from="adj_close", note="Made up.")
+
+
+def after(hours: float) -> datetime:
+    return BEGIN + timedelta(hours=hours)
+
+
+def day(rows: pd.DataFrame, at: int) -> date:
+    found: date = rows["session"].iloc[at].date()
+    return found
+
+
+def told(rows: pd.DataFrame, hours: float = 0.0, since: date | None = None, currency: str = "USD") -> Fetched:
+    """A fetch of the rows from `since` on, some hours after BEGIN."""
+    asked = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)]
+    return Fetched(asked.reset_index(drop=True), since, currency, after(hours))
+
+
+def opened(root: Path, terms: Terms = TERMS) -> Collection:
+    return open_collection(root, "made", terms)
+
+
+def repriced(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The rows with every close moved a little, so that a fetch of them restates them all."""
+    moved = np.random.default_rng(seed).uniform(0.99, 1.0, len(rows))
+    return rows.assign(close=rows["close"] * moved)
+
+
+def commit_in_rounds(collection: Collection, tickers: Sequence[str], report: Path, rounds: int) -> None:
+    """Commit a restating fetch of each ticker, round by round, and write a line after each commit."""
+    rows = good_rows(40)
+    with report.open("a") as lines:
+        for count in range(rounds):
+            fetched = told(repriced(rows, count), hours=0.0)
+            for ticker in tickers:
+                version = commit(collection, ticker, fetched, now=LONG_AGO)
+                lines.write(f"{ticker} {version.known_at.isoformat()}\n")
+                lines.flush()
+
+
+def commit_until_event(collection: Collection, ticker: str, fetched: Fetched, last_event: int) -> None:
+    """Commit, and be killed at the operating system's n-th file event; without that many, end in peace."""
+    left = [last_event]
+
+    def kill(event: str, _: object) -> None:
+        if event == "open" or event.startswith(("os.", "shutil.")):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+    commit(collection, ticker, fetched)
+    left[0] = 0
+    sys.stdout.flush()

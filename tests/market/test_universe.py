@@ -1,0 +1,189 @@
+"""Lists of tickers: read from what people write, refused with the line where they cannot be, and when each belonged."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import UsageError
+from pipeline.market.tickers import is_ticker
+from pipeline.market.universe import Universe, membership_mask, read_universe, survivorship_warning
+from pipeline.market.universe_file import Spell
+
+
+def written(folder: Path, content: str | bytes, name: str = "list.txt") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def days(*texts: str) -> np.ndarray:
+    return np.array(texts, "datetime64[D]")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "AAPL\nBRK-B\n^GSPC\n",
+        '# my "list\n\n  AAPL\t\nBRK-B  # two classes, this is the second\n\n^GSPC',
+        "\ufeffAAPL\r\nBRK-B\r\n^GSPC\r\n",
+        "Symbol\nAAPL\nBRK-B\n^GSPC\n",
+        '"AAPL"\n"BRK-B"\n"^GSPC"\n',
+        "ticker,name\nAAPL,Apple\nBRK-B,Berkshire\n^GSPC,S&P 500\n",
+        'name,ticker\n"Apple, Inc. # 1",AAPL\nBerkshire,BRK-B\nS&P 500,^GSPC\n',
+        "ticker,from,until\nAAPL,,\nBRK-B,,\n^GSPC,,\n",
+    ],
+)
+def test_a_list_without_dates_is_read_as_people_write_it(tmp_path: Path, content: str) -> None:
+    assert read_universe(written(tmp_path, content)) == Universe("list", ("AAPL", "BRK-B", "^GSPC"))
+
+
+SPELLS = (
+    Spell("AAPL", None, None),
+    Spell("GM", date(1998, 1, 2), date(2009, 6, 8)),
+    Spell("GM", date(2013, 6, 7), None),
+    Spell("FB", None, date(2022, 6, 8)),
+)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["ticker,member_from,member_until", "Symbol, From ,UNTIL", "symbol,start,end", "Ticker,Start Date,End Date"],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_dates_of_membership_are_read_under_any_usual_header(tmp_path: Path, header: str, ending: str) -> None:
+    lines = [
+        f"\ufeff{header}",
+        "AAPL,,",
+        'GM, 1998-01-02 ,"2009-06-08"',
+        "",
+        "# back after its bankruptcy",
+        "GM,2013-06-07,",
+        "FB,,2022-06-08",
+    ]
+    universe = read_universe(written(tmp_path, ending.join(lines), "members.csv"))
+    assert universe == Universe("members", ("AAPL", "GM", "FB"), SPELLS)
+
+
+def test_one_date_column_is_enough(tmp_path: Path) -> None:
+    universe = read_universe(written(tmp_path, "ticker,since,name\nAAPL,1998-01-02,Apple\n"))
+    assert universe.memberships == (Spell("AAPL", date(1998, 1, 2), None),)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("AAPL\n../../x\n", r"line 2 of .*list\.txt: found '../../x', expected a ticker: 1 to 32 letters"),
+        ("AAPL\n\nMSFT\nAAPL\n", r"line 4 of .*found 'AAPL', expected it once.*on line 1 too"),
+        ("AAPL\naapl\n", r"line 2 of .*found 'aapl', expected it once"),
+        ("AAPL,MSFT\n", r"line 1 of .*expected one ticker per line, or a header ticker,member_from"),
+        ("AAPL,2001-01-01,2002-01-01\n", r"line 1 of .*or a header ticker,member_from,member_until"),
+        ("ticker;from;until\nAAPL;;\n", r"line 1 of .*found 'ticker;from;until', expected a ticker"),
+        ("ticker,symbol\nAAPL,AAPL\n", r"line 1 of .*expected one column that means ticker"),
+        ("ticker,from,start\nAAPL,,\n", r"line 1 of .*expected one column that means member_from"),
+        ("ticker,from\nAAPL\n", r"line 2 of .*expected 2 cells"),
+        ("ticker,name,from\nAAPL,No #1,2001-01-01\n", r"line 2 of .*expected 3 cells"),
+        ("ticker,from\nAAPL,1/2/2003\n", r"line 2 of .*found '1/2/2003', expected a day such as 2024-11-29"),
+        ("ticker,from\nAAPL,2003-02-30\n", r"line 2 of .*found '2003-02-30', expected a day"),
+        ("ticker,from\nAAPL,20030102\n", r"line 2 of .*found '20030102', expected a day"),
+        ("ticker,from,until\nAAPL,2003-01-02,2003-01-01\n", r"line 2 of .*found '2003-01-02 to 2003-01-01'"),
+        (
+            "ticker,from,until\nA,2003-01-02,2004-01-01\nA,2004-01-01,\n",
+            r"line 3 of .*found 'A', expected .*spells that do not overlap \(it is on line 2 too\)",
+        ),
+        ("ticker,from,until\nA,2003-01-02,\nA,2005-01-01,\n", r"line 3 of .*do not overlap"),
+        ("ticker,from,until\nA,,2003-01-02\nA,,2001-01-01\n", r"line 3 of .*do not overlap"),
+        ('"AAPL\n', r"line 1 of .*expected cells with commas between them"),
+        ("", r"found no ticker in .*list\.txt, expected one per line"),
+        ("# nothing yet\n\n", r"found no ticker in"),
+        ("ticker,from\n", r"found no ticker in"),
+        (b"\xff\xfeA\x00", r"cannot read .*expected UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        read_universe(written(tmp_path, content))
+
+
+def test_a_path_that_is_no_file_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.txt", tmp_path, Path("a\0b")):
+        with pytest.raises(UsageError, match="cannot read"):
+            read_universe(path)
+
+
+PIECES = st.sampled_from(
+    ["AAPL", "msft", "A.B", "ticker", "symbol", "from", "until", "2001-01-01", "2009-06-08", ",", ",", '"', "#", "\n"]
+) | st.text(max_size=4)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(content=st.lists(PIECES, max_size=25).map("".join) | st.binary(max_size=60))
+def test_any_file_is_a_universe_or_told(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    path = written(tmp_path_factory.getbasetemp(), raw, "any.csv")
+    try:
+        universe = read_universe(path)
+    except UsageError:
+        return
+    assert universe.tickers
+    assert len(set(universe.tickers)) == len(universe.tickers)
+    assert all(is_ticker(ticker) for ticker in universe.tickers)
+    assert {spell.ticker for spell in universe.memberships} in (set(), set(universe.tickers))
+
+
+def test_both_ends_of_a_spell_belong_to_it() -> None:
+    sessions = days("2009-06-05", "2009-06-08", "2009-06-09", "2013-06-06", "2013-06-07", "2013-06-10")
+    mask = membership_mask(Universe("u", ("AAPL", "GM", "FB"), SPELLS), ("GM", "AAPL", "XYZ"), sessions)
+    assert mask.tolist() == [[True, True, False, False, True, True], [True] * 6, [False] * 6]
+
+
+def test_a_list_without_dates_always_belongs() -> None:
+    mask = membership_mask(Universe("u", ("A",)), ("A", "B"), days("2009-06-05", "2009-06-08"))
+    assert mask.dtype == np.dtype(bool)
+    assert mask.tolist() == [[True, True], [True, True]]
+
+
+DAYS = st.dates(date(2000, 1, 1), date(2001, 12, 31))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(DAYS, min_size=0, max_size=8, unique=True), st.lists(DAYS, min_size=1, max_size=20, unique=True))
+def test_the_mask_is_what_a_plain_loop_says(borders: list[date], sessions: list[date]) -> None:
+    ordered = sorted(borders)
+    spells = [Spell("A", begin, end) for begin, end in zip(ordered[::2], ordered[1::2], strict=False)]
+    spells += [Spell("A", ordered[-1], None)] if len(ordered) % 2 else []
+    universe = Universe("u", ("A", "B"), (*spells, Spell("B", None, date(2001, 1, 1))))
+    at = sorted(sessions)
+    found = membership_mask(universe, ("A", "B"), np.array(at, "datetime64[D]"))
+    for row, ticker in enumerate(("A", "B")):
+        for column, day in enumerate(at):
+            own = [spell for spell in universe.memberships if spell.ticker == ticker]
+            inside = any(
+                (not s.member_from or s.member_from <= day) and (not s.member_until or day <= s.member_until)
+                for s in own
+            )
+            assert found[row, column] == inside
+
+
+def test_today_s_list_on_the_past_is_warned_of_and_a_dated_one_is_not() -> None:
+    plain, dated = Universe("u", ("A", "B")), Universe("u", ("A", "B"), (Spell("A", date(2001, 1, 1), None),))
+    told = survivorship_warning(
+        plain, ("A", "B", "C", "D", "E"), np.datetime64("2004-01-05"), np.datetime64("2013-01-31")
+    )
+    assert told == (
+        "These 5 tickers were chosen today and are tested on 2004 to 2013: companies that failed since are missing, so "
+        "results look better than they were (survivorship). A list with membership dates avoids that."
+    )
+    assert told == survivorship_warning(None, tuple("ABCDE"), date(2004, 1, 5), date(2013, 1, 31))
+    assert survivorship_warning(dated, ("A", "B"), date(2004, 1, 5), date(2013, 1, 31)) is None
+    alone = survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 5))
+    assert alone is not None
+    assert alone.startswith("This ticker was chosen today and is tested on 2004 to 2005:")
+
+
+def test_less_than_a_year_is_not_warned_of() -> None:
+    assert survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 3)) is None
+    assert survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 4)) is not None
