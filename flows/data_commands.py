@@ -23,7 +23,8 @@ from pipeline.market.export import write_prices
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource, StoredSource, YahooSource
 from pipeline.market.store.collection import collections, disk_use, tickers
-from pipeline.market.store.inventory import find_collection, inventory, shown
+from pipeline.market.store.inventory import inventory, shown
+from pipeline.market.store.opening import find_collection
 from pipeline.market.store.pruning import prune as pruned
 from pipeline.market.update import plan_update
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts

@@ -100,8 +100,11 @@ def refuse_later_training(models: Mapping[str, Model], now: datetime) -> None:
 
 
 def members_of(job: Job, model: Model, market: Market) -> tuple[str, ...]:
-    """Return the tickers whose mean is the market: the model's, or where the source has none of them its own."""
+    """Return the tickers whose mean is the market, and that of other calendars: the model's.
+
+    Where the source has none of the model's own, the ones asked for stand in for them.
+    """
     members = tuple(ticker for ticker in model.market if ticker in market.bars.tickers)
     if not members:
         job.clock.watch.says("The source has none of the model's tickers: those asked for stand in for the market.")
-    return members or market.bars.tickers
+    return (*(members or market.bars.tickers), *model.beside)

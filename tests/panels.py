@@ -13,7 +13,7 @@ from pipeline.dataset.panel import Panel, build_panel
 from pipeline.experiment import Experiment, folds_of, frames_of, jobs_of
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
-from pipeline.market.door import admit, load
+from pipeline.market.door import Terms, admit, load
 from pipeline.market.source import open_source
 from pipeline.market.specification import SyntheticSource
 from pipeline.models.specification import RecurrentSpec
@@ -82,12 +82,16 @@ def random_market(count: int = 700, tickers: int = 4, seed: int = 0) -> dict[str
     lengths = [count] * (tickers - 1) + [count * 5 // 8]
     rows = {f"T{k}": random_rows(length, seed * 1000 + k) for k, length in enumerate(lengths)}
     gap = np.r_[count // 2 : count // 2 + 3, count * 4 // 5 : count * 4 // 5 + 1]
-    return {**rows, "T1": rows["T1"].drop(index=gap).reset_index(drop=True)}
+    unsplit = [row for row in gap if rows["T1"]["split"][row] == 1.0]  # a split in a gap would be one that is not told
+    return {**rows, "T1": rows["T1"].drop(index=unsplit).reset_index(drop=True)}
 
 
-def bars_of(rows: Rows, returns_from: ReturnsFrom = "actions", minimum_sessions: int = 1) -> Bars:
-    """What the door lets through; every ticker must."""
-    admitted = admit(dict(rows), returns_from, NOW, minimum_sessions)
+def bars_of(
+    rows: Rows, returns_from: ReturnsFrom = "actions", minimum_sessions: int = 1, has_actions: bool = False
+) -> Bars:
+    """What the door lets through; every ticker must. Rules on actions are left out: rows are dropped with theirs."""
+    terms = Terms(returns_from, has_actions, NOW, minimum_sessions)
+    admitted = admit(dict(rows), terms)
     assert admitted.left_out == (), admitted.left_out
     return admitted.bars
 

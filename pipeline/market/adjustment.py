@@ -32,13 +32,13 @@ def adjusted(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     split, dividend, close = (_column(frame, name) for name in ("split", "dividend", "close"))
     begins = _begins(frame)
     later = _product_of_later(split, begins)
-    shares = {"volume": frame["volume"] * later, "split": 1.0}
+    frame = frame.assign(volume=frame["volume"] * later, split=1.0)
     if view == "split_adjusted":
         prices = {name: frame[name] / later for name in PRICES}
         # a dividend is told per share before the split of its own day
-        return frame.assign(**prices, **shares, dividend=dividend / (later * split))
+        return frame.assign(**prices, dividend=dividend / (later * split))
     kept = _product_of_later(close / (close * split + dividend), begins)
-    return frame.assign(**{name: frame[name] * kept for name in PRICES}, **shares, dividend=0.0)
+    return frame.assign(**{name: frame[name] * kept for name in PRICES}, dividend=0.0)
 
 
 def disagreements(rows: Mapping[str, Numbers] | pd.DataFrame, rule: VendorRule, tolerance: float) -> NDArray[np.bool_]:

@@ -119,7 +119,8 @@ def _checked(listing: Listing, found: pd.DataFrame, terms: Terms, days: Calendar
     brought = canonical(listing.ticker, found)
     rows, findings = judge(rows_of(brought.frame), days, Claims(terms.returns_from, terms.has_actions))
     problems = (*brought.problems, *problems_of(listing.ticker, findings))
-    problems += _stale(listing, rows, terms)
+    if not any(problem.fatal for problem in problems):
+        problems += _stale(listing, rows, terms)
     usable = len(rows) >= terms.minimum_sessions
     reason = _reason(problems, len(rows), terms.minimum_sessions)
     return _Verdict(listing.ticker, listing, rows if usable else None, problems, reason)
@@ -139,7 +140,7 @@ def _stale(listing: Listing, rows: Rows, terms: Terms) -> tuple[Problem, ...]:
 
 def _reason(problems: tuple[Problem, ...], usable: int, minimum: int) -> str:
     """Why the ticker is not forecast: too few sessions, or bars that end before its last; nothing where all is well."""
-    fatal = [problem for problem in problems if problem.fatal]
+    fatal = sorted((problem for problem in problems if problem.fatal), key=lambda problem: problem.session)
     if usable >= minimum:
         return f"bars end early: {_story(fatal, problems)}" if fatal else ""
     few = f"{usable} usable sessions, at least {minimum} are needed"

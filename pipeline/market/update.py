@@ -144,7 +144,8 @@ def _told_otherwise(collection: Collection, ticker: str, answer: Fetched | Sourc
         known = facts(collection, ticker)
         if known is None or answer.since is None or known.first_session >= answer.since:
             return ""
-        found = compare(current_rows(collection, ticker), completed(ticker, answer).rows, answer.since)
+        told = compare(current_rows(collection, ticker), completed(ticker, answer).rows, answer.since)
+        found = [one for one in told if one.first_session < known.last_session]  # the last bar is often settled later
     except DamagedFileError:
         return "its file is damaged"
     except SourceError:

@@ -60,6 +60,8 @@ def _recent(frames: Frames) -> slice:
 def _behind(frames: Frames, row: int) -> str:
     present = np.flatnonzero(np.isfinite(frames.reference_close[row]))
     last = frames.sessions[present[-1]]
+    if present[-1] >= _recent(frames).start:
+        return "it has bars, but is no member of the universe at the last sessions; its membership dates say so"
     return (
         f"its last bar is of {last}, more than {MOST_SESSIONS_BEHIND} sessions before the last of the others "
         f"({frames.sessions[-1]}); fetch its newer bars"

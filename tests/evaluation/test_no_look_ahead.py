@@ -39,7 +39,8 @@ class Pipeline:
 
     def forecasts(self, rows: Rows, until: np.datetime64) -> dict[tuple[str, np.datetime64], np.ndarray]:
         """Every forecast [ticker, horizon, level] by forecaster and origin, of the folds that test before `until`."""
-        panel = build_panel(bars_of(rows, self.returns_from, TINY.minimum_sessions))
+        told = self.returns_from == "actions"
+        panel = build_panel(bars_of(rows, self.returns_from, TINY.minimum_sessions, has_actions=told))
         frames = self.change(build_frames(panel, self.features, panel.tickers, H, TINY.minimum_sessions))
         folds = [fold for fold in folds_of(frames, TINY) if fold.test.first <= until]
         jobs = [job for job in jobs_of(frames, tuple(folds), TINY, "cpu") if job.forecaster.kind in self.kinds]
@@ -74,18 +75,20 @@ def origins() -> tuple[np.datetime64, ...]:
 
 
 def garbage_after(rows: Rows, origin: np.datetime64) -> dict[str, pd.DataFrame]:
-    """Other valid bars and actions after the origin; one ticker's stop there, but for its last one."""
+    """Other valid bars and actions after the origin; one ticker has many gaps there, but none where it acts."""
     spoilt = {}
     for number, (ticker, frame) in enumerate(rows.items()):
         other = random_rows(len(frame), 4000 + number, level=777.0).assign(session=frame["session"])
         later = frame["session"].to_numpy() > origin
         draws = np.random.default_rng(number)
-        other["dividend"] = draws.uniform(0, 50, len(frame))
-        other["split"] = draws.choice([0.1, 1.0, 7.0], len(frame))
+        first = int(later.argmax())
+        # what the jump to other prices is: a split, so that the contract has nothing against it
+        other.loc[first, "split"] = frame["close"][first - 1] / other["close"][first]
+        other["dividend"] += np.where(draws.uniform(size=len(frame)) < 0.1, 0.04 * other["close"], 0.0)
         other["adj_close"] = draws.uniform(1, 900, len(frame))
         mixed = frame.where(frame["session"] <= origin, other)
-        hole = later & (draws.uniform(size=len(frame)) < (0.5 if ticker == "T2" else 0.0))
-        hole[-1] = False
+        acts = (mixed["split"] != 1.0) | (mixed["dividend"] > 0.0)
+        hole = later & ~acts & (draws.uniform(size=len(frame)) < (0.5 if ticker == "T2" else 0.0))
         spoilt[ticker] = mixed[~hole].reset_index(drop=True)
     return spoilt
 

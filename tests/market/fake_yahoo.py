@@ -5,58 +5,138 @@ with a certificate of a throw-away authority that the session is told to trust.
 """
 
 import json
+import socket
 import ssl
+import struct
 import threading
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from curl_cffi import requests
 
-HOSTS = ("yahoo.com", "*.yahoo.com", "*.finance.yahoo.com")
+from .fake_certificates import certificates
+
+CHART = "/v8/finance/chart/"
 COOKIE = "A3=d=fake; Expires=Fri, 01 Jan 2038 00:00:00 GMT; Domain=.yahoo.com; Path=/; Secure; HttpOnly"
-ZONE = "America/New_York"
-BODIES: dict[int | str | None, bytes] = {
+BODIES: dict[str, bytes] = {
     "html": b"<html>Will be right back...</html>",
+    "page": b"<html><title>Yahoo</title></html>",
     "half": b'{"chart":{"result":[{"meta"',
     "empty": b'{"chart":{"result":[],"error":null}}',
+    "nothing": b"",
+    "list": b"[]",
 }
+LINE_FAULTS = ("cut", "reset", "slow")
+
+Chart = dict[str, Any]
+Spoil = Callable[[Chart], Chart]
+Fault = int | str | Spoil
+"""An HTTP status; a name in BODIES; "cut" (the connection ends within the answer), "reset" (before it) or "slow" (after
+`slow_seconds`); or a function from the chart's sound result to the one that is told."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """How Yahoo describes a ticker: zone and opening time of its exchange, currency, kind, and faults of these."""
+
+    zone: str = "America/New_York"
+    opens: str = "09:30"
+    currency: str | None = "USD"
+    kind: str = "EQUITY"
+    told_zone: str | None = None
+    told_offset_seconds: int | None = None
+
+
+@dataclass
+class Asked:
+    """One request: host, path, query, and when it came and was answered on the fake's clock."""
+
+    host: str
+    path: str
+    query: dict[str, str]
+    began: float
+    ended: float = float("inf")
+    status: int | str = 0
+
+
+@dataclass
+class Play:
+    """What the fake answers. Everything may be changed while it runs.
+
+    `faults` hold per ticker one fault that stays, or a list of faults that are used up; `everything` is a fault of all
+    tickers; after `refuse_after` charts told all are refused with 429, `retry_after` being told with each 429.
+    """
+
+    frames: dict[str, pd.DataFrame]
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    faults: dict[str, Fault | list[Fault]] = field(default_factory=dict)
+    everything: Fault | None = None
+    refuse_after: int | None = None
+    retry_after: str | None = None
+    crumb: str = "fAkEcRuMb"
+    slow_seconds: float = 30.0
+    answer_seconds: float = 0.0
 
 
 class FakeYahoo:
-    """Answers from frames in Yahoo's shape (see rows.as_yahoo_exports), or per ticker with a fault until it is removed.
+    """Answers from frames in Yahoo's shape (see rows.as_yahoo_exports), as its play says; keeps a log of requests."""
 
-    A fault is an HTTP status, or "empty", "html", "half" (half a JSON text) or "cut" (the connection ends early).
-    """
-
-    def __init__(self, frames: dict[str, pd.DataFrame], folder: Path):
-        self.frames = frames
-        self.faults: dict[str, int | str] = {}
-        self.asked: list[str] = []
-        self.authority, certificate = _certificates(folder)
+    def __init__(
+        self, frames: dict[str, pd.DataFrame], folder: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.play = Play(frames)
+        self.clock = clock
+        self.log: list[Asked] = []
+        self.told = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.authority, certificate = certificates(folder)
         self.server = _Server(("127.0.0.1", 0), _Handler)
         self.server.fake = self
         self.server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.tls.load_cert_chain(certificate)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
         self.thread.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        return self.play.frames
+
+    @property
+    def faults(self) -> dict[str, Fault | list[Fault]]:
+        return self.play.faults
+
+    @property
+    def charts(self) -> list[Asked]:
+        """The requests for prices."""
+        return [one for one in self.log if one.path.startswith(CHART)]
+
+    @property
+    def asked(self) -> list[str]:
+        """The tickers of the requests for prices."""
+        return [ticker_of(one.path) for one in self.charts]
+
+    @property
+    def most_at_once(self) -> int:
+        """The largest number of requests for prices that were under way at one moment."""
+        edges = sorted([(one.began, 1) for one in self.charts] + [(one.ended, -1) for one in self.charts])
+        return max((sum(step for _, step in edges[: at + 1]) for at in range(len(edges))), default=0)
 
     def session(self) -> requests.Session:
         proxy = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -64,47 +144,78 @@ class FakeYahoo:
             impersonate="chrome", verify=str(self.authority), proxies={"https": proxy, "http": proxy}
         )
 
-    def answer(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
-        if path == "/v1/test/getcrumb":
-            return 200, b"fAkEcRuMb"
-        if not path.startswith("/v8/finance/chart/"):
+    def answer(self, asked: Asked, cookie: str) -> tuple[int | str, bytes]:
+        """Status and body; instead of a status the name of what happens to the connection."""
+        if asked.path == "/v1/test/getcrumb":
+            return (200, self.play.crumb.encode()) if "A3=" in cookie else (401, b"")
+        if not asked.path.startswith(CHART):
             return 404, b""
-        ticker = unquote(path.rsplit("/", 1)[1])
-        self.asked.append(ticker)
-        fault = self.faults.get(ticker)
+        self.closing.wait(self.play.answer_seconds)
+        fault = self._fault(ticker_of(asked.path))
         if isinstance(fault, int):
             return fault, b"Too Many Requests" if fault == 429 else b"oops"
-        return (200, BODIES[fault]) if fault in BODIES else self._chart(ticker, query)
+        if "A3=" not in cookie or asked.query.get("crumb") != self.play.crumb:
+            return 401, b'{"finance":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}'
+        return self._told(asked, fault)
 
-    def _chart(self, ticker: str, query: dict[str, str]) -> tuple[int, bytes]:
+    def _told(self, asked: Asked, fault: str | Spoil | None) -> tuple[int | str, bytes]:
+        if isinstance(fault, str) and fault in BODIES:
+            return 200, BODIES[fault]
+        status, body = self._chart(ticker_of(asked.path), asked.query, fault if callable(fault) else None)
+        return (fault, body) if isinstance(fault, str) else (status, body)
+
+    def _fault(self, ticker: str) -> Fault | None:
+        with self.lock:
+            if self.play.refuse_after is not None and self.told >= self.play.refuse_after:
+                return 429
+            fault = self.play.faults.get(ticker, self.play.everything)
+            if isinstance(fault, list):
+                fault = fault.pop(0) if fault else None
+            self.told += fault is None
+        return fault
+
+    def _chart(self, ticker: str, query: dict[str, str], spoil: Spoil | None) -> tuple[int, bytes]:
         if ticker not in self.frames:
             return 404, b'{"chart":{"result":null,"error":{"code":"Not Found","description":"No data found"}}}'
-        frame = self.frames[ticker]
-        opens = pd.to_datetime(frame["Date"]).dt.tz_localize(ZONE) + pd.Timedelta(hours=9, minutes=30)
-        stamps = opens.dt.as_unit("s").astype("int64")
+        frame, quote = self.frames[ticker], self.play.quotes.get(ticker, Quote())
+        opens = pd.to_datetime(frame["Date"]) + pd.Timedelta(quote.opens + ":00")
+        stamps = opens.dt.tz_localize(quote.zone).dt.as_unit("s").astype("int64")
         first, last = int(query.get("period1", stamps.iloc[-1])), int(query.get("period2", 2**40))
         asked = (stamps >= first) & (stamps < last)
-        chart = {"result": [_result(ticker, frame[asked], stamps[asked])], "error": None}
-        return 200, json.dumps({"chart": chart}).encode()
+        result = _result(ticker, quote, frame[asked], stamps[asked])
+        return 200, json.dumps({"chart": {"result": [spoil(result) if spoil else result], "error": None}}).encode()
 
 
-def _result(ticker: str, frame: pd.DataFrame, stamps: pd.Series) -> dict[str, object]:
+def ticker_of(path: str) -> str:
+    return unquote(path.rsplit("/", 1)[1])
+
+
+def _result(ticker: str, quote: Quote, frame: pd.DataFrame, stamps: pd.Series) -> Chart:
+    zone = quote.told_zone or quote.zone
+    now = pd.Timestamp(stamps.iloc[-1] if len(stamps) else 0, unit="s", tz=quote.zone)
+    offset = now.utcoffset().total_seconds() if quote.told_offset_seconds is None else quote.told_offset_seconds
     meta = {
-        "currency": "USD",
+        "currency": quote.currency,
         "symbol": ticker,
-        "exchangeTimezoneName": ZONE,
-        "instrumentType": "EQUITY",
+        "exchangeTimezoneName": zone,
+        "gmtoffset": int(offset),
+        "instrumentType": quote.kind,
+        "regularMarketTime": int(now.timestamp()),
         "dataGranularity": "1d",
         "validRanges": ["1d", "max"],
     }
     if frame.empty:
         return {"meta": meta, "indicators": {"quote": [{}], "adjclose": [{}]}}
-    quote = {name.lower(): _cells(frame[name]) for name in ("Open", "High", "Low", "Close", "Volume")}
+    prices = {name.lower(): _cells(frame[name]) for name in ("Open", "High", "Low", "Close", "Volume")}
     return {
         "meta": meta,
         "timestamp": stamps.tolist(),
-        "indicators": {"quote": [quote], "adjclose": [{"adjclose": _cells(frame["Adj Close"])}]},
-        "events": {"dividends": _dividends(frame, stamps), "splits": _splits(frame, stamps)},
+        "indicators": {"quote": [prices], "adjclose": [{"adjclose": _cells(frame["Adj Close"])}]},
+        "events": {
+            "dividends": _amounts(frame, stamps, "Dividends"),
+            "capitalGains": _amounts(frame, stamps, "Capital Gains"),
+            "splits": _splits(frame, stamps),
+        },
     }
 
 
@@ -112,8 +223,8 @@ def _cells(column: pd.Series) -> list[float | None]:
     return [None if pd.isna(value) else float(value) for value in column]
 
 
-def _dividends(frame: pd.DataFrame, stamps: pd.Series) -> dict[str, object]:
-    paid = zip(stamps, frame["Dividends"], strict=True)
+def _amounts(frame: pd.DataFrame, stamps: pd.Series, name: str) -> dict[str, object]:
+    paid = zip(stamps, frame[name], strict=True) if name in frame else ()
     return {str(at): {"amount": amount, "date": at} for at, amount in paid if amount > 0}
 
 
@@ -125,6 +236,7 @@ def _splits(frame: pd.DataFrame, stamps: pd.Series) -> dict[str, object]:
 class _Server(ThreadingHTTPServer):
     fake: FakeYahoo
     tls: ssl.SSLContext
+    request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients that go away are part of the play."""
@@ -133,6 +245,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
+    disable_nagle_algorithm = True
 
     def do_CONNECT(self) -> None:
         self.send_response(200, "Connection established")
@@ -141,17 +254,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
+        fake, url = self.server.fake, urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        status, body = self.server.fake.answer(url.path, query)
-        cut = self.server.fake.faults.get(unquote(url.path.rsplit("/", 1)[1])) == "cut"
-        self.send_response(status)
+        asked = Asked(self.headers.get("Host", ""), url.path, query, fake.clock())
+        with fake.lock:
+            fake.log.append(asked)
+        asked.status, body = fake.answer(asked, self.headers.get("Cookie", ""))
+        if asked.status == "slow":
+            fake.closing.wait(fake.play.slow_seconds)
+        asked.ended = fake.clock()
+        if asked.status == "reset":
+            self._reset()
+        else:
+            self._send(asked, body)
+
+    def _send(self, asked: Asked, body: bytes) -> None:
+        fake, cut = self.server.fake, asked.status == "cut"
+        self.send_response(asked.status if isinstance(asked.status, int) else 200)
         self.send_header("Content-Length", str(len(body)))
-        if url.path == "/":
+        if asked.path == "/":
             self.send_header("Set-Cookie", COOKIE)
+        if asked.status == 429 and fake.play.retry_after:
+            self.send_header("Retry-After", fake.play.retry_after)
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = cut
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the parent's name
         pass
@@ -159,41 +290,3 @@ class _Handler(BaseHTTPRequestHandler):
     def finish(self) -> None:
         super().finish()
         self.connection.close()
-
-
-def _certificates(folder: Path) -> tuple[Path, Path]:
-    """Files with a throw-away authority's certificate, and with a server's certificate and key signed by it."""
-    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    named = _unsigned("authority", authority_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    )
-    authority = named.sign(authority_key, hashes.SHA256())
-    hosts = [*map(x509.DNSName, HOSTS), x509.IPAddress(ip_address("127.0.0.1"))]
-    server = (
-        _unsigned("server", server_key.public_key())
-        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    key = server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    trusted, presented = folder / "authority.pem", folder / "server.pem"
-    trusted.write_bytes(authority.public_bytes(pem))
-    presented.write_bytes(server.public_bytes(pem) + key)
-    return trusted, presented
-
-
-def _unsigned(subject: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    def named(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"fake yahoo {name}")])
-
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(named(subject))
-        .issuer_name(named("authority"))
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-    )

@@ -18,24 +18,25 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 def good_rows(count: int = 60, after: str = "2024-01-31", seed: int = 0) -> pd.DataFrame:
     """Sound rows of consecutive XNYS sessions with all columns, one dividend and one split."""
     draws = np.random.default_rng(seed)
-    close = 100 * np.exp(np.cumsum(draws.normal(0, 0.01, count)))
+    dividend, split = np.zeros(count), np.ones(count)
+    dividend[count // 3], split[count // 2] = 0.5, 4.0
+    shares = np.cumprod(split)
+    close = 100 * np.exp(np.cumsum(draws.normal(0, 0.01, count))) / shares
     open_ = close * np.exp(draws.normal(0, 0.005, count))
-    rows = pd.DataFrame(
+    total = np.append(1.0, (close[1:] * split[1:] + dividend[1:]) / close[:-1])
+    return pd.DataFrame(
         {
             "session": next_sessions("XNYS", np.datetime64(after), count).astype("datetime64[s]"),
             "open": open_,
             "high": np.maximum(open_, close) * 1.01,
             "low": np.minimum(open_, close) / 1.01,
             "close": close,
-            "volume": draws.integers(1_000, 9_000, count).astype(float) * 12,
-            "adj_close": close / 2,
-            "dividend": 0.0,
-            "split": 1.0,
+            "volume": draws.integers(1_000, 9_000, count).astype(float) * 12 * shares,
+            "adj_close": 50.0 * np.cumprod(total),
+            "dividend": dividend,
+            "split": split,
         }
     )
-    rows.loc[count // 3, "dividend"] = 0.5
-    rows.loc[count // 2, "split"] = 4.0
-    return rows
 
 
 def split_adjusted(rows: pd.DataFrame) -> pd.DataFrame:

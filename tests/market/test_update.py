@@ -153,6 +153,15 @@ def test_a_settled_volume_is_recorded_without_fetching_anew(collection: Collecti
     assert current_rows(collection, "AAPL")["volume"].iloc[40] == pytest.approx(ROWS["volume"][40] * 1.01)
 
 
+def test_a_last_close_that_is_settled_later_is_recorded_without_fetching_anew(collection: Collection) -> None:
+    source = Asked({"AAPL": ROWS}, after(40))
+    updated(collection, source)
+    source.rows["AAPL"], source.now = changed(40, close=1.0001), after(41)
+    assert updated(collection, source)["AAPL"].reason == "prices"
+    assert [since for _, since in source.log] == [SESSIONS[41 - OVERLAP_SESSIONS].date()]
+    assert current_rows(collection, "AAPL")["close"].iloc[40] == pytest.approx(ROWS["close"][40] * 1.0001, rel=1e-12)
+
+
 def test_what_cannot_be_refreshed_is_served_as_it_is_with_its_age(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS, "MSFT": ROWS}, after(40))
     updated(collection, source, "AAPL")

@@ -14,7 +14,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
 from pipeline.experiment import frames_of
-from pipeline.market.door import admit
+from pipeline.market.door import Terms, admit
 from pipeline.operation.live import left_behind, live_forecasts, network_rows
 from pipeline.training.jobs import FitResult
 
@@ -31,7 +31,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     rows["T1"] = rows["T1"].iloc[:-3]  # three sessions behind
     rows["T2"] = rows["T2"].iloc[:-10]  # ten: just recent enough
     rows["T3"] = rows["T3"].iloc[:-11]  # eleven: left out
-    admitted = admit(rows, "actions", EVENING, EXPERIMENT.minimum_sessions)
+    admitted = admit(rows, Terms("actions", has_actions=False, now=EVENING, minimum_sessions=EXPERIMENT.minimum_sessions))
     frames = frames_of(admitted.bars, EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, kinds=KINDS, folds=slice(-1, None))
     return frames, folds[-1], fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("live")))

@@ -67,14 +67,12 @@ def on_sessions(rows: Rows, days: CalendarDays) -> Judged:
 
 def missing_sessions(seen: NDArray[np.datetime64], days: CalendarDays) -> list[Finding]:
     """The note of the calendar's sessions between the first and the last row seen that have no row."""
-    known = seen[seen >= days.sessions[0]].astype("datetime64[D]")
-    if not len(known):
+    since = seen.astype("datetime64[D]").astype(np.int64) - days.first_day
+    number = days.number[since[since >= 0]]
+    number = number[number >= 0]
+    if not len(number) or number[-1] - number[0] + 1 == len(number):
         return []
-    number = days.number[known.astype(np.int64) - days.first_day]
-    if number[-1] - number[0] + 1 == len(number):
-        return []
-    between = days.sessions[number[0] : number[-1] + 1]
-    lacking = between[~np.isin(between, known)]
+    lacking = days.sessions[np.setdiff1d(np.arange(number[0], number[-1] + 1), number)]
     longest = int(np.diff(number).max()) - 1
     return [Finding("missing_sessions", lacking, f"{len(lacking)} sessions without a bar, at most {longest} in a row")]
 

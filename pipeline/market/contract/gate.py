@@ -8,8 +8,9 @@ import numpy as np
 
 from pipeline.market.adjustment import disagreements
 from pipeline.market.bars import ReturnsFrom
-from pipeline.market.contract.actions import noted_jumps, to_unrecorded_split, true_actions
+from pipeline.market.contract.actions import true_actions
 from pipeline.market.contract.days import CalendarDays, completed, missing_sessions, on_sessions
+from pipeline.market.contract.jumps import noted_jumps, to_unrecorded_split
 from pipeline.market.contract.quiet import moving, zero_volume
 from pipeline.market.contract.rows import Judged, Mask, Rows, found_at
 from pipeline.market.contract.rules import RULES, TICKER, Finding

@@ -19,11 +19,8 @@ def moving(rows: Rows) -> Judged:
     if not frozen.any():
         return rows, []
     kept, carried = without(rows, frozen)
-    price = rows["close"][frozen.argmax()]
-    return kept, [
-        *found_at(rows, "frozen", frozen, f"the price {price:g} unmoved, {FROZEN_ROWS} rows in a row"),
-        *carried,
-    ]
+    found = f"the price {rows['close'][frozen.argmax()]:g} unmoved, {FROZEN_ROWS} rows in a row"
+    return kept, [*found_at(rows, "frozen", frozen, found), *carried]
 
 
 def zero_volume(rows: Rows) -> list[Finding]:

@@ -87,10 +87,14 @@ def problem_of(ticker: str, rule: str, session: str, found: str, rows: int = 1) 
 
 
 def problems_of(ticker: str, findings: list[Finding]) -> tuple[Problem, ...]:
-    """The findings as problems, one each, with the first session as the example."""
-    return tuple(
-        problem_of(
-            ticker, finding.rule, str(finding.sessions[0].astype("datetime64[D]")), finding.found, len(finding.sessions)
-        )
-        for finding in findings
-    )
+    """The findings as problems, one a rule, with the earliest session as the example."""
+    by_rule: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_rule.setdefault(finding.rule, []).append(finding)
+    return tuple(_joined(ticker, rule, found) for rule, found in by_rule.items())
+
+
+def _joined(ticker: str, rule: str, found: list[Finding]) -> Problem:
+    first = min(found, key=lambda finding: finding.sessions[0])
+    rows = sum(len(finding.sessions) for finding in found)
+    return problem_of(ticker, rule, str(first.sessions[0].astype("datetime64[D]")), first.found, rows)

@@ -66,7 +66,7 @@ def _price_faults(rows: Rows) -> list[Fault]:
     blank = np.logical_and.reduce([np.isnan(rows[name]) for name in PRICES])
     bad = np.logical_or.reduce([~_is_price(rows[name]) for name in PRICES])
     return [
-        ("blank", blank, lambda row: "no prices"),
+        ("blank", blank, lambda _: "no prices"),
         ("price", bad & ~blank, lambda row: _first_bad_price(rows, row)),
         ("price_order", ~proper & ~bad, lambda row: _prices(rows, row)),
     ]

@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from pipeline.market.bars import PRICES
-from pipeline.market.contract.rows import Judged, Numbers, Rows
+from pipeline.market.contract.rows import Judged, Numbers, Rows, found_at
 from pipeline.market.contract.rules import Finding
 
 HUNDRED = 100.0
@@ -100,19 +100,13 @@ def _scaled(rows: Rows, factors: Numbers, adjusted: Numbers) -> Rows:
 
 
 def _told(rows: Rows, factors: Numbers, changed: int) -> list[Finding]:
-    at = np.flatnonzero(factors[:changed] != 1.0)
-    found = []
-    if len(at):
-        found.append(
-            Finding("hundredfold", rows.session[at], f"close {rows['close'][at[0]]:g}, {_times(factors[at[0]])}")
-        )
-    if changed < len(rows):
-        days = f"in more than {LONGEST_REPAIR_ROWS} rows in a row, {_times(factors[changed])}"
-        found.append(
-            Finding("unit_changed", rows.session[changed : changed + 1], f"close {rows['close'][changed]:g} {days}")
-        )
-    return found
+    scaled = factors[:changed] != 1.0
+    repaired = found_at(rows.before(changed), "hundredfold", scaled, _off_by(rows, factors, int(scaled.argmax())))
+    if changed == len(rows):
+        return repaired
+    found = f"{_off_by(rows, factors, changed)}, for more than {LONGEST_REPAIR_ROWS} rows"
+    return [*repaired, Finding("unit_changed", rows.session[changed : changed + 1], found)]
 
 
-def _times(factor: float) -> str:
-    return "100 times the former ones" if factor > 1.0 else "a hundredth of the former ones"
+def _off_by(rows: Rows, factors: Numbers, row: int) -> str:
+    return f"close {rows['close'][row]:g}, {'100 times' if factors[row] > 1.0 else 'a hundredth of'} the closes before"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.errors import SourceError, UsageError
-from pipeline.market.store.collection import Collection, collections, facts, path_of, read_history, tickers
+from pipeline.errors import SourceError
+from pipeline.market.store.collection import Collection, facts, path_of, read_history, tickers
 from pipeline.market.store.history import Version, as_known, current_rows_of, version_at
 
 HELD = (
@@ -31,18 +31,6 @@ class Shown:
     path: Path
     versions: tuple[Version, ...]
     rows: pd.DataFrame
-
-
-def find_collection(root: Path, name: str) -> Collection:
-    """The collection of that name under `root`; raises UsageError naming those that there are."""
-    held = {collection.name: collection for collection in collections(root)}
-    if name not in held:
-        there = ", ".join(held) or "none yet"
-        raise UsageError(
-            f"found no collection {name!r} in the price store {root} (there: {there}); fill one with `tapecast data "
-            "update --tickers AAPL,MSFT`, or import files with --path"
-        )
-    return held[name]
 
 
 def inventory(collection: Collection) -> pd.DataFrame:

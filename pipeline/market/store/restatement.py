@@ -154,8 +154,8 @@ def _same(stored: Numbers, told: Numbers, name: str) -> Mask:
 
 def _common_factor(stored: Columns, told: Columns, differs: Mask) -> float:
     """The factor by which all prices before some session differ; 0 where there is no such factor."""
-    count = int(differs.sum())
-    if not count or not differs[:count].all():
+    count = int(differs.sum())  # if other rows than the first ones differ, those do not all have one factor
+    if not count:
         return 0.0
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratios = np.stack([told[name][:count] / stored[name][:count] for name in PRICES])

@@ -13,7 +13,7 @@ from pipeline.market.bars import ReturnsFrom
 from pipeline.market.specification import PriceBasis, StoredSource
 from pipeline.market.store.collection import Collection, facts, read_history, read_opened, tickers
 from pipeline.market.store.history import as_known, current_rows_of, version_at
-from pipeline.market.store.inventory import find_collection
+from pipeline.market.store.opening import find_collection
 
 READERS = 2
 

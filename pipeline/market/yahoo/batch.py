@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -46,7 +46,7 @@ class _Batch:
     limits: Politeness
     clock: Clock
     jitter: np.random.Generator
-    circuit: Circuit = Circuit()
+    circuit: Circuit = field(default_factory=Circuit)
     refused: bool = False
 
     @property

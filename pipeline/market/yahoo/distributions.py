@@ -22,8 +22,7 @@ def whole_dividend(
 
 
 def _fall(close: NDArray[np.float64]) -> NDArray[np.float64]:
-    before: NDArray[np.float64] = pd.Series(close).ffill().shift().to_numpy(np.float64)
-    return before - close
+    return np.asarray(pd.Series(close).ffill().shift(), np.float64) - close
 
 
 def _nearer_to_first(

@@ -39,5 +39,25 @@ class PacedSession(Session):  # type: ignore[misc]  # yfinance takes nothing but
         return response
 
 
+class CookiesInMemory:
+    """Stands for yfinance's file of cookies, which holds pickles: nothing read from disk may execute code.
+
+    Without any such store yfinance would ask for a new cookie before every request.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def lookup(self, strategy: str) -> dict[str, Any] | None:
+        """What is kept under the name of a strategy; None where there is nothing."""
+        return self._kept.get(strategy)
+
+    def store(self, strategy: str, cookie: Any) -> None:
+        """Keep the cookie; None removes it."""
+        self._kept.pop(strategy, None)
+        if cookie is not None:
+            self._kept[strategy] = {"cookie": cookie}
+
+
 def _http_error(response: Response) -> HTTPError:
     return HTTPError(f"HTTP status {response.status_code}", 0, response)

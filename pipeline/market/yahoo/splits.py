@@ -20,9 +20,8 @@ def traded_rows(ticker: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Pr
     Such a split stays with its row, but does not multiply the prices before it: they are as traded already.
     """
     at = np.flatnonzero(unapplied_splits(rows["close"].to_numpy(np.float64), rows["split"].to_numpy(np.float64)))
-    applied = rows["split"].to_numpy(np.float64, copy=True)
-    applied[at] = 1.0
-    traded = as_traded(rows.assign(split=applied)).assign(split=rows["split"])
+    shown = ~np.isin(np.arange(len(rows)), at)
+    traded = as_traded(rows.assign(split=rows["split"].where(shown, 1.0))).assign(split=rows["split"])
     return traded, tuple(_repair(ticker, rows, int(row)) for row in at)
 
 
@@ -45,13 +44,11 @@ def unapplied_splits(close: NDArray[np.float64], split: NDArray[np.float64]) -> 
 
 
 def _first_close_from(close: NDArray[np.float64]) -> NDArray[np.float64]:
-    filled: NDArray[np.float64] = pd.Series(_usable(close)).bfill().to_numpy(np.float64)
-    return filled
+    return np.asarray(pd.Series(_usable(close)).bfill(), np.float64)
 
 
 def _last_close_before(close: NDArray[np.float64]) -> NDArray[np.float64]:
-    filled: NDArray[np.float64] = pd.Series(_usable(close)).ffill().shift().to_numpy(np.float64)
-    return filled
+    return np.asarray(pd.Series(_usable(close)).ffill().shift(), np.float64)
 
 
 def _usable(close: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Foreign errors, brought to the project's own: what yfinance, curl and peewee raise when Yahoo does not answer well."""
+"""Foreign errors brought to the project's own: what yfinance, curl and peewee raise when Yahoo does not answer well."""
 
 from enum import StrEnum
 
@@ -99,4 +99,3 @@ def _status(error: Exception) -> int | None:
 def _described(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__} ({lines[0][:200]})" if lines else type(error).__name__
-

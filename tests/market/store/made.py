@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -60,17 +61,19 @@ def commit_in_rounds(collection: Collection, tickers: Sequence[str], report: Pat
                 lines.flush()
 
 
-def commit_until_event(collection: Collection, ticker: str, fetched: Fetched, last_event: int) -> None:
-    """Commit, and be killed at the operating system's n-th file event; without that many, end in peace."""
-    left = [last_event]
+FILE_CALLS = {"open", "write", "flush", "close", "fsync", "replace", "rename", "unlink", "mkdir", "flock", "read"}
 
-    def kill(event: str, _: object) -> None:
-        if event == "open" or event.startswith(("os.", "shutil.")):
+
+def commit_until_call(collection: Collection, ticker: str, fetched: Fetched, last_moment: int) -> None:
+    """Commit, and be killed at the n-th moment before or after a call that touches files; if there are fewer, end."""
+    left = [last_moment]
+
+    def kill(_: FrameType, event: str, called: object) -> None:
+        if event in ("c_call", "c_return") and getattr(called, "__name__", "") in FILE_CALLS:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(kill)
+    sys.setprofile(kill)
     commit(collection, ticker, fetched)
-    left[0] = 0
-    sys.stdout.flush()
+    sys.setprofile(None)

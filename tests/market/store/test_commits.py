@@ -1,11 +1,14 @@
 """Commits: what is refused, what is set aside, and one writer at a time."""
 
+import os
 import resource
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -148,6 +151,24 @@ def test_a_draft_of_a_killed_writer_is_gone_after_the_next_commit(collection: Co
         commit(collection, "AAPL", fetched, now=after(4))
         assert not draft.exists()
     assert tickers(collection) == ("AAPL",)
+
+
+def test_the_disk_has_the_file_before_it_takes_the_name_and_the_name_before_the_commit_ends(
+    collection: Collection,
+) -> None:
+    called: list[str] = []
+
+    def note(_: FrameType, event: str, function: object) -> None:
+        if event == "c_call" and function in (os.fsync, os.replace):
+            called.append(getattr(function, "__name__", ""))
+
+    former = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        commit(collection, "AAPL", told(ROWS))
+    finally:
+        sys.setprofile(former)
+    assert called == ["fsync", "replace", "fsync"]
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """The file of a ticker: opened by hand, and never believed where it is damaged."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,8 +128,6 @@ def rewritten(content: bytes, **changes: bytes) -> bytes:
 
 def with_head(content: bytes, **values: object) -> bytes:
     """The file with other values in its head, digest included: someone who knows what he does."""
-    import hashlib  # noqa: PLC0415
-
     head = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[HEAD]) | values
     text = json.dumps(head).encode()
     return rewritten(content, tapecast=text, tapecast_sha256=hashlib.sha256(text).hexdigest().encode())
@@ -150,6 +150,29 @@ def test_a_tampered_footer_is_found(history: History, content: bytes) -> None:
     ):
         with pytest.raises(DamagedFileError, match=said):
             decoded(spoilt, PATH, "AAPL", keep_adj_close=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda versions: [{**versions[0], "more": 1}, versions[1]],
+        lambda versions: [{**versions[0], "known_at": "2024-06-03T21:30:00"}, versions[1]],
+        lambda versions: [{**versions[0], "rows": "many"}, versions[1]],
+        lambda versions: [versions[0], {**versions[1], "rows": 3}],
+        lambda versions: [versions[0], {**versions[1], "restatements": [{"kind": "whim"}]}],
+        lambda versions: versions[::-1],
+        lambda versions: versions[:0],
+        lambda versions: versions[0],
+    ],
+)
+def test_versions_are_validated_even_where_their_digest_fits(
+    content: bytes, change: Callable[[list[dict[str, object]]], object]
+) -> None:
+    versions = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[VERSIONS])
+    text = json.dumps(change(versions)).encode()
+    forged = rewritten(with_head(content, versions_sha256=hashlib.sha256(text).hexdigest()), tapecast_versions=text)
+    with pytest.raises(DamagedFileError, match="is damaged"):
+        decoded(forged, PATH, "AAPL", keep_adj_close=False)
 
 
 def test_other_columns_are_found(content: bytes, history: History) -> None:

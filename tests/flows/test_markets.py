@@ -1,0 +1,131 @@
+"""A universe over several exchanges: a panel, fits, a report and a record per calendar, one result in the end."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from flows.main import build_flows
+from flows.watching import Quiet
+from pipeline.experiment import Experiment
+from pipeline.market.calendars import sessions_between
+from pipeline.market.specification import FilesSource
+from pipeline.settings import Settings
+
+from .command import small_experiment
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.timeout(300),
+    # mlflow's own business with pandas 4, when it writes a table
+    pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),
+]
+
+LAST = {"XNYS": "2024-11-27", "XBOM": "2024-10-30", "24/7": "2024-11-27"}
+"""Before Thanksgiving and before Diwali, whose special session of one hour was on Friday 2024-11-01."""
+
+TICKERS = {"AAA": "XNYS", "BBB": "XNYS", "INFY.NS": "XBOM", "TCS.BO": "XBOM", "BTC-USD": "24/7"}
+
+
+def random_bars(calendar: str, seed: int, count: int) -> pd.DataFrame:
+    """A plain random walk on the last sessions of a calendar."""
+    draws = np.random.default_rng(seed)
+    sessions = sessions_between(calendar, np.datetime64("2010-01-04"), np.datetime64(LAST[calendar]))[-count:]
+    close = 100 * np.exp(np.cumsum(draws.normal(0, 0.01, count)))
+    spread = np.exp(np.abs(draws.normal(0, 0.004, (2, count))))
+    return pd.DataFrame(
+        {
+            "date": sessions.astype("datetime64[s]"),
+            "open": close,
+            "high": close * spread[0],
+            "low": close / spread[1],
+            "close": close,
+            "volume": draws.integers(1_000, 9_000, count),
+        }
+    )
+
+
+def write_mixed(folder: Path, **short: int) -> Path:
+    """Write the bars of all tickers into one file; some may have few sessions."""
+    frames = [
+        random_bars(calendar, seed, short.get(calendar.replace("/", "_"), 520)).assign(ticker=ticker)
+        for seed, (ticker, calendar) in enumerate(TICKERS.items())
+    ]
+    path = folder / "mixed.csv"
+    pd.concat(frames).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    from flows.configuration import read_experiment  # noqa: PLC0415
+
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+    small = read_experiment(small_experiment(tmp_path), {"source": {"kind": "files", "path": write_mixed(tmp_path)}})
+    features = (*small.features, "abroad_return")
+    return small.model_copy(update={"workers": 1, "features": features})
+
+
+def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_path: Path) -> None:
+    flows = build_flows(Quiet())
+    summary = flows.run(experiment, tmp_path / "out")
+    assert (summary.status, summary.left_out) == ("ok", [])
+    assert [market.calendar for market in summary.markets] == ["XBOM", "XNYS", "24/7"]
+    first = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 1}
+    assert first == {
+        "AAA": "2024-11-29",  # Thursday is Thanksgiving
+        "BBB": "2024-11-29",
+        "INFY.NS": "2024-10-31",
+        "TCS.BO": "2024-10-31",
+        "BTC-USD": "2024-11-28",
+    }
+    second = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 2}
+    assert second["INFY.NS"] == "2024-11-01"  # Diwali: no session in the library's calendar
+    reports = [Path(str(market.report)) for market in summary.markets]
+    assert len(set(reports)) == 3
+    assert all(path.is_file() for path in reports)
+    assert {path.parent.name for path in reports} == {"XBOM", "XNYS", "24-7"}
+    assert summary.as_json()["markets"][1]["scores"]["1"]["network"]["pinball"] > 0
+    _check_the_record(summary.markets[0].mlflow_run_id)
+    _check_forecasts_from_it(flows, experiment, first)
+
+
+def _check_the_record(child: str | None) -> None:
+    client = MlflowClient(tracking_uri=Settings().mlflow_uri)
+    parent = client.get_run(client.get_run(str(child)).data.tags["mlflow.parentRunId"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["tapecast.calendar"] == "XBOM XNYS 24/7"
+    assert "**XNYS**" in parent.data.tags["mlflow.note.content"]
+
+
+def _check_forecasts_from_it(flows: object, experiment: Experiment, first: dict[str, str]) -> None:
+    forecast = flows.forecast  # type: ignore[attr-defined]
+    again = forecast()
+    assert {row["ticker"]: row["target_session"] for row in again.forecasts if row["horizon"] == 1} == first
+    some = forecast(("TCS.BO",))
+    assert some.markets == []
+    assert {row["ticker"] for row in some.forecasts} == {"TCS.BO"}
+    whole = [row for row in again.forecasts if row["ticker"] == "TCS.BO"]
+    assert some.forecasts == whole
+
+
+def test_a_market_that_is_too_short_stops_no_other(experiment: Experiment, tmp_path: Path) -> None:
+    source = FilesSource(path=write_mixed(tmp_path, XBOM=130))
+    summary = build_flows(Quiet()).backtest(experiment.model_copy(update={"source": source}))
+    assert summary.status == "partial"
+    assert [market.calendar for market in summary.markets] == ["XNYS", "24/7"]
+    assert {out["ticker"] for out in summary.left_out} == {"INFY.NS", "TCS.BO"}
+    assert all("too short" in out["reason"] for out in summary.left_out)
+
+
+def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
+    flows = build_flows(Quiet())
+    flows.run(experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}))
+    found = flows.forecast(("AAA", "BTC-USD"))
+    assert found.status == "partial"
+    assert {row["ticker"] for row in found.forecasts or []} == {"AAA"}
+    (out,) = found.left_out
+    assert (out["ticker"], "no model was trained on calendar 24/7" in out["reason"]) == ("BTC-USD", True)

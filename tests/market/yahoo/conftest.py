@@ -1,0 +1,41 @@
+"""A fake Yahoo with two tickers, and clients of it."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from market.fake_yahoo import FakeYahoo
+from market.rows import as_yahoo_exports, good_rows
+from pipeline.market.yahoo.client import YahooClient
+from pipeline.market.yahoo.politeness import Clock, Politeness
+
+from .clocks import QUICK
+
+START = date(2024, 1, 1)
+MakeClient = Callable[..., YahooClient]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeYahoo]:
+    frames = {"AAPL": as_yahoo_exports(good_rows()), "MSFT": as_yahoo_exports(good_rows(seed=1))}
+    with FakeYahoo(frames, tmp_path) as it:
+        yield it
+
+
+@pytest.fixture
+def client_with(fake: FakeYahoo, tmp_path: Path) -> Iterator[MakeClient]:
+    """A function from manners and a clock to a client of the fake."""
+    with fake.session() as session:
+
+        def made(limits: Politeness = QUICK, clock: Clock | None = None) -> YahooClient:
+            return YahooClient(START, session, tmp_path / "cache", limits, clock or Clock(), np.random.default_rng(0))
+
+        yield made
+
+
+@pytest.fixture
+def client(client_with: MakeClient) -> YahooClient:
+    return client_with()
