@@ -1,23 +1,43 @@
 """What the `tapecast data` commands print for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
 from flows.ingesting import Ingested
-from pipeline.market.bars import Admitted
+from pipeline.market.bars import COLUMNS, Admitted
 from pipeline.market.store.collection import Collection, DiskUse
+from pipeline.market.store.history import Version
 from pipeline.market.store.inventory import Shown
 from pipeline.market.store.pruning import Pruned
-from pipeline.market.verdicts import SOUND, counts
+from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.reporting.wording import count_of
 
 MOST_ROWS = 40
+
+HELD = {
+    "ticker": "ticker",
+    "sessions": "sessions",
+    "first_session": "first",
+    "last_session": "last",
+    "currency": "currency",
+    "versions": "versions",
+    "size_kb": "kB",
+}
+VERSIONS = {
+    "known_at": "known at (UTC)",
+    "last_session": "last",
+    "added": "added",
+    "restated": "restated",
+    "removed": "removed",
+    "kinds": "told otherwise",
+}
 
 Held = tuple[Collection, pd.DataFrame, DiskUse]
 
@@ -47,18 +67,21 @@ def print_findings(console: Console, table: pd.DataFrame) -> None:
     judged = ", ".join(f"{count} {verdict}" for verdict, count in counts(table).items() if count)
     console.print(f"The data contract: {judged or 'nothing checked'}")
     findings = table[table["verdict"] != SOUND]
-    if len(findings):
-        names = ("ticker", "verdict", "rule", "what_was_done", "since", "rows", "found")
-        console.print(plain_table(findings, names))
+    for row in findings.head(MOST_ROWS).to_dict("records"):
+        colour = "red" if row["verdict"] == LEFT_OUT else "yellow" if row["what_was_done"] != "noted" else "default"
+        what = f"{row['rule']}, {row['what_was_done']}, {count_of(row['rows'], 'row')}"
+        said = f"{row['since']}: found {row['found']}, expected {row['expected']}"
+        console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(said)}")
+    if len(findings) > MOST_ROWS:
+        console.print(f"{len(findings) - MOST_ROWS:,} more findings; --json and the file show them all", style="dim")
 
 
 def show_listed(console: Console, held: Sequence[Held]) -> None:
     """Print what each collection holds."""
     for collection, table, disk in held:
         console.print(f"[bold]{escape(collection.name)}[/bold]  {escape(collection.terms.note)}")
-        names = ("ticker", "sessions", "first_session", "last_session", "currency", "versions", "size_kb")
         faults = table[table["fault"] != ""]
-        console.print(plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), names))
+        console.print(plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), HELD))
         for ticker, fault in zip(faults["ticker"], faults["fault"], strict=True):
             console.print(f"[yellow]damaged[/yellow] {escape(ticker)}: {escape(fault)}")
         console.print(f"{disk_in_words(disk)}  in {collection.folder}", style="dim", soft_wrap=True)
@@ -67,20 +90,28 @@ def show_listed(console: Console, held: Sequence[Held]) -> None:
 def show_one(console: Console, one: Shown, last: pd.DataFrame) -> None:
     """Print a ticker's versions and its last bars."""
     console.print(f"[bold]{escape(one.ticker)}[/bold]  {one.path}", soft_wrap=True)
-    versions = Table(title=count_of(len(one.versions), "version"), title_justify="left")
-    for name in ("known at (UTC)", "sessions", "first", "last", "added", "restated", "removed", "told otherwise"):
-        versions.add_column(name)
-    for version in one.versions[-MOST_ROWS:]:
-        kinds = ", ".join(f"{it.kind} since {it.first_session}" for it in version.restatements)
-        counted = (version.added, version.restated, version.removed)
-        known_at = f"{version.known_at:%Y-%m-%d %H:%M:%S}"
-        days = (str(version.first_session), str(version.last_session))
-        versions.add_row(known_at, str(version.rows), *days, *map(str, counted), kinds)
-    console.print(versions)
+    console.print(f"{count_of(len(one.versions), 'version')}, {len(one.rows):,} sessions, {one.versions[-1].currency}")
+    console.print(plain_table(versions_in_words(one.versions[-MOST_ROWS:]), VERSIONS))
     for problem in dict.fromkeys(problem for version in one.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
     shown = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
-    console.print(plain_table(shown, tuple(shown.columns)))
+    console.print(plain_table(shown, {name: name for name in ("session", *COLUMNS[2:]) if name != "adj_close"}))
+
+
+def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
+    """Return a row per version, columns VERSIONS."""
+    rows = [
+        (
+            f"{version.known_at:%Y-%m-%d %H:%M:%S}",
+            str(version.last_session),
+            version.added,
+            version.restated,
+            version.removed,
+            ", ".join(f"{it.kind} since {it.first_session}" for it in version.restatements),
+        )
+        for version in versions
+    ]
+    return pd.DataFrame(rows, columns=list(VERSIONS))
 
 
 def show_exported(console: Console, admitted: Admitted, path: Path) -> None:
@@ -101,6 +132,13 @@ def show_pruned(console: Console, freed: Pruned, before: datetime) -> None:
         console.print(f"[yellow]not pruned[/yellow] {escape(ticker)}: {escape(reason)}")
 
 
+def cell_in_words(cell: object) -> str:
+    """Return a cell as text: whole numbers in full, others in six digits."""
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if cell.is_integer() else f"{cell:,.6g}"
+    return escape(f"{cell:,}" if isinstance(cell, int) else str(cell))
+
+
 def disk_in_words(disk: DiskUse) -> str:
     """Return what a collection takes, as a sentence."""
     aside = f", {count_of(disk.set_aside, 'damaged file')} set aside" if disk.set_aside else ""
@@ -108,14 +146,14 @@ def disk_in_words(disk: DiskUse) -> str:
     return f"{tickers}, {versions}, {disk.size_bytes / 1e6:.1f} MB{aside}"
 
 
-def plain_table(frame: pd.DataFrame, names: Sequence[str]) -> Table:
-    """Return the first rows of a frame as a table."""
-    table = Table()
-    for name in names:
-        numeric = frame[name].dtype.kind in "iuf"
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in frame[list(names)].head(MOST_ROWS).itertuples(index=False):
-        table.add_row(*(escape(f"{cell:,.6g}" if isinstance(cell, float) else str(cell)) for cell in row))
+def plain_table(frame: pd.DataFrame, columns: Mapping[str, str]) -> Table:
+    """Return the first rows of a frame as a table; `columns` gives each column's heading, the last one may wrap."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, heading in columns.items():
+        justify: JustifyMethod = "right" if frame[name].dtype.kind in "iuf" else "left"
+        table.add_column(heading, justify=justify, no_wrap=name != list(columns)[-1], overflow="fold")
+    for row in frame[list(columns)].head(MOST_ROWS).itertuples(index=False):
+        table.add_row(*map(cell_in_words, row))
     if len(frame) > MOST_ROWS:
         table.caption = f"{len(frame) - MOST_ROWS:,} more rows; --json shows them all"
     return table

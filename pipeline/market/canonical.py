@@ -190,7 +190,11 @@ def _settled(rows: NDArray[np.float64], names: tuple[str, ...]) -> tuple[str, ND
         return "parted", _with(distinct[priced][0], actions, names)
     # without prices the gate puts the row aside, and moves its actions on
     blank = np.full(len(names), np.nan)
-    return "conflicting", _with(blank, actions, names) if actions else None
+    acting = actions is not None and set(actions.items()) - _NO_ACTIONS
+    return "conflicting", _with(blank, actions, names) if acting and actions is not None else None
+
+
+_NO_ACTIONS = {("dividend", 0.0), ("split", 1.0)}
 
 
 def _distinct(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -347,6 +347,8 @@ def test_frozen_prices_are_put_aside_from_the_tenth_repeat_on() -> None:
     assert np.flatnonzero(aside).tolist() == [45, 46, 47, 48, 49]
     assert (_problems(admitted)["frozen"].rows, _problems(admitted)["frozen"].session) == (5, _day(rows, 45))
     assert _admit(_flat(good_rows(), 35, 44), "actions").problems == ()
+    rows.loc[35, "high"] *= 1.01  # no repeat of a row that moved
+    assert _problems(_admit(rows, "actions"))["frozen"].rows == 4
 
 
 def test_an_action_in_frozen_rows_is_not_lost() -> None:

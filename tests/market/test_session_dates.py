@@ -34,6 +34,14 @@ def test_what_is_no_iso_date_is_not_guessed(written: object) -> None:
     assert str(dates.day[1]) == "2024-01-02"
 
 
+@pytest.mark.parametrize("odd", ["-024-01-02", "2024-01- 2", "2024-1-002", "+024-01-02", "٢٠٢٤-٠١-٠٢", "2024-01-02"])
+@pytest.mark.parametrize("kind", ["str", object])
+def test_no_row_has_a_say_in_how_another_is_read(odd: str, kind: type | str) -> None:
+    alone = session_dates(pd.Series([odd], dtype=kind)).day[0]
+    beside = session_dates(pd.Series([odd, "2024-01-02 00:00:00-05:00", None], dtype=kind)).day[0]
+    assert str(alone) == str(beside) == ("2024-01-02" if odd == "2024-01-02" else "NaT")
+
+
 def test_real_timestamps_are_taken_as_they_are() -> None:
     naive = pd.Series(pd.to_datetime(["2024-01-02 16:00", None]))
     assert [str(day) for day in session_dates(naive).day] == ["2024-01-02", "NaT"]

@@ -1,5 +1,7 @@
 """Actions against prices: splits and dividends that did not happen."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def true_actions(rows: Rows, returns_from_actions: bool) -> Judged:
     if not phantom.any():
         return split_rows, splits
     rule = "phantom_dividend" if returns_from_actions else "doubtful_dividend"
-    told = [*splits, *found_at(rows, rule, phantom, _shown(rows, "dividend", int(phantom.argmax())))]
+    told = [*splits, *found_at(rows, rule, phantom, partial(_shown, rows, "dividend"))]
     return (split_rows.changed(dividend=paid_dividends(split_rows)) if returns_from_actions else split_rows), told
 
 
@@ -47,8 +49,8 @@ def _without_phantom_splits(rows: Rows) -> Judged:
     phantom = _phantom_splits(rows)
     if not phantom.any():
         return rows, []
-    found = _shown(rows, "split", int(phantom.argmax()))
-    return rows.changed(split=np.where(phantom, 1.0, rows["split"])), found_at(rows, "phantom_split", phantom, found)
+    told = found_at(rows, "phantom_split", phantom, partial(_shown, rows, "split"))
+    return rows.changed(split=np.where(phantom, 1.0, rows["split"])), told
 
 
 def _phantom_splits(rows: Rows) -> Mask:

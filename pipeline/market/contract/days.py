@@ -61,7 +61,7 @@ def on_sessions(rows: Rows, days: CalendarDays) -> Judged:
         return rows, []
     shifted = _shifted(day, stray, days)
     kept, carried = without(rows.before(shifted), stray[:shifted])
-    found = found_at(rows, "no_session", stray, f"a day without trading on {days.calendar}")
+    found = found_at(rows, "no_session", stray, lambda _: f"a day without trading on {days.calendar}")
     return kept, [*found, *carried, *_shift(rows, shifted)]
 
 

@@ -12,7 +12,7 @@ from pipeline.market.contract.actions import true_actions
 from pipeline.market.contract.days import CalendarDays, completed, missing_sessions, on_sessions
 from pipeline.market.contract.jumps import noted_jumps, to_unrecorded_split
 from pipeline.market.contract.quiet import moving, zero_volume
-from pipeline.market.contract.rows import Judged, Mask, Rows, found_at
+from pipeline.market.contract.rows import Judged, Rows, found_at
 from pipeline.market.contract.rules import RULES, TICKER, Finding
 from pipeline.market.contract.sane import in_order, sane
 from pipeline.market.contract.units import one_unit
@@ -71,12 +71,11 @@ def _against_the_vendor(rows: Rows) -> Judged:
     off = disagreements(rows.columns, "total_return", VENDOR_TOLERANCE)
     if off.any():
         off &= disagreements(rows.columns, "yahoo", VENDOR_TOLERANCE)
-    return rows, found_at(rows, "vendor_adjustment", off, _told_return(rows, off))
+    return rows, found_at(rows, "vendor_adjustment", off, partial(_told_return, rows))
 
 
-def _told_return(rows: Rows, off: Mask) -> str:
-    row = int(off.argmax())
-    return f"{rows['adj_close'][row] / rows['adj_close'][row - 1] - 1:+.2%} by adj_close" if off.any() else ""
+def _told_return(rows: Rows, row: int) -> str:
+    return f"{rows['adj_close'][row] / rows['adj_close'][row - 1] - 1:+.2%} by adj_close"
 
 
 def _notes(rows: Rows, claims: Claims) -> list[Finding]:

@@ -1,5 +1,7 @@
 """Jumps of the price that look like a split which nobody told."""
 
+from functools import partial
+
 import numpy as np
 
 from pipeline.market.contract.actions import paid_dividends
@@ -39,7 +41,7 @@ def to_unrecorded_split(rows: Rows) -> Judged:
 def noted_jumps(rows: Rows) -> list[Finding]:
     """The note of jumps that look like splits."""
     jumps = split_like_jumps(rows)
-    return found_at(rows, "split_like_jump", jumps, _shown(rows, int(jumps.argmax()))) if jumps.any() else []
+    return found_at(rows, "split_like_jump", jumps, partial(_shown, rows))
 
 
 def split_like_jumps(rows: Rows) -> Mask:

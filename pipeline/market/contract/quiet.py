@@ -20,7 +20,7 @@ def moving(rows: Rows) -> Judged:
         return rows, []
     kept, carried = without(rows, frozen)
     found = f"the price {rows['close'][frozen.argmax()]:g} unmoved, {FROZEN_ROWS} rows in a row"
-    return kept, [*found_at(rows, "frozen", frozen, found), *carried]
+    return kept, [*found_at(rows, "frozen", frozen, lambda _: found), *carried]
 
 
 def zero_volume(rows: Rows) -> list[Finding]:
@@ -28,7 +28,7 @@ def zero_volume(rows: Rows) -> list[Finding]:
     silent = rows["volume"] == 0
     silent[: _first_traded(silent)] = False
     runs = _run_lengths(silent) >= SILENT_ROWS
-    return found_at(rows, "zero_volume", runs, f"no volume, {SILENT_ROWS} rows in a row")
+    return found_at(rows, "zero_volume", runs, lambda _: f"no volume, {SILENT_ROWS} rows in a row")
 
 
 def _first_traded(silent: Mask) -> int:

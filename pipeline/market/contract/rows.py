@@ -1,7 +1,8 @@
 """One ticker's rows as arrays, and how rows are put aside without losing their actions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -65,9 +66,9 @@ def _no_actions(count: int) -> dict[str, Numbers]:
     return {"dividend": np.zeros(count), "split": np.ones(count)}
 
 
-def found_at(rows: Rows, rule: str, broken: Mask, found: str) -> list[Finding]:
-    """The finding that these rows break a rule; none where no row does."""
-    return [Finding(rule, rows.session[broken], found)] if broken.any() else []
+def found_at(rows: Rows, rule: str, broken: Mask, shown: Callable[[int], str]) -> list[Finding]:
+    """The finding that these rows break a rule, with how the first one is shown; none where no row does."""
+    return [Finding(rule, rows.session[broken], shown(int(broken.argmax())))] if broken.any() else []
 
 
 def without(rows: Rows, aside: Mask) -> Judged:
@@ -81,8 +82,7 @@ def without(rows: Rows, aside: Mask) -> Judged:
     acting = aside & ((rows["dividend"] > 0) | (rows["split"] != 1))
     carried, receiving = _carried(rows, acting, np.flatnonzero(~aside)) if acting.any() else (rows, aside & False)
     kept = carried.at(~aside)
-    told = receiving[~aside]
-    return kept, found_at(kept, "carried_action", told, _actions(kept, int(told.argmax()))) if told.any() else []
+    return kept, found_at(kept, "carried_action", receiving[~aside], partial(_actions, kept))
 
 
 def _carried(rows: Rows, acting: Mask, staying: NDArray[np.intp]) -> tuple[Rows, Mask]:

@@ -1,6 +1,7 @@
 """Each row by itself: prices, their order, volume and actions."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def in_order(rows: Rows) -> Judged:
     if not missed.any():
         return rows, []
     moved = rows.changed(high=np.where(high_off, top, rows["high"]), low=np.where(low_off, bottom, rows["low"]))
-    return moved, found_at(rows, "high_low", missed, _prices(rows, int(missed.argmax())))
+    return moved, found_at(rows, "high_low", missed, partial(_prices, rows))
 
 
 def _with_volume(rows: Rows) -> Judged:
@@ -50,7 +51,8 @@ def _with_volume(rows: Rows) -> Judged:
         return rows, []
     # a row without prices is put aside as a whole: its volume is not worth a word
     priced = blank & ~np.isnan(rows["close"])
-    return rows.changed(volume=np.where(blank, 0.0, rows["volume"])), found_at(rows, "blank_volume", priced, "a blank")
+    told = found_at(rows, "blank_volume", priced, lambda _: "a blank")
+    return rows.changed(volume=np.where(blank, 0.0, rows["volume"])), told
 
 
 def _faults(rows: Rows, adjusted_returns: bool) -> list[Fault]:

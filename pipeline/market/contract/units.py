@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -101,7 +102,7 @@ def _scaled(rows: Rows, factors: Numbers, adjusted: Numbers) -> Rows:
 
 def _told(rows: Rows, factors: Numbers, changed: int) -> list[Finding]:
     scaled = factors[:changed] != 1.0
-    repaired = found_at(rows.before(changed), "hundredfold", scaled, _off_by(rows, factors, int(scaled.argmax())))
+    repaired = found_at(rows.before(changed), "hundredfold", scaled, partial(_off_by, rows, factors))
     if changed == len(rows):
         return repaired
     found = f"{_off_by(rows, factors, changed)}, for more than {LONGEST_REPAIR_ROWS} rows"

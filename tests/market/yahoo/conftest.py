@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from market.fake_yahoo import FakeYahoo
@@ -18,10 +19,15 @@ START = date(2024, 1, 1)
 MakeClient = Callable[..., YahooClient]
 
 
+@pytest.fixture(scope="session")
+def told() -> dict[str, pd.DataFrame]:
+    """What Yahoo tells of two tickers; made once, as it is made slowly. Nobody changes these frames."""
+    return {"AAPL": as_yahoo_exports(good_rows()), "MSFT": as_yahoo_exports(good_rows(seed=1))}
+
+
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeYahoo]:
-    frames = {"AAPL": as_yahoo_exports(good_rows()), "MSFT": as_yahoo_exports(good_rows(seed=1))}
-    with FakeYahoo(frames, tmp_path) as it:
+def fake(told: dict[str, pd.DataFrame], tmp_path: Path) -> Iterator[FakeYahoo]:
+    with FakeYahoo(dict(told), tmp_path) as it:
         yield it
 
 

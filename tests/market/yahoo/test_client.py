@@ -32,10 +32,6 @@ def one(client: YahooClient, ticker: str, since: date | None = None) -> Fetched:
     return answer
 
 
-def unspoilt(result: Chart) -> Chart:
-    return result
-
-
 def without(*path: Any) -> Any:
     """A fault: the chart's result without what stands at the path."""
 
@@ -134,12 +130,11 @@ def test_a_slow_answer_ends_at_the_timeout(client_with: MakeClient, fake: FakeYa
         one(client_with(replace(QUICK, timeout_seconds=0.2, retries=0)), "AAPL")
 
 
-def test_a_stale_crumb_is_asked_for_anew(client: YahooClient, fake: FakeYahoo) -> None:
-    arrived = client.fetch({"AAPL": None, "MSFT": None, "GONE": None})
-    next(arrived)
+def test_no_crumb_of_an_earlier_fetch_is_used(client: YahooClient, fake: FakeYahoo) -> None:
+    one(client, "AAPL")
     fake.play.crumb = "aNoTheR"
     assert len(one(client, "MSFT").rows) == 60
-    arrived.close()
+    assert {asked.status for asked in fake.charts} == {200}
 
 
 def test_a_crumb_that_is_lost_under_way_is_replaced(client_with: MakeClient, fake: FakeYahoo) -> None:
@@ -236,8 +231,6 @@ def test_a_live_quote_beside_the_daily_bar_is_one_session(client: YahooClient, f
 
 def test_a_split_that_yahoo_has_not_applied_multiplies_nothing(client: YahooClient, fake: FakeYahoo) -> None:
     traded = good_rows()
-    traded.loc[30:, ["open", "high", "low", "close"]] /= 4.0  # as on the floor of the exchange
-    traded.loc[30:, "volume"] *= 4.0
     told = as_yahoo_exports(traded.assign(split=1.0)).assign(**{"Stock Splits": traded["split"].replace(1.0, 0.0)})
     fake.frames["AAPL"] = told
     got = one(client, "AAPL")
@@ -249,10 +242,20 @@ def test_a_split_that_yahoo_has_not_applied_multiplies_nothing(client: YahooClie
 
 
 def test_once_yahoo_has_applied_it_the_rows_are_the_same(client: YahooClient, fake: FakeYahoo) -> None:
-    traded = good_rows()
-    traded.loc[30:, ["open", "high", "low", "close"]] /= 4.0
-    fake.frames["AAPL"] = as_yahoo_exports(traded)
-    np.testing.assert_allclose(one(client, "AAPL").rows["close"], traded["close"], rtol=1e-12)
+    traded, got = good_rows(), one(client, "AAPL")
+    np.testing.assert_allclose(got.rows["close"], traded["close"], rtol=1e-12)
+    assert got.problems == ()
+
+
+def test_a_split_that_never_happened_is_told_with_the_prices_that_it_bent(client: YahooClient, fake: FakeYahoo) -> None:
+    real = good_rows().assign(split=1.0)
+    real["close"] = real["open"] = real["high"] = real["low"] = 50.0
+    bent = real.assign(split=np.where(real.index == 30, 2.0, 1.0))
+    fake.frames["AAPL"] = as_yahoo_exports(bent)  # the prices before it divided by 2
+    got = one(client, "AAPL")
+    assert got.problems == ()
+    assert set(got.rows["close"]) == {50.0}  # as traded; an action without a jump is for the gate to find
+    assert got.rows["split"].iloc[30] == 2.0
 
 
 def test_the_gains_of_a_fund_are_part_of_its_dividend(client: YahooClient, fake: FakeYahoo) -> None:

@@ -1,0 +1,98 @@
+"""Runs on the price store: imported, restated, and run again as it was known before."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.configuration import read_experiment
+from flows.ingest import build_ingest
+from flows.ingesting import Ingested
+from flows.main import build_flows
+from flows.watching import Quiet
+from pipeline.errors import NothingUsableError, UsageError
+from pipeline.experiment import Experiment
+from pipeline.market.specification import FilesSource, StoredSource, known_at
+
+from .command import small_experiment
+from .test_cli import write_bars
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.timeout(300),
+    # mlflow's own business with pandas 4, when it writes a table
+    pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),
+]
+
+STORED = StoredSource(collection="files")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+    small = read_experiment(small_experiment(tmp_path), {"source": {"kind": "stored", "collection": "files"}})
+    return small.model_copy(update={"workers": 1})
+
+
+def imported(frame: pd.DataFrame, folder: Path) -> Ingested:
+    """What the flow ingest makes of a frame as a CSV file."""
+    path = folder / "bars.csv"
+    frame.to_csv(path, index=False)
+    return build_ingest(Quiet())(source=FilesSource(path=path))
+
+
+def restated(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with one ticker's earlier prices told otherwise."""
+    early = (frame["ticker"] == "AAA") & (frame["date"] < frame["date"].quantile(0.25))  # within the train range
+    prices = ["open", "high", "low", "close"]
+    return frame.assign(**{name: frame[name].where(~early, frame[name] * 1.01) for name in prices})
+
+
+def test_a_run_as_known_is_the_run_of_that_time(experiment: Experiment, tmp_path: Path) -> None:
+    frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
+    first = imported(frame, tmp_path)
+    assert (first.status, first.states) == ("ok", {"updated": 2})
+    flows = build_flows(Quiet())
+    then = flows.run(experiment)
+    at = datetime.now(UTC)
+
+    second = imported(restated(frame), tmp_path)
+    assert second.states == {"restated": 1, "updated": 1}
+    now = flows.run(experiment)
+    assert now.forecasts != then.forecasts
+
+    again = flows.run(experiment.model_copy(update={"source": known_at(STORED, at)}))
+    assert again.forecasts == then.forecasts
+    assert again.scores == then.scores
+    assert "As known on" in str(again.note)
+
+    with pytest.raises(UsageError, match="use `tapecast run --as-known`"):
+        flows.forecast(as_known=datetime(2023, 6, 1, tzinfo=UTC))
+
+
+def test_before_the_first_fetch_nothing_is_known(experiment: Experiment, tmp_path: Path) -> None:
+    imported(write_bars(tmp_path / "made.csv", AAA=620), tmp_path)
+    early = known_at(STORED, datetime(2024, 1, 2, tzinfo=UTC))
+    with pytest.raises(NothingUsableError, match="the store knows it from"):
+        build_flows(Quiet()).backtest(experiment.model_copy(update={"source": early}))
+
+
+def test_a_file_that_breaks_the_contract_is_told_and_kept(experiment: Experiment, tmp_path: Path) -> None:
+    frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
+    frame.loc[(frame["ticker"] == "BBB") & (frame["date"] == frame["date"].max()), "low"] = -1.0
+    result = imported(frame, tmp_path)
+    found = result.verdicts[result.verdicts["verdict"] != "sound"]
+    assert list(found["ticker"]) == ["BBB"]
+    assert list(found["what_was_done"]) == ["rows put aside"]
+    assert result.status == "ok"  # a row put aside is told, and the ticker goes on
+    assert [ticker for ticker in result.verdicts["ticker"] if ticker == "AAA"] == ["AAA"]
+    assert build_flows(Quiet()).backtest(experiment).status == "ok"
+
+
+def test_nothing_is_imported_from_a_file_that_is_none(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "bars.csv").write_text("nonsense\n1\n")
+    with pytest.raises(UsageError, match="found no column"):
+        build_ingest(Quiet())(source=FilesSource(path=tmp_path / "bars.csv"))
+    assert not (tmp_path / "home" / "prices").exists()

@@ -1,0 +1,162 @@
+"""Who is asked when: the batch alone, without a network, on a clock that tests move."""
+
+import threading
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import SourceError, SourceUnavailableError
+from pipeline.market.fetched import Fetched
+from pipeline.market.yahoo.batch import Answer, Attempt, answers
+from pipeline.market.yahoo.politeness import Politeness
+
+from .clocks import NOW, MovedClock
+
+GOT = Attempt(Fetched(pd.DataFrame(), None, "USD", NOW))
+NONE = Attempt(SourceError("no such ticker"))
+SILENT = Attempt(SourceUnavailableError("no answer"))
+REFUSED = Attempt(SourceUnavailableError("429"), refused=True)
+KINDS = {"got": GOT, "none": NONE, "silent": SILENT, "refused": REFUSED}
+
+
+class Script:
+    """Attempts as written per ticker, the last one for ever; remembers who was asked when."""
+
+    def __init__(self, written: dict[str, list[Attempt]], moved: MovedClock) -> None:
+        self.written = {ticker: list(attempts) for ticker, attempts in written.items()}
+        self.moved = moved
+        self.asked: list[tuple[str, float]] = []
+        self.lock = threading.Lock()
+
+    def __call__(self, ticker: str, _since: date | None) -> Attempt:
+        with self.lock:
+            self.asked.append((ticker, self.moved.seconds))
+            attempts = self.written[ticker]
+            return attempts.pop(0) if len(attempts) > 1 else attempts[0]
+
+
+def played(
+    written: dict[str, list[Attempt]], limits: Politeness | None = None
+) -> tuple[list[tuple[str, Answer]], Script]:
+    moved = MovedClock()
+    script = Script(written, moved)
+    told = answers(
+        dict.fromkeys(written), script, limits or Politeness(concurrency=1), moved.clock(), np.random.default_rng(0)
+    )
+    return list(told), script
+
+
+def test_an_unknown_ticker_is_asked_once_and_a_silent_one_four_times() -> None:
+    told, script = played({"A": [NONE], "B": [SILENT]})
+    assert dict(told) == {"A": NONE.answer, "B": SILENT.answer}
+    assert [ticker for ticker, _ in script.asked] == ["A", "B", "B", "B", "B"]
+
+
+def test_what_was_never_asked_goes_before_what_failed() -> None:
+    _, script = played({"A": [SILENT, GOT], "B": [GOT], "C": [GOT]})
+    assert [ticker for ticker, _ in script.asked] == ["A", "B", "C", "A"]
+
+
+def test_the_waits_between_tries_stay_below_a_doubling_ceiling() -> None:
+    tries = []
+    for seed in range(50):
+        moved = MovedClock()
+        script = Script({"A": [SILENT]}, moved)
+        limits = Politeness(retries=7, longest_wait_seconds=30.0)
+        list(answers({"A": None}, script, limits, moved.clock(), np.random.default_rng(seed)))
+        tries.append(np.diff([at for _, at in script.asked]))
+    ceiling = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
+    waits = np.array(tries)
+    assert (waits <= ceiling).all()
+    assert (waits.max(axis=0) > 0.8 * ceiling).all()
+    assert (waits.min(axis=0) < 0.2 * ceiling).all()
+
+
+def test_five_in_a_row_open_the_circuit_and_a_failed_trial_ends_it() -> None:
+    told, script = played({f"T{number}": [REFUSED] for number in range(30)})
+    assert len(script.asked) == 6
+    assert [at for _, at in script.asked] == [0.0] * 5 + [60.0]
+    assert len({str(answer) for _, answer in told}) == 1
+    assert "30 of 30 tickers got no answer" in str(told[0][1])
+
+
+def test_an_answer_breaks_the_row() -> None:
+    written = {f"T{number}": [GOT] if number % 5 == 4 else [SILENT, GOT] for number in range(30)}
+    told, script = played(written)
+    assert [answer for _, answer in told if isinstance(answer, SourceError)] == []
+    assert script.moved.seconds < 5.0
+
+
+def test_a_good_trial_closes_the_circuit() -> None:
+    written = {f"T{number}": [REFUSED, GOT] if number < 5 else [GOT] for number in range(30)}
+    told, script = played(written)
+    assert all(isinstance(answer, Fetched) for _, answer in told)
+    assert len(script.asked) == 35
+
+
+def test_a_trial_goes_alone() -> None:
+    moved, lock = MovedClock(), threading.Lock()
+    under_way: list[str] = []
+    most: list[tuple[int, float]] = []
+
+    def ask(ticker: str, since: date | None) -> Attempt:
+        with lock:
+            under_way.append(ticker)
+            most.append((len(under_way), moved.seconds))
+        threading.Event().wait(0.002)
+        with lock:
+            under_way.remove(ticker)
+        return REFUSED
+
+    limits = Politeness(openings_to_give_up=4)
+    list(answers(dict.fromkeys(map(str, range(40))), ask, limits, moved.clock(), np.random.default_rng(0)))
+    assert max(count for count, _ in most) == 4
+    assert [count for count, at in most if at >= 60.0] == [1, 1, 1]
+
+
+def test_without_a_network_the_pause_is_short() -> None:
+    _, script = played({f"T{number}": [SILENT] for number in range(30)})
+    assert script.asked[-1][1] == Politeness().reconnect_seconds
+
+
+def test_a_fault_of_our_own_is_not_swallowed() -> None:
+    def ask(ticker: str, since: date | None) -> Attempt:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(answers({"A": None}, ask, Politeness(), MovedClock().clock(), np.random.default_rng(0)))
+
+
+def test_a_closed_iterator_asks_no_more() -> None:
+    moved = MovedClock()
+    script = Script({f"T{number}": [GOT] for number in range(30)}, moved)
+    told = answers(dict.fromkeys(script.written), script, Politeness(), moved.clock(), np.random.default_rng(0))
+    assert isinstance(told, Iterator)
+    next(told)
+    told.close()  # type: ignore[attr-defined]
+    asked = len(script.asked)
+    threading.Event().wait(0.02)
+    assert len(script.asked) == asked <= 8
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5), max_size=25),
+    st.integers(1, 4),
+)
+def test_whatever_happens_each_ticker_gets_one_answer(fates: list[list[str]], concurrency: int) -> None:
+    written = {f"T{number}": [KINDS[name] for name in fate] for number, fate in enumerate(fates)}
+    limits = Politeness(concurrency=concurrency)
+    told, script = played(written, limits)
+    assert sorted(ticker for ticker, _ in told) == sorted(written)
+    for ticker, fate in zip(written, fates, strict=True):
+        tried = [name for name, _ in script.asked].count(ticker)
+        assert tried <= 1 + limits.retries
+        answer = dict(told)[ticker]
+        if isinstance(answer, Fetched):
+            assert fate[min(tried, len(fate)) - 1] == "got"
