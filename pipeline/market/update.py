@@ -6,7 +6,7 @@ the ticker's whole history is fetched anew. What cannot be had is served as it i
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 
@@ -63,6 +63,7 @@ class Refreshed:
 class Plan:
     """What an update has to ask: the first day wanted per ticker; the rest is settled."""
 
+    now: datetime
     start: date
     asked: Mapping[str, date]
     settled: tuple[Refreshed, ...]
@@ -81,7 +82,7 @@ def plan_update(collection: Collection, tickers: Iterable[str], now: datetime, s
             settled.append(wanted)
         else:
             asked[ticker] = wanted
-    return Plan(start, asked, tuple(settled))
+    return Plan(now, start, asked, tuple(settled))
 
 
 def _wanted(collection: Collection, ticker: str, now: datetime, start: date) -> Refreshed | date:
@@ -125,10 +126,10 @@ def refresh(collection: Collection, remote: Remote, plan: Plan) -> Iterator[Refr
         if kinds:
             anew[ticker] = kinds
         else:
-            yield stored(collection, ticker, answer)
+            yield stored(collection, ticker, answer, plan.now)
     for ticker, answer in remote.fetch({ticker: _its_start(collection, ticker, plan.start) for ticker in anew}):
         set_aside(collection, ticker)
-        yield _because(anew[ticker], stored(collection, ticker, answer))
+        yield _because(anew[ticker], stored(collection, ticker, answer, plan.now))
 
 
 def _its_start(collection: Collection, ticker: str, start: date) -> date:
@@ -161,16 +162,16 @@ def _because(kinds: str, refreshed: Refreshed) -> Refreshed:
     return replace(refreshed, reason=f"its past had to be fetched anew ({kinds}), but: {refreshed.reason}")
 
 
-def stored(collection: Collection, ticker: str, answer: Fetched | SourceError) -> Refreshed:
-    """How the ticker stands once the answer is stored, or as it was where there is none that can be."""
+def stored(collection: Collection, ticker: str, answer: Fetched | SourceError, now: datetime) -> Refreshed:
+    """How the ticker stands at `now` once the answer is stored, or as it was where there is none that can be."""
     if isinstance(answer, SourceError):
-        return as_it_was(collection, ticker, str(answer), datetime.now(UTC))
+        return as_it_was(collection, ticker, str(answer), now)
     try:
         told = compared(ticker, completed(ticker, answer))
         version = commit(collection, ticker, with_currency(known_facts(collection, ticker), ticker, told))
     except SourceError as error:
-        return as_it_was(collection, ticker, str(error), answer.fetched_at)
-    return _told(ticker, version, answer.fetched_at)
+        return as_it_was(collection, ticker, str(error), now)
+    return _told(ticker, version, now)
 
 
 def _told(ticker: str, version: Version, now: datetime) -> Refreshed:

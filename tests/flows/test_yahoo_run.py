@@ -1,11 +1,15 @@
 """The command with source yahoo: the real yfinance client in a subprocess, a fake Yahoo on a loopback socket."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from market.fake_yahoo import FakeYahoo
 from market.rows import as_yahoo_exports, good_rows
+
+from pipeline.market.calendars import last_completed_session, sessions_between
 
 from .command import Command
 
@@ -30,17 +34,30 @@ class Proxied(Command):
 
 
 @pytest.mark.slow
-def test_a_run_fed_by_yahoo_goes_on_without_the_ticker_it_does_not_know(small: Path, tmp_path: Path) -> None:
-    frames = {
-        ticker: as_yahoo_exports(good_rows(620, "2022-01-31", seed)) for seed, ticker in enumerate(("AAPL", "MSFT"))
-    }
-    with FakeYahoo(frames, tmp_path) as fake:
+def test_runs_fed_by_yahoo_go_on_without_what_it_does_not_tell(small: Path, tmp_path: Path) -> None:
+    last = last_completed_session("XNYS", datetime.now(UTC))
+    begin = str(sessions_between("XNYS", np.datetime64("2015-01-02"), last)[-621])
+    rows = {"AAPL": good_rows(620, begin, 0), "MSFT": good_rows(620, begin, 1).iloc[:-2]}
+    with FakeYahoo({ticker: as_yahoo_exports(told) for ticker, told in rows.items()}, tmp_path) as fake:
         proxy = f"http://127.0.0.1:{fake.server.server_address[1]}"
         tapecast = Proxied(tmp_path / "home", proxy, str(fake.authority))
         status, found = tapecast.json("run", "--experiment", small, "--source", "yahoo", "--tickers", "AAPL,GONE,MSFT")
+        asked = set(fake.asked)
+        fake.play.everything = "reset"
+        later_status, later = tapecast.json("forecast")
     assert (status, found["status"]) == (3, "partial")
+    assert asked == {"AAPL", "MSFT", "GONE"}
     assert [out["ticker"] for out in found["left_out"]] == ["GONE"]
-    assert {row["ticker"] for row in found["forecasts"]} == {"AAPL", "MSFT"}
-    last = good_rows(620, "2022-01-31", 0)["close"].iloc[-1]
-    assert found["forecasts"][0]["reference_close"] == pytest.approx(last, rel=1e-6)
-    assert set(fake.asked) >= {"AAPL", "MSFT", "GONE"}
+    assert [(one["ticker"], one["age_sessions"]) for one in found["stale"]] == [("MSFT", 2)]
+    assert "the source has no bar after" in found["stale"][0]["reason"]
+    assert {row["ticker"]: row["age_sessions"] for row in found["forecasts"]} == {"AAPL": 0, "MSFT": 2}
+    assert found["forecasts"][0]["reference_close"] == pytest.approx(rows["AAPL"]["close"].iloc[-1], rel=1e-6)
+
+    assert (later_status, later["status"]) == (3, "partial")
+    assert later["left_out"] == []
+    assert [(one["ticker"], one["age_sessions"]) for one in later["stale"]] == [("MSFT", 2)]
+    assert "try again" in later["stale"][0]["reason"]
+    assert later["forecasts"] == found["forecasts"]
+    page = Path(later["report"]).read_text("utf-8")
+    assert "1 not up to date" in page
+    assert set(fake.asked[3:]) == {"MSFT"}  # AAPL is known to the last session: nobody is asked

@@ -185,3 +185,10 @@ def test_no_rows_are_no_problem() -> None:
     for rows in (good_rows().head(0), good_rows().head(0).astype(object)):
         brought = canonical("AAPL", rows)
         assert (len(brought.frame), brought.problems) == (0, ())
+
+
+def test_the_whole_session_goes_at_which_the_time_zone_changes() -> None:
+    rows = _zoned(lambda _: "-05:00")
+    again = rows.iloc[[50]].assign(session=rows["session"][50].replace("-05:00", "+05:30"))
+    brought = canonical("AAPL", pd.concat([rows, again], ignore_index=True))
+    _same(brought, good_rows().head(50))

@@ -259,6 +259,15 @@ def test_without_actions_an_even_adjusted_close_explains_a_jump() -> None:
     assert _admit(rows.drop(columns="adj_close"), "close", has_actions=False).left_out != ()
 
 
+def test_what_comes_after_the_end_of_the_bars_is_not_listed() -> None:
+    rows = _scaled(good_rows(), slice(40, None), 0.01)
+    rows.loc[38, "volume"], rows.loc[[55, 56], "volume"] = -1.0, -1.0
+    rows.loc[57, "close"] = np.nan
+    problems = _problems(_admit(rows, "actions"))
+    assert set(problems) == {"volume", "hundredfold", "unit_changed"}
+    assert problems["volume"].rows == 1
+
+
 # --- actions against prices ---
 
 

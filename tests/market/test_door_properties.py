@@ -79,6 +79,7 @@ def _whole_rows(rows: pd.DataFrame, kind: str, row: int, value: object) -> pd.Da
     return rows
 
 
+ACTIONS = Terms("actions", True, NOW, 1)
 FRAMES = st.builds(_mutated, MUTATIONS, ORDERS, WRITTEN)
 TERMS = st.builds(
     Terms,
@@ -149,15 +150,30 @@ def _day(cell: object) -> object:
 @example(
     _mutated([("session", 9, "2024-02-14 00:00:00+05:30")], list(range(40)), "%Y-%m-%d 00:00:00-05:00"),
     _mutated([("scale", 20, 100.0)], list(range(40)), None),
-    Terms("actions", True, NOW, 1),
+    ACTIONS,
     15,
     True,
 )
 @example(
     _mutated([("scale", 18, 0.5)], list(range(40)), None),
     _mutated([("flat", 10, 14)], list(range(40)), None),
-    Terms("actions", True, NOW, 1),
+    ACTIONS,
     19,
+    False,
+)
+@example(_mutated([("scale", 5, 100.0)], list(range(20)), None), _mutated([], list(range(20)), None), ACTIONS, 7, False)
+@example(
+    _mutated([("blank", 13, None), ("blank", 20, None)], list(range(40)), None),
+    _mutated([], list(range(40)), None),
+    ACTIONS,
+    15,
+    True,
+)
+@example(
+    _mutated([("volume", 10, np.nan), ("volume", 30, np.nan)], list(range(40)), None),
+    _mutated([], list(range(40)), None),
+    ACTIONS,
+    15,
     False,
 )
 def test_later_sessions_change_nothing_that_was_said_of_earlier_ones(

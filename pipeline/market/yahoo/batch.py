@@ -101,7 +101,7 @@ def _settled(batch: _Batch, one: _Wanted, attempt: Attempt) -> Iterator[tuple[st
     # what was sent before the circuit opened says nothing about the time after it: only a trial does
     if one.is_trial or not batch.circuit.is_open:
         _tell_circuit(batch, one, attempt, failed)
-    if failed and (batch.given_up or one.failures < batch.limits.retries):
+    if failed and one.failures < batch.limits.retries:
         batch.waiting.append(_again(batch, one, attempt.told_wait_seconds))
     else:
         yield one.ticker, attempt.answer

@@ -79,9 +79,9 @@ class Circuit:
         return Circuit(openings=self.openings)
 
     def unanswered(self, ticker: str, limits: Politeness, now: float, pause_seconds: float) -> "Circuit":
-        """The circuit after one more ticker without an answer: open where these are too many, or a trial failed."""
+        """The circuit after one more ticker without an answer: open, once more after a trial, where these are many."""
         silent = self.silent | {ticker}
-        if not self.is_open and len(silent) < limits.silent_tickers_to_open:
+        if len(silent) < limits.silent_tickers_to_open:
             return replace(self, silent=silent)
         return Circuit(silent, self.openings + 1, now + pause_seconds)
 
