@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -159,6 +159,7 @@ class Call:
             self.tells(failed(error).as_json(), lambda _: None)
 
     def _flow(self, action: "Callable[[Flows], Summary]") -> int:
+        from flows.server import FOR_A_RUN  # noqa: PLC0415
         from flows.terminal import show_summary  # noqa: PLC0415
 
         def run(watch: "TerminalWatch") -> "Summary":
@@ -166,12 +167,14 @@ class Call:
 
             return action(build_flows(watch))
 
-        summary, seconds = self.under_prefect(run)
+        summary, seconds = self.under_prefect(run, FOR_A_RUN)
         summary = replace(summary, seconds={**seconds, **summary.seconds})
         self.tells(summary.as_json(), lambda console: show_summary(console, summary))
         return int(ExitStatus.PARTIAL if summary.status == "partial" else ExitStatus.OK)
 
-    def under_prefect(self, action: "Callable[[TerminalWatch], T]") -> "tuple[T, dict[str, float]]":
+    def under_prefect(
+        self, action: "Callable[[TerminalWatch], T]", import_meanwhile: Sequence[str] = ()
+    ) -> "tuple[T, dict[str, float]]":
         """Return what an action gives that calls flows, and the seconds that it took to start Prefect."""
         prepare_environment(Settings().root)
         from flows.server import start_temporary_server  # noqa: PLC0415
@@ -182,7 +185,7 @@ class Call:
         with watch.showing():
             before = Stopwatch(watch)
             with before.stage("prefect"):
-                start_temporary_server()
+                start_temporary_server(import_meanwhile)
             return action(watch), before.seconds
 
     def console(self) -> "Console":

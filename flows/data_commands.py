@@ -1,6 +1,7 @@
 """The commands of `tapecast data`: only an update that has something to ask for starts Prefect."""
 
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.market.adjustment import View
 from pipeline.market.door import admit
 from pipeline.market.export import write_prices
+from pipeline.market.files import open_files
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource, StoredSource, YahooSource
 from pipeline.market.store.collection import collections, disk_use, tickers
@@ -44,13 +46,18 @@ def update(call: Call, wanted: Wanted, path: Path | None, collection: str | None
     if known:
         return _tell_ingested(call, known)
 
-    def run(watch: "TerminalWatch") -> Ingested:
-        from flows.ingest import build_ingest  # noqa: PLC0415  brings Prefect, after its environment is set
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(open_files, source.path, source.price_basis) if isinstance(source, FilesSource) else None
 
-        return build_ingest(watch)(wanted.tickers, wanted.universe, source, collection or IMPORTS)
+        def run(watch: "TerminalWatch") -> Ingested:
+            from flows.ingest import build_ingest  # noqa: PLC0415  brings Prefect, after its environment is set
 
-    result, _ = call.under_prefect(run)
-    return _tell_ingested(call, result)
+            # files are read while Prefect starts
+            ingest = build_ingest(watch, lambda *_: ahead.result()) if ahead else build_ingest(watch)
+            return ingest(wanted.tickers, wanted.universe, source, collection or IMPORTS)
+
+        result, before = call.under_prefect(run)
+    return _tell_ingested(call, replace(result, seconds={**before, **result.seconds}))
 
 
 def source_of(path: Path | None, collection: str | None, start: date | None) -> YahooSource | FilesSource:

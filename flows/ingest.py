@@ -9,16 +9,23 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.folders import refuse_unwritable
 from flows.ingesting import IMPORTS, Ingested, import_files, records, row_of, update_from_yahoo
+from flows.tasks import as_task
 from flows.watching import LogWatch, Stopwatch, Watch
-from pipeline.market.specification import FilesSource, YahooSource
+from pipeline.market.files import open_files
+from pipeline.market.held import HeldPrices
+from pipeline.market.specification import FilesSource, PriceBasis, YahooSource
+from pipeline.market.universe import read_universe
 from pipeline.market.verdicts import SOUND, counts
 from pipeline.settings import Settings
 
 FROM_YAHOO = YahooSource()
 
 
-def build_ingest(watch: Watch) -> Callable[..., Ingested]:
-    """Return the flow with someone watching: the terminal, or the log of a deployment."""
+Reader = Callable[[Path, PriceBasis | None], HeldPrices]
+
+
+def build_ingest(watch: Watch, read: Reader = open_files) -> Callable[..., Ingested]:
+    """Return the flow with someone watching: the terminal, or the log of a deployment; `read` opens files."""
 
     @flow(name="ingest", flow_run_name="ingest {source.kind}", persist_result=False)
     def ingest(
@@ -36,7 +43,10 @@ def build_ingest(watch: Watch) -> Callable[..., Ingested]:
         if isinstance(source, YahooSource):
             result = update_from_yahoo(settings, source, tickers, universe, now, clock)
         else:
-            result = import_files(settings, source, tickers, collection, now, clock)
+            named = tickers or (read_universe(universe).tickers if universe else ())
+            with clock.stage("read"):
+                prices = as_task(read, "read")(source.path, source.price_basis)
+            result = import_files(settings, prices, named, collection, now, clock)
         show_ingested(result)
         return result
 

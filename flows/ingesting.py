@@ -14,9 +14,9 @@ from flows.refreshing import ask_yahoo, yahoo_collection
 from flows.tasks import as_task
 from flows.watching import Stopwatch
 from pipeline.errors import UsageError
-from pipeline.market.files import open_files
+from pipeline.market.held import HeldPrices
 from pipeline.market.importing import import_prices, terms_of
-from pipeline.market.specification import FilesSource, YahooSource
+from pipeline.market.specification import YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.universe import read_universe
 from pipeline.market.update import Refreshed, State, plan_update
@@ -112,13 +112,11 @@ def update_from_yahoo(
 
 
 def import_files(
-    settings: Settings, source: FilesSource, names: Sequence[str], name: str, now: datetime, clock: Stopwatch
+    settings: Settings, prices: HeldPrices, names: Sequence[str], name: str, now: datetime, clock: Stopwatch
 ) -> Ingested:
-    """Return the store after the files' tickers (none named: all) became versions of a collection."""
-    with clock.stage("read"):
-        prices = as_task(open_files, "read")(source.path, source.price_basis)
+    """Return the store after the tickers of files (none named: all) became versions of a collection."""
     wanted = tuple(dict.fromkeys(names)) or prices.tickers()
-    collection = open_collection(settings.prices, name, terms_of(prices, source))
+    collection = open_collection(settings.prices, name, terms_of(prices))
     with clock.stage("store"):
         refreshed = as_task(_imported, "store")(collection, prices, wanted, now)
     return _checked(collection, refreshed, wanted, None, now, clock)

@@ -3,11 +3,15 @@
 import importlib
 import signal
 import threading
+from collections.abc import Sequence
 
 from pipeline.errors import TapecastError
 
+FOR_A_RUN = ("torch", "mlflow", "matplotlib.figure")
+"""Slow imports that a run will need."""
 
-def start_temporary_server() -> None:
+
+def start_temporary_server(import_meanwhile: Sequence[str] = ()) -> None:
     """Start the server that Prefect itself would start at its first call; it ends with this process.
 
     An interrupt at the terminal reaches every process of its group. The server inherits a mask that blocks it, so
@@ -19,7 +23,7 @@ def start_temporary_server() -> None:
     if PREFECT_API_URL.value():
         return
     # The server starts in another process for some seconds: time enough to import what the flow will need.
-    threading.Thread(target=_import_ahead, daemon=True).start()
+    threading.Thread(target=_import_all, args=(import_meanwhile,), daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         SubprocessASGIServer().start()
@@ -32,6 +36,6 @@ def start_temporary_server() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _import_ahead() -> None:
-    for name in ("torch", "mlflow", "matplotlib.figure"):
+def _import_all(names: Sequence[str]) -> None:
+    for name in names:
         importlib.import_module(name)

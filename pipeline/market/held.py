@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from pipeline.errors import SourceError
@@ -41,5 +42,14 @@ class HeldPrices:
 
 def by_ticker(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A long frame as one frame per ticker, rows in the order found."""
-    names = frame["ticker"].astype(object).where(frame["ticker"].notna(), "").astype(str)
-    return {str(name): rows.drop(columns="ticker") for name, rows in frame.groupby(names.to_numpy(), sort=True)}
+    codes, names = pd.factorize(frame["ticker"], use_na_sentinel=False)
+    order = np.argsort(codes, kind="stable")
+    rows = frame.drop(columns="ticker").iloc[order]
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    begins = [0, *ends[:-1]]
+    found = {_text(name): rows.iloc[begin:end] for name, begin, end in zip(names, begins, ends, strict=True)}
+    return dict(sorted(found.items()))
+
+
+def _text(name: object) -> str:
+    return "" if pd.isna(name) else str(name)  # type: ignore[call-overload]

@@ -8,7 +8,6 @@ from pipeline.market.calendars import listing_of
 from pipeline.market.canonical import canonical
 from pipeline.market.fetched import Fetched
 from pipeline.market.held import HeldPrices
-from pipeline.market.specification import FilesSource
 from pipeline.market.store.collection import Collection, Terms
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.history import Version
@@ -17,10 +16,10 @@ from pipeline.market.update import Refreshed, State, as_it_was, completed
 NO_ACTION = {"dividend": 0.0, "split": 1.0}
 
 
-def terms_of(prices: HeldPrices, source: FilesSource) -> Terms:
+def terms_of(prices: HeldPrices) -> Terms:
     """The terms of a collection that holds the files' prices."""
     return Terms(
-        kind=source.kind,
+        kind="files",
         has_actions=prices.has_actions,
         returns_from=prices.returns_from,
         note="Imported prices, as the files told them; nothing says that they are up to date.",

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-
 from pipeline.errors import SourceError, TapecastError
 from pipeline.market.adjustment import disagreements
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of, sessions_between

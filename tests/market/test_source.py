@@ -10,23 +10,35 @@ from pipeline.errors import SourceError
 from pipeline.market.door import load
 from pipeline.market.sample import FILE, NOTE, open_sample
 from pipeline.market.source import Source, open_source
-from pipeline.market.specification import FilesSource, SampleSource, SourceSpec, SyntheticSource, YahooSource
+from pipeline.market.specification import (
+    YAHOO,
+    FilesSource,
+    SampleSource,
+    SourceSpec,
+    StoredSource,
+    SyntheticSource,
+    YahooSource,
+)
+from pipeline.market.store.collection import open_collection
+from pipeline.market.update import YAHOO_TERMS
 
 from .rows import NOW, good_rows
 
 
 def _opened(spec: SourceSpec, folder: Path) -> Source:
     good_rows().assign(ticker="AAPL").to_csv(folder / "prices.csv", index=False)
-    return open_source(spec, cache_dir=folder / "cache")
+    open_collection(folder / "prices", YAHOO, YAHOO_TERMS)
+    return open_source(spec, folder / "prices")
 
 
 @pytest.mark.parametrize(
     ("kind", "traits"),
     [
-        ("sample", ("as_traded", False, "adj_close", False)),
-        ("files", ("as_traded", True, "adj_close", False)),
-        ("yahoo", ("as_traded", True, "actions", True)),
-        ("synthetic", ("as_traded", False, "close", False)),
+        ("sample", ("as_traded", False, "adj_close")),
+        ("files", ("as_traded", True, "adj_close")),
+        ("yahoo", ("as_traded", True, "actions")),
+        ("stored", ("as_traded", True, "actions")),
+        ("synthetic", ("as_traded", False, "close")),
     ],
 )
 def test_every_source_says_what_its_prices_mean(kind: str, traits: tuple[object, ...], tmp_path: Path) -> None:
@@ -34,10 +46,11 @@ def test_every_source_says_what_its_prices_mean(kind: str, traits: tuple[object,
         "sample": SampleSource(),
         "files": FilesSource(path=tmp_path / "prices.csv"),
         "yahoo": YahooSource(),
+        "stored": StoredSource(),
         "synthetic": SyntheticSource(process="sine", sessions=10),
     }
     source = _opened(specs[kind], tmp_path)
-    assert (source.price_basis, source.has_actions, source.returns_from, source.remote) == traits
+    assert (source.price_basis, source.has_actions, source.returns_from) == traits
     assert source.note.endswith(".")
 
 

@@ -31,7 +31,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     rows["T1"] = rows["T1"].iloc[:-3]  # three sessions behind
     rows["T2"] = rows["T2"].iloc[:-10]  # ten: just recent enough
     rows["T3"] = rows["T3"].iloc[:-11]  # eleven: left out
-    admitted = admit(rows, Terms("actions", has_actions=False, now=EVENING, minimum_sessions=EXPERIMENT.minimum_sessions))
+    admitted = admit(
+        rows, Terms("actions", has_actions=False, now=EVENING, minimum_sessions=EXPERIMENT.minimum_sessions)
+    )
     frames = frames_of(admitted.bars, EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, kinds=KINDS, folds=slice(-1, None))
     return frames, folds[-1], fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("live")))

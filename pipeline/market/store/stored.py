@@ -25,7 +25,6 @@ class StoredPrices:
     collection: Collection
     at: datetime | None = None
     start: date | None = None
-    remote: bool = False
 
     @property
     def price_basis(self) -> PriceBasis:

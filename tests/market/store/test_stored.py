@@ -31,7 +31,7 @@ def collection(tmp_path: Path) -> Collection:
 def test_it_tells_what_its_terms_say(collection: Collection, tmp_path: Path) -> None:
     prices: Source = StoredPrices(collection)
     assert (prices.price_basis, prices.has_actions, prices.returns_from) == ("as_traded", True, "actions")
-    assert (prices.remote, prices.note) == (False, TERMS.note)
+    assert prices.note == TERMS.note
     assert prices.tickers() == ("AAPL", "MSFT")
     assert "2024-06-03 21:30 UTC" in StoredPrices(collection, at=after(0)).note
     other = opened(tmp_path / "other", WITH_ADJ_CLOSE)
