@@ -73,13 +73,15 @@ def with_reason(out: LeftOut, missing: set[str], why: Mapping[str, str]) -> Left
 
 
 def stale_of(refreshed: Sequence[Refreshed], admitted: Admitted) -> tuple[Stale, ...]:
-    """Return the tickers that are served though they are not up to date."""
+    """Return the tickers that are served though they are not up to date, each once."""
     stopped = {out.ticker for out in admitted.left_out}
-    return tuple(
+    not_refreshed = [
         Stale(one.ticker, str(one.last_session), one.age_sessions or 0, one.reason)
         for one in refreshed
         if one.state in (State.BEHIND, State.NOT_REFRESHED) and one.ticker not in stopped
-    )
+    ]
+    told = {one.ticker: one for one in (*not_refreshed, *admitted.stale)}
+    return tuple(told.values())
 
 
 def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:

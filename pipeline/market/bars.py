@@ -63,7 +63,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Stale:
-    """A ticker whose bars could not be brought up to date: how old its last one is, and why."""
+    """A ticker that is forecast though its last bar is not its latest: how old that bar is, and why."""
 
     ticker: str
     last_session: str
@@ -98,8 +98,9 @@ class Bars:
 
 @dataclass(frozen=True)
 class Admitted:
-    """What came through the door: bars, every problem found, and the tickers that are not forecast."""
+    """What came through the door: bars, every problem, the tickers not forecast, and those without their last rows."""
 
     bars: Bars
     problems: tuple[Problem, ...]
     left_out: tuple[LeftOut, ...]
+    stale: tuple[Stale, ...] = ()

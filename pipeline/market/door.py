@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import SourceError, TapecastError, UsageError
-from pipeline.market.bars import COLUMNS, Admitted, Bars, LeftOut, Listing, Problem, ReturnsFrom, Severity
+from pipeline.market.bars import COLUMNS, Admitted, Bars, LeftOut, Listing, Problem, ReturnsFrom, Severity, Stale
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of
 from pipeline.market.canonical import canonical
 from pipeline.market.contract.days import CalendarDays, calendar_days
 from pipeline.market.contract.gate import Claims, judge
 from pipeline.market.contract.rows import Rows, rows_of
-from pipeline.market.contract.rules import problem_of, problems_of
+from pipeline.market.contract.rules import RULES, Finding, problem_of, problems_of
 from pipeline.market.source import Source
 from pipeline.market.tickers import printable, refuse_bad_name
 
@@ -40,6 +40,11 @@ class Terms:
     currencies: Mapping[str, str] = field(default_factory=dict)
 
 
+NEVER_A_BAR = ("unfinished", "no_session")
+PUT_ASIDE = {rule.name for rule in RULES.values() if rule.severity is Severity.ROWS and rule.name not in NEVER_A_BAR}
+"""Rules that put aside rows which would have been bars."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Verdict:
     """What the door says about one ticker; no rows where it is not let in at all."""
@@ -49,6 +54,7 @@ class _Verdict:
     rows: Rows | None = None
     problems: tuple[Problem, ...] = ()
     reason: str = ""
+    stale: Stale | None = None
 
 
 _Found = pd.DataFrame | SourceError
@@ -88,6 +94,7 @@ def admit(found: Mapping[str, pd.DataFrame | SourceError], terms: Terms) -> Admi
         Bars(_stacked(kept), tuple(listing for listing, _ in kept), terms.returns_from),
         tuple(problem for verdict in verdicts for problem in verdict.problems),
         tuple(LeftOut(verdict.ticker, verdict.reason) for verdict in verdicts if verdict.reason),
+        tuple(verdict.stale for verdict in verdicts if verdict.stale and not verdict.reason),
     )
 
 
@@ -123,7 +130,27 @@ def _checked(listing: Listing, found: pd.DataFrame, terms: Terms, days: Calendar
         problems += _stale(listing, rows, terms)
     usable = len(rows) >= terms.minimum_sessions
     reason = _reason(problems, len(rows), terms.minimum_sessions)
-    return _Verdict(listing.ticker, listing, rows if usable else None, problems, reason)
+    stale = _without_its_last(listing, rows, [*findings, *_conflicting(brought.problems)], terms.now)
+    return _Verdict(listing.ticker, listing, rows if usable else None, problems, reason, stale)
+
+
+def _conflicting(problems: tuple[Problem, ...]) -> list[Finding]:
+    """The sessions of which the source told several rows, as a finding: none of these came as far as the gate."""
+    told = [problem for problem in problems if problem.rule == "conflicting"]
+    return [Finding(one.rule, np.array([one.session], "datetime64[s]"), one.found) for one in told]
+
+
+def _without_its_last(listing: Listing, rows: Rows, findings: list[Finding], now: datetime) -> Stale | None:
+    """What is to be said of a ticker whose last rows were put aside; None where its last row is among the bars."""
+    if not len(rows):
+        return None
+    last = rows.session[-1].astype("datetime64[D]")
+    after = [one for one in findings if one.rule in PUT_ASIDE and one.sessions[-1].astype("datetime64[D]") > last]
+    if not after:
+        return None
+    worst = max(after, key=lambda one: len(one.sessions))
+    reason = f"its rows after {last} were put aside: found {worst.found}, expected {RULES[worst.rule].expected}"
+    return Stale(listing.ticker, str(last), age_sessions(listing.calendar, last, now), reason)
 
 
 def _stale(listing: Listing, rows: Rows, terms: Terms) -> tuple[Problem, ...]:

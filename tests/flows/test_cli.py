@@ -75,7 +75,7 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
 
 def test_forecast_of_a_ticker_the_model_never_saw(tapecast: Command, small: Path, tmp_path: Path) -> None:
     assert tapecast.json("run", "--experiment", small)[0] == 0
-    model = pd.read_json(tapecast.home / "models" / "latest.json", typ="series")["market"]
+    model = pd.read_json(tapecast.home / "models" / "latest.json", typ="series")["XNYS"]["market"]
     path = tmp_path / "bars.csv"
     write_bars(path, **dict.fromkeys((*model, "NEW"), 620))
     status, found = tapecast.json("forecast", "--tickers", f"{model[0]},NEW", "--path", path)
@@ -93,11 +93,14 @@ def test_bad_tickers_are_left_out_and_the_rest_go_on(tapecast: Command, small: P
     names = "GOOD,FINE,SHORT,BAD,NOPE"
     status, found = tapecast.json("run", "--experiment", small, "--path", path, "--tickers", names)
     assert (status, found["status"]) == (3, "partial")
-    assert {row["ticker"] for row in found["forecasts"]} == {"GOOD", "FINE"}
+    origins = {row["ticker"]: row["as_of"] for row in found["forecasts"]}
+    assert set(origins) == {"GOOD", "FINE", "BAD"}
+    assert origins["BAD"] < origins["GOOD"]
+    ((stale, why),) = [(row["ticker"], row["reason"]) for row in found["stale"]]
+    assert (stale, "put aside: found low -1" in why) == ("BAD", True)
     reasons = {row["ticker"]: row["reason"] for row in found["left_out"]}
-    assert set(reasons) == {"SHORT", "BAD", "NOPE"}
+    assert set(reasons) == {"SHORT", "NOPE"}
     assert "at least 100 are needed" in reasons["SHORT"]
-    assert "low" in reasons["BAD"]
     assert "unknown ticker" in reasons["NOPE"]
 
 
@@ -168,10 +171,10 @@ def test_forecast_where_the_source_has_none_of_the_models_tickers(
     assert (status, found["unseen"]) == (0, ["ZA", "ZB"])
 
 
-def test_a_price_that_stands_still_is_no_crash(tapecast: Command, small: Path, tmp_path: Path) -> None:
+def test_a_price_that_stands_still_is_no_price(tapecast: Command, small: Path, tmp_path: Path) -> None:
     frame = write_bars(tmp_path / "bars.csv", STILL=620)
     frame[["open", "high", "low", "close", "adj_close"]] = 10.0
     frame.to_csv(tmp_path / "bars.csv", index=False)
     status, found = tapecast.json("run", "--experiment", small, "--path", tmp_path / "bars.csv", "--tickers", "STILL")
-    assert (status, found["error"]) == (0, None)
-    assert {row["reference_close"] for row in found["forecasts"]} == {10.0}
+    assert (status, found["status"]) == (4, "failed")
+    assert "expected prices that move" in found["left_out"][0]["reason"]

@@ -76,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
-    assert set(deployments) == {"daily", "sine-sanity"}
+    assert set(deployments) == {"daily", "ingest", "sine-sanity"}
     daily = deployments["daily"]
     assert daily["schedules"][0]["schedule"]["cron"] == "30 18 * * 1-5"
     assert daily["schedules"][0]["schedule"]["timezone"] == "America/New_York"
@@ -91,10 +91,10 @@ def test_schedules_fire(server: Server) -> None:
     for _ in range(60):  # the server's scheduler comes round within seconds
         scheduled = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         names = {run["deployment_id"] for run in scheduled if run["auto_scheduled"]}
-        if len(names) == 2:
+        if len(names) == 3:
             break
         time.sleep(0.5)
-    assert len(names) == 2
+    assert len(names) == 3
 
 
 def test_an_ad_hoc_run_with_changed_parameters_completes(server: Server) -> None:

@@ -1,23 +1,26 @@
 """The flows in this process, on a real temporary Prefect server: failures, retries, and what is recorded of them."""
 
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from prefect import flow
 
-from flows.job import new_job, train_and_forecast
-from flows.loading import fetch_all, load_bars
+from flows.job import new_job
+from flows.loading import load_bars
 from flows.main import build_flows
+from flows.refreshing import ask
 from flows.sine import refuse_missed_mark, sine_experiment
-from pipeline.errors import NothingUsableError, SanityError, SourceError, SourceUnavailableError
+from flows.tasks import as_task
+from flows.training import train_and_forecast
+from pipeline.errors import NothingUsableError, SanityError, SourceError
 from pipeline.experiment import Experiment
-from pipeline.market.source import open_source
-from pipeline.market.specification import SyntheticSource
+from pipeline.market.fetched import Fetched
+from pipeline.market.specification import YAHOO, SyntheticSource
+from pipeline.market.store.collection import open_collection
+from pipeline.market.update import YAHOO_TERMS, plan_update
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
 from pipeline.training.specification import TrainingSpec
@@ -50,63 +53,35 @@ class Silent:
         self.said.append(text)
 
 
-@dataclass
-class Remote:
-    """A remote source that fails for some tickers: always, never again after some attempts, or by our own fault."""
+class Broken:
+    """A remote source with a fault of ours."""
 
-    price_basis: str = "as_traded"
-    has_actions: bool = False
-    returns_from: str = "adj_close"
-    remote: bool = True
-    note: str = "A source made for a test."
-    attempts: Counter[str] = field(default_factory=Counter)
-
-    def tickers(self) -> tuple[str, ...]:
-        return ()
-
-    def rows(self, ticker: str) -> pd.DataFrame:
-        self.attempts[ticker] += 1
-        if ticker == "GONE":
-            raise SourceError("no such ticker")
-        if ticker == "BUSY" and self.attempts[ticker] < 3:
-            raise SourceUnavailableError("too many requests")
-        if ticker == "DOWN":
-            raise SourceUnavailableError("no answer")
-        if ticker == "BROKEN":
-            raise ZeroDivisionError("a fault of ours")
-        source = open_source(SyntheticSource(process="random_walk", sessions=300, tickers=1))
-        return source.rows(source.tickers()[0])
+    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Fetched | SourceError]]:
+        yield next(iter(asked)), SourceError("no such ticker")
+        raise ZeroDivisionError("a fault of ours")
 
 
-def test_one_bad_ticker_stops_nothing_and_only_the_network_is_retried() -> None:
-    source = Remote()
+def test_a_fault_of_ours_is_no_bad_ticker(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path, YAHOO, YAHOO_TERMS)
+    plan = plan_update(collection, ("AAA", "BBB"), NOW, date(2024, 1, 2))
 
     @flow
-    def fetching() -> dict[str, pd.DataFrame | SourceError]:
-        return fetch_all(source, ("GOOD", "BUSY", "GONE", "DOWN"), backoff_seconds=0.01)
-
-    found = fetching()
-    assert {ticker: type(rows) for ticker, rows in found.items()} == {
-        "GOOD": pd.DataFrame, "BUSY": pd.DataFrame, "GONE": SourceError, "DOWN": SourceUnavailableError,
-    }  # fmt: skip
-    assert source.attempts == {"GOOD": 1, "BUSY": 3, "GONE": 1, "DOWN": 4}
-
-
-def test_a_fault_of_ours_is_no_bad_ticker() -> None:
-    @flow
-    def fetching() -> None:
-        fetch_all(Remote(), ("GOOD", "BROKEN"), backoff_seconds=0.01)
+    def asking() -> None:
+        as_task(ask, "ask")(collection, Broken(), plan)
 
     with pytest.raises(ZeroDivisionError):
-        fetching()
+        asking()
 
 
-def test_nothing_left_names_every_reason() -> None:
+def test_nothing_left_names_every_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
+    gone = Experiment(source=SyntheticSource(process="random_walk", tickers=1), tickers=("GONE", "../x"))
+
     @flow
     def loading() -> None:
-        load_bars(Remote(), Experiment(), ("GONE",), NOW)
+        load_bars(Settings(), gone, NOW)
 
-    with pytest.raises(NothingUsableError, match="GONE: no such ticker"):
+    with pytest.raises(NothingUsableError, match=r"GONE: unknown ticker .*; \.\./x: found '\.\./x' as a ticker"):
         loading()
 
 

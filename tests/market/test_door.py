@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import SourceError, SourceUnavailableError
 from pipeline.market.bars import COLUMNS, Admitted, Listing
+from pipeline.market.calendars import age_sessions
 from pipeline.market.canonical import canonical
 from pipeline.market.door import Terms, admit, load
 from pipeline.market.sample import open_sample
@@ -154,6 +155,39 @@ def test_a_dead_ticker_goes_stale_though_its_rows_go_on() -> None:
     rows.loc[40:, ["open", "high", "low", "close"]] = rows.loc[40, "close"]
     admitted = admit({"AAPL": rows}, Terms("close", False, datetime(2024, 4, 27, tzinfo=UTC), 40, 5))
     assert "a last bar 10 sessions old" in admitted.left_out[0].reason
+
+
+def _blank_tail(count: int) -> pd.DataFrame:
+    rows = good_rows()
+    rows.loc[rows.index >= len(rows) - count, ["open", "high", "low", "close"]] = np.nan
+    return rows
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_ticker_without_its_last_rows_is_told_as_stale(count: int) -> None:
+    admitted = _admit(_blank_tail(count))
+    last = str(good_rows()["session"].iloc[-1 - count].date())
+    assert admitted.left_out == ()
+    assert [(one.ticker, one.last_session) for one in admitted.stale] == ([("AAPL", last)] if count else [])
+    assert all(f"its rows after {last} were put aside" in one.reason for one in admitted.stale)
+    assert all("expected four prices" in one.reason for one in admitted.stale)
+    ages = [one.age_sessions for one in _admit(_blank_tail(0).iloc[:-1]).stale + admitted.stale]
+    assert ages == ([age_sessions("XNYS", np.datetime64(last), NOW)] if count else [])
+
+
+def test_two_different_last_rows_are_no_last_row() -> None:
+    rows = good_rows()
+    twice = pd.concat([rows, rows.tail(1).assign(close=rows["low"].iloc[-1])], ignore_index=True)
+    (stale,) = _admit(twice).stale
+    assert stale.last_session == str(rows["session"].iloc[-2].date())
+
+
+def test_what_is_put_aside_amid_the_rows_or_is_no_bar_makes_nothing_stale() -> None:
+    amid = good_rows()
+    amid.loc[50, "close"] = np.nan
+    saturday = good_rows().tail(1).assign(session=pd.Timestamp("2024-05-04"))
+    assert _admit(amid).stale == ()
+    assert _admit(pd.concat([good_rows(), saturday], ignore_index=True)).stale == ()
 
 
 def test_an_early_end_is_not_told_as_age_too() -> None:
