@@ -18,6 +18,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_experiment(tmp_path_factory.mktemp("experiment"))
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home for the flows that a module runs in this process: MLflow's database is laid out once."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAPECAST_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415  only where a flow runs in process

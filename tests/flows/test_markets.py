@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from flows.configuration import read_experiment
 from flows.main import build_flows
 from flows.watching import Quiet
 from pipeline.experiment import Experiment
@@ -60,10 +61,7 @@ def write_mixed(folder: Path, **short: int) -> Path:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    from flows.configuration import read_experiment  # noqa: PLC0415
-
-    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+def experiment(tmp_path: Path, home: Path) -> Experiment:
     small = read_experiment(small_experiment(tmp_path), {"source": {"kind": "files", "path": write_mixed(tmp_path)}})
     features = (*small.features, "abroad_return")
     return small.model_copy(update={"workers": 1, "features": features})

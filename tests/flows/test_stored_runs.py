@@ -1,5 +1,6 @@
 """Runs on the price store: imported, restated, and run again as it was known before."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flows.watching import Quiet
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import FilesSource, StoredSource, known_at
+from pipeline.settings import Settings
 
 from .command import small_experiment
 from .test_cli import write_bars
@@ -26,21 +28,32 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),
 ]
 
-STORED = StoredSource(collection="files")
+
+@dataclass(frozen=True)
+class Desk:
+    """A collection of its own for each test, and a small experiment on it."""
+
+    folder: Path
+    collection: str
+    experiment: Experiment
+
+    def imports(self, frame: pd.DataFrame) -> Ingested:
+        """What the flow ingest makes of a frame as a CSV file."""
+        path = self.folder / "bars.csv"
+        frame.to_csv(path, index=False)
+        return build_ingest(Quiet())(source=FilesSource(path=path), collection=self.collection)
+
+    def known(self, at: datetime) -> Experiment:
+        """The experiment on what was known at an instant."""
+        return self.experiment.model_copy(update={"source": known_at(self.experiment.source, at)})
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
-    small = read_experiment(small_experiment(tmp_path), {"source": {"kind": "stored", "collection": "files"}})
-    return small.model_copy(update={"workers": 1})
-
-
-def imported(frame: pd.DataFrame, folder: Path) -> Ingested:
-    """What the flow ingest makes of a frame as a CSV file."""
-    path = folder / "bars.csv"
-    frame.to_csv(path, index=False)
-    return build_ingest(Quiet())(source=FilesSource(path=path))
+def desk(tmp_path: Path, home: Path) -> Desk:
+    source = StoredSource(collection=f"c{len(list(home.rglob('collection.json')))}")
+    small = read_experiment(small_experiment(tmp_path), {})
+    experiment = small.model_copy(update={"workers": 1, "source": source})
+    return Desk(tmp_path, source.collection, experiment)
 
 
 def restated(frame: pd.DataFrame) -> pd.DataFrame:
@@ -50,20 +63,20 @@ def restated(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].where(~early, frame[name] * 1.01) for name in prices})
 
 
-def test_a_run_as_known_is_the_run_of_that_time(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_run_as_known_is_the_run_of_that_time(desk: Desk, tmp_path: Path) -> None:
     frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
-    first = imported(frame, tmp_path)
+    first = desk.imports(frame)
     assert (first.status, first.states) == ("ok", {"updated": 2})
     flows = build_flows(Quiet())
-    then = flows.run(experiment)
+    then = flows.run(desk.experiment)
     at = datetime.now(UTC)
 
-    second = imported(restated(frame), tmp_path)
+    second = desk.imports(restated(frame))
     assert second.states == {"restated": 1, "updated": 1}
-    now = flows.run(experiment)
+    now = flows.run(desk.experiment)
     assert now.forecasts != then.forecasts
 
-    again = flows.run(experiment.model_copy(update={"source": known_at(STORED, at)}))
+    again = flows.run(desk.known(at))
     assert again.forecasts == then.forecasts
     assert again.scores == then.scores
     assert "As known on" in str(again.note)
@@ -72,27 +85,27 @@ def test_a_run_as_known_is_the_run_of_that_time(experiment: Experiment, tmp_path
         flows.forecast(as_known=datetime(2023, 6, 1, tzinfo=UTC))
 
 
-def test_before_the_first_fetch_nothing_is_known(experiment: Experiment, tmp_path: Path) -> None:
-    imported(write_bars(tmp_path / "made.csv", AAA=620), tmp_path)
-    early = known_at(STORED, datetime(2024, 1, 2, tzinfo=UTC))
+def test_before_the_first_fetch_nothing_is_known(desk: Desk, tmp_path: Path) -> None:
+    desk.imports(write_bars(tmp_path / "made.csv", AAA=620))
     with pytest.raises(NothingUsableError, match="the store knows it from"):
-        build_flows(Quiet()).backtest(experiment.model_copy(update={"source": early}))
+        build_flows(Quiet()).backtest(desk.known(datetime(2024, 1, 2, tzinfo=UTC)))
 
 
-def test_a_file_that_breaks_the_contract_is_told_and_kept(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_file_that_breaks_the_contract_is_told_and_kept(desk: Desk, tmp_path: Path) -> None:
     frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
     frame.loc[(frame["ticker"] == "BBB") & (frame["date"] == frame["date"].max()), "low"] = -1.0
-    result = imported(frame, tmp_path)
+    result = desk.imports(frame)
     found = result.verdicts[result.verdicts["verdict"] != "sound"]
     assert list(found["ticker"]) == ["BBB"]
     assert list(found["what_was_done"]) == ["rows put aside"]
-    assert result.status == "ok"  # a row put aside is told, and the ticker goes on
+    assert result.status == "ok"  # the row put aside is told, and the ticker goes on
     assert [ticker for ticker in result.verdicts["ticker"] if ticker == "AAA"] == ["AAA"]
-    assert build_flows(Quiet()).backtest(experiment).status == "ok"
+    summary = build_flows(Quiet()).backtest(desk.experiment)
+    assert (summary.status, [one["ticker"] for one in summary.stale]) == ("partial", ["BBB"])
 
 
-def test_nothing_is_imported_from_a_file_that_is_none(experiment: Experiment, tmp_path: Path) -> None:
+def test_nothing_is_imported_from_a_file_that_is_none(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "bars.csv").write_text("nonsense\n1\n")
     with pytest.raises(UsageError, match="found no column"):
-        build_ingest(Quiet())(source=FilesSource(path=tmp_path / "bars.csv"))
-    assert not (tmp_path / "home" / "prices").exists()
+        build_ingest(Quiet())(source=FilesSource(path=tmp_path / "bars.csv"), collection=desk.collection)
+    assert not (Settings().prices / desk.collection).exists()
