@@ -87,11 +87,12 @@ def export(
     collection: Collection = "yahoo",
     view: Annotated[View, typer.Option(help="How prices are adjusted.")] = View.AS_TRADED,
     as_known: AsKnown = None,
+    as_json: Json = False,
 ) -> None:
     """Write checked prices of the store into one file."""
     wanted = wanted_by(tickers, universe)
     known = instant(as_known)
-    _call(False, lambda call: _commands().export(call, wanted, path, view.value, (collection, known)))
+    _call(as_json, lambda call: _commands().export(call, wanted, path, view.value, (collection, known)))
 
 
 @data.command()

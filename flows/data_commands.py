@@ -145,7 +145,13 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
         reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in admitted.left_out)
         raise NothingUsableError(f"nothing to export: {reasons}", admitted.left_out)
     write_prices(admitted.bars, view, path)
-    call.tells({}, lambda console: show_exported(console, admitted, path))
+    values = {
+        "file": str(path),
+        "rows": len(admitted.bars.frame),
+        "tickers": len(admitted.bars.tickers),
+        "left_out": [asdict(out) for out in admitted.left_out],
+    }
+    call.tells(values, lambda console: show_exported(console, admitted, path))
     return int(ExitStatus.PARTIAL if admitted.left_out else ExitStatus.OK)
 
 
