@@ -8,7 +8,7 @@ from pipeline.market.calendars import listing_of
 from pipeline.market.canonical import canonical
 from pipeline.market.fetched import Fetched
 from pipeline.market.held import HeldPrices
-from pipeline.market.store.collection import Collection, Terms
+from pipeline.market.store.collection import Collection, CollectionTerms
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.history import Version
 from pipeline.market.update import Refreshed, State, as_it_was, completed
@@ -16,9 +16,9 @@ from pipeline.market.update import Refreshed, State, as_it_was, completed
 NO_ACTION = {"dividend": 0.0, "split": 1.0}
 
 
-def terms_of(prices: HeldPrices) -> Terms:
+def terms_of(prices: HeldPrices) -> CollectionTerms:
     """The terms of a collection that holds the files' prices."""
-    return Terms(
+    return CollectionTerms(
         kind="files",
         has_actions=prices.has_actions,
         returns_from=prices.returns_from,

@@ -14,14 +14,14 @@ from pipeline.market.adjustment import disagreements
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of, sessions_between
 from pipeline.market.contract.rules import problem_of
 from pipeline.market.fetched import Fetched, Remote
-from pipeline.market.store.collection import Collection, Terms, facts
+from pipeline.market.store.collection import Collection, CollectionTerms, facts
 from pipeline.market.store.commits import commit, set_aside
 from pipeline.market.store.history import Facts, Version
 from pipeline.market.store.layout import DamagedFileError
 from pipeline.market.store.restatement import calls_for_whole_history, compare
 from pipeline.market.store.stored import current_rows
 
-YAHOO_TERMS = Terms(
+YAHOO_TERMS = CollectionTerms(
     kind="yahoo",
     has_actions=True,
     returns_from="actions",

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.market.fetched import Fetched
-from pipeline.market.store.collection import Collection, Terms, disk_use, facts, open_collection, tickers
+from pipeline.market.store.collection import Collection, CollectionTerms, disk_use, facts, open_collection, tickers
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.history import Version
 from pipeline.market.store.stored import StoredPrices, rows_of_all
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "us_core100_daily_1999_2021.parquet"
 TICKERS, SESSIONS = 504, 5400
 TAIL_SESSIONS = 10
-TERMS = Terms(kind="files", has_actions=True, returns_from="actions", note="Cloned for a measurement.")
+TERMS = CollectionTerms(kind="files", has_actions=True, returns_from="actions", note="Cloned for a measurement.")
 
 
 def write_panel(path: Path) -> None:

@@ -109,3 +109,20 @@ def test_nothing_is_imported_from_a_file_that_is_none(desk: Desk, tmp_path: Path
     with pytest.raises(UsageError, match="found no column"):
         build_ingest(Quiet())(source=FilesSource(path=tmp_path / "bars.csv"), collection=desk.collection)
     assert not (Settings().prices / desk.collection).exists()
+
+
+def test_a_universe_with_membership_dates_forecasts_its_members_alone(desk: Desk, tmp_path: Path) -> None:
+    desk.imports(write_bars(tmp_path / "made.csv", AAA=620, BBB=620, CCC=620))
+    members = tmp_path / "members.csv"
+    members.write_text("ticker,member_from,member_until\nAAA,2022-01-03,2024-06-28\nBBB,,\n")
+    flows = build_flows(Quiet())
+    dated = flows.run(desk.experiment.model_copy(update={"universe": members}))
+    assert {row["ticker"] for row in dated.forecasts or []} == {"BBB"}
+    ((out, reason),) = [(one["ticker"], one["reason"]) for one in dated.left_out]
+    assert (out, "no member of the universe" in reason) == ("AAA", True)
+    assert (dated.status, dated.warnings) == ("partial", [])
+    listed = tmp_path / "list.txt"
+    listed.write_text("AAA\nBBB\n")
+    plain = flows.run(desk.experiment.model_copy(update={"universe": listed}))
+    assert {row["ticker"] for row in plain.forecasts or []} == {"AAA", "BBB"}
+    assert "(survivorship)" in plain.warnings[0]

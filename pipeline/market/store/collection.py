@@ -20,7 +20,7 @@ TERMS = "collection.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-class Terms(BaseModel, frozen=True, extra="forbid"):
+class CollectionTerms(BaseModel, frozen=True, extra="forbid"):
     """What holds for every ticker of a collection: kind of source, what is delivered, and a sentence for people."""
 
     kind: str
@@ -35,7 +35,7 @@ class Collection:
     """An opened collection: its folder and its terms."""
 
     folder: Path
-    terms: Terms
+    terms: CollectionTerms
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class DiskUse:
     set_aside: int
 
 
-def open_collection(root: Path, name: str, terms: Terms) -> Collection:
+def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection:
     """The collection under `root`, made if it is not there; raises UsageError where it exists on other terms.
 
     The note alone may differ: the one given is used.
@@ -180,9 +180,9 @@ def _no_access(path: Path, error: OSError) -> SourceError:
     return SourceError(f"cannot read {path}: {error}; check the file and its permissions")
 
 
-def _read_terms(path: Path) -> Terms:
+def _read_terms(path: Path) -> CollectionTerms:
     try:
-        return Terms.model_validate_json(path.read_bytes())
+        return CollectionTerms.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         found = " ".join(str(error).split())[:300]
         raise UsageError(
@@ -191,12 +191,12 @@ def _read_terms(path: Path) -> Terms:
         ) from error
 
 
-def _write_terms(path: Path, terms: Terms) -> None:
+def _write_terms(path: Path, terms: CollectionTerms) -> None:
     """Write the terms unless another process did so in the meantime."""
     with one_writer(path):
         if not path.is_file():
             write_atomically(path, (terms.model_dump_json(indent=1) + "\n").encode())
 
 
-def _spelled(terms: Terms) -> str:
+def _spelled(terms: CollectionTerms) -> str:
     return ", ".join(f"{name} {value}" for name, value in terms.model_dump(exclude={"note"}).items())

@@ -13,15 +13,15 @@ import pandas as pd
 
 from market.rows import good_rows
 from pipeline.market.fetched import Fetched
-from pipeline.market.store.collection import Collection, Terms, open_collection
+from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
 
 BEGIN = datetime(2024, 6, 3, 21, 30, tzinfo=UTC)
 LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)
 """As `now` it makes every stored version one from the future, so that no fetch counts as overtaken."""
 
-TERMS = Terms(kind="yahoo", has_actions=True, returns_from="actions", note="Made up.")
-WITH_ADJ_CLOSE = Terms(kind="files", has_actions=True, returns_from="adj_close", note="Made up.")
+TERMS = CollectionTerms(kind="yahoo", has_actions=True, returns_from="actions", note="Made up.")
+WITH_ADJ_CLOSE = CollectionTerms(kind="files", has_actions=True, returns_from="adj_close", note="Made up.")
 
 
 def after(hours: float) -> datetime:
@@ -39,7 +39,7 @@ def told(rows: pd.DataFrame, hours: float = 0.0, since: date | None = None, curr
     return Fetched(asked.reset_index(drop=True), since, currency, after(hours))
 
 
-def opened(root: Path, terms: Terms = TERMS) -> Collection:
+def opened(root: Path, terms: CollectionTerms = TERMS) -> Collection:
     return open_collection(root, "made", terms)
 
 

@@ -10,7 +10,7 @@ from market.rows import good_rows
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.store.collection import (
     TERMS,
-    Terms,
+    CollectionTerms,
     collections,
     disk_use,
     facts,
@@ -143,4 +143,4 @@ def test_disk_use_counts_all_files(tmp_path: Path) -> None:
 
 
 def test_terms_are_read_by_people() -> None:
-    assert Terms.model_validate_json(made.TERMS.model_dump_json()) == made.TERMS
+    assert CollectionTerms.model_validate_json(made.TERMS.model_dump_json()) == made.TERMS
