@@ -12,6 +12,7 @@ from flows.ingest import build_ingest
 from flows.ingesting import Ingested
 from flows.main import build_flows
 from flows.watching import Quiet
+from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import FilesSource, StoredSource, known_at
@@ -123,6 +124,7 @@ def test_a_universe_with_membership_dates_forecasts_its_members_alone(desk: Desk
     assert (dated.status, dated.warnings) == ("partial", [])
     listed = tmp_path / "list.txt"
     listed.write_text("AAA\nBBB\n")
-    plain = flows.run(desk.experiment.model_copy(update={"universe": listed}))
+    longer = FoldSpec(minimum_train_sessions=100, validation_months=3)  # a test of more than a year
+    plain = flows.run(desk.experiment.model_copy(update={"universe": listed, "folds": longer}))
     assert {row["ticker"] for row in plain.forecasts or []} == {"AAA", "BBB"}
     assert "(survivorship)" in plain.warnings[0]
