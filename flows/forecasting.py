@@ -67,6 +67,7 @@ class ForecastingOn:
         outcome = Outcome(
             experiment=described,
             source_note=market.note,
+            known_at=market.known_at,
             listings=market.bars.listings,
             frames=shown,
             folds=(),

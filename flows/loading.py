@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from flows.checking import door_terms, found_rows, wanted_of
 from flows.markets import Loaded
@@ -41,7 +41,20 @@ def load_bars(settings: Settings, experiment: Experiment, now: datetime) -> Load
     admitted = as_task(checked, "check")(source, wanted, refreshed, terms)
     if not admitted.bars.listings:
         raise nothing_left(admitted.left_out)
-    return Loaded(admitted, stale_of(refreshed, admitted), source.note, universe)
+    stale = stale_of(refreshed, admitted)
+    return Loaded(admitted, stale, source.note, known_from(experiment.source), universe)
+
+
+def known_from(source: SourceSpec) -> datetime | None:
+    """Return the instant as known at which the store tells what has just been read from it, in whole seconds.
+
+    None where prices are not kept in the store.
+    """
+    if isinstance(source, StoredSource) and source.as_known:
+        return source.as_known
+    if not isinstance(source, StoredSource | YahooSource):
+        return None
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
 
 
 def refreshed_for(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from pipeline.errors import TapecastError
@@ -14,11 +15,15 @@ T = TypeVar("T", Problem, LeftOut, Stale)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came through the door for a run, and what has to be said beside it."""
+    """What came through the door for a run, and what has to be said beside it.
+
+    `known_at` is the instant as known at which the store tells these prices again; None where they are not kept there.
+    """
 
     admitted: Admitted
     stale: tuple[Stale, ...]
     note: str
+    known_at: datetime | None
     universe: Universe | None
 
 
@@ -32,6 +37,7 @@ class Market:
     left_out: tuple[LeftOut, ...]
     stale: tuple[Stale, ...]
     note: str
+    known_at: datetime | None
     universe: Universe | None
 
     @property
@@ -66,6 +72,7 @@ def markets_of(loaded: Loaded) -> tuple[Market, ...]:
             left_out=own(loaded.admitted.left_out, calendar),
             stale=own(loaded.stale, calendar),
             note=loaded.note,
+            known_at=loaded.known_at,
             universe=loaded.universe,
         )
         for bars, calendar in zip(ordered, calendars, strict=True)

@@ -39,6 +39,7 @@ class Summary:
     status: str
     error: str | None = None
     calendar: str | None = None
+    known_at: str | None = None
     verdict: str | None = None
     note: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ def summarise(parts: Parts) -> Summary:
     return Summary(
         status="partial" if left_out or any(one.status == "partial" for one in each) else "ok",
         verdict="\n".join(f"{one.calendar}: {one.verdict}" for one in each if one.verdict) or None,
+        known_at=each[0].known_at,
         note=each[0].note,
         warnings=list(dict.fromkeys(warning for one in each for warning in one.warnings)),
         forecasts=[row for rows in forecasts for row in rows] if forecasts else None,
@@ -96,6 +98,7 @@ def summary_of(result: Finished) -> Summary:
     return Summary(
         status=outcome.status,
         calendar=outcome.calendar,
+        known_at=outcome.known_at.isoformat() if outcome.known_at else None,
         verdict=evaluation.verdict.sentence if evaluation else None,
         note=outcome.source_note,
         warnings=list(outcome.warnings),

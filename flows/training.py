@@ -92,6 +92,7 @@ class TrainingOn:
         return Outcome(
             experiment=self.experiment,
             source_note=market.note,
+            known_at=market.known_at,
             listings=market.bars.listings,
             frames=frames,
             folds=folds,

@@ -1,6 +1,7 @@
 """The outcome of a run: everything that a person, MLflow or another program is told about it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import pandas as pd
 
@@ -33,6 +34,7 @@ class Outcome:
 
     experiment: Experiment
     source_note: str
+    known_at: datetime | None  # as known at this instant the store tells these prices again; None: not kept there
     listings: tuple[Listing, ...]  # of the tickers that came through the door, all of one calendar
     frames: Frames
     folds: tuple[Fold, ...]

@@ -52,6 +52,7 @@ def page_values(outcome: Outcome) -> Values:
         "folds_in_words": outcome.experiment.folds.describe(),
         "settings": settings(outcome.experiment),
         "experiment_json": json.dumps(outcome.experiment.model_dump(mode="json"), indent=2),
+        "known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
         "names": PICTURES,
     }
 

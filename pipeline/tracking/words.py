@@ -75,6 +75,7 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
         "tapecast.calendar": outcome.calendar,
+        "tapecast.known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
         "tapecast.stale": " ".join(one.ticker for one in outcome.stale),
         "tapecast.left_out": " ".join(left.ticker for left in outcome.left_out),
         "tapecast.unseen": " ".join(outcome.unseen),

@@ -1,6 +1,7 @@
 """A small outcome made without training: normal forecasts of random walks, with every part of a real run."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
     folds = (small_fold(frames, 200, sessions - 100), small_fold(frames, sessions - 100, sessions))
     return Outcome(
         experiment=Experiment(horizons=HORIZONS, tickers=("AAA",)),
+        known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
         listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
         source_note="Made up prices that end in 2021.",
         frames=frames,

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.verdict import judge
-from pipeline.market.bars import LeftOut, Problem, Severity
+from pipeline.market.bars import LeftOut, Problem, Severity, Stale
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.page import MOST_PROBLEMS
@@ -179,6 +179,24 @@ def test_folds_table_has_real_dates_and_kept_steps(outcome: Outcome, page: Eleme
 def test_left_out_tickers_and_their_reasons_appear(page: Element) -> None:
     assert rows_of(page.by_id("left-out").all("table")[0]) == {LEFT_OUT.ticker: [LEFT_OUT.reason]}
     assert LEFT_OUT.ticker in page.all("header")[0].text
+
+
+def test_what_is_not_up_to_date_and_what_to_beware_of_stand_at_the_top(outcome: Outcome) -> None:
+    old = Stale("BBB", "2021-08-10", 2, "the source refused <b>")
+    page = read_page(report_html(replace(outcome, stale=(old,), warnings=("Chosen today.",)), {}, None))
+    header = page.all("header")[0].text
+    assert "1 not up to date." in header
+    assert "Chosen today." in header
+    assert ["2021-08-10", "2", "the source refused <b>"] in [
+        row for table in page.by_id("left-out").all("table") for row in rows_of(table).values()
+    ]
+    assert "not up to date" not in read_page(report_html(outcome, {}, None)).all("header")[0].text
+
+
+def test_the_page_says_how_to_read_the_same_prices_again(outcome: Outcome) -> None:
+    assert "--as-known 2026-10-01T22:30:05" in read_page(report_html(outcome, {}, None)).by_id("experiment").text
+    other = replace(outcome, known_at=None)
+    assert "as-known" not in read_page(report_html(other, {}, None)).by_id("experiment").text
 
 
 def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: Outcome) -> None:

@@ -1,6 +1,7 @@
 """A small but real outcome: two folds of made prices, every forecaster, a ticker left out and a problem."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market
@@ -9,7 +10,7 @@ from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
-from pipeline.market.bars import LeftOut, Listing, Problem, Severity
+from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
 from pipeline.operation.live import live_forecasts
 from pipeline.operation.outcome import Evaluation, Outcome
 
@@ -25,6 +26,7 @@ def small_outcome(folder: Path) -> Outcome:
     skill = skill_table(scores)
     return Outcome(
         experiment=EXPERIMENT,
+        known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
         listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
         source_note="Made prices; nothing here is real.",
         frames=frames,
@@ -32,9 +34,9 @@ def small_outcome(folder: Path) -> Outcome:
         results=tuple(results),
         problems=(Problem("BAD", "2023-05-05", "price", Severity.TICKER, "close -1.0", "a positive price"),),
         left_out=(LeftOut("BAD", "2023-05-05: found close -1.0, expected a positive price"),),
-        stale=(),
+        stale=(Stale("T1", "2023-12-27", 2, "the source did not answer"),),
         unseen=(),
-        warnings=(),
+        warnings=("Chosen today, tested on the past.",),
         evaluation=Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance)),
         forecasts=live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW),
     )

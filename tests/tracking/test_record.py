@@ -52,11 +52,22 @@ def test_name_tags_and_description_tell_what_the_run_is(recorded: Recorded, outc
     assert tags["tapecast.kind"] == "run"
     assert tags["tapecast.status"] == "partial"
     assert tags["tapecast.left_out"] == "BAD"
+    assert (tags["tapecast.calendar"], tags["tapecast.known_at"]) == ("XNYS", "2026-10-01T22:30:05")
+    assert tags["tapecast.stale"] == "T1"
     assert tags["tapecast.tickers"] == "T0 T1 T2 T3"
     assert tags["tapecast.verdict_sentence"] == outcome.evaluation.verdict.sentence
     note = tags["mlflow.note.content"]
     assert note.startswith(f"**{outcome.evaluation.verdict.sentence}**")
-    for said in (outcome.source_note, outcome.left_out[0].reason, "climatology", "| T3 ", "**report**", "loss curves"):
+    for said in (
+        outcome.source_note,
+        *outcome.warnings,
+        "**T1** is 2 sessions old: the source did not answer",
+        outcome.left_out[0].reason,
+        "climatology",
+        "| T3 ",
+        "**report**",
+        "loss curves",
+    ):
         assert said in note
 
 
