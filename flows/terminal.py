@@ -85,8 +85,13 @@ def show_market(console: Console, summary: Summary) -> None:
 def where_next(console: Console, summary: Summary) -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
     for market in summary.markets or [summary]:
-        console.print(f"Report  {market.report}", soft_wrap=True)
+        of = f"  ({market.calendar})" if summary.markets else ""
+        console.print(f"Report  {market.report}{of}", soft_wrap=True)
         console.print(f"MLflow  {market.mlflow_url}  (start it with `tapecast ui`)", soft_wrap=True)
+    if summary.known_at:
+        console.print(
+            f"Again   with --as-known {summary.known_at[:19]}, on the prices as they are known now", soft_wrap=True
+        )
     console.print(f"Took    {sum(summary.seconds.values()):.0f} s in all stages", style="dim")
 
 
