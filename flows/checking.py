@@ -10,7 +10,7 @@ from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem
 from pipeline.market.door import Terms, admit, rows_or_error
 from pipeline.market.source import Source, open_source
-from pipeline.market.specification import SourceSpec
+from pipeline.market.specification import SourceSpec, YahooSource
 from pipeline.market.store.collection import Collection, read_history
 from pipeline.market.store.stored import StoredPrices, rows_of_all
 from pipeline.market.verdicts import verdicts
@@ -23,12 +23,23 @@ USUAL_SESSIONS = Experiment().minimum_sessions
 def check_source(settings: Settings, source: SourceSpec, names: Sequence[str], now: datetime) -> pd.DataFrame:
     """Return the verdicts on a source's tickers (none named: all that it holds)."""
     opened = open_source(source, settings.prices)
-    return verdicts_on(opened, wanted_of(opened, names), getattr(source, "most_age_sessions", None), now)
+    limit = age_limit(opened, getattr(source, "most_age_sessions", None))
+    return verdicts_on(opened, wanted_of(opened, names), limit, now)
 
 
 def check_collection(collection: Collection, names: Sequence[str], most_age: int | None, now: datetime) -> pd.DataFrame:
     """Return the verdicts on stored tickers."""
     return verdicts_on(StoredPrices(collection), names, most_age, now)
+
+
+def claims_to_be_fresh(source: Source) -> bool:
+    """Return whether a source's prices are stored ones that Yahoo keeps up to date; files and the like never are."""
+    return isinstance(source, StoredPrices) and source.collection.terms.kind == YahooSource().kind
+
+
+def age_limit(source: Source, given: int | None) -> int | None:
+    """Return how old a last bar may be: as given, or as for Yahoo where that is what is stored."""
+    return YahooSource().most_age_sessions if given is None and claims_to_be_fresh(source) else given
 
 
 def wanted_of(source: Source, names: Sequence[str]) -> tuple[str, ...]:

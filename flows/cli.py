@@ -52,7 +52,8 @@ def run(
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
-    _call(as_json, lambda call: call.run(experiment, overrides, instant(as_known), out))
+    known = instant(as_known)
+    _call(as_json, lambda call: call.run(experiment, overrides, known, out))
 
 
 @app.command()
@@ -73,7 +74,8 @@ def backtest(
     folds = {name: day.date() for name, day in (("train_end", train_end), ("valid_end", valid_end)) if day is not None}
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
     fixed = {"folds": folds} if folds else {}
-    _call(as_json, lambda call: call.backtest(experiment, overrides | fixed, instant(as_known), out))
+    known = instant(as_known)
+    _call(as_json, lambda call: call.backtest(experiment, overrides | fixed, known, out))
 
 
 @app.command()
@@ -89,7 +91,8 @@ def forecast(
 ) -> None:
     """Forecast from the latest fitted model, also tickers that it never saw; a TOML file gives tickers and source."""
     overrides = wanted_by(tickers, None).overrides | source_values(source, path) | device_value(device)
-    _call(as_json, lambda call: call.forecast(experiment, overrides, instant(as_known), out))
+    known = instant(as_known)
+    _call(as_json, lambda call: call.forecast(experiment, overrides, known, out))
 
 
 @app.command()

@@ -199,6 +199,5 @@ class Call:
         if not self._as_json:
             show(self.console())
             return
-        json.dump(values, self._output, allow_nan=False)
-        self._output.write("\n")
+        self._output.write(json.dumps(values, allow_nan=False) + "\n")
         self._output.flush()

@@ -76,7 +76,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one ticker: its versions, what was restated, its last bars."""
-    _call(as_json, lambda call: _commands().show(call, ticker, collection, instant(as_known)))
+    known = instant(as_known)
+    _call(as_json, lambda call: _commands().show(call, ticker, collection, known))
 
 
 @data.command()

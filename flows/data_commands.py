@@ -128,7 +128,7 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
         "ticker": ticker,
         "file": str(one.path),
         "versions": [version.model_dump(mode="json") for version in one.versions],
-        "last_bars": last.assign(session=last["session"].dt.strftime("%Y-%m-%d")).to_dict("records"),
+        "last_bars": records(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
     }
     call.tells(values, lambda console: show_one(console, one, last))
     return int(ExitStatus.OK)

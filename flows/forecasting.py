@@ -1,6 +1,6 @@
 """Forecasts from the latest model, without training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,6 +14,8 @@ from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut
 from pipeline.market.specification import SourceSpec, known_at
+from pipeline.market.universe import Universe
+from pipeline.market.universe_file import Spell
 from pipeline.operation.live import left_behind
 from pipeline.operation.model import Model, latest_models
 from pipeline.operation.outcome import Outcome
@@ -59,6 +61,7 @@ class ForecastingOn:
     def __call__(self, market: Market, recording: Recording) -> Finished:
         """Return the finished forecast on one market."""
         wanted, model = self.experiment.tickers, self._model(market)
+        market = replace(market, universe=belonging(model.universe, wanted))
         described = model.experiment.model_copy(update={"tickers": wanted, "source": self.experiment.source})
         with self.job.clock.stage("features"):
             frames = as_task(frames_on, "features")(market, described, members_of(self.job, model, market))
@@ -98,6 +101,14 @@ def refuse_later_training(models: Mapping[str, Model], now: datetime) -> None:
             f"the latest model was trained on sessions until {latest}, after {now:%Y-%m-%d}; use `tapecast run "
             "--as-known`, which trains on what was known then (finished fits are found again)"
         )
+
+
+def belonging(universe: Universe | None, wanted: Collection[str]) -> Universe | None:
+    """Return the model's universe with the tickers that it did not know: those asked for belong to it always."""
+    if universe is None or not universe.memberships:
+        return universe
+    new = tuple(Spell(ticker, None, None) for ticker in wanted if ticker not in universe.tickers)
+    return replace(universe, memberships=(*universe.memberships, *new))
 
 
 def members_of(job: Job, model: Model, market: Market) -> tuple[str, ...]:

@@ -12,11 +12,12 @@ import pandas as pd
 from flows.checking import check_collection
 from flows.refreshing import ask_yahoo, yahoo_collection
 from flows.tasks import as_task
+from flows.values import plain
 from flows.watching import Stopwatch
 from pipeline.errors import UsageError
 from pipeline.market.held import HeldPrices
 from pipeline.market.importing import import_prices, terms_of
-from pipeline.market.specification import YahooSource
+from pipeline.market.specification import YAHOO, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.universe import read_universe
 from pipeline.market.update import Refreshed, State, plan_update
@@ -71,7 +72,7 @@ class Ingested:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows as plain values."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def row_of(one: Refreshed) -> dict[str, Any]:
@@ -115,6 +116,8 @@ def import_files(
     settings: Settings, prices: HeldPrices, names: Sequence[str], name: str, now: datetime, clock: Stopwatch
 ) -> Ingested:
     """Return the store after the tickers of files (none named: all) became versions of a collection."""
+    if name == YAHOO:
+        raise UsageError(f"found {YAHOO!r} as the name of an import, which is kept for Yahoo's prices; choose another")
     wanted = tuple(dict.fromkeys(names)) or prices.tickers()
     collection = open_collection(settings.prices, name, terms_of(prices))
     with clock.stage("store"):

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from flows.checking import door_terms, found_rows, wanted_of
+from flows.checking import age_limit, claims_to_be_fresh, door_terms, found_rows, recorded, wanted_of
 from flows.markets import Loaded
 from flows.refreshing import refresh_yahoo
 from flows.tasks import as_task
 from pipeline.errors import NothingUsableError, SourceError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Admitted, LeftOut, Stale
+from pipeline.market.calendars import age_sessions
 from pipeline.market.door import Terms, admit
 from pipeline.market.source import Source, open_source
 from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
@@ -34,15 +35,17 @@ def load_bars(settings: Settings, experiment: Experiment, now: datetime) -> Load
     refreshed = refreshed_for(settings, experiment.source, named, now)
     source = open_source(experiment.source, settings.prices)
     wanted = wanted_of(source, named)
-    most_age = getattr(experiment.source, "most_age_sessions", None)
+    most_age = age_limit(source, getattr(experiment.source, "most_age_sessions", None))
     terms = replace(
         door_terms(source, now, experiment.minimum_sessions, most_age), currencies=source.currencies(wanted)
     )
     admitted = as_task(checked, "check")(source, wanted, refreshed, terms)
     if not admitted.bars.listings:
         raise nothing_left(admitted.left_out)
-    stale = stale_of(refreshed, admitted)
-    return Loaded(admitted, stale, source.note, known_from(experiment.source), universe)
+    unasked = old_bars(admitted, now) if not refreshed and claims_to_be_fresh(source) else ()
+    stale = (*stale_of(refreshed, admitted), *unasked)
+    noted = replace(admitted, problems=(*admitted.problems, *recorded(source, admitted.bars.tickers)))
+    return Loaded(noted, stale, source.note, known_from(experiment.source), universe)
 
 
 def known_from(source: SourceSpec) -> datetime | None:
@@ -95,6 +98,17 @@ def stale_of(refreshed: Sequence[Refreshed], admitted: Admitted) -> tuple[Stale,
     ]
     told = {one.ticker: one for one in (*not_refreshed, *admitted.stale)}
     return tuple(told.values())
+
+
+def old_bars(admitted: Admitted, now: datetime) -> tuple[Stale, ...]:
+    """Return the tickers whose stored bars end before their last completed session, where nobody was asked."""
+    stopped = {out.ticker for out in admitted.left_out} | {one.ticker for one in admitted.stale}
+    last = admitted.bars.frame.groupby("ticker")["session"].last()
+    shown = [listing for listing in admitted.bars.listings if listing.ticker not in stopped]
+    days = {listing.ticker: last[listing.ticker].date() for listing in shown}
+    ages = {listing.ticker: age_sessions(listing.calendar, days[listing.ticker], now) for listing in shown}
+    reason = "nobody was asked for newer bars than the store has"
+    return tuple(Stale(ticker, str(days[ticker]), age, reason) for ticker, age in ages.items() if age)
 
 
 def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:

@@ -1,7 +1,7 @@
 """Options that several commands share, and what they say over an experiment file."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,15 +27,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-DAYS_AND_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
-
 Tickers = Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: all the source holds.")]
 Universe = Annotated[Path | None, typer.Option(help="File of tickers: one a line, or CSV with membership dates.")]
 Source = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
 DataPath = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
 AsKnown = Annotated[
-    datetime | None,
-    typer.Option(formats=DAYS_AND_TIMES, help="Use the store as known at this UTC time (a day: at its end)."),
+    str | None,
+    typer.Option(help="Use the store as known then: 2026-10-01 (the day's end, UTC) or 2026-10-01T22:30:05."),
 ]
 File = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
@@ -90,10 +88,21 @@ def device_value(device: Device | None) -> dict[str, Any]:
     return {} if device is None else {"device": device.value}
 
 
-def instant(written: datetime | None) -> datetime | None:
-    """Return the UTC instant that a time stands for, the end of the day where only a day is given."""
+def instant(written: str | None) -> datetime | None:
+    """Return the instant that a time stands for, in UTC unless it says otherwise; of a day alone its end.
+
+    Raises typer.BadParameter for what is none, and for one that has not come yet.
+    """
     if written is None:
         return None
-    if written.time() == time.min:
-        written += timedelta(days=1)
-    return written.replace(tzinfo=UTC)
+    try:
+        told = datetime.fromisoformat(written)
+    except ValueError as error:
+        found = f"found {written!r}, expected a day as 2026-10-01 or a time as 2026-10-01T22:30:05"
+        raise typer.BadParameter(found, param_hint="--as-known") from error
+    at = told if told.tzinfo else told.replace(tzinfo=UTC)
+    if len(written) == len("2026-10-01"):
+        at = min(at + timedelta(days=1), datetime.now(UTC)) if at <= datetime.now(UTC) else at
+    if at > datetime.now(UTC):
+        raise typer.BadParameter(f"found {written}, which has not come yet", param_hint="--as-known")
+    return at

@@ -1,6 +1,6 @@
 """A run over several markets: each is worked on and recorded by itself, and one that fails stops no other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -50,7 +50,7 @@ def over_markets(job: Job, recording: Recording, markets: Sequence[Market], work
         try:
             finished.append(_part(job, recording, market, work))
         except NothingUsableError as error:
-            left_out += _not_worked_on(market, error)
+            left_out += _not_worked_on(market, error, work.experiment.tickers)
     if not finished:
         reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
         raise NothingUsableError(f"no market of this run could be worked on: {reasons}", left_out)
@@ -67,11 +67,12 @@ def _part(job: Job, recording: Recording, market: Market, work: Work) -> Finishe
         return own_work(market, own)
 
 
-def _not_worked_on(market: Market, error: NothingUsableError) -> list[LeftOut]:
+def _not_worked_on(market: Market, error: NothingUsableError, asked: Collection[str]) -> list[LeftOut]:
+    """Return the market's tickers, those asked for (none: all), each with its own reason or that of the market."""
     told = [out for out in error.left_out if isinstance(out, LeftOut)]
-    known = {out.ticker for out in (*told, *market.left_out)}
-    silent = [LeftOut(ticker, str(error)) for ticker in market.bars.tickers if ticker not in known]
-    return [*market.left_out, *(out for out in told if out not in market.left_out), *silent]
+    known = {out.ticker: out for out in (*told, *market.left_out)}
+    everyone = dict.fromkeys((*known, *market.bars.tickers))
+    return [known.get(one, LeftOut(one, str(error))) for one in everyone if one in asked or not asked]
 
 
 def _describe(recording: Recording, finished: Sequence[Finished], left_out: Sequence[LeftOut]) -> None:

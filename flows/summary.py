@@ -1,6 +1,5 @@
 """The summary of a run: what --json prints, and what the terminal and the Prefect artifacts show."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 
 from flows.job import Finished
 from flows.parts import Parts
+from flows.values import plain
 from pipeline.errors import TapecastError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import POOLED
@@ -153,9 +153,3 @@ def p_values(evaluation: Evaluation) -> dict[str, Row]:
     for row in evaluation.significance.to_dict("records"):
         result.setdefault(str(row["horizon"]), {})[str(row["baseline"])] = plain(row["dm_p"])
     return result
-
-
-def plain(value: Any) -> Any:
-    """Return a value that JSON knows: Python's own numbers, and None in place of NaN."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -81,7 +81,7 @@ class TrainingOn:
             self.check(outcome)
         latest = tuple(of_latest_fold(results, folds))
         described = on_one(experiment, market)
-        trained = Trained(market.calendar, described, market.bars.tickers, market.beside, latest)
+        trained = Trained(market.calendar, described, market.bars.tickers, market.beside, market.universe, latest)
         return replace(finished, trained=trained)
 
     def _outcome(

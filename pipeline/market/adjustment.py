@@ -12,6 +12,9 @@ from pipeline.market.bars import PRICES
 View = Literal["as_traded", "split_adjusted", "total_return"]
 VendorRule = Literal["total_return", "yahoo"]
 
+LARGEST_SPLIT = 1e4
+"""A factor beyond this, either way, is no split, and must not change the rows before it."""
+
 VENDOR_DIGIT = 1e-6
 """Vendors tell prices to six decimals: small ones, after many splits, are rounded by more than a return's tolerance."""
 
@@ -82,7 +85,7 @@ def as_traded(rows: pd.DataFrame) -> pd.DataFrame:
 def later_splits(split: pd.Series) -> NDArray[np.float64]:
     """Per row, the product of the splits of all rows after it."""
     factor = _numbers(split).to_numpy()
-    usable = np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)
+    usable = np.where((factor >= 1.0 / LARGEST_SPLIT) & (factor <= LARGEST_SPLIT), factor, 1.0)
     return _product_of_later(usable, np.zeros(1, np.intp))
 
 

@@ -1,6 +1,6 @@
 """Importing files into the store: each ticker's rows become a version of its whole history."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pipeline.errors import SourceError, TapecastError
@@ -9,8 +9,9 @@ from pipeline.market.canonical import canonical
 from pipeline.market.fetched import Fetched
 from pipeline.market.held import HeldPrices
 from pipeline.market.store.collection import Collection, CollectionTerms
-from pipeline.market.store.commits import commit_all
+from pipeline.market.store.commits import commit_all, set_aside
 from pipeline.market.store.history import Version
+from pipeline.market.tickers import is_ticker
 from pipeline.market.update import Refreshed, State, as_it_was, completed
 
 NO_ACTION = {"dividend": 0.0, "split": 1.0}
@@ -28,10 +29,12 @@ def terms_of(prices: HeldPrices) -> CollectionTerms:
 
 
 def import_prices(
-    collection: Collection, prices: HeldPrices, tickers: Iterable[str], now: datetime
+    collection: Collection, prices: HeldPrices, tickers: Sequence[str], now: datetime
 ) -> Iterator[Refreshed]:
     """Store the rows of files and yield each ticker as it then stands."""
     answers = ((ticker, _answer(prices, ticker, now)) for ticker in tickers)
+    for ticker in filter(is_ticker, tickers):
+        set_aside(collection, ticker)  # damaged files alone
     for ticker, version in commit_all(collection, answers):
         if isinstance(version, SourceError):
             yield as_it_was(collection, ticker, str(version), now)
@@ -53,7 +56,9 @@ def _answer(prices: HeldPrices, ticker: str, now: datetime) -> Fetched | SourceE
             raise SourceError("; ".join(map(str, brought.problems)) or "found no row of it, expected daily prices")
         spelled = {name: none for name, none in NO_ACTION.items() if name not in brought.frame}
         rows = brought.frame.assign(**spelled)
-        fetched = Fetched(rows, None, listing_of(ticker).currency, now, brought.problems)
+        # a file speaks of what it holds: earlier sessions that are stored stay, so that newer files can be appended
+        since = rows["session"].iloc[0].date()
+        fetched = Fetched(rows, since, listing_of(ticker).currency, now, brought.problems)
         return completed(ticker, fetched)
     except SourceError as error:
         return error

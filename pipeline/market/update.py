@@ -18,8 +18,9 @@ from pipeline.market.store.collection import Collection, CollectionTerms, facts
 from pipeline.market.store.commits import commit, set_aside
 from pipeline.market.store.history import Facts, Version
 from pipeline.market.store.layout import DamagedFileError
-from pipeline.market.store.restatement import calls_for_whole_history, compare
+from pipeline.market.store.restatement import Restatement, calls_for_whole_history, compare
 from pipeline.market.store.stored import current_rows
+from pipeline.market.tickers import is_ticker
 
 YAHOO_TERMS = CollectionTerms(
     kind="yahoo",
@@ -92,11 +93,25 @@ def _wanted(collection: Collection, ticker: str, now: datetime, start: date) -> 
         known = known_facts(collection, ticker)
     except TapecastError as error:
         return Refreshed(ticker, State.MISSING, None, None, reason=str(error))
-    if known is None or (known.asked_from is not None and known.asked_from > start):
+    if known is None or (known.asked_from is not None and known.asked_from > start) or _is_damaged(collection, ticker):
         return start
-    if known.last_session >= last:
+    if known.last_session >= last and _ends_with_prices(collection, ticker):
         return Refreshed(ticker, State.CURRENT, known.last_session, 0)
     return _overlapping(calendar, known.last_session)
+
+
+def _is_damaged(collection: Collection, ticker: str) -> bool:
+    """Whether the rows cannot be read, though the footer can."""
+    try:
+        current_rows(collection, ticker)
+    except DamagedFileError:
+        return True
+    return False
+
+
+def _ends_with_prices(collection: Collection, ticker: str) -> bool:
+    """Whether the last row has prices: a vendor may tell a blank row first, and the prices later."""
+    return bool(current_rows(collection, ticker)["close"].tail(1).notna().all())
 
 
 def known_facts(collection: Collection, ticker: str) -> Facts | None:
@@ -121,6 +136,8 @@ def refresh(collection: Collection, remote: Remote, plan: Plan) -> Iterator[Refr
     """
     anew: dict[str, str] = {}
     for ticker, answer in remote.fetch(plan.asked):
+        if plan.asked[ticker] == plan.start and isinstance(answer, Fetched):
+            set_aside(collection, ticker)
         kinds = _told_otherwise(collection, ticker, answer)
         if kinds:
             anew[ticker] = kinds
@@ -145,13 +162,18 @@ def _told_otherwise(collection: Collection, ticker: str, answer: Fetched | Sourc
         if known is None or answer.since is None or known.first_session >= answer.since:
             return ""
         told = compare(current_rows(collection, ticker), completed(ticker, answer).rows, answer.since)
-        found = [one for one in told if one.first_session < known.last_session]  # the last bar is often settled later
+        found = [one for one in told if not _settled_later(one, known.last_session)]
     except DamagedFileError:
         return "its file is damaged"
     except SourceError:
         return ""
     kinds = dict.fromkeys(one.kind for one in found)
     return ", ".join(kinds) if calls_for_whole_history(found) else ""
+
+
+def _settled_later(one: Restatement, last: date) -> bool:
+    """Whether only the last stored bar's numbers differ: they are often settled after the close."""
+    return one.first_session >= last and one.kind in ("prices", "volume")
 
 
 def _because(kinds: str, refreshed: Refreshed) -> Refreshed:
@@ -177,7 +199,8 @@ def _told(ticker: str, version: Version, now: datetime) -> Refreshed:
     age = age_sessions(listing_of(ticker).calendar, version.last_session, now)
     kinds = ", ".join(dict.fromkeys(one.kind for one in version.restatements))
     if age:
-        reason = f"the source has no bar after {version.last_session}, {age} completed sessions ago"
+        restated = f"; it restated its past ({kinds})" if kinds else ""
+        reason = f"the source has no bar after {version.last_session}, {age} completed sessions ago{restated}"
         return Refreshed(ticker, State.BEHIND, version.last_session, age, version.added, reason)
     state = State.RESTATED if kinds else State.UPDATED
     return Refreshed(ticker, state, version.last_session, age, version.added, kinds)
@@ -185,7 +208,7 @@ def _told(ticker: str, version: Version, now: datetime) -> Refreshed:
 
 def as_it_was(collection: Collection, ticker: str, reason: str, now: datetime) -> Refreshed:
     """How the ticker stands where nothing new could be stored: served as it is, or missing."""
-    known = known_facts(collection, ticker)
+    known = known_facts(collection, ticker) if is_ticker(ticker) else None
     if known is None:
         return Refreshed(ticker, State.MISSING, None, None, reason=reason)
     age = age_sessions(listing_of(ticker).calendar, known.last_session, now)

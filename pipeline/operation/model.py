@@ -5,27 +5,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
+from pipeline.market.universe import Universe
 from pipeline.training.jobs import FitResult, Fitted
 from pipeline.training.kept import KeptFits, read_fitted
 
 LATEST = "latest.json"
+
+_UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 
 
 @dataclass(frozen=True)
 class Model:
     """A fold's fitted forecasters of one calendar.
 
-    `market` are the tickers whose mean makes the market features, `beside` those of the run's other calendars.
+    `market` are the tickers whose mean makes the market features, `beside` those of the run's other calendars;
+    `universe` says when they belonged to it.
     """
 
     experiment: Experiment
     market: tuple[str, ...]
     beside: tuple[str, ...]
+    universe: Universe | None
     trained_until: str
     fits: tuple[Fitted, ...]
 
@@ -43,6 +48,7 @@ class Trained:
     experiment: Experiment
     market: tuple[str, ...]
     beside: tuple[str, ...]
+    universe: Universe | None
     results: tuple[FitResult, ...]
 
 
@@ -57,6 +63,7 @@ def _description(one: Trained) -> dict[str, object]:
         "experiment": one.experiment.model_dump(mode="json"),
         "market": list(one.market),
         "beside": list(one.beside),
+        "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
         "trained_until": str(one.results[0].job.fold.validation.until),
         "fits": [result.job.key for result in one.results],
     }
@@ -83,6 +90,7 @@ def _model(described: Mapping[str, object], kept: KeptFits) -> Model:
         experiment=Experiment.model_validate(described["experiment"]),
         market=_texts(described["market"]),
         beside=_texts(described["beside"]),
+        universe=_UNIVERSE.validate_python(described["universe"]),
         trained_until=str(described["trained_until"]),
         fits=tuple(read_fitted(kept.folder / key) for key in keys),
     )

@@ -27,6 +27,7 @@ from pipeline.market.importing import import_prices, terms_of
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, path_of
 from pipeline.market.store.commits import commit
+from pipeline.market.store.inventory import shown
 from pipeline.market.update import YAHOO_TERMS
 from pipeline.market.verdicts import verdicts
 from pipeline.settings import Settings
@@ -169,6 +170,35 @@ def test_an_export_of_nothing_or_to_an_unknown_kind_is_told(collection: Collecti
     assert list(tmp_path.glob("x.*")) == []
 
 
+def test_a_bar_without_prices_is_shown_as_one_object(collection: Collection, tmp_path: Path) -> None:
+    rows = good_rows(150, "2023-08-01")
+    rows.loc[148, ["open", "high", "low", "close"]] = np.nan
+    commit(collection, "AAA", Fetched(rows, None, "USD", THEN + timedelta(days=3)))
+    status, found = answered(data_commands.show, "AAA", "files", None)
+    assert (status, found["last_bars"][3]["close"]) == (0, None)
+
+
+def test_one_bad_name_in_a_file_stops_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    names = {"AAA": good_rows(), "../../x": good_rows(), "": good_rows()}
+    pd.concat([rows.assign(ticker=name) for name, rows in names.items()]).to_csv(path, index=False)
+    prices = open_files(path)
+    made = open_collection(tmp_path / "prices", "files", terms_of(prices))
+    found = {one.ticker: one.state.value for one in import_prices(made, prices, prices.tickers(), THEN)}
+    assert found == {"": "missing", "../../x": "missing", "AAA": "updated"}
+
+
+def test_a_newer_file_is_appended(tmp_path: Path) -> None:
+    whole, path = good_rows(), tmp_path / "bars.csv"
+    for at, part in enumerate((whole.head(40), whole.tail(25))):
+        part.assign(ticker="AAA").to_csv(path, index=False)
+        prices = open_files(path)
+        made = open_collection(tmp_path / "prices", "files", terms_of(prices))
+        (one,) = import_prices(made, prices, ("AAA",), THEN + timedelta(days=at))
+    assert (one.state.value, one.added) == ("updated", 20)
+    assert len(shown(made, "AAA").rows) == 60
+
+
 def test_prune_gives_up_the_past(collection: Collection) -> None:
     status, freed = answered(data_commands.prune, THEN + timedelta(days=2), "files")
     assert (status, freed["versions"], freed["rows"]) == (0, 3, 150)
@@ -182,6 +212,8 @@ def test_prune_gives_up_the_past(collection: Collection) -> None:
     [
         (("update",), "found no tickers in the store"),
         (("update", "--collection", "x"), "expected it with --path only"),
+        (("show", "AAPL", "--as-known", "yesterday"), "expected a day as 2026-10-01"),
+        (("show", "AAPL", "--as-known", "2199-01-01"), "has not come yet"),
         (("update", "--path", "absent.csv"), "no file or folder absent.csv"),
         (("update", "--path", ".", "--start", "2020-01-01"), "expected it for prices from Yahoo only"),
         (("update", "--tickers", "A", "--universe", "b.csv"), "name the tickers in one way"),

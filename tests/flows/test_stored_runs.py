@@ -124,6 +124,10 @@ def test_a_universe_with_membership_dates_forecasts_its_members_alone(desk: Desk
     ((out, reason),) = [(one["ticker"], one["reason"]) for one in dated.left_out]
     assert (out, "no member of the universe" in reason) == ("AAA", True)
     assert (dated.status, dated.warnings) == ("partial", [])
+    again = flows.forecast()
+    assert again.forecasts == dated.forecasts
+    assert [one["ticker"] for one in again.left_out] == ["AAA"]
+    assert {row["ticker"] for row in flows.forecast(("BBB", "CCC")).forecasts} == {"BBB", "CCC"}
     listed = tmp_path / "list.txt"
     listed.write_text("AAA\nBBB\n")
     longer = FoldSpec(minimum_train_sessions=100, validation_months=3)  # a test of more than a year

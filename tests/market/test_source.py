@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.market.door import load
+from pipeline.market.fetched import Fetched
 from pipeline.market.sample import FILE, NOTE, open_sample
 from pipeline.market.source import Source, open_source
 from pipeline.market.specification import (
@@ -20,6 +21,7 @@ from pipeline.market.specification import (
     YahooSource,
 )
 from pipeline.market.store.collection import open_collection
+from pipeline.market.store.commits import commit
 from pipeline.market.update import YAHOO_TERMS
 
 from .rows import NOW, good_rows
@@ -52,6 +54,16 @@ def test_every_source_says_what_its_prices_mean(kind: str, traits: tuple[object,
     source = _opened(specs[kind], tmp_path)
     assert (source.price_basis, source.has_actions, source.returns_from) == traits
     assert source.note.endswith(".")
+
+
+def test_yahoo_s_stored_prices_begin_where_the_description_says(tmp_path: Path) -> None:
+    rows = good_rows()
+    collection = open_collection(tmp_path, YAHOO, YAHOO_TERMS)
+    commit(collection, "AAPL", Fetched(rows, None, "USD", NOW))
+    begin = rows["session"].iloc[20].date()
+    source = open_source(YahooSource(start=begin), tmp_path)
+    assert source.rows("AAPL")["session"].iloc[0].date() == begin
+    assert source.currencies(["AAPL", "NONE"]) == {"AAPL": "USD"}
 
 
 def test_the_sample_is_the_file_that_its_notice_describes() -> None:

@@ -2,11 +2,23 @@
 
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.market.specification import FilesSource, SampleSource, SourceSpec, SyntheticSource, YahooSource
+from pipeline.errors import UsageError
+from pipeline.market.specification import (
+    FilesSource,
+    SampleSource,
+    SourceSpec,
+    StoredSource,
+    SyntheticSource,
+    YahooSource,
+    known_at,
+)
+
+AT = datetime(2026, 10, 1, 22, tzinfo=UTC)
 
 ADAPTER: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
 
@@ -40,3 +52,12 @@ def test_descriptions_are_light_to_import() -> None:
     code = f"import sys, pipeline.market.specification; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_is_known_at_an_instant_keeps_the_rest_of_the_description() -> None:
+    yahoo = YahooSource(start=date(2010, 1, 4), most_age_sessions=3)
+    assert known_at(yahoo, AT) == StoredSource(as_known=AT, start=date(2010, 1, 4), most_age_sessions=3)
+    stored = StoredSource(collection="mine", start=date(2010, 1, 4))
+    assert known_at(stored, AT) == StoredSource(collection="mine", start=date(2010, 1, 4), as_known=AT)
+    with pytest.raises(UsageError, match="found source sample to be known at 2026-10-01 22:00"):
+        known_at(SampleSource(), AT)

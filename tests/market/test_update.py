@@ -228,6 +228,62 @@ def test_an_earlier_start_asks_for_the_whole_and_a_later_one_for_nothing(collect
     assert updated(collection, source, start=late)["AAPL"].state is State.CURRENT
 
 
+def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Collection) -> None:
+    late, source = SESSIONS[20].date(), Asked({"AAPL": ROWS}, after(40))
+    updated(collection, source)
+    source.rows["AAPL"], source.now = RESTATED["prices"], after(41)
+    updated(collection, source, start=late)
+    assert source.log[-1] == ("AAPL", START)
+
+
+def test_a_ticker_named_twice_is_asked_for_once(collection: Collection) -> None:
+    source = Asked({"AAPL": ROWS}, after(40))
+    plan = plan_update(collection, ("AAPL", "AAPL"), source.now, START)
+    assert plan.asked == {"AAPL": START}
+    updated(collection, source)
+    assert len(plan_update(collection, ("AAPL", "AAPL"), source.now, START).settled) == 1
+
+
+def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
+    blank = ROWS.copy()
+    blank.loc[40, ["open", "high", "low", "close"]] = np.nan
+    source = Asked({"AAPL": blank}, after(40))
+    updated(collection, source)
+    source.rows["AAPL"] = ROWS
+    assert updated(collection, source)["AAPL"].state is State.RESTATED
+    assert current_rows(collection, "AAPL")["close"].iloc[40] == ROWS["close"][40]
+    assert updated(collection, source)["AAPL"].state is State.CURRENT
+
+
+def test_a_source_that_is_late_takes_no_stored_bar_away(collection: Collection) -> None:
+    source = Asked({"AAPL": ROWS}, after(40))
+    updated(collection, source)
+    source.rows["AAPL"], source.now = ROWS.head(39), after(41)
+    found = updated(collection, source)["AAPL"]
+    assert (found.state, found.last_session, found.age_sessions) == (State.BEHIND, SESSIONS[40].date(), 1)
+    assert len(current_rows(collection, "AAPL")) == 41
+
+
+def test_an_action_told_late_on_the_last_session_fetches_all_anew(collection: Collection) -> None:
+    source = Asked({"AAPL": ROWS}, after(40))
+    updated(collection, source)
+    source.rows["AAPL"], source.now = changed(40, dividend=0.7), after(41)
+    assert "dividend" in updated(collection, source)["AAPL"].reason
+    assert source.log[-1] == ("AAPL", START)
+
+
+def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collection: Collection) -> None:
+    source = Asked({"AAPL": ROWS}, after(40))
+    updated(collection, source)
+    path = path_of(collection, "AAPL")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(bytes(content))
+    assert updated(collection, source)["AAPL"].state is State.UPDATED
+    assert source.log == [("AAPL", START)]
+    assert len(current_rows(collection, "AAPL")) == 41
+
+
 @pytest.mark.parametrize("name", ["../../x", "A/B", "<b>", "", "AAPL.QQQQ"])
 def test_a_name_that_cannot_be_one_is_missing_and_never_asked_for(name: str, collection: Collection) -> None:
     source = Asked({}, after(40))

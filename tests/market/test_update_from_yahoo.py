@@ -112,6 +112,14 @@ def test_a_split_that_yahoo_has_not_applied_is_repaired_and_recorded(desk: Desk)
     assert "unapplied_split" in {problem.rule for problem in read_history(desk.collection, "AAPL").head.problems}
 
 
+def test_an_adjusted_close_that_tells_other_returns_is_noted(desk: Desk) -> None:
+    desk.update(24, AAPL=ROWS)
+    assert read_history(desk.collection, "AAPL").head.problems == ()
+    desk.update(24, MSFT=ROWS.assign(adj_close=ROWS["adj_close"].where(ROWS.index < 15, ROWS["adj_close"] * 1.1)))
+    (problem,) = read_history(desk.collection, "MSFT").head.problems
+    assert (problem.rule, problem.session) == ("vendor_adjustment", str(ROWS["session"][15].date()))
+
+
 def test_eighty_of_a_hundred_refused_yield_a_hundred_dated_rows(desk: Desk) -> None:
     names = [f"T{number}" for number in range(100)]
     frame, later = as_yahoo_exports(ROWS.head(12)), as_yahoo_exports(ROWS.head(14))

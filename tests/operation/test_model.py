@@ -3,6 +3,7 @@
 import json
 import resource
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,19 @@ from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
+from pipeline.market.universe import Universe
+from pipeline.market.universe_file import Spell
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
+
+DATED = Universe("some", ("T0",), (Spell("T0", date(2020, 1, 2), None),))
 
 Published = tuple[Path, KeptFits, list[FitResult]]
 
 
 def trained(market: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
-    return Trained(calendar, TINY, market, ("BTC-USD",), tuple(results))
+    return Trained(calendar, TINY, market, ("BTC-USD",), DATED, tuple(results))
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def published(tmp_path: Path) -> Published:
 def test_what_is_read_is_what_was_published(published: Published) -> None:
     folder, kept, results = published
     (model,) = latest_models(folder, kept).values()
-    assert model.beside == ("BTC-USD",)
+    assert (model.beside, model.universe) == (("BTC-USD",), DATED)
     assert model.experiment == TINY
     assert model.market == model.seen == ("T0", "T1", "T2")
     assert model.trained_until == str(results[0].job.fold.validation.until)
@@ -99,7 +104,7 @@ VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.in
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from(["experiment", "market", "beside", "fits", "trained_until"]), value=VALUES)
+@given(field=st.sampled_from(["experiment", "market", "beside", "universe", "fits", "trained_until"]), value=VALUES)
 def test_whatever_stands_in_the_file_only_our_own_errors_come_out(
     field: str, value: object, published: Published
 ) -> None:

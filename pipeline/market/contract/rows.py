@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.market.adjustment import LARGEST_SPLIT
 from pipeline.market.bars import COLUMNS
 from pipeline.market.contract.rules import Finding
 
@@ -17,8 +18,6 @@ Mask = NDArray[np.bool_]
 HIGHEST = 1e12
 LOWEST = 1e-12
 """Prices beyond these bounds are no prices; those of all currencies and coins lie well between."""
-
-LARGEST_SPLIT = 1e4
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.market.adjustment import LARGEST_SPLIT
 from pipeline.market.bars import PRICES
-from pipeline.market.contract.rows import HIGHEST, LARGEST_SPLIT, LOWEST, Judged, Mask, Rows, found_at, without
+from pipeline.market.contract.rows import HIGHEST, LOWEST, Judged, Mask, Rows, found_at, without
 from pipeline.market.contract.rules import Finding
 
 ROUNDING = 1e-6

@@ -79,7 +79,12 @@ def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection
 
 def collections(root: Path) -> tuple[Collection, ...]:
     """All collections under `root`, by name; raises UsageError where one's terms cannot be read."""
-    return tuple(Collection(path.parent, _read_terms(path)) for path in sorted(root.glob(f"*/{TERMS}")))
+    return tuple(stored_collection(path.parent) for path in sorted(root.glob(f"*/{TERMS}")))
+
+
+def stored_collection(folder: Path) -> Collection:
+    """The collection of a folder; raises UsageError where its terms cannot be read."""
+    return Collection(folder, _read_terms(folder / TERMS))
 
 
 def tickers(collection: Collection) -> tuple[str, ...]:

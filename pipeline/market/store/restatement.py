@@ -64,11 +64,16 @@ def calls_for_whole_history(found: Iterable[Restatement]) -> bool:
 
 
 def aligned(stored: Columns, told: Columns, since: np.datetime64 | None) -> Alignment:
-    """The stored and told rows by session; a stored row is lost when it is asked for (`since` on) and not told."""
+    """The stored and told rows by session; a stored row is lost when it is asked for (`since` on) and not told.
+
+    What is stored after the last told row is not lost: a source that is late tells less, and nothing else.
+    """
     _, same_stored, same_told = np.intersect1d(
         stored["session"], told["session"], assume_unique=True, return_indices=True
     )
-    asked = np.ones(len(stored["session"]), dtype=bool) if since is None else stored["session"] >= since
+    asked = stored["session"] <= told["session"][-1]
+    if since is not None:
+        asked &= stored["session"] >= since
     lost, new = asked.copy(), np.ones(len(told["session"]), dtype=bool)
     lost[same_stored], new[same_told] = False, False
     return Alignment(same_stored, same_told, lost, new)

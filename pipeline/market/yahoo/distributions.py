@@ -10,14 +10,14 @@ def whole_dividend(
 ) -> NDArray[np.float64]:
     """What a share was paid per row: dividend and capital gains, the gains counted once.
 
-    Yahoo has begun to tell the gains a second time within the dividends. That is so for a fund where on most of its
-    days with gains the price fell by about the dividend alone rather than by both; a dividend smaller than the gains
-    of its day cannot contain them.
+    Yahoo has begun to tell the gains a second time within the dividends. That is so on a day on which the price fell
+    by about the dividend alone rather than by both; a dividend smaller than the gains of its day cannot contain them.
+    Each day is judged by itself, so that what is told later changes nothing that was said of it.
     """
     told = np.nan_to_num(gains, nan=0.0)
     paid = np.nan_to_num(dividend, nan=0.0)
     can_contain = (told > 0) & (paid >= told)
-    contained = can_contain & _mostly(_nearer_to_first(_fall(close), paid, paid + told)[can_contain])
+    contained = can_contain & _nearer_to_first(_fall(close), paid, paid + told)
     return np.where(contained, paid, paid + told)
 
 
@@ -30,7 +30,3 @@ def _nearer_to_first(
 ) -> NDArray[np.bool_]:
     nearer: NDArray[np.bool_] = np.abs(found - first) < np.abs(found - second)
     return nearer
-
-
-def _mostly(votes: NDArray[np.bool_]) -> bool:
-    return bool(len(votes)) and float(votes.mean()) > 0.5

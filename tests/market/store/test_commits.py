@@ -71,13 +71,19 @@ def test_a_fetch_that_loses_many_sessions_is_refused(
     commit(collection, "AAPL", told(ROWS))
     content = path_of(collection, "AAPL").read_bytes()
     since = None if asked_from is None else day(ROWS, asked_from)
-    answer = told(ROWS.iloc[: 60 - lost], 24, since)
+    answer = told(ROWS.drop(index=range(59 - lost, 59)), 24, since)
     if not refused:
         assert commit(collection, "AAPL", answer).removed == lost
         return
     with pytest.raises(SourceUnavailableError, match=rf"lacks {lost} of .* stored sessions.*delete the ticker's file"):
         commit(collection, "AAPL", answer)
     assert path_of(collection, "AAPL").read_bytes() == content
+
+
+def test_a_late_answer_takes_nothing_away(collection: Collection) -> None:
+    commit(collection, "AAPL", told(ROWS))
+    version = commit(collection, "AAPL", told(ROWS.iloc[:50], 24))
+    assert (version.removed, version.rows, version.last_session) == (0, 60, day(ROWS, 59))
 
 
 def test_two_per_cent_of_a_long_history_are_few(collection: Collection) -> None:

@@ -104,9 +104,10 @@ def spoil(vendor: pd.DataFrame, absent: set[int], answer: Answer) -> None:
 
 
 def copied(former: Copy, fetched: Fetched) -> Copy:
-    """Everything that was told, row by row: what lies before the first asked day stays as it was."""
+    """Everything that was told, row by row: what lies before the first asked day, or after the last told, stays."""
     since = pd.Timestamp.min if fetched.since is None else pd.Timestamp(fetched.since)
-    kept = {session: row for session, row in former.items() if session < since}
+    last = fetched.rows["session"].iloc[-1]
+    kept = {session: row for session, row in former.items() if session < since or session > last}
     return kept | {row["session"]: row for row in fetched.rows.to_dict("records")}
 
 

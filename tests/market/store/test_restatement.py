@@ -71,7 +71,8 @@ def kinds(stored: pd.DataFrame, told: pd.DataFrame) -> list[tuple[str, int, int]
         (changed("adj_close", 4, 0.99), [("adj_close", 4, 1)]),
         (times_before(30, 0.99, ("adj_close",)), [("adj_close", 0, 30)]),
         (without(11), [("sessions", 11, 1)]),
-        (without(29), [("sessions", 29, 1)]),
+        (without(28), [("sessions", 28, 1)]),
+        (without(29), []),  # the source is late
         (lambda rows: changed("volume", 2, 2.0)(changed("close", 2, 2.0)(rows)), [("prices", 2, 1)]),
     ],
 )  # fmt: skip

@@ -195,7 +195,10 @@ def test_gains_are_counted_once(fall: float, dividend: float, gains: float, paid
     np.testing.assert_allclose(got, [0.0, paid])
 
 
-def test_most_days_decide_for_a_fund() -> None:
+def test_each_day_of_a_fund_is_judged_by_itself_and_nothing_later_changes_it() -> None:
     close = np.array([100.0, 93.0, 86.0, 73.0])  # twice by the dividend alone, once by both
     dividend, gains = np.array([0.0, 7.0, 7.0, 7.0]), np.array([0.0, 6.0, 6.0, 6.0])
-    np.testing.assert_allclose(whole_dividend(close, dividend, gains), dividend)
+    whole = whole_dividend(close, dividend, gains)
+    np.testing.assert_allclose(whole, [0.0, 7.0, 7.0, 13.0])
+    for known in range(1, 4):
+        np.testing.assert_array_equal(whole_dividend(close[:known], dividend[:known], gains[:known]), whole[:known])
