@@ -12,9 +12,8 @@ from flows.checking import check_source, door_terms, found_rows, wanted_of
 from flows.commands import Call, refuse_missing_file
 from flows.data_terminal import show_checked, show_exported, show_ingested, show_listed, show_one, show_pruned
 from flows.folders import refuse_unwritable
-from flows.ingesting import IMPORTS, Ingested, records, update_from_yahoo, wanted_tickers
+from flows.ingesting import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo, wanted_tickers
 from flows.options import Wanted
-from flows.refreshing import yahoo_collection
 from flows.watching import Quiet, Stopwatch
 from pipeline.drafts import write_whole
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
@@ -24,11 +23,10 @@ from pipeline.market.export import write_prices
 from pipeline.market.files import open_files
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource, StoredSource, YahooSource
-from pipeline.market.store.collection import collections, disk_use, tickers
+from pipeline.market.store.collection import collections, disk_use
 from pipeline.market.store.inventory import inventory, shown
 from pipeline.market.store.opening import find_collection
 from pipeline.market.store.pruning import prune as pruned
-from pipeline.market.update import plan_update
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.settings import Settings
 
@@ -75,12 +73,9 @@ def source_of(path: Path | None, collection: str | None, start: date | None) -> 
 
 def settled(source: YahooSource, wanted: Wanted) -> Ingested | None:
     """Return the update that has nothing to ask for; None where there is something."""
-    settings, now = Settings(), datetime.now(UTC)
-    collection = yahoo_collection(settings)
-    named = wanted_tickers(wanted.tickers, wanted.universe, tickers(collection))
-    if named and plan_update(collection, named, now, source.start).asked:
-        return None
-    return update_from_yahoo(settings, source, named, None, now, Stopwatch(Quiet()))
+    settings = Settings()
+    planned = plan_from_yahoo(settings, source, wanted.tickers, wanted.universe, datetime.now(UTC))
+    return None if planned.plan.asked else update_from_yahoo(settings, planned, Stopwatch(Quiet()))
 
 
 def _tell_ingested(call: Call, result: Ingested) -> int:

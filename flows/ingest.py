@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.folders import refuse_unwritable
-from flows.ingesting import IMPORTS, Ingested, import_files, records, row_of, update_from_yahoo
+from flows.ingesting import IMPORTS, Ingested, import_files, plan_from_yahoo, records, row_of, update_from_yahoo
 from flows.tasks import as_task
 from flows.watching import LogWatch, Stopwatch, Watch
 from pipeline.market.files import open_files
@@ -41,7 +41,9 @@ def build_ingest(watch: Watch, read: Reader = open_files) -> Callable[..., Inges
         settings, clock, now = Settings(), Stopwatch(watch), datetime.now(UTC)
         refuse_unwritable(settings.root)
         if isinstance(source, YahooSource):
-            result = update_from_yahoo(settings, source, tickers, universe, now, clock)
+            with clock.stage("plan"):
+                planned = plan_from_yahoo(settings, source, tickers, universe, now)
+            result = update_from_yahoo(settings, planned, clock)
         else:
             named = tickers or (read_universe(universe).tickers if universe else ())
             with clock.stage("read"):

@@ -20,7 +20,7 @@ from pipeline.market.importing import import_prices, terms_of
 from pipeline.market.specification import YAHOO, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.universe import read_universe
-from pipeline.market.update import Refreshed, State, plan_update
+from pipeline.market.update import Plan, Refreshed, State, plan_update
 from pipeline.market.verdicts import COLUMNS, LEFT_OUT, SOUND
 from pipeline.settings import Settings
 
@@ -92,24 +92,33 @@ def wanted_tickers(names: Sequence[str], universe: Path | None, held: Sequence[s
     return tuple(dict.fromkeys(names or (read_universe(universe).tickers if universe else held)))
 
 
-def update_from_yahoo(
-    settings: Settings,
-    source: YahooSource,
-    names: Sequence[str],
-    universe: Path | None,
-    now: datetime,
-    clock: Stopwatch,
-) -> Ingested:
-    """Return the store after Yahoo was asked for what it lacks of the tickers (none named: of all that it holds)."""
-    collection = yahoo_collection(settings)
-    wanted = wanted_tickers(names, universe, tickers(collection))
+@dataclass(frozen=True)
+class Planned:
+    """An update from Yahoo before anybody is asked."""
+
+    source: YahooSource
+    collection: Collection
+    plan: Plan
+
+
+def plan_from_yahoo(
+    settings: Settings, source: YahooSource, names: Sequence[str], universe: Path | None, now: datetime
+) -> Planned:
+    """Return what Yahoo has to be asked of the tickers (none named: of all that the store holds)."""
+    held = tickers(yahoo_collection(settings)) if (settings.prices / YAHOO).is_dir() else ()
+    wanted = wanted_tickers(names, universe, held)
     if not wanted:
         raise UsageError("found no tickers in the store; name the first ones with --tickers AAPL,MSFT or --universe")
-    with clock.stage("plan"):
-        plan = plan_update(collection, wanted, now, source.start)
+    collection = yahoo_collection(settings)
+    return Planned(source, collection, plan_update(collection, wanted, now, source.start))
+
+
+def update_from_yahoo(settings: Settings, planned: Planned, clock: Stopwatch) -> Ingested:
+    """Return the store after Yahoo was asked for what it lacks."""
     with clock.stage("ask"):
-        refreshed = ask_yahoo(settings, source, collection, plan)
-    return _checked(collection, refreshed, tuple(plan.asked), source.most_age_sessions, now, clock)
+        refreshed = ask_yahoo(settings, planned.source, planned.collection, planned.plan)
+    limit, asked = planned.source.most_age_sessions, tuple(planned.plan.asked)
+    return _checked(planned.collection, refreshed, asked, limit, planned.plan.now, clock)
 
 
 def import_files(

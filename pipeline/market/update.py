@@ -93,25 +93,16 @@ def _wanted(collection: Collection, ticker: str, now: datetime, start: date) -> 
         known = known_facts(collection, ticker)
     except TapecastError as error:
         return Refreshed(ticker, State.MISSING, None, None, reason=str(error))
-    if known is None or (known.asked_from is not None and known.asked_from > start) or _is_damaged(collection, ticker):
+    if known is None or (known.asked_from is not None and known.asked_from > start):
         return start
-    if known.last_session >= last and _ends_with_prices(collection, ticker):
+    try:
+        rows = current_rows(collection, ticker)
+    except DamagedFileError:
+        return start
+    # a vendor may tell a blank row first, and its prices later
+    if known.last_session >= last and rows["close"].notna().iloc[-1]:
         return Refreshed(ticker, State.CURRENT, known.last_session, 0)
     return _overlapping(calendar, known.last_session)
-
-
-def _is_damaged(collection: Collection, ticker: str) -> bool:
-    """Whether the rows cannot be read, though the footer can."""
-    try:
-        current_rows(collection, ticker)
-    except DamagedFileError:
-        return True
-    return False
-
-
-def _ends_with_prices(collection: Collection, ticker: str) -> bool:
-    """Whether the last row has prices: a vendor may tell a blank row first, and the prices later."""
-    return bool(current_rows(collection, ticker)["close"].tail(1).notna().all())
 
 
 def known_facts(collection: Collection, ticker: str) -> Facts | None:

@@ -397,5 +397,5 @@ def test_yahoo_s_adjustment_is_a_known_rule() -> None:
 
 def test_the_table_of_rules_is_complete_and_plain() -> None:
     assert all(name == rule.name and rule.expected and rule.sentence.endswith(".") for name, rule in RULES.items())
-    assert {"currency", "unapplied_split", "shorter_history", "short_history"} <= set(RULES)
+    assert {"currency", "unapplied_split"} <= set(RULES)
     assert {rule.severity for rule in RULES.values()} == set(Severity)

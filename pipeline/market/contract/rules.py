@@ -72,8 +72,6 @@ _TABLE = (
     # --- found elsewhere, when rows are fetched and stored ---
     Rule("currency", NOTE, "the former currency", "The vendor now quotes in another currency."),
     Rule("unapplied_split", REPAIRED, "splits applied to older prices", "Old prices were not divided by a split."),
-    Rule("shorter_history", NOTE, "the history known so far", "The vendor now tells less than before."),
-    Rule("short_history", NOTE, "enough sessions", "Too few sessions to learn from."),
 )
 
 RULES = {rule.name: rule for rule in _TABLE}
