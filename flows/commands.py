@@ -17,10 +17,10 @@ import typer
 from flows.configuration import read_experiment
 from flows.environment import prepare_environment
 from flows.folders import refuse_unwritable
+from flows.naming import tickers_of
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
-from pipeline.market.universe import read_universe
 from pipeline.operation.model import latest_models
 from pipeline.settings import Settings
 from pipeline.training.devices import choose_device
@@ -135,8 +135,9 @@ class Call:
         """Forecast from the latest model."""
         asked = usable(read_experiment(file, overrides), out)
         source = asked.source if "source" in asked.model_fields_set else None
-        latest_models(Settings().models, KeptFits(Settings().fits))  # nothing else starts where there is none
-        wanted = read_universe(asked.universe).tickers if asked.universe else asked.tickers
+        # nothing else starts where there is no model
+        latest = next(iter(latest_models(Settings().models, KeptFits(Settings().fits)).values()))
+        wanted = tickers_of(Settings(), source or latest.experiment.source, asked.tickers, asked.universe)
         return self._flow(lambda flows: flows.forecast(wanted, source, as_known, out))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:

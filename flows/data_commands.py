@@ -12,7 +12,8 @@ from flows.checking import check_source, door_terms, found_rows, wanted_of
 from flows.commands import Call, refuse_missing_file
 from flows.data_terminal import show_checked, show_exported, show_ingested, show_listed, show_one, show_pruned
 from flows.folders import refuse_unwritable
-from flows.ingesting import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo, wanted_tickers
+from flows.ingesting import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo
+from flows.naming import spelled, tickers_of
 from flows.options import Wanted
 from flows.watching import Quiet, Stopwatch
 from pipeline.drafts import write_whole
@@ -86,9 +87,9 @@ def _tell_ingested(call: Call, result: Ingested) -> int:
 def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: Path | None) -> int:
     """Hold prices against the contract, print the verdicts and write them as CSV."""
     settings, now = Settings(), datetime.now(UTC)
-    source = StoredSource(collection=collection) if files is None else FilesSource(path=files)
+    source = stored_source(collection) if files is None else FilesSource(path=files)
     refuse_missing_file(source)
-    table = check_source(settings, source, wanted_tickers(wanted.tickers, wanted.universe, ()), now)
+    table = check_source(settings, source, tickers_of(settings, source, wanted.tickers, wanted.universe), now)
     path = out or settings.reports / f"{now:%Y-%m-%dT%H%M%S}-check" / "verdicts.csv"
     write_whole(path, table.to_csv(index=False).encode())
     status = "partial" if (table["verdict"] == LEFT_OUT).any() else "ok"
@@ -96,6 +97,11 @@ def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: 
     values = {"status": status, "verdicts": counts(table), "findings": records(findings), "file": str(path)}
     call.tells(values, lambda console: show_checked(console, table, path))
     return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
+
+
+def stored_source(name: str, as_known: datetime | None = None) -> StoredSource:
+    """Return a collection of the store as a source; raises UsageError where there is none of that name."""
+    return StoredSource(collection=find_collection(Settings().prices, name).name, as_known=as_known)
 
 
 def list_held(call: Call, name: str | None) -> int:
@@ -117,7 +123,9 @@ def in_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
     """Show one ticker: its file, its versions, its last bars."""
-    one = shown(find_collection(Settings().prices, name), ticker, as_known)
+    held = find_collection(Settings().prices, name)
+    ticker = spelled(stored_source(name), [ticker])[0]
+    one = shown(held, ticker, as_known)
     last = one.rows.tail(LAST_BARS)
     values = {
         "ticker": ticker,
@@ -131,9 +139,9 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
 
 def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str, datetime | None]) -> int:
     """Write checked bars of a place in the store, a collection as known at an instant or now, into one file."""
-    source = StoredSource(collection=place[0], as_known=place[1])
+    source = stored_source(*place)
     opened = open_source(source, Settings().prices)
-    names = wanted_of(opened, wanted_tickers(wanted.tickers, wanted.universe, ()))
+    names = wanted_of(opened, tickers_of(Settings(), source, wanted.tickers, wanted.universe))
     terms = door_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
     admitted = admit(found_rows(opened, names), terms)
     if not admitted.bars.listings:

@@ -7,6 +7,7 @@ from datetime import datetime
 from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
 from flows.loading import nothing_left
 from flows.markets import Market, markets_of
+from flows.naming import spelled
 from flows.parts import Parts, over_markets
 from flows.recording import Recording
 from flows.tasks import as_task
@@ -30,9 +31,9 @@ def forecast_from_latest(
     """
     models = latest_models(job.settings.models, job.kept)
     trained_on = tuple(ticker for model in models.values() for ticker in model.market)
-    wanted = tuple(dict.fromkeys(tickers)) or trained_on
     first = next(iter(models.values())).experiment
     asked = source or first.source
+    wanted = spelled(asked, tickers) or trained_on
     read_from = known_at(asked, as_known) if as_known else asked
     experiment = first.model_copy(update={"tickers": wanted, "source": read_from})
     job = job.looking_at(experiment.source)

@@ -9,12 +9,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.folders import refuse_unwritable
 from flows.ingesting import IMPORTS, Ingested, import_files, plan_from_yahoo, records, row_of, update_from_yahoo
+from flows.naming import tickers_of
 from flows.tasks import as_task
 from flows.watching import LogWatch, Stopwatch, Watch
 from pipeline.market.files import open_files
 from pipeline.market.held import HeldPrices
 from pipeline.market.specification import FilesSource, PriceBasis, YahooSource
-from pipeline.market.universe import read_universe
 from pipeline.market.verdicts import SOUND, counts
 from pipeline.settings import Settings
 
@@ -45,7 +45,7 @@ def build_ingest(watch: Watch, read: Reader = open_files) -> Callable[..., Inges
                 planned = plan_from_yahoo(settings, source, tickers, universe, now)
             result = update_from_yahoo(settings, planned, clock)
         else:
-            named = tickers or (read_universe(universe).tickers if universe else ())
+            named = tickers_of(settings, source, tickers, universe)
             with clock.stage("read"):
                 prices = as_task(read, "read")(source.path, source.price_basis)
             result = import_files(settings, prices, named, collection, now, clock)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from flows.checking import check_collection
+from flows.naming import tickers_of
 from flows.refreshing import ask_yahoo, yahoo_collection
 from flows.tasks import as_task
 from flows.values import plain
@@ -19,7 +20,6 @@ from pipeline.market.held import HeldPrices
 from pipeline.market.importing import import_prices, terms_of
 from pipeline.market.specification import YAHOO, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
-from pipeline.market.universe import read_universe
 from pipeline.market.update import Plan, Refreshed, State, plan_update
 from pipeline.market.verdicts import COLUMNS, LEFT_OUT, SOUND
 from pipeline.settings import Settings
@@ -87,11 +87,6 @@ def row_of(one: Refreshed) -> dict[str, Any]:
     }
 
 
-def wanted_tickers(names: Sequence[str], universe: Path | None, held: Sequence[str]) -> tuple[str, ...]:
-    """Return the tickers named, or those of the universe's file, or else all that are held."""
-    return tuple(dict.fromkeys(names or (read_universe(universe).tickers if universe else held)))
-
-
 @dataclass(frozen=True)
 class Planned:
     """An update from Yahoo before anybody is asked."""
@@ -106,7 +101,7 @@ def plan_from_yahoo(
 ) -> Planned:
     """Return what Yahoo has to be asked of the tickers (none named: of all that the store holds)."""
     held = tickers(yahoo_collection(settings)) if (settings.prices / YAHOO).is_dir() else ()
-    wanted = wanted_tickers(names, universe, held)
+    wanted = tickers_of(settings, source, names, universe) or held
     if not wanted:
         raise UsageError("found no tickers in the store; name the first ones with --tickers AAPL,MSFT or --universe")
     collection = yahoo_collection(settings)

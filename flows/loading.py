@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from flows.checking import age_limit, claims_to_be_fresh, door_terms, found_rows, recorded, wanted_of
 from flows.markets import Loaded
+from flows.naming import spelled, universe_of
 from flows.refreshing import refresh_yahoo
 from flows.tasks import as_task
 from pipeline.errors import NothingUsableError, SourceError, UsageError
@@ -15,7 +16,6 @@ from pipeline.market.calendars import age_sessions
 from pipeline.market.door import Terms, admit
 from pipeline.market.source import Source, open_source
 from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
-from pipeline.market.universe import read_universe
 from pipeline.market.update import Refreshed, State
 from pipeline.settings import Settings
 
@@ -30,8 +30,8 @@ def load_bars(settings: Settings, experiment: Experiment, now: datetime) -> Load
 
     Raises NothingUsableError when none came through the door.
     """
-    universe = read_universe(experiment.universe) if experiment.universe else None
-    named = tuple(dict.fromkeys(universe.tickers if universe else experiment.tickers))
+    universe = universe_of(settings, experiment.source, experiment.universe) if experiment.universe else None
+    named = universe.tickers if universe else spelled(experiment.source, experiment.tickers)
     refreshed = refreshed_for(settings, experiment.source, named, now)
     source = open_source(experiment.source, settings.prices)
     wanted = wanted_of(source, named)

@@ -28,7 +28,10 @@ class Device(StrEnum):
 
 
 Tickers = Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: all the source holds.")]
-Universe = Annotated[Path | None, typer.Option(help="File of tickers: one a line, or CSV with membership dates.")]
+Universe = Annotated[
+    Path | None,
+    typer.Option(help="File with tickers, or the name of a list in TAPECAST_HOME/universes."),
+]
 Source = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
 DataPath = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
 AsKnown = Annotated[

@@ -7,6 +7,7 @@ import pandas as pd
 
 from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
 from flows.markets import Market, markets_of
+from flows.naming import spelled
 from flows.parts import Parts, over_markets
 from flows.recording import Recording
 from flows.tasks import as_task
@@ -39,6 +40,7 @@ def train_and_forecast(
     as failed, and nothing is published.
     """
     job = job.looking_at(experiment.source)
+    experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
     with Recording(job.settings, job.kind, experiment) as recording:
         device = as_task(choose_device, "device")(experiment.device)
         loaded = load_stage(job, experiment)

@@ -42,7 +42,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
 
     tickers: tuple[str, ...] = Field((), description="Tickers to forecast; empty: all that the source holds")
     universe: Path | None = Field(
-        None, description="File with tickers, one per line, or CSV with membership dates; empty: the tickers above"
+        None,
+        description="List in the home's folder universes, or file with tickers, one per line, or CSV with "
+        "membership dates; empty: the tickers above",
     )
     source: SourceSpec = Field(default_factory=SampleSource, description="Where the daily bars come from")
     features: tuple[str, ...] = Field(NETWORK_FEATURES, min_length=1, description="What the network reads")

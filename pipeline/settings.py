@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         return self.root / "prices"
 
     @property
+    def universes(self) -> Path:
+        """The user's named lists of tickers."""
+        return self.root / "universes"
+
+    @property
     def cache(self) -> Path:
         """What a source keeps for itself."""
         return self.root / "cache"

@@ -1,11 +1,6 @@
-"""Makes the shared builders importable from every room's tests, and lets the slow tests begin first."""
-
-import sys
-from pathlib import Path
+"""Lets the slow tests begin first."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

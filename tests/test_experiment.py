@@ -4,13 +4,13 @@ import json
 import tomllib
 
 import pytest
-from panels import TINY, frames_from, random_market
 from pydantic import ValidationError
 
 from pipeline.dataset.features import FEATURES
 from pipeline.experiment import Experiment, folds_of, jobs_of
 from pipeline.market.specification import SyntheticSource
 from pipeline.models.specification import LinearSpec, RecurrentSpec
+from tests.panels import TINY, frames_from, random_market
 
 
 def test_the_defaults_are_valid_and_as_documented() -> None:

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field, model_validator
 from pipeline.errors import UsageError
 
 PriceBasis = Literal["as_traded", "split_adjusted"]
+COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 YAHOO = "yahoo"
 """The collection of the store that Yahoo's prices are kept in."""
 
@@ -55,7 +56,7 @@ class StoredSource(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["stored"] = "stored"
     collection: str = Field(
-        default="yahoo", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="yahoo, or the name given to an import."
+        default="yahoo", pattern=COLLECTION_NAME, description="yahoo, or the name given to an import."
     )
     as_known: AwareDatetime | None = Field(
         default=None, description="The instant whose knowledge is used; empty: all that the store knows now."

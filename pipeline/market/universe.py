@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.market.universe_file import Spell, read_spells
+from pipeline.market.universe_file import Spell, find_list, read_spells
 
 SHORTEST_SPAN_DAYS = 365
 """Over a shorter test few companies fail, and nothing is said of survivorship."""
@@ -23,12 +23,14 @@ class Universe:
     memberships: tuple[Spell, ...] = ()
 
 
-def read_universe(path: Path) -> Universe:
-    """The universe of a file: a ticker per line, or CSV with ticker, member_from and member_until.
+def read_universe(named: Path, lists: Path) -> Universe:
+    """The universe of a file, or of the list of that name in the folder of lists.
 
-    Raises UsageError, naming the line, where the file cannot be read, holds no ticker, a bad name, a ticker twice,
-    dates that are none or in the wrong order, or spells of one ticker that overlap.
+    It holds a ticker per line, or is CSV with ticker, member_from and member_until. Raises UsageError where there is
+    no such list, and, naming the line, where it cannot be read, holds no ticker, a bad name, a ticker twice, dates that
+    are none or in the wrong order, or spells of one ticker that overlap.
     """
+    path = find_list(named, lists)
     spells = read_spells(path)
     dated = any(spell.member_from or spell.member_until for spell in spells)
     tickers = tuple(dict.fromkeys(spell.ticker for spell in spells))

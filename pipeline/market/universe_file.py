@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.market.tickers import EXPECTED_NAME, is_ticker, printable
+from pipeline.market.tickers import EXPECTED_NAME, is_ticker, printable, shortened
 
 SPELLINGS = {
     "ticker": "ticker",
@@ -28,6 +28,7 @@ SPELLINGS = {
 }
 """The columns of a list by the names that people give them; other columns are not read."""
 
+LIST_SUFFIXES = (".csv", ".txt")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SHOWN = 80
@@ -50,6 +51,25 @@ class _Row:
 
 Told = Callable[[int, str, str], UsageError]
 """The error about a line: its number, what was found there, what was expected."""
+
+
+def find_list(named: Path, lists: Path) -> Path:
+    """The file at that path, or the one in the folder of lists whose name, but for .csv or .txt, it is.
+
+    Raises UsageError, naming the lists there are, where a plain name is neither.
+    """
+    if len(named.parts) != 1 or named.suffix in LIST_SUFFIXES or named.is_file():
+        return named
+    kept = sorted(path for path in lists.glob("*") if path.suffix in LIST_SUFFIXES)
+    own = [path for path in kept if path.stem == named.name]
+    if len(own) == 1:
+        return own[0]
+    found = f"{len(own)} lists" if own else "no file and no list"
+    there = shortened(path.stem for path in kept)
+    raise UsageError(
+        f"found {found} named {printable(named.name)!r}, expected a file, or one list {named.name}.csv or "
+        f"{named.name}.txt in {lists}; it holds {there}"
+    )
 
 
 def read_spells(path: Path) -> tuple[Spell, ...]:

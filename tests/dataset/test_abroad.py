@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panels import TINY, random_rows
 
 from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns, returns_abroad
 from pipeline.dataset.features import build_features, select_features
@@ -23,6 +22,7 @@ from pipeline.market.bars import Bars, Listing
 from pipeline.market.calendars import closing_instants, sessions_between
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
+from tests.panels import TINY, random_rows
 
 ABROAD = select_features(("abroad_return",))
 FIRST, LAST = date(2024, 1, 2), date(2024, 12, 31)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from panels import panel_of, random_market, random_rows
 
 from pipeline.dataset.abroad import MarketReturns, Surroundings, returns_abroad
 from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
@@ -15,6 +14,7 @@ from pipeline.dataset.panel import Floats32, Panel
 from pipeline.dataset.volatility import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.market.bars import ReturnsFrom
+from tests.panels import panel_of, random_market, random_rows
 
 NAMES = [feature.name for feature in FEATURES]
 BASES: tuple[ReturnsFrom, ...] = ("actions", "adj_close", "close")

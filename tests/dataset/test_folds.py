@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from panels import sessions_to
 from pydantic import ValidationError
 
 from pipeline.dataset.folds import Fold, FoldSpec, walk_forward
 from pipeline.dataset.panel import Booleans, Sessions
 from pipeline.errors import NothingUsableError, UsageError
+from tests.panels import sessions_to
 
 QUARTERS = st.integers(1, 6).map(lambda k: 3 * k)
 SPECS = st.builds(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from panels import TINY, bars_of, frames_from, random_market, random_rows
 
 from pipeline.dataset.frames import Frames, open_frames, save_frames
 from pipeline.experiment import frames_of
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
+from tests.panels import TINY, bars_of, frames_from, random_market, random_rows
 
 ARRAYS = [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]
 BY_TICKER = [name for name in ARRAYS if name != "sessions"]

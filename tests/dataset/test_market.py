@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from panels import panel_of, random_market
 
 from pipeline.dataset.market import RETURN_LIMIT, clipped, market_mean, members_of, session_mean
+from tests.panels import panel_of, random_market
 
 SHAPE = (4, 6)
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from panels import bars_of, panel_of, random_market, random_rows
 
 from pipeline.dataset.panel import build_panel
 from pipeline.dataset.targets import future_returns
 from pipeline.errors import NothingUsableError
 from pipeline.market.bars import Bars, Listing, ReturnsFrom
+from tests.panels import bars_of, panel_of, random_market, random_rows
 
 
 def hand_rows() -> pd.DataFrame:

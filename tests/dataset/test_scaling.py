@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from panels import frames_from, random_market, random_rows
 
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import SCALED_LIMIT, fit_scaler
+from tests.panels import frames_from, random_market, random_rows
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panels import panel_of, random_rows
 
 from pipeline.dataset.targets import future_returns
+from tests.panels import panel_of, random_rows
 
 LATEST = 30
 

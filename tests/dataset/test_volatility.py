@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panels import panel_of, random_market, random_rows
 
 from pipeline.dataset.volatility import (
     ROLLING_SESSIONS,
@@ -17,6 +16,7 @@ from pipeline.dataset.volatility import (
     trailing_mean,
     trailing_std,
 )
+from tests.panels import panel_of, random_market, random_rows
 
 
 def slow_std(values: list[float]) -> float:

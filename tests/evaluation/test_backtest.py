@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -20,6 +19,7 @@ from pipeline.evaluation.backtest import (
 )
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
+from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 Finished = tuple[Frames, tuple[Fold, ...], list[FitResult]]
 FAST = ("network", "climatology", "last_close", "drift", "ewma")

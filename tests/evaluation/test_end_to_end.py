@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market, random_rows, synthetic_frames
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
@@ -19,6 +18,17 @@ from pipeline.models.specification import RecurrentSpec
 from pipeline.training.executors import fit_all
 from pipeline.training.kept import KeptFits
 from pipeline.training.specification import TrainingSpec
+from tests.panels import (
+    NOW,
+    TINY,
+    changed,
+    fit_jobs,
+    frames_from,
+    jobs_for,
+    random_market,
+    random_rows,
+    synthetic_frames,
+)
 
 FAST = ("network", "climatology", "last_close", "drift", "ewma")
 

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import pytest
-from panels import TINY, Rows, bars_of, random_market, random_rows
 
 from pipeline.dataset.features import Feature, select_features
 from pipeline.dataset.frames import Frames, build_frames, save_frames
@@ -22,6 +21,7 @@ from pipeline.experiment import folds_of, jobs_of
 from pipeline.market.bars import ReturnsFrom
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.kept import KeptFits
+from tests.panels import TINY, Rows, bars_of, random_market, random_rows
 
 H = TINY.horizons
 FAST = ("network", "climatology", "last_close", "drift", "ewma")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from market.rows import good_rows
+from tests.market.rows import good_rows
 from rich.console import Console
 
 from flows import data_commands

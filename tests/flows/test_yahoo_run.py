@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from market.fake_yahoo import FakeYahoo
-from market.rows import as_yahoo_exports, good_rows
+from tests.market.fake_yahoo import FakeYahoo
+from tests.market.rows import as_yahoo_exports, good_rows
 
 from pipeline.market.calendars import last_completed_session, sessions_between
 

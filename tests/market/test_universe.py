@@ -38,7 +38,7 @@ def days(*texts: str) -> np.ndarray:
     ],
 )
 def test_a_list_without_dates_is_read_as_people_write_it(tmp_path: Path, content: str) -> None:
-    assert read_universe(written(tmp_path, content)) == Universe("list", ("AAPL", "BRK-B", "^GSPC"))
+    assert read_universe(written(tmp_path, content), tmp_path) == Universe("list", ("AAPL", "BRK-B", "^GSPC"))
 
 
 SPELLS = (
@@ -64,12 +64,12 @@ def test_dates_of_membership_are_read_under_any_usual_header(tmp_path: Path, hea
         "GM,2013-06-07,",
         "FB,,2022-06-08",
     ]
-    universe = read_universe(written(tmp_path, ending.join(lines), "members.csv"))
+    universe = read_universe(written(tmp_path, ending.join(lines), "members.csv"), tmp_path)
     assert universe == Universe("members", ("AAPL", "GM", "FB"), SPELLS)
 
 
 def test_one_date_column_is_enough(tmp_path: Path) -> None:
-    universe = read_universe(written(tmp_path, "ticker,since,name\nAAPL,1998-01-02,Apple\n"))
+    universe = read_universe(written(tmp_path, "ticker,since,name\nAAPL,1998-01-02,Apple\n"), tmp_path)
     assert universe.memberships == (Spell("AAPL", date(1998, 1, 2), None),)
 
 
@@ -105,13 +105,39 @@ def test_one_date_column_is_enough(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str | bytes, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        read_universe(written(tmp_path, content))
+        read_universe(written(tmp_path, content), tmp_path)
 
 
 def test_a_path_that_is_no_file_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.txt", tmp_path, Path("a\0b")):
+    for path in (tmp_path / "none.txt", tmp_path, Path("a\0b.csv")):
         with pytest.raises(UsageError, match="cannot read"):
-            read_universe(path)
+            read_universe(path, path.parent)
+
+
+def test_a_plain_name_is_a_list_of_that_folder_but_a_file_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lists = tmp_path / "universes"
+    lists.mkdir()
+    written(lists, "ticker,member_from\nAAPL,2001-01-02\n", "mine.csv")
+    written(lists, "MSFT\n", "other.txt")
+    written(lists, "# not a list\n", "notes.md")
+    assert read_universe(Path("mine"), lists) == Universe("mine", ("AAPL",), (Spell("AAPL", date(2001, 1, 2), None),))
+    assert read_universe(Path("other"), lists).tickers == ("MSFT",)
+    written(tmp_path, "IBM\n", "mine")
+    assert read_universe(Path("mine"), lists).tickers == ("IBM",)
+
+
+def test_a_name_that_is_no_list_is_told_with_those_there_are(tmp_path: Path) -> None:
+    for name in ("mine.csv", "twice.csv", "twice.txt"):
+        written(tmp_path, "AAPL\n", name)
+    with pytest.raises(UsageError, match=r"no file and no list named 'mein'.*it holds mine, twice"):
+        read_universe(Path("mein"), tmp_path)
+    with pytest.raises(UsageError, match=r"found 2 lists named 'twice'"):
+        read_universe(Path("twice"), tmp_path)
+    with pytest.raises(UsageError, match=r"it holds none"):
+        read_universe(Path("mine"), tmp_path / "nothing")
 
 
 PIECES = st.sampled_from(
@@ -125,7 +151,7 @@ def test_any_file_is_a_universe_or_told(tmp_path_factory: pytest.TempPathFactory
     raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     path = written(tmp_path_factory.getbasetemp(), raw, "any.csv")
     try:
-        universe = read_universe(path)
+        universe = read_universe(path, path.parent)
     except UsageError:
         return
     assert universe.tickers

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from panels import TINY, changed, fit_jobs, jobs_for, random_rows
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -17,6 +16,7 @@ from pipeline.experiment import frames_of
 from pipeline.market.door import Terms, admit
 from pipeline.operation.live import left_behind, live_forecasts, network_rows
 from pipeline.training.jobs import FitResult
+from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
 
 WEDNESDAY = np.datetime64("2024-11-27")  # the day before Thanksgiving; the Friday after it is a half day
 EVENING = datetime(2024, 11, 27, 22, tzinfo=UTC)

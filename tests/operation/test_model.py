@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
@@ -19,6 +18,7 @@ from pipeline.market.universe_file import Spell
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
+from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 DATED = Universe("some", ("T0",), (Spell("T0", date(2020, 1, 2), None),))
 

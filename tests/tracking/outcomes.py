@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market
-
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
@@ -13,6 +11,7 @@ from pipeline.evaluation.verdict import verdict
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
 from pipeline.operation.live import live_forecasts
 from pipeline.operation.outcome import Evaluation, Outcome
+from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 EXPERIMENT = changed(TINY, seeds=2)
 

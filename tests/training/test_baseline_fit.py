@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.linear_model import QuantileRegressor
@@ -17,6 +16,7 @@ from pipeline.training.baselines import ENOUGH_SESSIONS
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, Fitted
 from pipeline.training.labels import label_mask, scaled_target
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
 KINDS = ("climatology", "last_close", "drift", "ewma")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from panels import TINY, changed, frames_from, jobs_for, random_market
 
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError
@@ -15,6 +14,7 @@ from pipeline.models.specification import RecurrentSpec
 from pipeline.training.executors import fit_all, one_thread, raise_failures
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from datetime import date
 
 import numpy as np
 import pytest
-from panels import TINY, TINY_TRAINING, Rows, changed, frames_from, jobs_for, random_market, random_rows
 
 from pipeline.dataset.folds import FoldSpec, Range
 from pipeline.dataset.frames import Frames
@@ -13,6 +12,7 @@ from pipeline.experiment import folds_of, jobs_of
 from pipeline.models.specification import ClimatologySpec, EwmaSpec, RecurrentSpec
 from pipeline.training.jobs import FitJob, digest_of_rows, forecaster_as_json, forecaster_from_json
 from pipeline.training.specification import TrainingSpec
+from tests.panels import TINY, TINY_TRAINING, Rows, changed, frames_from, jobs_for, random_market, random_rows
 
 COUNT = 640
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from panels import frames_from, jobs_for, random_market
 
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError, UsageError
@@ -19,6 +18,7 @@ from pipeline.training.executors import fit_all
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, Fitted
 from pipeline.training.kept import DESCRIPTION, WEIGHTS, KeptFits, read_fitted, write_fitted
+from tests.panels import frames_from, jobs_for, random_market
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
@@ -31,6 +30,7 @@ from pipeline.training.network import (
 )
 from pipeline.training.reading import load_network
 from pipeline.training.specification import TrainingSpec
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
 SCHOOLED = TrainingSpec(
     fewest_steps=40, most_steps=40, looks=10, patience_looks=3, batch_chunks=8, chunk_sessions=80, burn_in_sessions=10

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import ReturnsFrom
-from pipeline.market.specification import PriceBasis
+from pipeline.market.specification import COLLECTION_NAME, PriceBasis
 from pipeline.market.store.history import Facts, History
 from pipeline.market.store.layout import DamagedFileError, Opened, decoded, opened, read_head
 from pipeline.market.store.names import SUFFIX, file_name, ticker_of
@@ -17,7 +17,6 @@ from pipeline.market.store.writing import one_writer, write_atomically
 from pipeline.market.tickers import unknown_ticker
 
 TERMS = "collection.json"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class CollectionTerms(BaseModel, frozen=True, extra="forbid"):
@@ -63,8 +62,8 @@ def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection
 
     The note alone may differ: the one given is used.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"found {name[:80]!r} as a collection, expected lower case letters, digits, - and _")
+    if not re.fullmatch(COLLECTION_NAME, name):
+        raise UsageError(f"found {name[:80]!r} as a collection, expected 1 to 32 lower case letters, digits, - and _")
     path = root / name / TERMS
     if not path.is_file():
         _write_terms(path, terms)

@@ -10,8 +10,8 @@ from types import FrameType
 
 import numpy as np
 import pandas as pd
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.market.fetched import Fetched
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit

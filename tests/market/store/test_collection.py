@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.store.collection import (
     TERMS,

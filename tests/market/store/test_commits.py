@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
 from pipeline.market.fetched import Fetched
 from pipeline.market.store.collection import Collection, facts, path_of, read_history, tickers

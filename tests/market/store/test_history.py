@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.fetched import Fetched
 from pipeline.market.store.history import History, all_rows, as_known, facts_of, version_at

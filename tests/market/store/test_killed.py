@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.market.store.collection import Collection, read_history, tickers
 from pipeline.market.store.commits import commit
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.errors import SourceError
 from pipeline.market.bars import Problem, Severity
 from pipeline.market.store.collection import facts, path_of, read_history

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.market.rows import good_rows
 
-from market.rows import good_rows
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.source import Source
 from pipeline.market.specification import StoredSource

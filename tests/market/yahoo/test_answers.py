@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.market.rows import good_rows, split_adjusted
 
-from market.rows import good_rows, split_adjusted
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.fetched import Fetched
 from pipeline.market.yahoo.answers import Told, fetched
