@@ -1,6 +1,10 @@
-"""Lets the slow tests begin first."""
+"""Lets the slow tests begin first, and keeps two workers from four threads."""
+
+import os
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -219,7 +219,8 @@ def test_prune_gives_up_the_past(collection: Collection) -> None:
         (("update", "--tickers", "A", "--universe", "b.csv"), "name the tickers in one way"),
         (("list",), "the price store is empty"),
         (("show", "AAPL"), "found no collection 'yahoo'"),
-        (("check", "--universe", "absent.txt"), "absent.txt"),
+        (("update", "--universe", "absent.txt"), "absent.txt"),
+        (("check", "--collection", "../x"), "found no collection '../x'"),
         (("prune", "--before", "yesterday"), "yesterday"),
     ],
 )
