@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, YahooSource
+from pipeline.market.tickers import printable
 from pipeline.market.universe import Universe, read_universe
 from pipeline.settings import Settings
 
 
 def spelled(source: SourceSpec, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names as the source has them, each once: Yahoo knows no lower case."""
+    """Return the names as the source has them and as they can be shown, each once: Yahoo knows no lower case."""
     from_yahoo = isinstance(source, YahooSource) or (isinstance(source, StoredSource) and source.collection == YAHOO)
-    return tuple(dict.fromkeys(name.upper() if from_yahoo else name for name in names))
+    return tuple(dict.fromkeys(printable(name.upper() if from_yahoo else name) for name in names))
 
 
 def universe_of(settings: Settings, source: SourceSpec, named: Path) -> Universe:

@@ -1,7 +1,7 @@
 """Options that several commands share, and what they say over an experiment file."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,6 +91,15 @@ def device_value(device: Device | None) -> dict[str, Any]:
     return {} if device is None else {"device": device.value}
 
 
+def is_day(written: str) -> bool:
+    """Return whether a time that can be read is a day alone."""
+    try:
+        date.fromisoformat(written)
+    except ValueError:
+        return False
+    return True
+
+
 def instant(written: str | None) -> datetime | None:
     """Return the instant that a time stands for, in UTC unless it says otherwise; of a day alone its end.
 
@@ -104,7 +113,7 @@ def instant(written: str | None) -> datetime | None:
         found = f"found {written!r}, expected a day as 2026-10-01 or a time as 2026-10-01T22:30:05"
         raise typer.BadParameter(found, param_hint="--as-known") from error
     at = told if told.tzinfo else told.replace(tzinfo=UTC)
-    if len(written) == len("2026-10-01"):
+    if is_day(written):
         at = min(at + timedelta(days=1), datetime.now(UTC)) if at <= datetime.now(UTC) else at
     if at > datetime.now(UTC):
         raise typer.BadParameter(f"found {written}, which has not come yet", param_hint="--as-known")

@@ -40,3 +40,11 @@ def test_names_go_before_the_list_and_neither_means_all(tmp_path: Path) -> None:
     assert tickers_of(settings, YahooSource(), ("aapl",), Path("mine")) == ("AAPL",)
     assert tickers_of(settings, YahooSource(), (), Path("mine")) == ("MSFT",)
     assert tickers_of(settings, YahooSource(), (), None) == ()
+
+
+def test_a_name_that_cannot_be_one_is_told_as_it_is_shown_everywhere() -> None:
+    for bad in ("X" * 40, "a\tb"):
+        (shown,) = spelled(SampleSource(), [bad])
+        assert shown.isprintable()
+        assert len(shown) <= 33
+        assert spelled(SampleSource(), [shown]) == (shown,)

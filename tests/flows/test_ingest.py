@@ -1,0 +1,306 @@
+"""Prices into the store and out again: what the flow ingest shows, and the exit status of every half success."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from rich.console import Console
+
+from flows import data_commands
+from flows.ingest import build_ingest
+from flows.ingesting import NO_VERDICTS, Ingested, import_files, records
+from flows.options import Wanted
+from flows.watching import Quiet, Stopwatch
+from pipeline.errors import UsageError
+from pipeline.market.bars import Admitted, Bars, LeftOut
+from pipeline.market.calendars import closed_at
+from pipeline.market.contract.rules import problem_of
+from pipeline.market.fetched import Fetched
+from pipeline.market.files import open_files
+from pipeline.market.importing import terms_of
+from pipeline.market.specification import YAHOO, FilesSource
+from pipeline.market.store.collection import Collection, DiskUse, open_collection, path_of
+from pipeline.market.store.commits import commit
+from pipeline.market.store.stored import current_rows
+from pipeline.market.update import YAHOO_TERMS, Refreshed, State
+from pipeline.market.verdicts import verdicts
+from pipeline.settings import Settings
+from tests.market.rows import good_rows
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+
+ROWS = good_rows(130, "2023-08-01").drop(columns="adj_close")
+LAST = ROWS["session"].iloc[-1].date()
+NOW = closed_at("XNYS", LAST) + timedelta(hours=1)
+ALL = Wanted((), None)
+
+
+def with_small_miss() -> pd.DataFrame:
+    """The rows with a high a little below its close, which the contract repairs."""
+    rows = ROWS.copy()
+    rows.loc[9, "high"] = max(rows["open"][9], rows["close"][9]) * 0.999
+    return rows
+
+
+def without_its_split() -> pd.DataFrame:
+    """The rows without the split that made their prices fall to a quarter."""
+    return ROWS.assign(split=1.0)
+
+
+def in_other_zones() -> pd.DataFrame:
+    """The rows with dates that change their time zone half way."""
+    zones = np.where(np.arange(len(ROWS)) < 60, "T00:00:00-05:00", "T00:00:00+09:00")
+    return ROWS.assign(session=ROWS["session"].dt.strftime("%Y-%m-%d") + zones)
+
+
+def written(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
+    pd.concat([rows.assign(ticker=name) for name, rows in frames.items()]).to_csv(path, index=False)
+    return path
+
+
+# --- what the flow shows ---
+
+
+def shown(key: str) -> Any:
+    """The one artifact of a key: its text, or a table's rows; None where there is none."""
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    if not found:
+        return None
+    (one,) = found
+    return one.data if one.type == "markdown" else json.loads(str(one.data))
+
+
+@pytest.fixture
+def ingested(home: Path, tmp_path: Path, prefect_server: None) -> Callable[..., Ingested]:
+    """What the flow makes of a file with these frames."""
+
+    def ingest(collection: str, **frames: pd.DataFrame) -> Ingested:
+        path = written(tmp_path / "bars.csv", {name.replace("_", "/"): rows for name, rows in frames.items()})
+        return build_ingest(Quiet())(source=FilesSource(path=path), collection=collection)
+
+    return ingest
+
+
+def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., Ingested]) -> None:
+    result = ingested("half_good", AAA=ROWS, REP=with_small_miss(), BAD=without_its_split(), A_B=ROWS)
+    assert result.status == "partial"
+    said = shown("ingest-half-good")
+    assert said.startswith("**partial**")
+    assert "- 3 updated" in said
+    assert "- 1 missing" in said
+    assert "1 sound, 1 usable, 1 left out" in said
+    assert "3 tickers, 3 versions" in said
+    table = shown("verdicts-half-good")
+    assert [(row["ticker"], row["verdict"], row["rule"], row["what_was_done"]) for row in table] == [
+        ("BAD", "left out", "unrecorded_split", "bars end there"),
+        ("REP", "usable", "high_low", "repaired"),
+    ]
+    assert table[0]["since"] == str(ROWS["session"].iloc[65].date())
+    assert table[1]["expected"] == "low <= open, close <= high"
+    (row,) = shown("not-up-to-date-half-good")
+    assert (row["ticker"], row["state"], row["last_session"]) == ("A/B", "missing", None)
+    assert "found 'A/B' as a ticker" in row["reason"]
+
+
+def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., Ingested]) -> None:
+    result = ingested("all_good", AAA=ROWS, BBB=ROWS)
+    assert (result.status, result.not_settled) == ("ok", ())
+    assert shown("ingest-all-good").startswith("**ok**")
+    assert (shown("verdicts-all-good"), shown("not-up-to-date-all-good")) == (None, None)
+    assert list(result.seconds) == ["read", "store", "check"]
+
+
+def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[..., Ingested]) -> None:
+    assert ingested("repaired", AAA=with_small_miss()).status == "ok"
+    assert shown("ingest-repaired").startswith("**ok**")
+    assert [row["rule"] for row in shown("verdicts-repaired")] == ["high_low"]
+
+
+# --- the status of an update ---
+
+
+def update_of(*refreshed: Refreshed, findings: pd.DataFrame = NO_VERDICTS) -> Ingested:
+    return Ingested("made", refreshed, findings, DiskUse(0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: State) -> None:
+    settled = state in (State.CURRENT, State.UPDATED, State.RESTATED)
+    fine, one = Refreshed("AAA", State.UPDATED, LAST, 0), Refreshed("BBB", state, LAST, 0, reason="so")
+    assert update_of(fine, one).status == ("ok" if settled else "partial")
+    told = update_of(fine, one).as_json()
+    assert [row["ticker"] for row in told["not_up_to_date"]] == ([] if settled else ["BBB"])
+    assert [row["ticker"] for row in told["restated"]] == (["BBB"] if state is State.RESTATED else [])
+
+
+def test_an_update_is_partial_where_a_ticker_breaks_the_contract() -> None:
+    noted = problem_of("AAA", "missing_sessions", "2024-01-08", "2 sessions without a bar", 2)
+    nothing = Bars(pd.DataFrame(columns=["ticker"]), (), "actions")
+    one = Refreshed("AAA", State.UPDATED, LAST, 0)
+    assert update_of(one, findings=verdicts(Admitted(nothing, (noted,), ()))).status == "ok"
+    out = verdicts(Admitted(nothing, (noted,), (LeftOut("AAA", "too few"),)))
+    assert update_of(one, findings=out).status == "partial"
+    assert update_of(one, findings=out).as_json()["verdicts"] == records(out)
+
+
+# --- importing ---
+
+
+def test_the_name_of_yahoo_s_collection_is_kept_for_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    prices = open_files(written(tmp_path / "bars.csv", {"AAA": ROWS}))
+    with pytest.raises(UsageError, match="found 'yahoo' as the name of an import"):
+        import_files(settings, prices, (), YAHOO, NOW, Stopwatch(Quiet()))
+    assert not settings.prices.exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_import_takes_completed_sessions_and_tells_what_it_did_not_take(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    frames = {"AAA": ROWS, "BAD": in_other_zones(), "../../x": ROWS, "CCC": ROWS}
+    prices = open_files(written(tmp_path / "bars.csv", frames))
+    before_the_close = NOW - timedelta(hours=2)
+
+    @flow(persist_result=False)
+    def importing() -> Ingested:
+        names = ("AAA", "BAD", "../../x", "CCC", "AAA", "GONE")
+        return import_files(settings, prices, names, "mine", before_the_close, Stopwatch(Quiet()))
+
+    result = importing()
+    assert {one.ticker: one.state.value for one in result.refreshed} == {
+        "AAA": "updated",
+        "BAD": "missing",
+        "../../x": "missing",
+        "CCC": "updated",
+        "GONE": "missing",
+    }
+    told = {row["ticker"]: row["reason"] for row in result.as_json()["not_up_to_date"]}
+    assert "UTC offset" in told["BAD"]
+    assert "found '../../x' as a ticker" in told["../../x"]
+    assert "unknown ticker 'GONE'" in told["GONE"]
+    assert list(result.verdicts["ticker"]) == ["AAA", "CCC"]
+    assert result.disk.tickers == 2
+    kept = current_rows(open_collection(settings.prices, "mine", terms_of(prices)), "AAA")
+    assert kept["session"].iloc[-1] == ROWS["session"].iloc[-2]
+
+
+# --- out of the store ---
+
+
+class Told:
+    """A call that keeps the object which a command told, and the words that it shows to people."""
+
+    def __init__(self) -> None:
+        self.object: dict[str, Any] = {}
+        self.words = ""
+
+    def tells(self, values: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+        self.object = json.loads(json.dumps(values, allow_nan=False))
+        console = Console(file=io.StringIO(), width=400)
+        show(console)
+        self.words = console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
+    """A collection "mine" of two tickers told twice, with an adjusted close of its own."""
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+    rows = good_rows(130, "2023-08-01")
+    prices = open_files(written(tmp_path / "bars.csv", {"AAA": rows}))
+    made = open_collection(Settings().prices, "mine", terms_of(prices))
+    for hours, factor in enumerate((1.0, 1.001)):
+        for ticker in ("AAA", "BBB"):
+            moved = rows.assign(volume=rows["volume"] * factor)
+            commit(made, ticker, Fetched(moved, None, "USD", NOW + timedelta(hours=hours)))
+    return made
+
+
+def damage(collection: Collection, ticker: str) -> None:
+    path = path_of(collection, ticker)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def test_what_cannot_be_pruned_makes_it_partial(mine: Collection) -> None:
+    damage(mine, "BBB")
+    before, call = path_of(mine, "BBB").read_bytes(), Told()
+    assert data_commands.prune(call, NOW + timedelta(days=1), "mine") == 3  # type: ignore[arg-type]
+    ((ticker, reason),) = call.object["refused"]
+    assert ticker == "BBB"
+    assert str(path_of(mine, "BBB")) in reason
+    assert (call.object["versions"], call.object["rows"]) == (1, 130)
+    assert "not pruned BBB" in call.words
+    assert path_of(mine, "BBB").read_bytes() == before
+
+
+def test_pruning_what_is_whole_is_a_success_even_where_nothing_goes(mine: Collection) -> None:
+    for versions in (2, 0):
+        call = Told()
+        assert data_commands.prune(call, NOW + timedelta(days=1), "mine") == 0  # type: ignore[arg-type]
+        assert (call.object["versions"], call.object["refused"]) == (versions, [])
+
+
+def exported(path: Path, view: str, name: str, *tickers: str) -> tuple[int, Told]:
+    call = Told()
+    command: Any = data_commands.export
+    return command(call, Wanted(tickers, None), path, view, (name, None)), call
+
+
+@pytest.mark.parametrize("lost", ["damaged", "unknown"])
+def test_an_export_without_one_of_its_tickers_is_partial(mine: Collection, tmp_path: Path, lost: str) -> None:
+    name = {"damaged": "BBB", "unknown": "NOPE"}[lost]
+    if lost == "damaged":
+        damage(mine, "BBB")
+    status, call = exported(tmp_path / "out.csv", "as_traded", "mine", "AAA", name)
+    assert (status, call.object["tickers"], call.object["rows"]) == (3, 1, 130)
+    assert [out["ticker"] for out in call.object["left_out"]] == [name]
+    assert call.object["left_out"][0]["reason"]
+    assert f"left out {name}: " in call.words
+    assert open_files(tmp_path / "out.csv").tickers() == ("AAA",)
+
+
+def test_a_ticker_whose_bars_end_early_makes_an_export_partial(mine: Collection, tmp_path: Path) -> None:
+    rows = good_rows(130, "2023-08-01").assign(split=1.0)
+    commit(mine, "CUT", Fetched(rows, None, "USD", NOW))
+    status, call = exported(tmp_path / "out.parquet", "as_traded", "mine")
+    assert status == 3
+    assert [out["ticker"] for out in call.object["left_out"]] == ["CUT"]
+    assert "bars end early" in call.object["left_out"][0]["reason"]
+
+
+@pytest.mark.parametrize("view", ["as_traded", "split_adjusted", "total_return"])
+def test_an_export_keeps_the_adjusted_close_of_a_source_whose_returns_are_its(
+    mine: Collection, tmp_path: Path, view: str
+) -> None:
+    path = tmp_path / "out.parquet"
+    assert exported(path, view, "mine")[0] == 0
+    told, rows = pd.read_parquet(path), good_rows(130, "2023-08-01")
+    np.testing.assert_array_equal(told["adj_close"][told["ticker"] == "BBB"], rows["adj_close"])
+    assert open_files(path).returns_from == "adj_close"
+
+
+def test_an_export_of_yahoo_s_prices_has_no_adjusted_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+    yahoo = open_collection(Settings().prices, YAHOO, YAHOO_TERMS)
+    commit(yahoo, "AAA", Fetched(good_rows(130, "2023-08-01"), None, "USD", NOW))
+    assert exported(tmp_path / "out.csv", "as_traded", YAHOO)[0] == 0
+    assert "adj_close" not in pd.read_csv(tmp_path / "out.csv")
+    assert open_files(tmp_path / "out.csv").returns_from == "actions"
+
+
+def test_what_is_known_later_is_not_exported_as_known_before(mine: Collection, tmp_path: Path) -> None:
+    call, path, then = Told(), tmp_path / "out.parquet", NOW + timedelta(minutes=1)
+    assert data_commands.export(call, ALL, path, "as_traded", ("mine", then)) == 0  # type: ignore[arg-type]
+    volume = pd.read_parquet(path)["volume"].to_numpy()[:130]
+    np.testing.assert_array_equal(volume, good_rows(130, "2023-08-01")["volume"])

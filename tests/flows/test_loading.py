@@ -1,0 +1,342 @@
+"""Loading the bars of a run: what is old is marked with its age, what is too old is left out with its reason."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+from prefect import flow
+
+from flows.checking import age_limit, claims_to_be_fresh, door_terms, recorded
+from flows.loading import checked, known_from, load_bars, looking_from, old_bars, stale_of, with_reason
+from flows.markets import Loaded
+from flows.options import Wanted, instant, names_in, wanted_by
+from flows.refreshing import ask
+from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
+from pipeline.experiment import Experiment
+from pipeline.market.bars import Admitted, LeftOut, Severity, Stale
+from pipeline.market.calendars import closed_at
+from pipeline.market.contract.rules import problem_of
+from pipeline.market.door import admit
+from pipeline.market.fetched import Fetched
+from pipeline.market.source import open_source
+from pipeline.market.specification import YAHOO, SampleSource, SourceSpec, StoredSource, SyntheticSource, YahooSource
+from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
+from pipeline.market.store.commits import commit
+from pipeline.market.store.stored import StoredPrices
+from pipeline.market.update import YAHOO_TERMS, Refreshed, State, plan_update
+from pipeline.settings import Settings
+from tests.market.rows import good_rows
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+
+ROWS = good_rows(130, "2023-12-29")
+SESSIONS = ROWS["session"].dt.date
+NOW = closed_at("XNYS", SESSIONS.iloc[-1]) + timedelta(hours=1)
+BEFORE = NOW - timedelta(days=40)
+
+IMPORT_TERMS = CollectionTerms(kind="files", has_actions=True, returns_from="actions", note="Made up.")
+UNASKED = "nobody was asked for newer bars than the store has"
+ENDING = {"AAA": 0, "BBB": 2, "CCC": 6}
+"""How many of the last sessions each stored ticker lacks: none, some, and more than the limit allows."""
+
+
+def stored(root: Path, name: str, terms: CollectionTerms, lacking: Mapping[str, int]) -> Collection:
+    """A collection of tickers without their last sessions."""
+    collection = open_collection(root, name, terms)
+    for ticker, count in lacking.items():
+        commit(collection, ticker, Fetched(ROWS.head(len(ROWS) - count), None, "USD", BEFORE))
+    return collection
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home whose store has Yahoo's prices and the import "mine", both with tickers that end early."""
+    settings = Settings(home=tmp_path)
+    stored(settings.prices, YAHOO, YAHOO_TERMS, ENDING)
+    stored(settings.prices, "mine", IMPORT_TERMS, ENDING)
+    return settings
+
+
+def opened(settings: Settings, collection: str = YAHOO) -> StoredPrices:
+    source = open_source(StoredSource(collection=collection), settings.prices)
+    assert isinstance(source, StoredPrices)
+    return source
+
+
+# --- what a source claims ---
+
+
+def test_yahoo_s_prices_alone_claim_to_be_fresh(settings: Settings) -> None:
+    assert claims_to_be_fresh(opened(settings))
+    assert not claims_to_be_fresh(opened(settings, "mine"))
+    assert not claims_to_be_fresh(open_source(SampleSource()))
+
+
+def test_the_age_limit_is_the_given_one_or_yahoo_s_own(settings: Settings) -> None:
+    assert age_limit(opened(settings), None) == YahooSource().most_age_sessions == 5
+    assert age_limit(opened(settings), 2) == 2
+    assert age_limit(opened(settings), 0) == 0
+    assert age_limit(opened(settings, "mine"), None) is None
+    assert age_limit(opened(settings, "mine"), 3) == 3
+    assert age_limit(open_source(SampleSource()), None) is None
+
+
+def test_a_run_looks_from_the_instant_of_its_prices(settings: Settings) -> None:
+    assert looking_from(StoredSource(as_known=BEFORE), NOW) == BEFORE
+    for source in (StoredSource(), YahooSource(), SampleSource()):
+        assert looking_from(source, NOW) == NOW
+
+
+def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
+    assert known_from(StoredSource(as_known=BEFORE)) == BEFORE
+    assert known_from(SampleSource()) is None
+    assert known_from(SyntheticSource(process="random_walk")) is None
+    for source in (StoredSource(), YahooSource()):
+        began, found = datetime.now(UTC), known_from(source)
+        assert found is not None
+        assert found.microsecond == 0
+        assert began < found <= datetime.now(UTC) + timedelta(seconds=1)
+
+
+# --- what is old ---
+
+
+def admitted_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> Admitted:
+    return checked(source, tickers, (), door_terms(source, NOW, most_age_sessions=limit))
+
+
+def test_bars_that_end_early_are_old_where_nobody_was_asked(settings: Settings) -> None:
+    admitted = admitted_from(opened(settings), tuple(ENDING), limit=5)
+    assert old_bars(admitted, NOW) == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
+    assert [out.ticker for out in admitted.left_out] == ["CCC"]
+    assert "CCC" in admitted.bars.tickers  # its bars stay, as on those days nobody could know
+
+
+def test_what_the_door_says_of_old_bars_is_not_said_twice(settings: Settings) -> None:
+    spoilt = ROWS.copy()
+    spoilt.loc[len(spoilt) - 1, "low"] = -1.0
+    source = opened(settings)
+    commit(source.collection, "AAA", Fetched(spoilt, None, "USD", BEFORE + timedelta(hours=1)))
+    admitted = admitted_from(source, ("AAA", "BBB"))
+    assert [one.ticker for one in admitted.stale] == ["AAA"]
+    assert [one.ticker for one in old_bars(admitted, NOW)] == ["BBB"]
+
+
+def refreshed(ticker: str, state: State, age: int | None, reason: str = "429") -> Refreshed:
+    last = None if age is None else SESSIONS.iloc[-1 - age]
+    return Refreshed(ticker, state, last, age, reason=reason)
+
+
+def test_what_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Settings) -> None:
+    told = (
+        refreshed("AAA", State.CURRENT, 0, ""),
+        refreshed("BBB", State.NOT_REFRESHED, 2),
+        refreshed("DDD", State.BEHIND, 1, "the source has no bar"),
+        refreshed("EEE", State.UPDATED, 0, ""),
+        refreshed("FFF", State.RESTATED, 0, "dividend"),
+        refreshed("CCC", State.NOT_REFRESHED, 6),
+        refreshed("GONE", State.MISSING, None),
+    )
+    admitted = admitted_from(opened(settings), ("AAA",))
+    stopped = Admitted(admitted.bars, (), (LeftOut("CCC", "too old"), LeftOut("GONE", "none")))
+    assert stale_of(told, stopped) == (
+        Stale("BBB", str(SESSIONS.iloc[-3]), 2, "429"),
+        Stale("DDD", str(SESSIONS.iloc[-2]), 1, "the source has no bar"),
+    )
+
+
+def test_a_ticker_is_stale_once_and_the_door_knows_best(settings: Settings) -> None:
+    own = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were put aside")
+    admitted = Admitted(admitted_from(opened(settings), ("BBB",)).bars, (), (), (own,))
+    assert stale_of((refreshed("BBB", State.NOT_REFRESHED, 2),), admitted) == (own,)
+
+
+def test_why_it_could_not_be_refreshed_is_told_with_why_it_is_left_out() -> None:
+    out, why = LeftOut("CCC", "too old"), {"CCC": "429", "GONE": "404"}
+    assert with_reason(out, {"GONE"}, why) == LeftOut("CCC", "too old; 429")
+    assert with_reason(LeftOut("GONE", "404"), {"GONE"}, why) == LeftOut("GONE", "404")
+    assert with_reason(LeftOut("DDD", "short"), {"GONE"}, why) == LeftOut("DDD", "short")
+
+
+def test_a_missing_ticker_is_left_out_with_the_reason_of_its_source(settings: Settings) -> None:
+    source = opened(settings)
+    told = (refreshed("GONE", State.MISSING, None, "no such ticker"), refreshed("CCC", State.NOT_REFRESHED, 6))
+    terms = door_terms(source, NOW, most_age_sessions=5)
+    found = {out.ticker: out.reason for out in checked(source, ("AAA", "CCC", "GONE"), told, terms).left_out}
+    assert set(found) == {"CCC", "GONE"}
+    assert found["GONE"] == "no such ticker"
+    assert "a last bar 6 sessions old, at most 5 are allowed" in found["CCC"]
+    assert found["CCC"].endswith("; 429")
+
+
+# --- 80 of 100 refused ---
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """A source that tells the rows of some tickers, and refuses every other as a rate limit does."""
+
+    told: frozenset[str]
+
+    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Fetched | SourceError]]:
+        for ticker, since in asked.items():
+            rows = ROWS if since is None else ROWS[since <= SESSIONS].reset_index(drop=True)
+            refused = SourceUnavailableError("HTTP 429, too many requests")
+            yield ticker, Fetched(rows, since, "USD", NOW) if ticker in self.told else refused
+
+
+HUNDRED = tuple(f"T{k:02}" for k in range(100))
+REFUSED = HUNDRED[20:]
+
+
+@pytest.mark.parametrize(("lacking", "left_out"), [(3, ()), (6, REFUSED)])
+def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
+    tmp_path: Path, lacking: int, left_out: tuple[str, ...]
+) -> None:
+    collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
+    told = ask(collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0]))
+    assert {one.ticker for one in told if one.state is State.NOT_REFRESHED} == set(REFUSED)
+    source = StoredPrices(collection)
+    admitted = checked(source, HUNDRED, told, door_terms(source, NOW, most_age_sessions=age_limit(source, None)))
+    last = admitted.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
+    assert last == {one: SESSIONS.iloc[-1 - lacking if one in REFUSED else -1] for one in HUNDRED}
+    stale = stale_of(told, admitted)
+    assert tuple(out.ticker for out in admitted.left_out) == left_out
+    assert {one.ticker for one in stale} == set(REFUSED) - set(left_out)
+    assert {(one.age_sessions, one.reason) for one in stale} <= {(3, "HTTP 429, too many requests")}
+    assert all("6 sessions old" in out.reason and "429" in out.reason for out in admitted.left_out)
+
+
+# --- what was recorded when rows were fetched ---
+
+
+def test_what_was_recorded_at_a_fetch_is_told_once(settings: Settings) -> None:
+    source = opened(settings)
+    split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
+    other = problem_of("AAA", "currency", "2024-02-02", "EUR after USD")
+    for hours, problems in enumerate([(split,), (split, other)]):
+        commit(source.collection, "AAA", Fetched(ROWS, None, "USD", BEFORE + timedelta(hours=hours + 1), problems))
+    assert recorded(source, ("AAA", "BBB", "GONE")) == (split, other)
+    assert recorded(open_source(SampleSource()), ("AAPL",)) == ()
+
+
+# --- the whole, under Prefect as the tasks in it are ---
+
+
+def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> Loaded:
+    """What a run finds, in a flow as its tasks log there."""
+    experiment = Experiment(source=source, tickers=tickers, device="cpu")
+
+    @flow(persist_result=False)
+    def loading() -> Loaded:
+        return load_bars(settings, experiment, NOW)
+
+    return loading()
+
+
+def ages(stale: tuple[Stale, ...]) -> dict[str, int]:
+    return {one.ticker: one.age_sessions for one in stale}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Settings) -> None:
+    loaded = loaded_from(settings, StoredSource())
+    assert loaded.stale == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
+    (out,) = loaded.admitted.left_out
+    assert out.ticker == "CCC"
+    assert "a last bar 6 sessions old, at most 5 are allowed" in out.reason
+    longer = loaded_from(settings, StoredSource(most_age_sessions=6))
+    assert (ages(longer.stale), longer.admitted.left_out) == ({"BBB": 2, "CCC": 6}, ())
+    shorter = loaded_from(settings, StoredSource(most_age_sessions=1), "AAA", "BBB")
+    assert (shorter.stale, [out.ticker for out in shorter.admitted.left_out]) == ((), ["BBB"])
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
+    loaded = loaded_from(settings, StoredSource(collection="mine"))
+    assert loaded.admitted.bars.tickers == tuple(ENDING)
+    assert (loaded.stale, loaded.admitted.left_out) == ((), ())
+    limited = loaded_from(settings, StoredSource(collection="mine", most_age_sessions=5))
+    assert [out.ticker for out in limited.admitted.left_out] == ["CCC"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(settings: Settings) -> None:
+    split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
+    commit(opened(settings).collection, "AAA", Fetched(ROWS, None, "EUR", NOW, (split,)))
+    loaded = loaded_from(settings, YahooSource(), "AAA", "A/B")  # nobody has to be asked
+    (out,) = loaded.admitted.left_out
+    assert (out.ticker, "found 'A/B' as a ticker" in out.reason) == ("A/B", True)
+    assert loaded.stale == ()
+    assert split in loaded.admitted.problems
+    assert [listing.currency for listing in loaded.admitted.bars.listings] == ["EUR"]
+    assert loaded.known_at is not None
+    assert loaded.note == YAHOO_TERMS.note
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_where_no_name_can_be_one_every_reason_is_told(settings: Settings) -> None:
+    with pytest.raises(NothingUsableError, match=r"A/B: found 'A/B' .*; C/D: found 'C/D'") as caught:
+        loaded_from(settings, YahooSource(), "A/B", "C/D")
+    assert [out.ticker for out in caught.value.left_out if isinstance(out, LeftOut)] == ["A/B", "C/D"]
+
+
+def test_the_door_lets_no_old_ticker_in_only_where_a_limit_is_given(settings: Settings) -> None:
+    rows: dict[str, pd.DataFrame | SourceError] = {"CCC": ROWS.head(len(ROWS) - 6)}
+    source = opened(settings)
+    found = {limit: admit(rows, door_terms(source, NOW, most_age_sessions=limit)) for limit in (None, 6, 5)}
+    assert [len(one.left_out) for one in found.values()] == [0, 0, 1]
+    (problem,) = [one for one in found[5].problems if one.fatal]
+    assert (problem.rule, problem.severity) == ("stale_tail", Severity.TICKER)
+
+
+# --- the options that name an instant and the tickers ---
+
+
+def test_a_day_alone_stands_for_its_end() -> None:
+    assert instant(None) is None
+    assert instant("2024-03-05") == datetime(2024, 3, 6, tzinfo=UTC)
+    assert instant("20240305") == datetime(2024, 3, 6, tzinfo=UTC)
+    assert instant("2024-12-31") == datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def test_today_stands_for_now() -> None:
+    began = datetime.now(UTC)
+    found = instant(f"{began:%Y-%m-%d}")
+    assert found is not None
+    assert began <= found <= datetime.now(UTC)
+
+
+def test_a_time_is_in_utc_unless_it_says_otherwise() -> None:
+    assert instant("2024-03-05T22:30:05") == datetime(2024, 3, 5, 22, 30, 5, tzinfo=UTC)
+    assert instant("2024-03-05T22:30:05+02:00") == datetime(2024, 3, 5, 20, 30, 5, tzinfo=UTC)
+    assert instant("2024-03-05T22:30:05-05:00") == datetime(2024, 3, 6, 3, 30, 5, tzinfo=UTC)
+
+
+def test_what_has_not_come_yet_is_refused() -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    for written in (f"{tomorrow:%Y-%m-%d}", tomorrow.isoformat(), "2199-01-01", "9999-12-31"):
+        with pytest.raises(typer.BadParameter, match="has not come yet"):
+            instant(written)
+
+
+@pytest.mark.parametrize("written", ["yesterday", "", "2024-13-01", "2024-02-30", "05.03.2024", "2024-03-05T25:00"])
+def test_what_is_no_time_is_refused(written: str) -> None:
+    with pytest.raises(typer.BadParameter, match="expected a day as 2026-10-01 or a time as 2026-10-01T22:30:05"):
+        instant(written)
+
+
+def test_tickers_are_named_in_one_way() -> None:
+    listed = Path("list.txt")
+    assert wanted_by(None, None) == Wanted((), None)
+    assert wanted_by("AAPL, MSFT,", None).overrides == {"tickers": ("AAPL", "MSFT"), "universe": None}
+    assert wanted_by(None, listed).overrides == {"tickers": (), "universe": listed}
+    assert wanted_by(None, None).overrides == {}
+    with pytest.raises(typer.BadParameter, match="name the tickers in one way"):
+        wanted_by("AAPL", listed)
+    with pytest.raises(typer.BadParameter, match="no ticker named"):
+        names_in(" , ")
