@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.market.rows import good_rows
 from rich.console import Console
 
 from flows import data_commands
@@ -31,6 +30,7 @@ from pipeline.market.store.inventory import shown
 from pipeline.market.update import YAHOO_TERMS
 from pipeline.market.verdicts import verdicts
 from pipeline.settings import Settings
+from tests.market.rows import good_rows
 
 from .command import Command
 

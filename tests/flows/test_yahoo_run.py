@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.market.fake_yahoo import FakeYahoo
-from tests.market.rows import as_yahoo_exports, good_rows
 
 from pipeline.market.calendars import last_completed_session, sessions_between
+from tests.market.fake_yahoo import FakeYahoo
+from tests.market.rows import as_yahoo_exports, good_rows
 
 from .command import Command
 

@@ -10,11 +10,11 @@ from types import FrameType
 
 import numpy as np
 import pandas as pd
-from tests.market.rows import good_rows
 
 from pipeline.market.fetched import Fetched
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
+from tests.market.rows import good_rows
 
 BEGIN = datetime(2024, 6, 3, 21, 30, tzinfo=UTC)
 LONG_AGO = datetime(1980, 1, 1, tzinfo=UTC)

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.store.collection import (
@@ -22,6 +21,7 @@ from pipeline.market.store.collection import (
 )
 from pipeline.market.store.commits import commit, set_aside
 from pipeline.market.store.history import facts_of
+from tests.market.rows import good_rows
 
 from . import made
 from .made import after, day, opened, told

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
 from pipeline.market.fetched import Fetched
@@ -22,6 +21,7 @@ from pipeline.market.store.layout import DamagedFileError
 from pipeline.market.store.pruning import prune
 from pipeline.market.store.stored import current_rows
 from pipeline.market.store.writing import one_writer
+from tests.market.rows import good_rows
 
 from .made import LONG_AGO, after, day, opened, repriced, told
 

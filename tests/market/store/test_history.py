@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.fetched import Fetched
@@ -19,6 +18,7 @@ from pipeline.market.store.history import History, all_rows, as_known, facts_of,
 from pipeline.market.store.layout import decoded, encoded
 from pipeline.market.store.merging import merged
 from pipeline.market.store.pruning import pruned
+from tests.market.rows import good_rows
 
 from .made import after, day, told
 

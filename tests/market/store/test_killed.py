@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.market.rows import good_rows
 
 from pipeline.market.store.collection import Collection, read_history, tickers
 from pipeline.market.store.commits import commit
+from tests.market.rows import good_rows
 
 from .made import commit_in_rounds, commit_until_call, opened, repriced, told
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceError
 from pipeline.market.bars import Problem, Severity
@@ -21,6 +20,7 @@ from pipeline.market.store.history import History, as_known
 from pipeline.market.store.layout import HEAD, HEAD_DIGEST, VERSIONS, DamagedFileError, decoded, encoded, rows_sha256
 from pipeline.market.store.merging import merged
 from pipeline.market.store.stored import current_rows
+from tests.market.rows import good_rows
 
 from .made import WITH_ADJ_CLOSE, after, day, opened, repriced, told
 

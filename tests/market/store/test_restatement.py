@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.bars import PRICES
 from pipeline.market.store.restatement import calls_for_whole_history, compare
+from tests.market.rows import good_rows
 
 from .made import day
 

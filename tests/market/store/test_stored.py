@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.source import Source
@@ -12,6 +11,7 @@ from pipeline.market.specification import StoredSource
 from pipeline.market.store.collection import Collection, path_of
 from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices, current_rows, open_stored, rows_of_all
+from tests.market.rows import good_rows
 
 from .made import TERMS, WITH_ADJ_CLOSE, after, day, opened, repriced, told
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.market.fake_yahoo import FakeYahoo
-from tests.market.rows import as_yahoo_exports, good_rows
 
 from pipeline.market.yahoo.client import YahooClient
 from pipeline.market.yahoo.politeness import Clock, Politeness
+from tests.market.fake_yahoo import FakeYahoo
+from tests.market.rows import as_yahoo_exports, good_rows
 
 from .clocks import QUICK
 

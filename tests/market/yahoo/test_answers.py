@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.market.rows import good_rows, split_adjusted
 
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.fetched import Fetched
 from pipeline.market.yahoo.answers import Told, fetched
 from pipeline.market.yahoo.distributions import whole_dividend
 from pipeline.market.yahoo.stamps import wall_dates
+from tests.market.rows import good_rows, split_adjusted
 
 ZONE = "America/New_York"
 META = {"currency": "USD", "exchangeTimezoneName": ZONE, "gmtoffset": -18000}

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from curl_cffi import requests
-from tests.market.fake_yahoo import Chart, FakeYahoo, Quote
-from tests.market.rows import as_yahoo_exports, good_rows
 
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
 from pipeline.market.bars import COLUMNS, Severity
 from pipeline.market.fetched import Fetched, Remote
 from pipeline.market.yahoo.client import YahooClient
+from tests.market.fake_yahoo import Chart, FakeYahoo, Quote
+from tests.market.rows import as_yahoo_exports, good_rows
 
 from .clocks import NOW, QUICK, MovedClock
 from .conftest import START, MakeClient

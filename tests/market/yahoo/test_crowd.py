@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.market.fake_yahoo import FakeYahoo
 
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.fetched import Fetched
 from pipeline.market.yahoo.politeness import Clock, Politeness
+from tests.market.fake_yahoo import FakeYahoo
 
 from .clocks import QUICK, MovedClock
 from .conftest import MakeClient

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.market.fake_yahoo import FakeYahoo, Quote
-from tests.market.rows import good_rows
 
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.fetched import Fetched
 from pipeline.market.yahoo.client import YahooClient
+from tests.market.fake_yahoo import FakeYahoo, Quote
+from tests.market.rows import good_rows
 
 MARKETS = {
     "AAPL": Quote(),

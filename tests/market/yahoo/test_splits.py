@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.market.rows import good_rows, split_adjusted
 
 from pipeline.market.bars import Severity
 from pipeline.market.yahoo.splits import traded_rows, unapplied_splits
+from tests.market.rows import good_rows, split_adjusted
 
 PRICES = ["open", "high", "low", "close"]
 
