@@ -19,6 +19,7 @@ from flows.options import (
     SourceName,
     Tickers,
     Universe,
+    Written,
     device_value,
     instant,
     source_values,
@@ -105,6 +106,34 @@ def sine(
 ) -> None:
     """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails loudly."""
     _call(as_json, lambda call: call.sine(seed, experiment, device_value(device), out))
+
+
+@app.command()
+def tune(
+    tickers: Tickers = None,
+    universe: Universe = None,
+    source: Source = None,
+    path: DataPath = None,
+    as_known: AsKnown = None,
+    experiment: File = None,
+    device: DeviceOption = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials that the study has in the end, with former ones.")] = 30,
+    study: Annotated[str | None, typer.Option(help="Study to go on with; default: by what is searched.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="The first folds, whose validation chooses.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks per fold in a trial.")] = 1,
+    out: Written = None,
+    as_json: Json = False,
+) -> None:
+    """Search network and training settings on validation alone; a table [search] in the TOML file says which."""
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    known, plan = instant(as_known), {"trials": trials, "study": study, "folds": folds, "seeds": seeds}
+
+    def search(call: "Call") -> int:
+        from flows.tuning_commands import tune_settings  # noqa: PLC0415  --help needs none of it
+
+        return tune_settings(call, experiment, overrides, known, plan, out)
+
+    _call(as_json, search)
 
 
 @app.command()

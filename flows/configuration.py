@@ -65,7 +65,7 @@ def did_you_mean(place: tuple[int | str, ...]) -> str:
 def keys_at(place: tuple[int | str, ...]) -> list[str]:
     """Return the keys of the table at a place within an experiment."""
     models: list[Any] = [Experiment]
-    for part in place:
+    for part in (part for part in place if isinstance(part, str)):  # every entry of a list may hold the same
         fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
         tagged = [model for model in models if tag_of(model) == part]
         models = tagged or [inner for annotation in fields for inner in models_in(annotation)]

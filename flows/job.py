@@ -13,6 +13,7 @@ from flows.markets import Loaded, Market
 from flows.recording import Recorded, Recording
 from flows.tasks import as_task
 from flows.watching import Stopwatch, Watch
+from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.frames import Frames
 from pipeline.experiment import Experiment, frames_of
 from pipeline.market.specification import SourceSpec
@@ -80,7 +81,8 @@ def load_stage(job: Job, experiment: Experiment, told_of: tuple[str, ...] | None
 
 def frames_on(market: Market, experiment: Experiment, members: tuple[str, ...] | None = None) -> Frames:
     """Return the frames of one market; `members` (default: all its tickers) make the market features."""
-    return frames_of(market.bars, experiment, members, market.others, market.universe)
+    given = read_given(experiment.sectors, experiment.covariates)
+    return frames_of(market.bars, experiment, members, market.others, market.universe, given)
 
 
 def forecast_stage(job: Job, fits: Sequence[Fitted], frames: Frames, calendar: str) -> pd.DataFrame:

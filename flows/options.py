@@ -41,6 +41,7 @@ AsKnown = Annotated[
 File = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
+Written = Annotated[Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")]
 

@@ -21,6 +21,7 @@ ROOMS = (
     "evaluation",
     "experiment",
     "operation",
+    "tuning",
     "reporting",
     "tracking",
 )
@@ -32,7 +33,8 @@ SOLE_IMPORTERS = {
     "arch": {"training", "evaluation"},
     "matplotlib": {"reporting"},
     "mlflow": {"tracking"},
-    "sqlalchemy": {"operation"},
+    "sqlalchemy": {"operation", "tuning"},
+    "optuna": {"tuning"},
     "prefect": {"flows"},
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "flows", "tests"}
@@ -174,7 +176,7 @@ def test_the_docker_folder_does_not_shadow_the_docker_package() -> None:
     assert not (ROOT / "docker.py").exists()
 
 
-HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "yfinance", "exchange_calendars")
+HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "yfinance", "exchange_calendars", "optuna")
 
 
 @pytest.mark.parametrize("module", ["flows.cli", "pipeline.experiment", "pipeline.training.executors"])

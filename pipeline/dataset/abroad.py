@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.covariates.known import KnownCovariate
+from pipeline.dataset.covariates.past import PastCovariate
+from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.market import clipped, session_mean
 from pipeline.dataset.panel import Booleans, Floats, Panel, Sessions
 from pipeline.market.calendars import closing_instants
@@ -19,11 +22,27 @@ class MarketReturns:
 
 
 @dataclass(frozen=True)
+class IndexSeries:
+    """The log returns and log ranges of one ticker, of this calendar or of another, and the instants of its closes."""
+
+    returns: MarketReturns
+    log_range: PastCovariate
+
+
+@dataclass(frozen=True)
 class Surroundings:
-    """What a panel alone does not tell: when its tickers belonged to the universe, and the other calendars' returns."""
+    """What a panel alone does not tell.
+
+    When its tickers belonged to the universe, the other calendars' returns, sectors, an index, and series of two types
+    that never mix: what is past-only becomes features, what is known in advance is read at the target sessions.
+    """
 
     belongs: Booleans | None = None  # [ticker, session] of the panel; None: always
     abroad: tuple[MarketReturns, ...] = ()
+    sectors: Sectors | None = None
+    index: IndexSeries | None = None
+    past: tuple[PastCovariate, ...] = ()
+    known: tuple[KnownCovariate, ...] = ()
 
 
 ALONE = Surroundings()
@@ -46,13 +65,13 @@ def returns_abroad(panel: Panel, others: Sequence[MarketReturns]) -> Floats:
     """
     own = closing_instants(panel.calendar, panel.sessions)
     dated = ~np.isnat(own)
-    sums = np.array([_sums_until(own[dated], other) for other in others])  # [calendar, dated session]
+    sums = np.array([sums_until(own[dated], other) for other in others])  # [calendar, dated session]
     result = np.full(len(own), np.nan)
     result[dated] = session_mean(sums, np.ones(sums.shape, dtype=bool)) if len(others) else np.nan
     return result
 
 
-def _sums_until(own: Sessions, other: MarketReturns) -> Floats:
+def sums_until(own: Sessions, other: MarketReturns) -> Floats:
     """Return per own close the sum of the other's returns since the former own close, NaN before one is known."""
     known = np.isfinite(other.log_return) & ~np.isnat(other.closed_at)
     place = np.searchsorted(own, other.closed_at[known], side="left")  # the first own close that is not earlier

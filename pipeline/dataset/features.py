@@ -2,17 +2,21 @@
 other calendars did up to its close.
 
 Every feature is known at the close of its session and is free of the price's level: it is built from total returns,
-from ratios within one session, and from money turnover relative to its own past (which a split does not move).
+from ratios within one session, and from money turnover relative to its own past (which a split does not move). Beside
+them stand the means of sectors, one ticker as the market's index, and series that a user gives by file.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from pipeline.dataset.abroad import ALONE, Surroundings, returns_abroad
+from pipeline.dataset.covariates.past import past_values
+from pipeline.dataset.covariates.sectors import sector_mean
 from pipeline.dataset.market import clipped, market_mean, members_of
-from pipeline.dataset.panel import Floats, Floats32, Panel
+from pipeline.dataset.panel import Booleans, Floats, Floats32, Panel
 from pipeline.dataset.volatility import origin_volatility, trailing_mean
 from pipeline.errors import UsageError
 
@@ -43,6 +47,8 @@ class Feature:
     market_mean: bool = False  # averaged over the market's tickers, session by session
     per_volatility: bool = False  # then divided by the ticker's own origin volatility
     abroad: bool = False  # where the ticker has a value, that of the other calendars stands in its place
+    sector_mean: bool = False  # averaged over the market's tickers of the own sector, session by session
+    joined: Callable[[Panel, Surroundings], Floats] | None = None  # [session], likewise in place of the own value
 
 
 def log_return(series: Series) -> Floats:
@@ -98,6 +104,20 @@ def mean_absolute_return(window: int) -> Callable[[Series], Floats]:
     return compute
 
 
+def _index_return(panel: Panel, around: Surroundings) -> Floats:
+    """Return the index's log return since the panel's former close [session], clipped session by session."""
+    if around.index is None:
+        raise UsageError("the feature index_return needs an index, found none; name one (index = TICKER)")
+    return returns_abroad(panel, (around.index.returns,))
+
+
+def _index_log_range(panel: Panel, around: Surroundings) -> Floats:
+    """Return the log range of the index's last session that was over at the panel's close [session]."""
+    if around.index is None:
+        raise UsageError("the feature index_log_range needs an index, found none; name one (index = TICKER)")
+    return past_values(around.index.log_range, panel)
+
+
 # Returns are in units of the volatility known at their session: a network trained on calm years then reads a crash
 # as it read them.
 FEATURES: tuple[Feature, ...] = (
@@ -106,8 +126,12 @@ FEATURES: tuple[Feature, ...] = (
     Feature("open_to_close", 20, open_to_close, per_volatility=True),
     Feature("market_return", 20, log_return, market_mean=True, per_volatility=True),
     Feature("abroad_return", 20, log_return, abroad=True, per_volatility=True),
+    Feature("sector_return", 20, log_return, sector_mean=True, per_volatility=True),
+    Feature("index_return", 20, log_return, joined=_index_return, per_volatility=True),
     Feature("log_range", 0, log_range),
     Feature("market_log_range", 0, log_range, market_mean=True),
+    Feature("sector_log_range", 0, log_range, sector_mean=True),
+    Feature("index_log_range", 0, log_range, joined=_index_log_range),
     Feature("close_location", 0, close_location),
     Feature("volume_surprise", 59, volume_surprise),
     Feature("log_volatility", 20, log_volatility),
@@ -117,9 +141,21 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def select_features(names: tuple[str, ...]) -> tuple[Feature, ...]:
-    """Return the named features in that order; raises UsageError on an unknown name."""
-    known = {feature.name: feature for feature in FEATURES}
+def exogenous_feature(name: str, warm_up: int) -> Feature:
+    """Return the feature that is a past-only series given by file, the same at every ticker that has a bar."""
+    return Feature(name, warm_up, lambda series: np.zeros(len(series.close)), joined=partial(_exogenous, name))
+
+
+def _exogenous(name: str, panel: Panel, around: Surroundings) -> Floats:
+    own = [covariate for covariate in around.past if covariate.name == name]
+    if not own:
+        raise UsageError(f"the feature {name} needs a series of that name, found none; give it under covariates")
+    return past_values(own[0], panel)
+
+
+def select_features(names: tuple[str, ...], given: tuple[Feature, ...] = ()) -> tuple[Feature, ...]:
+    """Return the named features, some of them given ones, in that order; raises UsageError on an unknown name."""
+    known = {feature.name: feature for feature in (*FEATURES, *given)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown feature {', '.join(unknown)}; expected some of {', '.join(known)}")
@@ -151,13 +187,29 @@ def build_features(
     values = _own_features(panel, volatility, features)
     members = members_of(panel, market, minimum_sessions, around.belongs)
     for column, feature in enumerate(features):
-        if feature.market_mean:
-            values[..., column] = market_mean(values[..., column], members)
-        if feature.abroad:
-            values[..., column] = np.where(np.isfinite(values[..., column]), _abroad(panel, feature, around), np.nan)
+        values[..., column] = _from_others(values[..., column], feature, panel, members, around)
         if feature.per_volatility:
             values[..., column] /= volatility
     return values.astype(np.float32)
+
+
+def _from_others(own: Floats, feature: Feature, panel: Panel, members: Booleans, around: Surroundings) -> Floats:
+    """Return a feature's values with what it takes from others [ticker, session], where the ticker has its own."""
+    if feature.market_mean:
+        return market_mean(own, members)
+    if feature.sector_mean:
+        return sector_mean(own, members, _sectors(panel, feature, around))
+    if feature.abroad:
+        return np.where(np.isfinite(own), _abroad(panel, feature, around), np.nan)
+    if feature.joined:
+        return np.where(np.isfinite(own), feature.joined(panel, around), np.nan)
+    return own
+
+
+def _sectors(panel: Panel, feature: Feature, around: Surroundings) -> tuple[str | None, ...]:
+    if around.sectors is None:
+        raise UsageError(f"the feature {feature.name} needs sectors, found none; give a file of them (sectors = FILE)")
+    return around.sectors.of(panel.tickers)
 
 
 def _abroad(panel: Panel, feature: Feature, around: Surroundings) -> Floats:

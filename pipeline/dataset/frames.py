@@ -2,22 +2,30 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.dataset.abroad import ALONE, Surroundings
+from pipeline.dataset.covariates.known import ahead_values
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Panel, Sessions
 from pipeline.dataset.targets import future_returns
 from pipeline.dataset.volatility import origin_volatility, rolling_volatility
 
 
+def _none_ahead() -> Floats32:
+    return np.zeros((0, 0, 0), dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Frames:
-    """Arrays by [ticker, session]; NaN where absent. `usable` marks the origins a forecast may be made from."""
+    """Arrays by [ticker, session]; NaN where absent. `usable` marks the origins a forecast may be made from.
+
+    `features` are known at their session; `ahead` holds what was known of the target sessions long before them.
+    """
 
     tickers: tuple[str, ...]
     feature_names: tuple[str, ...]
@@ -29,6 +37,8 @@ class Frames:
     future_return: Floats32  # [ticker, session, horizon]
     usable: Booleans  # [ticker, session]
     reference_close: Floats  # [ticker, session], as traded
+    ahead_names: tuple[str, ...] = ()
+    ahead: Floats32 = field(default_factory=_none_ahead)  # [session, horizon, known], unscaled, at the target sessions
 
     @property
     def horizons(self) -> int:
@@ -48,15 +58,18 @@ class Frames:
         label = np.array(cut["future_return"])
         for h in range(1, self.horizons + 1):
             label[:, max(stop - h, 0) :, h - 1] = np.nan
-        return replace(self, sessions=self.sessions[:stop], **{**cut, "future_return": label})
+        return replace(self, sessions=self.sessions[:stop], ahead=self.ahead[:stop], **{**cut, "future_return": label})
 
     def of(self, tickers: Sequence[str]) -> "Frames":
         """Return the same frames for these tickers alone, in their order."""
         if tuple(tickers) == self.tickers:
             return self
-        rows = np.array([self.tickers.index(ticker) for ticker in tickers], dtype=np.int64)
+        return self.at(np.array([self.tickers.index(ticker) for ticker in tickers], dtype=np.int64))
+
+    def at(self, rows: Indices) -> "Frames":
+        """Return the same frames for the tickers in these rows alone."""
         cut = {name: getattr(self, name)[rows] for name in _BY_TICKER_AND_SESSION}
-        return replace(self, tickers=tuple(tickers), **cut)
+        return replace(self, tickers=tuple(self.tickers[row] for row in rows), **cut)
 
     def with_features(self, names: Sequence[str]) -> "Frames":
         """Return the same frames with these features alone, in their order."""
@@ -65,7 +78,15 @@ class Frames:
         columns = [self.feature_names.index(name) for name in names]
         return replace(self, feature_names=tuple(names), features=self.features[..., columns])
 
+    def with_ahead(self, names: Sequence[str]) -> "Frames":
+        """Return the same frames with these covariates known in advance alone, in their order."""
+        if tuple(names) == self.ahead_names:
+            return self
+        columns = [self.ahead_names.index(name) for name in names]
+        return replace(self, ahead_names=tuple(names), ahead=self.ahead[..., columns])
 
+
+_NAMES = ("tickers", "feature_names", "ahead_names")
 _BY_TICKER_AND_SESSION = (
     "features",
     "volatility",
@@ -106,13 +127,15 @@ def build_frames(
         future_return=future_returns(panel, horizons).astype(np.float32),
         usable=usable if around.belongs is None else usable & around.belongs,
         reference_close=panel.close,
+        ahead_names=tuple(known.name for known in around.known),
+        ahead=ahead_values(around.known, panel.calendar, panel.sessions, horizons),
     )
 
 
 def save_frames(frames: Frames, folder: Path) -> None:
     """Write the frames into a folder of .npy files, to be opened memory-mapped."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = {"tickers": frames.tickers, "feature_names": frames.feature_names}
+    names = {name: getattr(frames, name) for name in _NAMES}
     for name in _arrays():
         np.save(folder / f"{name}.npy", getattr(frames, name), allow_pickle=False)
     (folder / "names.json").write_text(json.dumps(names))
@@ -120,12 +143,13 @@ def save_frames(frames: Frames, folder: Path) -> None:
 
 def open_frames(folder: Path) -> Frames:
     """Return the frames of a folder, memory-mapped and read-only."""
-    names = json.loads((folder / "names.json").read_text())
+    told = json.loads((folder / "names.json").read_text())
+    names: dict[str, Any] = {name: tuple(told[name]) for name in _NAMES}
     arrays: dict[str, Any] = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _arrays()
     }
-    return Frames(tickers=tuple(names["tickers"]), feature_names=tuple(names["feature_names"]), **arrays)
+    return Frames(**names, **arrays)
 
 
 def _arrays() -> list[str]:
-    return [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]
+    return [one.name for one in fields(Frames) if one.name not in _NAMES]

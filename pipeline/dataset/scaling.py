@@ -1,4 +1,4 @@
-"""The scaler: mean and standard deviation of each feature over training rows only."""
+"""Scalers: mean and standard deviation of each feature, and of what is known in advance, over training rows only."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ SMALLEST_STD = 1e-6
 
 @dataclass(frozen=True)
 class Scaler:
-    """Fitted mean and standard deviation [feature]."""
+    """Fitted mean and standard deviation [feature], or [known]."""
 
     mean: Floats32
     std: Floats32
@@ -34,5 +34,29 @@ def fit_scaler(frames: Frames, train: Range) -> Scaler:
         raise FitError(
             f"no usable origin to scale by, found none between {train.first} and {train.until}; train on more"
         )
+    return _scaler_of(rows)
+
+
+def fit_ahead_scaler(frames: Frames, train: Range) -> Scaler:
+    """Return the scaler [known] of what is known in advance: over all horizons of sessions with a usable origin.
+
+    Sessions before the calendar's years, where nothing is known, do not count. Raises FitError where none is left.
+    """
+    if not frames.ahead_names:
+        return Scaler(np.zeros(0, dtype=np.float32), np.ones(0, dtype=np.float32))
+    part = slice(train.start, train.stop)
+    ahead = frames.ahead[part][frames.usable[:, part].any(axis=0)]  # [session, horizon, known]
+    rows = ahead.reshape(-1, len(frames.ahead_names))  # [row, known]
+    known = rows[np.isfinite(rows).all(axis=1)]
+    if not len(known):
+        raise FitError(
+            f"found no session with {', '.join(frames.ahead_names)} between {train.first} and {train.until}, expected "
+            "some to scale by; train on more, or leave these covariates out"
+        )
+    return _scaler_of(known)
+
+
+def _scaler_of(rows: Floats32) -> Scaler:
+    """Return the scaler of rows [row, column]."""
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     return Scaler(mean.astype(np.float32), np.maximum(std, SMALLEST_STD).astype(np.float32))

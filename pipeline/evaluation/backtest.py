@@ -9,12 +9,15 @@ import pandas as pd
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Sessions
-from pipeline.models.specification import BASELINES, LEVELS
+from pipeline.models.rivals import RIVAL_KINDS
+from pipeline.models.specification import BASELINES, LEVELS, RecurrentSpec
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult, Fitted
 
 NETWORK = "network"
 FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
+"""The forecasters of every run."""
+IN_ORDER = (*FORECASTERS, *RIVAL_KINDS)
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
 
 
@@ -51,11 +54,25 @@ class Backtest:
 
 
 def forecasts_by_forecaster(fits: Sequence[Fitted], frames: Frames, origins: slice) -> dict[str, Floats32]:
-    """Return quantiles [ticker, origin, horizon, level] by forecaster; fits of one kind are a mean over seeds."""
-    by_kind: dict[str, list[Floats32]] = {}
+    """Return quantiles [ticker, origin, horizon, level] by forecaster; fits of one kind are a mean over seeds.
+
+    A network per ticker speaks of its own ticker; of one that none was trained on, all speak.
+    """
+    by_kind: dict[str, list[Fitted]] = {}
     for fitted in fits:
-        by_kind.setdefault(fitted.forecaster.kind, []).append(quantiles(fitted, frames, origins))
-    return {kind: np.mean(values, axis=0, dtype=np.float32) for kind, values in by_kind.items()}
+        by_kind.setdefault(fitted.forecaster.kind, []).append(fitted)
+    return {kind: _mean_of(own, frames, origins) for kind, own in by_kind.items()}
+
+
+def _mean_of(fits: Sequence[Fitted], frames: Frames, origins: slice) -> Floats32:
+    if not (isinstance(fits[0].forecaster, RecurrentSpec) and fits[0].forecaster.scope == "ticker"):
+        mean: Floats32 = np.mean([quantiles(fitted, frames, origins) for fitted in fits], axis=0, dtype=np.float32)
+        return mean
+    rows = []
+    for row, ticker in enumerate(frames.tickers):
+        own = [fitted for fitted in fits if ticker in fitted.tickers] or fits
+        rows.append(np.mean([quantiles(fitted, frames.at(np.array([row])), origins) for fitted in own], axis=0)[0])
+    return np.stack(rows).astype(np.float32)
 
 
 def build_backtest(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> Backtest:
@@ -82,9 +99,9 @@ def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:
 
 
 def fits_of(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
-    """Return the fitted forecasters of one fold: the network's seeds, then the baselines, whatever finished first."""
+    """Return the fitted forecasters of one fold: the network's seeds, the baselines, the rivals, in this order."""
     own = [result for result in results if result.job.fold.name == fold.name]
-    order = sorted(own, key=lambda result: (FORECASTERS.index(result.job.forecaster.kind), result.job.seed))
+    order = sorted(own, key=lambda result: (IN_ORDER.index(result.job.forecaster.kind), result.job.seed))
     return [result.fitted for result in order if result.fitted is not None]
 
 

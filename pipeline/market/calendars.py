@@ -3,7 +3,9 @@
 import functools
 import threading
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,13 @@ __all__ = [
     "calendar_of",
     "closed_at",
     "closing_instants",
+    "foreseen_sessions",
+    "half_days",
     "last_completed_session",
     "listing_of",
     "next_sessions",
     "sessions_between",
+    "unforeseen_closings",
     "unknown_sessions",
 ]
 
@@ -41,6 +46,10 @@ EARLIEST = {
 }
 """Where a calendar begins later than FIRST_DAY: its holidays are not recorded further back, or (XKRX, XTAE) the
 exchange had another working week before, which exchange_calendars loses under pandas 3."""
+
+CLOSED_UNFORESEEN = ("CMES", "XNYS", "XTSE")
+"""Calendars whose holidays outside of any rule were closings that nobody could plan with: attacks, storms, days of
+mourning. Elsewhere such holidays were mostly announced long before (jubilees, and all holidays of XBOM and XSHG)."""
 
 
 def sessions_between(calendar: str, first: Session, last: Session) -> Sessions:
@@ -91,6 +100,21 @@ def closing_instants(calendar: str, sessions: Sessions) -> Sessions:
     return np.where(known[at] == days, _closes(calendar)[at], np.datetime64("NaT", "s"))
 
 
+def unforeseen_closings(calendar: str) -> Sessions:
+    """The days, datetime64[D], on which the exchange was closed though nobody had expected it, such as 2001-09-11."""
+    return _known(calendar).closings
+
+
+def foreseen_sessions(calendar: str) -> Sessions:
+    """Every session of the calendar as it was foreseen, datetime64[D]: with the days of unforeseen closings."""
+    return np.union1d(_sessions(calendar), unforeseen_closings(calendar))
+
+
+def half_days(calendar: str, sessions: Sessions) -> NDArray[np.bool_]:
+    """Whether trading ends early by plan on each of the sessions [session]."""
+    return np.isin(sessions.astype("datetime64[D]"), _known(calendar).half_days)
+
+
 def age_sessions(calendar: str, as_of: Session, now: datetime) -> int:
     """How many sessions after `as_of` are completed by `now`: 0 for up-to-date bars."""
     ended = _closes(calendar).searchsorted(_instant(now), "right")
@@ -116,22 +140,31 @@ def _instant(now: datetime) -> np.datetime64:
 
 
 def _sessions(calendar: str) -> Sessions:
-    return _known(calendar)[0]
+    return _known(calendar).sessions
 
 
 def _closes(calendar: str) -> Sessions:
-    return _known(calendar)[1]
+    return _known(calendar).closes
 
 
-def _known(calendar: str) -> tuple[Sessions, Sessions]:
+class _Known(NamedTuple):
+    """What is known of a calendar: its days as datetime64[D], closing instants (UTC) as datetime64[s]."""
+
+    sessions: Sessions
+    closes: Sessions  # [session]
+    half_days: Sessions
+    closings: Sessions  # nobody had expected them
+
+
+def _known(calendar: str) -> _Known:
     # One thread at a time: tickers are fetched side by side, and a warning is silenced for the whole process.
     with _ONE_BUILDS:
         return _calendar(calendar)
 
 
 @functools.cache
-def _calendar(code: str) -> tuple[Sessions, Sessions]:
-    """Sessions and closing instants (UTC) of a calendar; kept, as building one takes 40 to 80 ms."""
+def _calendar(code: str) -> _Known:
+    """What is known of a calendar; kept, as building one takes 40 to 80 ms."""
     import exchange_calendars  # noqa: PLC0415  only where it is used: the import takes 60 ms
 
     try:
@@ -143,5 +176,16 @@ def _calendar(code: str) -> tuple[Sessions, Sessions]:
         raise TapecastError(f"no calendar is called {code!r}; expected an exchange_calendars code") from error
     sessions = calendar.sessions.to_numpy("datetime64[D]")
     closes = calendar.closes.dt.tz_convert(None).to_numpy("datetime64[s]")
+    early = calendar.early_closes.to_numpy("datetime64[D]")
+    outside_rules = calendar.adhoc_holidays if code in CLOSED_UNFORESEEN else ()
     own = tuple(one for one in special_sessions() if one.calendar == code)
-    return amended(sessions, closes, own) if own else (sessions, closes)
+    if own:
+        sessions, closes = amended(sessions, closes, own)
+    return _Known(sessions, closes, early, _closings(outside_rules, sessions))
+
+
+def _closings(days: Iterable[Session], sessions: Sessions) -> Sessions:
+    """Those of the days that lie within the calendar's years and are no sessions, ascending."""
+    plain = np.array(sorted(pd.Timestamp(day).tz_localize(None) for day in days), "datetime64[D]")
+    inside = plain[(plain > sessions[0]) & (plain < sessions[-1])]
+    return np.setdiff1d(inside, sessions)

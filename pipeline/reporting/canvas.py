@@ -21,8 +21,15 @@ _BASELINE_COLOURS = {
     "drift": "#5f7f1e",
     "ewma": "#c2410c",
     "last_close": "#5b5b5b",
+    "garch": "#0f766e",
+    "har": "#7c3aed",
+    "ridge": "#a16207",
+    "boosting": "#be123c",
+    "pretrained": "#334155",
 }
-_MARKERS = {NETWORK: "o", "climatology": "s", "linear": "^", "drift": "v", "ewma": "D", "last_close": "X"}
+_MARKERS = {NETWORK: "o", "climatology": "s", "linear": "^", "drift": "v", "ewma": "D", "last_close": "X"} | {
+    "garch": "<", "har": ">", "ridge": "p", "boosting": "h", "pretrained": "*"
+}  # fmt: skip
 
 
 def colour_of(forecaster: str) -> str:

@@ -50,6 +50,7 @@ def page_values(outcome: Outcome) -> Values:
         "evidence": None if outcome.evaluation is None else _evidence(outcome.evaluation),
         "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),
         "folds_in_words": outcome.experiment.folds.describe(),
+        "chosen_from": outcome.experiment.chosen_from,
         "settings": settings(outcome.experiment),
         "experiment_json": json.dumps(outcome.experiment.model_dump(mode="json"), indent=2),
         "known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",

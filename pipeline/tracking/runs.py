@@ -74,10 +74,10 @@ def create_run(client: MlflowClient, store: Store, name: str, tags: Mapping[str,
     return str(run.info.run_id)
 
 
-def end_run(client: MlflowClient, run_id: str, status: Status) -> None:
-    """End a run without a word: over HTTP the client would print "View run" to standard output."""
+def end_run(client: MlflowClient, run_id: str, status: Status, ended: int | None = None) -> None:
+    """End a run, now or at `ended` (milliseconds since 1970), without a word: the client would print "View run"."""
     with redirect_stdout(io.StringIO()):
-        client.set_terminated(run_id, status)
+        client.set_terminated(run_id, status, ended)
 
 
 def write_batches(

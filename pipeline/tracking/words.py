@@ -14,7 +14,7 @@ from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
 from pipeline.training.jobs import FitResult
 
-Kind = Literal["run", "backtest", "forecast", "sine"]
+Kind = Literal["run", "backtest", "forecast", "sine", "tune"]
 
 NOTE = "mlflow.note.content"
 NAMED_TICKERS = 5
@@ -26,6 +26,7 @@ WHAT: Mapping[Kind, str] = {
     "backtest": "walk-forward backtest",
     "forecast": "live forecast from the latest fitted model",
     "sine": "sanity check on a sine with noise",
+    "tune": "search over network and training settings, judged on validation ranges alone",
 }
 
 HOLDS: Mapping[str, str] = {
@@ -75,6 +76,7 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
         "tapecast.calendar": outcome.calendar,
+        "tapecast.trials": str(outcome.experiment.trials) if outcome.experiment.trials > 1 else "",
         "tapecast.known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
         "tapecast.stale": " ".join(one.ticker for one in outcome.stale),
         "tapecast.left_out": " ".join(left.ticker for left in outcome.left_out),
@@ -176,7 +178,7 @@ def _data(kind: str, outcome: Outcome) -> str:
     sessions, folds = outcome.frames.sessions, len(outcome.folds)
     text = f"A {kind} of {len(outcome.frames.tickers)} tickers, {sessions[0]} to {sessions[-1]}"
     fits = f", {folds} folds: {outcome.experiment.folds.describe()}" if folds else ""
-    return f"{text}{fits}."
+    return f"{text}{fits}. {outcome.experiment.chosen_from}".strip()
 
 
 def _where(outcome: Outcome, artifacts: Sequence[str]) -> str:

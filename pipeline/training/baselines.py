@@ -112,7 +112,7 @@ def _descend(features: torch.Tensor, target: torch.Tensor, known: torch.Tensor, 
     for _ in range(LINEAR_STEPS):
         row = torch.randint(len(features), (LINEAR_BATCH_ROWS,), generator=generator)  # [batch]
         quantiles = (features[row] @ weights).view(-1, horizons, len(LEVELS))  # [batch, horizon, level]
-        loss = masked_mean(pinball(quantiles, target[row]), known[row])
+        loss = masked_mean(pinball(quantiles, target[row]).mean(dim=-1), known[row])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.dataset.frames import open_frames
 from pipeline.errors import FitError, TapecastError
 from pipeline.training.devices import one_thread
-from pipeline.training.jobs import FitJob, FitResult
+from pipeline.training.jobs import FitJob, FitResult, Fitted
 from pipeline.training.kept import KeptFits
 
 ORPHAN_CHECK_SECONDS = 1.0
@@ -25,28 +25,58 @@ def fit_all(jobs: Sequence[FitJob], frames_folder: Path, kept: KeptFits, workers
 
     A finished fit is kept before it is yielded, so nothing is lost when the caller stops.
     """
-    waiting = []
+    waiting, found = [], {}
     for job in jobs:
         fitted = kept.find(job)
         if fitted is None:
             waiting.append(job)
         else:
+            found[job.key] = fitted
             yield FitResult(job, fitted, kept=True)
     in_process = workers <= 1 or len(waiting) <= 1 or any(job.device != "cpu" for job in waiting)
-    results = _one_by_one(waiting, frames_folder) if in_process else _in_processes(waiting, frames_folder, workers)
+    order = Order(waiting, found)
+    workers = min(workers, len(waiting))
+    results = _one_by_one(order, frames_folder) if in_process else _in_processes(order, frames_folder, workers)
     for result in results:
         if result.fitted is not None:
             kept.keep(result.job, result.fitted)
         yield result
 
 
-def fit_from_folder(job: FitJob, frames_folder: Path) -> FitResult:
-    """Return the result of one job on shared frames; any failure comes back as a value with its reason."""
+class Order:
+    """Jobs in an order in which they can be fitted: one that begins from the fit of another waits for it."""
+
+    def __init__(self, jobs: Sequence[FitJob], found: Mapping[str, Fitted]) -> None:
+        self._waiting = list(jobs)
+        self._open = {job.key for job in jobs}  # waiting or being fitted
+        self._fits = dict(found)
+
+    def ready(self) -> list[tuple[FitJob, Fitted | None]]:
+        """Return the jobs that need not wait any longer, each once, with the fit that it begins from."""
+        now = [job for job in self._waiting if job.begins_from not in self._open]
+        self._waiting = [job for job in self._waiting if job.begins_from in self._open]
+        return [(job, self._fits.get(job.begins_from or "")) for job in now]
+
+    def finished(self, result: FitResult) -> FitResult:
+        """Return the same result, which others may have waited for."""
+        self._open.discard(result.job.key)
+        if result.fitted is not None:
+            self._fits[result.job.key] = result.fitted
+        return result
+
+
+def fit_from_folder(job: FitJob, frames_folder: Path, former: Fitted | None = None) -> FitResult:
+    """Return the result of one job on shared frames; any failure comes back as a value with its reason.
+
+    `former` is the fit that the job begins from.
+    """
     from pipeline.training.fits import fit  # noqa: PLC0415  a worker imports torch, its parent need not
 
+    if job.begins_from and former is None:
+        return FitResult(job, None, "the fit of the former fold, which it begins from, failed")
     try:
         with one_thread():
-            return FitResult(job, fit(job, open_frames(frames_folder)))
+            return FitResult(job, fit(job, open_frames(frames_folder), former))
     except TapecastError as error:
         return FitResult(job, None, str(error))
     except Exception:  # noqa: BLE001  not silent: the traceback travels as the value's reason
@@ -61,21 +91,25 @@ def raise_failures(results: Sequence[FitResult]) -> None:
         raise FitError(f"{len(failed)} of {len(results)} fits failed:\n" + "\n".join(lines))
 
 
-def _one_by_one(jobs: Sequence[FitJob], frames_folder: Path) -> Iterator[FitResult]:
-    for job in jobs:
-        yield fit_from_folder(job, frames_folder)
+def _one_by_one(order: Order, frames_folder: Path) -> Iterator[FitResult]:
+    while ready := order.ready():
+        for job, former in ready:
+            yield order.finished(fit_from_folder(job, frames_folder, former))
 
 
-def _in_processes(jobs: Sequence[FitJob], frames_folder: Path, workers: int) -> Iterator[FitResult]:
+def _in_processes(order: Order, frames_folder: Path, workers: int) -> Iterator[FitResult]:
     """Yield results from spawned processes (a fork of a process that has used torch's threads may hang)."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_start_worker, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))
+    futures: dict[Future[FitResult], FitJob] = {}
     try:
-        futures = {pool.submit(fit_from_folder, job, frames_folder): job for job in jobs}
-        while futures:
+        while True:
+            futures |= {pool.submit(fit_from_folder, job, frames_folder, former): job for job, former in order.ready()}
+            if not futures:
+                return
             done, _ = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
-                yield _result_of(future, futures.pop(future))
+                yield order.finished(_result_of(future, futures.pop(future)))
     finally:
         _end(pool)
 

@@ -13,6 +13,7 @@ from pipeline.models.baselines import (
     spread_over_horizons,
     student_unit_quantiles,
 )
+from pipeline.models.rivals import RivalSpec
 from pipeline.models.specification import (
     LEVELS,
     ClimatologySpec,
@@ -27,13 +28,19 @@ from pipeline.training.jobs import FitJob, Fitted
 from pipeline.training.labels import origin_scale
 
 
-def fit(job: FitJob, frames: Frames) -> Fitted:
-    """Return the fitted forecaster of a job, trained on nothing after its validation range; raises FitError."""
+def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
+    """Return the fitted forecaster of a job, trained on nothing after its validation range; raises FitError.
+
+    `former` is the fit that a job with `begins_from` begins from.
+    """
     from pipeline.training.baselines import fit_baseline  # noqa: PLC0415  torch is imported where it is used
     from pipeline.training.network import fit_network  # noqa: PLC0415
+    from pipeline.training.rivals import fit_rival  # noqa: PLC0415
 
-    seen = frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features)
-    return (fit_network if isinstance(job.forecaster, RecurrentSpec) else fit_baseline)(job, seen)
+    seen = frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features).with_ahead(job.ahead)
+    if isinstance(job.forecaster, RecurrentSpec):
+        return fit_network(job, seen, former)
+    return (fit_rival if isinstance(job.forecaster, RivalSpec) else fit_baseline)(job, seen)
 
 
 def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
@@ -41,13 +48,13 @@ def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
 
     `origins` are session indices start..stop; a ticker the forecaster was not trained on is forecast as well.
     """
-    known = frames.until(origins.stop).with_features(fitted.features)
+    known = frames.until(origins.stop).with_features(fitted.features).with_ahead(fitted.ahead)
     with one_thread():
         result = _forecast(fitted, known, origins)
     return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
 
 
-def _forecast(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+def _forecast(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:  # noqa: PLR0911  one per forecaster
     horizons = fitted.horizons
     match fitted.forecaster:
         case RecurrentSpec():
@@ -67,6 +74,14 @@ def _forecast(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
         case EwmaSpec(decay=decay, degrees_of_freedom=degrees):
             volatility = ewma_volatility(frames.log_return.astype(np.float64), decay)[:, origins]
             return spread_over_horizons(student_unit_quantiles(degrees), volatility, horizons)
+        case _:
+            return _rival(fitted, frames, origins)
+
+
+def _rival(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    from pipeline.training.rivals import rival_quantiles  # noqa: PLC0415  brings what no other forecaster needs
+
+    return rival_quantiles(fitted, frames, origins, _row_of_ticker(fitted, frames))
 
 
 def _row_of_ticker(fitted: Fitted, frames: Frames) -> list[int]:
@@ -86,8 +101,9 @@ def _linear(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
 
 
 def _network(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
-    from pipeline.training.reading import load_network, read_quantiles  # noqa: PLC0415
+    from pipeline.training.paths import sampled_quantiles  # noqa: PLC0415  brings torch
+    from pipeline.training.reading import read_quantiles  # noqa: PLC0415
 
-    network = load_network(fitted)
-    scaled = read_quantiles(network, frames, _scaler(fitted), origins, fitted.lookback_sessions).numpy()
+    recursive = isinstance(fitted.forecaster, RecurrentSpec) and fitted.forecaster.ahead == "recursive"
+    scaled = (sampled_quantiles if recursive else read_quantiles)(fitted, frames, origins)
     return scaled * origin_scale(frames.volatility[:, origins], fitted.horizons)[..., None]

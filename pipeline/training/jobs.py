@@ -14,7 +14,7 @@ from pipeline.dataset.panel import Floats32
 from pipeline.models.specification import ForecasterSpec
 from pipeline.training.specification import TrainingSpec
 
-FORMAT_VERSION = 1  # raise it when the same job would give other numbers or another layout
+FORMAT_VERSION = 2  # raise it when the same job would give other numbers or another layout
 
 _FORECASTER: TypeAdapter[ForecasterSpec] = TypeAdapter(ForecasterSpec)
 
@@ -31,6 +31,8 @@ class FitJob:
     seed: int
     data_digest: str
     device: str = "cpu"
+    ahead: tuple[str, ...] = ()  # what is known in advance of the target sessions
+    begins_from: str | None = None  # the key of the former fold's fit, whose weights training begins with
 
     @property
     def key(self) -> str:
@@ -50,6 +52,8 @@ class FitJob:
             "seed": self.seed,
             "data": self.data_digest,
             "device": self.device,
+            "ahead": self.ahead,
+            "begins_from": self.begins_from,
         }
 
 
@@ -58,7 +62,7 @@ TRAINED_BY_STEPS = ("network",)
 
 @dataclass(frozen=True)
 class Check:
-    """One look during training: mean pinball in units of vol x sqrt(h) on training chunks and on validation."""
+    """One look during training: the head's mean loss on training chunks and on validation."""
 
     step: int
     train_loss: float
@@ -78,6 +82,7 @@ class Fitted:
     checks: tuple[Check, ...] = ()
     best_step: int = 0
     seconds: float = 0.0
+    ahead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def forecaster_from_json(values: object) -> ForecasterSpec:
 
 def digest_of_rows(frames: Frames) -> str:
     """Return the digest of every row of the frames; give it frames cut at a fold's validation end."""
-    digest = hashlib.sha256(json.dumps([frames.tickers, frames.feature_names, frames.horizons]).encode())
-    for array in (frames.sessions, frames.features, frames.volatility, frames.log_return, frames.usable):
+    names = [frames.tickers, frames.feature_names, frames.ahead_names, frames.horizons]
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for array in (frames.sessions, frames.features, frames.volatility, frames.log_return, frames.usable, frames.ahead):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

@@ -24,3 +24,12 @@ def label_mask(frames: Frames, part: Range) -> Booleans:
     mask = np.zeros(frames.future_return.shape, dtype=bool)
     mask[:, part.start : part.stop] = part.label_known(frames.horizons)[None]
     return mask & frames.usable[..., None] & np.isfinite(frames.future_return)
+
+
+def origin_weight(frames: Frames, train: Range, power: float) -> Floats32:
+    """Return each origin's weight [ticker, session]: its volatility to a power, one on average over the training."""
+    volatility = np.nan_to_num(frames.volatility, nan=0.0)
+    weight: Floats32 = np.where(volatility > 0, volatility, np.float32(1.0)) ** np.float32(power)
+    counted = frames.usable[:, train.start : train.stop]
+    mean = weight[:, train.start : train.stop][counted].mean() if counted.any() else 1.0
+    return (weight / np.float32(mean)).astype(np.float32)

@@ -1,61 +1,60 @@
-"""Training a recurrent network: supervised at every step of a chunk, stopped early on validation."""
+"""Training a recurrent network: averaged weights, stopped early on validation."""
 
 import copy
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Indices
-from pipeline.dataset.scaling import Scaler, fit_scaler
 from pipeline.errors import FitError
-from pipeline.models.losses import masked_mean, pinball
+from pipeline.models.losses import masked_mean
 from pipeline.models.network import RecurrentNetwork, new_network
 from pipeline.models.specification import RecurrentSpec
+from pipeline.training.descent import steps, steps_for
 from pipeline.training.jobs import Check, FitJob, Fitted
-from pipeline.training.labels import label_mask, scaled_target
-from pipeline.training.reading import read_quantiles
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.labels import label_mask, origin_weight, scaled_target
+from pipeline.training.reading import Reader, fit_input_scaler, read_raw
+from pipeline.training.supervision import Supervision, lookback_of, supervision
+from pipeline.training.warm import begin_from
 
 AVERAGING_START_STEPS = 10  # the average forgets its first steps faster
 
 
-@dataclass(frozen=True)
-class Supervision:
-    """Scaled features and targets on one device, and the mask of supervised labels of one range."""
-
-    features: Tensor  # [ticker, session, feature]
-    target: Tensor  # [ticker, session, horizon], in units of vol x sqrt(h)
-    known: Tensor  # [ticker, session, horizon] bool
-    first: Indices  # [ticker], the first session that may be read
-
-
-def fit_network(job: FitJob, frames: Frames) -> Fitted:
+def fit_network(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
     """Return the fitted network of a job; `frames` hold the job's tickers and end with its validation range.
 
-    Raises FitError when no label can be supervised or the loss is not finite.
+    With the fit of a former fold training begins with its weights, and takes a share of the steps. Raises FitError when
+    no label can be supervised or the loss is not finite.
     """
     if not isinstance(job.forecaster, RecurrentSpec):
         raise FitError(f"found a {job.forecaster.kind} forecaster where a network was expected")
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(job.seed)
-    scaler = fit_scaler(frames, job.fold.train)
-    data = supervision(frames, scaler, job.fold.train, job.device)
-    network = new_network(job.forecaster, data.features.shape[2], frames.horizons, generator).to(job.device)
-    validate = Validation(frames, scaler, job)
-    progress = train(network, data, job, validate, generator)
-    arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+    # Weights and chunks are drawn apart: another head has other weights, and still sees the same chunks.
+    draws = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    scaler = fit_input_scaler(frames, job.fold.train)
+    data = supervision(frames, scaler, job.fold.train, job.training.volatility_power, job.device)
+    inputs, tickers, known = data.inputs.shape[2], len(frames.tickers), len(frames.ahead_names)
+    network = new_network(job.forecaster, inputs, frames.horizons, generator, tickers, known)
+    if former is not None:
+        begin_from(network, former, frames.tickers)
+    lookback = lookback_of(job.forecaster, job.training)
+    reader = Reader(network.to(job.device), scaler, lookback, frames.tickers)
+    validation = validation_of(frames, job)
+    progress = train(reader, data, validation, job, draws)
+    spread = learned_spread(reader, validation)
+    arrays = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
+    arrays |= {f"spread.{name}": value.numpy() for name, value in spread.items()}
     return Fitted(
         forecaster=job.forecaster,
         features=job.features,
+        ahead=job.ahead,
         tickers=job.tickers,
         horizons=frames.horizons,
-        lookback_sessions=job.training.lookback_sessions,
+        lookback_sessions=lookback,
         arrays={**arrays, "scaler.mean": scaler.mean, "scaler.std": scaler.std},
         checks=tuple(progress.checks),
         best_step=progress.best_step,
@@ -63,59 +62,19 @@ def fit_network(job: FitJob, frames: Frames) -> Fitted:
     )
 
 
-def supervision(frames: Frames, scaler: Scaler, train_range: Range, device: str) -> Supervision:
-    """Return what a network is supervised with: nothing at or after the end of the training range."""
-    stop = train_range.stop
-    target, known = scaled_target(frames)[:, :stop], label_mask(frames, train_range)[:, :stop]
-    if not known.any():
-        raise FitError(f"no label to learn from between {train_range.first} and {train_range.until}")
-    return Supervision(
-        features=torch.from_numpy(scaler.apply(frames.features[:, :stop])).to(device),
-        target=torch.from_numpy(np.where(known, target, np.float32(0.0))).to(device),
-        known=torch.from_numpy(known).to(device),
-        first=frames.first,
-    )
-
-
-class Chunks:
-    """Draws chunks: a ticker and a start, uniform over every start that leaves a supervised session."""
-
-    def __init__(self, data: Supervision, training: TrainingSpec) -> None:
-        sessions = data.features.shape[1]
-        supervised = data.known.any(dim=2).cpu().numpy()  # [ticker, session]
-        earliest = np.where(supervised.any(axis=1), supervised.argmax(axis=1), sessions)
-        low = np.maximum(np.asarray(data.first), earliest - training.burn_in_sessions)
-        latest = sessions - 1 - supervised[:, ::-1].argmax(axis=1)
-        high = np.maximum(np.minimum(sessions - training.chunk_sessions, latest - training.burn_in_sessions), low)
-        count = np.where(supervised.any(axis=1), high - low + 1, 0)
-        self._ends = torch.from_numpy(np.cumsum(count))
-        self._low = torch.from_numpy(low)
-        self._count = torch.from_numpy(count)
-        self._offsets = torch.arange(training.chunk_sessions)
-        self._size = training.batch_chunks
-        self._last = sessions - 1
-
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ticker [batch, 1], session [batch, chunk] and inside [batch, chunk]: False in the padding."""
-        place = torch.randint(int(self._ends[-1]), (self._size,), generator=generator)  # [batch]
-        ticker = torch.searchsorted(self._ends, place, right=True)  # [batch]
-        start = self._low[ticker] + place - (self._ends[ticker] - self._count[ticker])  # [batch]
-        session = start[:, None] + self._offsets  # [batch, chunk]
-        return ticker[:, None], session.clamp_max(self._last), session <= self._last
-
-
 def train(
-    network: RecurrentNetwork, data: Supervision, job: FitJob, validate: "Validation", generator: torch.Generator
+    reader: Reader, data: Supervision, validation: "Validation", job: FitJob, generator: torch.Generator
 ) -> "Progress":
     """Train the network, leave the best averaged weights in it, and return what was seen on the way."""
-    budget = steps_for(data, job.training)
-    look_every = max(budget // job.training.looks, 1)
-    progress = Progress(job.training.patience_looks)
-    average = copy.deepcopy(network)
-    for step, loss in steps(network, data, job.training, budget, generator):
-        follow(average, network, min(job.training.averaging, step / (step + AVERAGING_START_STEPS)))
+    network, training = reader.network, job.training
+    budget = max(round(steps_for(data, training) * (training.warm_share if job.begins_from else 1.0)), 1)
+    look_every = max(budget // training.looks, 1)
+    progress = Progress(training.patience_looks)
+    average = Reader(copy.deepcopy(network), reader.scaler, reader.lookback_sessions, reader.tickers)
+    for step, loss in steps(network, data, training, budget, generator):
+        follow(average.network, network, min(training.averaging, step / (step + AVERAGING_START_STEPS)))
         if step % look_every == 0 or step == budget:
-            progress.look(Check(step, float(loss), validate.loss(average)), average)
+            progress.look(Check(step, float(loss), validation_loss(average, validation)), average.network)
         if progress.exhausted:
             break
     network.load_state_dict(progress.kept)
@@ -149,13 +108,6 @@ class Progress:
             self.kept = {name: value.clone() for name, value in network.state_dict().items()}
 
 
-def steps_for(data: Supervision, training: TrainingSpec) -> int:
-    """Return the gradient steps that make `epochs` passes over the supervised sessions, within the bounds."""
-    supervised = int(data.known.any(dim=2).sum())
-    per_step = training.batch_chunks * (training.chunk_sessions - training.burn_in_sessions)
-    return min(max(-(-training.epochs * supervised // per_step), training.fewest_steps), training.most_steps)
-
-
 def follow(average: RecurrentNetwork, network: RecurrentNetwork, decay: float) -> None:
     """Move the averaged weights towards the trained ones (Polyak and Juditsky 1992, exponentially weighted)."""
     with torch.no_grad():
@@ -163,47 +115,39 @@ def follow(average: RecurrentNetwork, network: RecurrentNetwork, decay: float) -
             mean.lerp_(value, 1.0 - decay)
 
 
-def steps(
-    network: RecurrentNetwork, data: Supervision, training: TrainingSpec, budget: int, generator: torch.Generator
-) -> Iterator[tuple[int, Tensor]]:
-    """Take one gradient step at a time and yield its number and loss."""
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=budget)
-    chunks = Chunks(data, training)
-    noise = generator if data.features.device.type == "cpu" else _generator_on(data.features.device, generator)
-    for step in range(1, budget + 1):
-        ticker, session, inside = (part.to(data.features.device) for part in chunks.draw(generator))
-        quantiles = network(data.features[ticker, session], noise)  # [batch, chunk, horizon, level]
-        known = data.known[ticker, session] & inside[..., None]  # [batch, chunk, horizon]
-        known[:, : training.burn_in_sessions] = False
-        loss = masked_mean(pinball(quantiles, data.target[ticker, session]), known)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, training.gradient_clip)
-        optimizer.step()
-        schedule.step()
-        yield step, loss.detach()
-
-
-def _generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    return torch.Generator(device).manual_seed(generator.initial_seed())
-
-
+@dataclass(frozen=True)
 class Validation:
-    """The validation range of a job, read as every forecast is read."""
+    """The validation range of a job: its frames, its origins, their outcomes and weights."""
 
-    def __init__(self, frames: Frames, scaler: Scaler, job: FitJob) -> None:
-        self._frames, self._scaler, self._job = frames, scaler, job
-        part = job.fold.validation
-        self._origins = slice(part.start, part.stop)
-        self._target = torch.from_numpy(np.nan_to_num(scaled_target(frames)[:, self._origins]))
-        self._known = torch.from_numpy(label_mask(frames, part)[:, self._origins])
-        if not self._known.any():
-            raise FitError(f"no label to validate with between {part.first} and {part.until}")
+    frames: Frames
+    origins: slice
+    target: Tensor  # [ticker, origin, horizon], in units of vol x sqrt(h)
+    known: Tensor  # [ticker, origin, horizon] bool
+    weight: Tensor  # [ticker, origin, 1]
 
-    def loss(self, network: RecurrentNetwork) -> float:
-        """Return the mean pinball over the range, in units of vol x sqrt(h)."""
-        training = self._job.training
-        quantiles = read_quantiles(network, self._frames, self._scaler, self._origins, training.lookback_sessions)
-        return float(masked_mean(pinball(quantiles, self._target), self._known))
+
+def validation_of(frames: Frames, job: FitJob) -> Validation:
+    """Return the validation range of a job; raises FitError when it has no label."""
+    part = job.fold.validation
+    origins = slice(part.start, part.stop)
+    target = torch.from_numpy(np.nan_to_num(scaled_target(frames)[:, origins]))
+    known = torch.from_numpy(label_mask(frames, part)[:, origins])
+    weight = torch.from_numpy(origin_weight(frames, job.fold.train, job.training.volatility_power)[:, origins, None])
+    if not known.any():
+        raise FitError(f"no label to validate with between {part.first} and {part.until}")
+    return Validation(frames, origins, target, known, weight)
+
+
+def validation_loss(reader: Reader, validation: Validation) -> float:
+    """Return the mean loss of the head over the validation range, read as every forecast is read."""
+    head, answered = reader.network.head, slice(0, reader.network.horizons)
+    raw = read_raw(reader, validation.frames, validation.origins)
+    loss = head.loss(raw, validation.target[..., answered])  # [ticker, origin, horizon]
+    return float(masked_mean(loss, validation.known[..., answered], validation.weight))
+
+
+def learned_spread(reader: Reader, validation: Validation) -> dict[str, Tensor]:
+    """Return what the head learns of the outcomes around it, from the validation range."""
+    answered = slice(0, reader.network.horizons)
+    raw = read_raw(reader, validation.frames, validation.origins)
+    return dict(reader.network.head.learn(raw, validation.target[..., answered], validation.known[..., answered]))

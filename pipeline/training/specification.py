@@ -1,23 +1,33 @@
 """How a network is trained: a frozen value, free of torch."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 
 class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
-    """AdamW under a one-cycle learning rate, supervised at every step of a chunk after its burn-in."""
+    """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
 
     epochs: int = Field(4, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
     fewest_steps: int = Field(100, ge=1, description="Gradient steps at least, however small the panel")
     most_steps: int = Field(300, ge=1, description="Gradient steps at most, however large the panel")
-    learning_rate: float = Field(4e-3, gt=0.0, description="Peak of the one-cycle learning rate")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Rule of a gradient step")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="How the learning rate goes")
+    learning_rate: float = Field(4e-3, gt=0.0, description="Learning rate, the peak of a one-cycle schedule")
     weight_decay: float = Field(1e-2, ge=0.0)
     batch_chunks: int = Field(32, ge=1, description="Chunks per step")
     chunk_sessions: int = Field(160, ge=2, description="Sessions in one training sequence")
     burn_in_sessions: int = Field(40, ge=0, description="First sessions of a chunk that are read but not supervised")
+    truncate_sessions: int | None = Field(
+        None, ge=1, description="Sessions that one step goes back in time within a chunk; empty: the whole chunk"
+    )
+    volatility_power: float = Field(
+        0.0, ge=0.0, le=2.0, description="Weight of an origin: its volatility to this power; 1 is the loss in returns"
+    )
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest gradient norm")
     averaging: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the exponential average of the weights")
+    warm_start: bool = Field(False, description="Begin each fold with the weights of the former one")
+    warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
     looks: int = Field(12, ge=1, description="Looks at the validation range, evenly spaced over the steps")
     patience_looks: int = Field(4, ge=1, description="Looks without a better one after which training stops")
     lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")

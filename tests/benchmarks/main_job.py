@@ -30,14 +30,17 @@ from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource
+from pipeline.models.specification import LEVELS
+from pipeline.training.descent import steps, steps_for
 from pipeline.training.devices import one_thread
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import KeptFits
 from pipeline.training.labels import label_mask
-from pipeline.training.network import AVERAGING_START_STEPS, Validation, follow, steps, steps_for, supervision
-from pipeline.training.reading import read_quantiles
+from pipeline.training.network import AVERAGING_START_STEPS, follow, validation_of
+from pipeline.training.reading import Reader, read_raw
+from pipeline.training.supervision import lookback_of, supervision
 
 ROOT = Path(__file__).parents[2]
 PANEL = ROOT.parent / "shared" / "data" / "us_core100_daily_1999_2021.parquet"
@@ -170,16 +173,17 @@ def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     scaler = fit_scaler(seen, fold.train)
-    data = supervision(seen, scaler, fold.train, "cpu")
+    data = supervision(seen, scaler, fold.train, LARGE.training.volatility_power, "cpu")
     network = new_network(LARGE.network, len(job.features), seen.horizons, generator)
     average = new_network(LARGE.network, len(job.features), seen.horizons, torch.Generator().manual_seed(seed))
-    Validation(seen, scaler, job)  # what every fit prepares counts as well
+    reader = Reader(average, scaler, lookback_of(LARGE.network, LARGE.training), job.tickers)
+    validation = validation_of(seen, job)  # what every fit prepares counts as well
+    levels = torch.tensor(LEVELS)
     budget = steps_for(data, LARGE.training)
     for step, _ in steps(network, data, LARGE.training, budget, generator):
         follow(average, network, min(LARGE.training.averaging, step / (step + AVERAGING_START_STEPS)))
         if step % (budget // LARGE.training.looks) == 0:
-            part = slice(fold.validation.start, fold.validation.stop)
-            scaled = read_quantiles(average, seen, scaler, part, LARGE.training.lookback_sessions).numpy()
+            scaled = average.head.inverse(read_raw(reader, seen, validation.origins), levels, {}).numpy()
             if pinball_in_return(scaled, seen, fold) <= goal:
                 return time.perf_counter() - began
     return float("inf")

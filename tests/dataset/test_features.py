@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset.abroad import MarketReturns, Surroundings, returns_abroad
+from pipeline.dataset.abroad import IndexSeries, MarketReturns, Surroundings, returns_abroad
+from pipeline.dataset.covariates.past import PastCovariate, past_values
+from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
 from pipeline.dataset.panel import Floats32, Panel
 from pipeline.dataset.volatility import origin_volatility
@@ -21,10 +23,20 @@ BASES: tuple[ReturnsFrom, ...] = ("actions", "adj_close", "close")
 
 
 def elsewhere() -> Surroundings:
-    """A made calendar that closes every day at noon UTC, long before the panels' first session."""
+    """A made calendar and an index that close every day at noon UTC, long before the panels' first session; sectors."""
     days = np.arange(np.datetime64("2021-01-01"), np.datetime64("2024-12-31"))
-    returns = np.random.default_rng(3).normal(0, 0.02, len(days))
-    return Surroundings(abroad=(MarketReturns(days.astype("datetime64[s]") + np.timedelta64(12, "h"), returns),))
+    draws, noons = np.random.default_rng(3), days.astype("datetime64[s]") + np.timedelta64(12, "h")
+    returns, of_index, ranges = (draws.normal(level, 0.02, len(days)) for level in (0.0, 0.0, -4.0))
+    return Surroundings(
+        abroad=(MarketReturns(noons, returns),),
+        sectors=Sectors("made up", SECTORS),
+        index=IndexSeries(
+            MarketReturns(noons, of_index), PastCovariate("index_log_range", noons, ranges, False, 5.0, "the index")
+        ),
+    )
+
+
+SECTORS = {"T0": "tech", "T1": "tech", "T3": "banks"}  # T2 has none
 
 
 def values_of(panel: Panel, names: Sequence[str] = tuple(NAMES), market: tuple[str, ...] | None = None) -> Floats32:
@@ -70,7 +82,8 @@ class Slow:
         return math.log(sum(abs(self.clip(self.r[m])) for m in range(k - window + 1, k + 1)) / window + 1e-4)
 
     def of(self, name: str, k: int, volatility: float) -> float:
-        base = name.removeprefix("market_").replace("return", "log_return").replace("log_log", "log")
+        own = name.removeprefix("market_").removeprefix("sector_")
+        base = own.replace("return", "log_return").replace("log_log", "log")
         if base.startswith("volatility_"):
             return self.mean_absolute(k, int(base.split("_")[1]))
         if base == "log_volatility":
@@ -78,22 +91,45 @@ class Slow:
         return float(getattr(self, base)(k))
 
 
-PER_VOLATILITY = ("log_return", "overnight_gap", "open_to_close", "market_return", "abroad_return")
+PER_VOLATILITY = (
+    "log_return",
+    "overnight_gap",
+    "open_to_close",
+    *(f"{of}_return" for of in ("market", "abroad", "sector", "index")),
+)
+
+
+def joined_values(panel: Panel) -> dict[str, np.ndarray]:
+    """The features that come from elsewhere [session]; they stand against plain loops in tests of their own."""
+    around = elsewhere()
+    return {
+        "abroad_return": returns_abroad(panel, around.abroad),
+        "index_return": returns_abroad(panel, (around.index.returns,)),
+        "index_log_range": past_values(around.index.log_range, panel),
+    }
+
+
+def peers_of(panel: Panel, i: int) -> list[int]:
+    """The rows whose mean is that of a ticker's sector: all where it has none."""
+    own = SECTORS.get(panel.tickers[i])
+    return [k for k, ticker in enumerate(panel.tickers) if own is None or SECTORS.get(ticker) == own]
 
 
 def slow_values(panel: Panel, name: str, warm_up: int) -> list[list[float]]:
     """The feature [ticker][session] in loops."""
     own, volatility = [Slow(panel, i) for i in range(len(panel.tickers))], origin_volatility(panel)
-    abroad = returns_abroad(panel, elsewhere().abroad)  # against plain loops in test_abroad
+    joined = joined_values(panel)
     raw = [[math.nan] * len(panel.sessions) for _ in own]
     for i, series in enumerate(own):
         for k in range(warm_up, len(series.at)):
             j = series.at[k]
-            raw[i][j] = float(abroad[j]) if name == "abroad_return" else series.of(name, k, float(volatility[i, j]))
-    if name.startswith("market_"):
-        for j in range(len(panel.sessions)):
-            known = [row[j] for row in raw if not math.isnan(row[j])]
-            for row in raw:
+            raw[i][j] = float(joined[name][j]) if name in joined else series.of(name, k, float(volatility[i, j]))
+    if name.startswith(("market_", "sector_")):
+        told = [list(row) for row in raw]
+        for i, row in enumerate(raw):
+            peers = range(len(raw)) if name.startswith("market_") else peers_of(panel, i)
+            for j in range(len(panel.sessions)):
+                known = [told[k][j] for k in peers if not math.isnan(told[k][j])]
                 row[j] = sum(known) / len(known) if not math.isnan(row[j]) else math.nan
     unit = volatility if name in PER_VOLATILITY else np.ones_like(volatility)
     return [[value / float(unit[i, j]) for j, value in enumerate(row)] for i, row in enumerate(raw)]

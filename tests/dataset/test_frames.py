@@ -12,17 +12,19 @@ from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from tests.panels import TINY, bars_of, frames_from, random_market, random_rows
 
-ARRAYS = [field.name for field in fields(Frames) if field.name not in ("tickers", "feature_names")]
-BY_TICKER = [name for name in ARRAYS if name != "sessions"]
+NAMES = ("tickers", "feature_names", "ahead_names")
+ARRAYS = [field.name for field in fields(Frames) if field.name not in NAMES]
+BY_TICKER = [name for name in ARRAYS if name not in ("sessions", "ahead")]
+ASKING = TINY.model_copy(update={"calendar_covariates": ("day_of_week", "month_end")})
 
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return frames_from(random_market(300, 4))
+    return frames_from(random_market(300, 4), ASKING)
 
 
 def same(a: Frames, b: Frames) -> bool:
-    names = (a.tickers, a.feature_names) == (b.tickers, b.feature_names)
+    names = all(getattr(a, name) == getattr(b, name) for name in NAMES)
     arrays = all(
         np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n not in ("sessions", "usable")) for n in ARRAYS
     )
@@ -83,6 +85,7 @@ def test_until_keeps_rows_before_the_stop_and_labels_known_before_it(frames: Fra
     for name in set(BY_TICKER) - {"future_return"}:
         np.testing.assert_array_equal(getattr(cut, name), getattr(frames, name)[:, :stop])
     np.testing.assert_array_equal(cut.sessions, frames.sessions[:stop])
+    np.testing.assert_array_equal(cut.ahead, frames.ahead[:stop])  # what is known of later sessions stays known
     for t in range(stop):
         for h in range(1, frames.horizons + 1):
             expected = frames.future_return[:, t, h - 1] if t + h < stop else np.full(len(frames.tickers), np.nan)
@@ -98,9 +101,11 @@ def test_until_changes_nothing_of_the_whole(frames: Frames) -> None:
 
 def test_the_labels_of_a_cut_are_those_of_a_shorter_history() -> None:
     rows = random_market(200, 3)
-    whole = frames_from(rows)
+    whole = frames_from(rows, ASKING)
     last = whole.sessions[150]
-    shorter = frames_from({ticker: frame[frame["session"].to_numpy() <= last] for ticker, frame in rows.items()})
+    shorter = frames_from(
+        {ticker: frame[frame["session"].to_numpy() <= last] for ticker, frame in rows.items()}, ASKING
+    )
     assert same(whole.until(151), shorter)
 
 
@@ -111,9 +116,27 @@ def test_tickers_and_features_are_selected_by_name(frames: Frames) -> None:
     columns = [frames.feature_names.index(name) for name in chosen.feature_names]
     np.testing.assert_array_equal(chosen.features, frames.features[[3, 0]][..., columns])
     np.testing.assert_array_equal(chosen.usable, frames.usable[[3, 0]])
+    np.testing.assert_array_equal(chosen.ahead, frames.ahead)
     assert frames.of(frames.tickers) is frames
     with pytest.raises(ValueError, match="not in tuple"):
         frames.of(("NONE",))
+
+
+def test_what_is_known_in_advance_is_selected_by_name(frames: Frames) -> None:
+    chosen = frames.with_ahead(("month_end", "weekday_cos_1"))
+    assert chosen.ahead_names == ("month_end", "weekday_cos_1")
+    np.testing.assert_array_equal(chosen.ahead, frames.ahead[..., [4, 1]])
+    assert frames.with_ahead(frames.ahead_names) is frames
+    assert frames.with_ahead(()).ahead.shape == (*frames.ahead.shape[:2], 0)
+    with pytest.raises(ValueError, match="not in tuple"):
+        frames.with_ahead(("moon",))
+
+
+def test_frames_with_nothing_ahead_are_saved_and_opened(tmp_path: Path) -> None:
+    plain = frames_from({"A": random_rows(80, 1), "B": random_rows(80, 2)})
+    assert plain.ahead.shape == (80, TINY.horizons, 0)
+    save_frames(plain, tmp_path)
+    assert same(open_frames(tmp_path), plain)
 
 
 def test_a_saved_folder_opens_memory_mapped_and_read_only(frames: Frames, tmp_path: Path) -> None:

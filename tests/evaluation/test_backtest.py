@@ -48,7 +48,7 @@ def test_each_origin_is_forecast_by_the_fits_of_its_fold(finished: Finished) -> 
             alone = np.mean([quantiles(f, frames, slice(row, row + 1))[:, 0] for f in own], axis=0)
             np.testing.assert_allclose(backtest.quantiles[name][:, place], alone, atol=2e-6)
     first, second = (next(r for r in results if r.job.fold == fold).fitted for fold in folds)
-    assert first.arrays["head.linear.weight"].tobytes() != second.arrays["head.linear.weight"].tobytes()
+    assert first.arrays["network.linear.weight"].tobytes() != second.arrays["network.linear.weight"].tobytes()
 
 
 def test_outcomes_references_and_targets_belong_to_their_origin(finished: Finished) -> None:

@@ -46,6 +46,8 @@ OTHERS = {
     "features": lambda job: replace(job, features=job.features[:-1]),
     "data": lambda job: replace(job, data_digest="0" * 32),
     "device": lambda job: replace(job, device="cuda"),
+    "what is known ahead": lambda job: replace(job, ahead=("month_end",)),
+    "where it begins": lambda job: replace(job, begins_from="0" * 32),
     "train": lambda job: replace(job, fold=replace(job.fold, train=moved(job.fold.train))),
     "validation": lambda job: replace(job, fold=replace(job.fold, validation=moved(job.fold.validation))),
     **{
@@ -64,6 +66,12 @@ OTHERS = {
             "gradient_clip": 0.1,
             "averaging": 0.5,
             "looks": 3,
+            "optimizer": "sgd",
+            "schedule": "constant",
+            "truncate_sessions": 7,
+            "volatility_power": 0.5,
+            "warm_start": True,
+            "warm_share": 0.25,
             "patience_looks": 9,
             "lookback_sessions": 99,
         }.items()

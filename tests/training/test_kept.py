@@ -105,7 +105,7 @@ DAMAGE = {
     "description is a list": lambda folder: (folder / DESCRIPTION).write_text("[1, 2]"),
     "description not unicode": lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe{}"),
     "another format": lambda folder: (folder / DESCRIPTION).write_text(
-        (folder / DESCRIPTION).read_text().replace('"format": 1', '"format": 0')
+        (folder / DESCRIPTION).read_text().replace('"format": 2', '"format": 1')
     ),
     "unknown forecaster": lambda folder: (folder / DESCRIPTION).write_text(
         (folder / DESCRIPTION).read_text().replace('"cell": "lstm"', '"cell": "xlstm"')

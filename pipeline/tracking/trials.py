@@ -1,0 +1,137 @@
+"""A search in MLflow: the study's run, and a run under it for every trial; what is written already is left alone."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pipeline.experiment import Experiment
+from pipeline.tracking.runs import Status, end_run, start_run, write_batches
+from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.values import Point, flat_params
+from pipeline.tracking.words import LONGEST_TAG, NOTE
+from pipeline.tuning.outcome import State, Trial, best_of, counts, ranked
+
+TRIAL, ERROR = "tapecast.trial", "tapecast.error"
+STATUS: Mapping[State, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+SCALE = 1e4  # losses are shown as pinball x 1e4, as everywhere
+PAGE = 1000
+NOTED_TRIALS = 10
+
+
+def continue_run(store: Store, experiment: Experiment, former: str | None) -> str:
+    """Return the id of the study's run, RUNNING: the former one, or a new one where there is none in this store."""
+    with translated(store.uri, "continue the study's run"):
+        client = open_client(store.uri)
+        if former and _usable(client, store, former):
+            client.update_run(former, status="RUNNING")
+            if ERROR in client.get_run(former).data.tags:  # why it was left; it goes on now
+                client.delete_tag(former, ERROR)
+            return former
+    return start_run(store, "tune", experiment)
+
+
+def log_trials(store: Store, parent: str, trials: Sequence[Trial]) -> None:
+    """Write a run for every trial that has none yet; one that was left half written is written again."""
+    with translated(store.uri, f"write the trials of run {parent}"):
+        client = open_client(store.uri)
+        written = {run.data.tags[TRIAL]: run for run in trial_runs(client, store, parent)}
+        for trial in trials:
+            former = written.get(str(trial.number))
+            if former is None or former.info.status == "RUNNING":
+                _write_trial(client, store, parent, trial, former)
+
+
+def log_study(
+    store: Store, parent: str, trials: Sequence[Trial], note: str, tags: Mapping[str, str], files: Mapping[str, str]
+) -> None:
+    """Write what the study has found until now into its run: counts, the best loss, description, tags and files."""
+    with translated(store.uri, f"write run {parent}"):
+        client, best = open_client(store.uri), best_of(trials)
+        points = [Point(f"trials/{state}", count, len(trials)) for state, count in counts(trials).items()]
+        points.append(Point("trials/tried", len(trials), len(trials)))
+        if best and best.loss is not None:
+            points.append(Point("validation/best_pinball_x1e4", SCALE * best.loss, len(trials)))
+        told = {"tapecast.trials": str(len(trials)), "tapecast.best_trial": str(best.number) if best else "", **tags}
+        cut = {name: text[:LONGEST_TAG] for name, text in told.items() if text}
+        write_batches(client, parent, points, tags={**cut, NOTE: f"{note}\n\n{_table(trials)}"})
+        for name, text in files.items():
+            client.log_text(parent, text, name)
+
+
+def trial_runs(client: MlflowClient, store: Store, parent: str) -> list[Run]:
+    """Return the runs of a study's trials."""
+    query, found, token = f"tags.`mlflow.parentRunId` = '{parent}'", list[Run](), None
+    while True:
+        page = client.search_runs([store.experiment_id], query, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
+        found += [run for run in page if TRIAL in run.data.tags]
+        token = page.token
+        if not token:
+            return found
+
+
+def _usable(client: MlflowClient, store: Store, run_id: str) -> bool:
+    """Return whether a run is there, in this experiment and not deleted."""
+    try:
+        info = client.get_run(run_id).info
+    except MlflowException:
+        return False
+    return bool(info.lifecycle_stage == "active" and info.experiment_id == store.experiment_id)
+
+
+def _write_trial(client: MlflowClient, store: Store, parent: str, trial: Trial, former: Run | None) -> None:
+    run_id = former.info.run_id if former else _create(client, store, parent, trial)
+    write_batches(client, run_id, _points(trial), flat_params(trial.values))
+    end_run(client, run_id, STATUS[trial.state], _milliseconds(trial.ended))
+
+
+def _create(client: MlflowClient, store: Store, parent: str, trial: Trial) -> str:
+    tags = {
+        "mlflow.parentRunId": parent,
+        "tapecast.kind": "trial",
+        "tapecast.state": trial.state,
+        TRIAL: str(trial.number),
+        NOTE: _note(trial),
+    }
+    name = f"trial {trial.number}" + ("" if trial.state == "complete" else f" ({trial.state})")
+    run = client.create_run(store.experiment_id, _milliseconds(trial.began), tags, name)
+    return str(run.info.run_id)
+
+
+def _points(trial: Trial) -> list[Point]:
+    """Return the losses by choosing fold (step: the fold, from 0) and the trial's own."""
+    folds = [Point("validation/fold_pinball_x1e4", SCALE * loss, at) for at, loss in enumerate(trial.losses)]
+    name = "pinball_x1e4" if trial.state == "complete" else "estimate_x1e4"
+    return folds + ([] if trial.loss is None else [Point(f"validation/{name}", SCALE * trial.loss)])
+
+
+def _note(trial: Trial) -> str:
+    said = {
+        "complete": "Fitted on every choosing fold.",
+        "pruned": f"Given up after {len(trial.losses)} folds: its estimate was above the median of earlier trials.",
+        "failed": f"**Failed:** {trial.error[:LONGEST_TAG]}",
+    }
+    return f"{said[trial.state]} `validation/fold_pinball_x1e4` has the validation loss by choosing fold (step)."
+
+
+def _table(trials: Sequence[Trial]) -> str:
+    """Return the best trials as a markdown table."""
+    best = ranked(trials)[:NOTED_TRIALS]
+    names = sorted({name for trial in best for name in trial.values})
+    head = ["trial", "state", "validation pinball x1e4", *names]
+    rows = [[str(one.number), one.state, _loss(one), *(_short(one.values.get(name)) for name in names)] for one in best]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _loss(trial: Trial) -> str:
+    return "" if trial.loss is None else f"{SCALE * trial.loss:.3f}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

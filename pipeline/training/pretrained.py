@@ -1,0 +1,110 @@
+"""A pretrained Chronos model in the protocol: nothing is fitted, and nothing is said before its training cut-off."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Floats32, Indices
+from pipeline.errors import FitError, UsageError
+from pipeline.models.baselines import rearranged
+from pipeline.models.rivals import PretrainedSpec
+from pipeline.models.specification import LEVELS
+
+FILES = ("config.json", "model.safetensors")  # no other format of weights is read: those may execute code
+ORIGINS_AT_ONCE = 256
+
+
+class QuantilePipeline(Protocol):
+    """What is used of a Chronos pipeline, of any of its generations."""
+
+    def predict_quantiles(self, inputs: Any, prediction_length: int, quantile_levels: list[float]) -> tuple[Any, Any]:
+        """Return quantiles [series, session ahead, level] (a tensor or a list of tensors), and means."""
+
+
+def fit_pretrained(spec: PretrainedSpec) -> Mapping[str, Floats32]:
+    """Return the digest of the weights [32]: there is nothing to fit, and later forecasts must come from the same.
+
+    Raises UsageError where the package or the weights are missing.
+    """
+    _import_chronos()
+    return {"weights_sha256": weights_digest(spec.weights)}
+
+
+def weights_digest(folder: Path) -> Floats32:
+    """Return the SHA-256 of the files of a folder of weights, one number per byte [32]; raises UsageError."""
+    digest = hashlib.sha256()
+    for name in FILES:
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise UsageError(
+                f"cannot read {folder / name}: {error.strerror or error}; expected a folder of pretrained weights with "
+                f"{' and '.join(FILES)}"
+            ) from error
+    return np.frombuffer(digest.digest(), dtype=np.uint8).astype(np.float32)
+
+
+def open_pipeline(spec: PretrainedSpec, arrays: Mapping[str, Floats32]) -> QuantilePipeline:
+    """Return the pipeline of the weights that were fitted; raises FitError where others lie there now."""
+    if not np.array_equal(weights_digest(spec.weights), arrays["weights_sha256"]):
+        raise FitError(f"the weights in {spec.weights} are not those of the fit; put those back or name another folder")
+    pipeline = _import_chronos().BaseChronosPipeline
+    try:
+        opened: QuantilePipeline = pipeline.from_pretrained(str(spec.weights), local_files_only=True, device_map="cpu")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise FitError(f"cannot open the pretrained weights in {spec.weights}: {error}") from error
+    return opened
+
+
+def _import_chronos() -> Any:
+    try:
+        return import_module("chronos")  # an extra that may not be installed
+    except ImportError as error:
+        raise UsageError(
+            "the rival pretrained needs the package chronos-forecasting, which is not installed; "
+            'install it with pip install "tapecast[pretrained]" or leave the rival out'
+        ) from error
+
+
+def pretrained_quantiles(spec: PretrainedSpec, frames: Frames, origins: slice, pipeline: QuantilePipeline) -> Floats32:
+    """Return quantiles of the log return [ticker, origin, horizon, level], NaN up to the training cut-off.
+
+    The pipeline reads the sum of log returns, session by session: its quantiles h sessions ahead, less the last value
+    read, are those of y_h.
+    """
+    result = np.full((*frames.usable[:, origins].shape, frames.horizons, len(LEVELS)), np.nan, dtype=np.float32)
+    later = frames.sessions[origins] > np.datetime64(spec.trained_until, "D")
+    places = np.argwhere(frames.usable[:, origins] & later)  # [row, (ticker, origin)]
+    for part in _in_parts(places):
+        paths = [_path(frames, ticker, origins.start + origin, spec.context_sessions) for ticker, origin in part]
+        ahead = _predicted(pipeline, paths, frames.horizons)
+        result[part[:, 0], part[:, 1]] = ahead - np.array([path[-1] for path in paths])[:, None, None]
+    return rearranged(result)
+
+
+def _in_parts(places: Indices) -> Iterator[Indices]:
+    for start in range(0, len(places), ORIGINS_AT_ONCE):
+        yield places[start : start + ORIGINS_AT_ONCE]
+
+
+def _path(frames: Frames, ticker: int, origin: int, sessions: int) -> Floats32:
+    """Return the sums of a ticker's own last log returns up to an origin, from zero."""
+    own = frames.log_return[ticker, : origin + 1].astype(np.float64)
+    recent = own[np.isfinite(own)][-(sessions - 1) :]
+    return np.concatenate([[0.0], np.cumsum(recent)]).astype(np.float32)
+
+
+def _predicted(pipeline: QuantilePipeline, paths: Sequence[Floats32], horizons: int) -> Floats32:
+    """Return the pipeline's quantiles [series, horizon, level]; it gives them as one tensor or one per series."""
+    import torch  # noqa: PLC0415
+
+    inputs = [torch.from_numpy(path) for path in paths]
+    with torch.no_grad():
+        quantiles, _ = pipeline.predict_quantiles(inputs, horizons, list(LEVELS))
+    shape = (horizons, len(LEVELS))
+    return np.stack([np.asarray(one, dtype=np.float32).reshape(shape) for one in quantiles])

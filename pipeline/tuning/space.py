@@ -1,0 +1,229 @@
+"""The space of a search: which settings of an experiment may vary, and between which values; free of optuna."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import UsageError
+from pipeline.experiment import Experiment
+
+Value = str | int | float | bool
+
+TABLES = ("network", "training")
+"""The tables of an experiment that may be searched: the others change which rows are forecast."""
+RANGE_KEYS = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from low to high, both included, whole or not; on a logarithmic scale, or in steps."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is one of them."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) < 1e-9
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The lowest and the highest value."""
+        return (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A few values, in no order."""
+
+    values: tuple[Value, ...]
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is one of them."""
+        return any(type(value) is type(one) and value == one for one in self.values)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """All of them."""
+        return self.values
+
+
+Dimension = Interval | Choices
+Space = Mapping[str, Dimension]
+
+DEFAULT_SPACE: Space = {
+    "network.cell": Choices(("lstm", "gru")),
+    "network.hidden_size": Interval(16, 128, log=True, whole=True),
+    "network.num_layers": Interval(1, 2, whole=True),
+    "network.dropout": Interval(0.0, 0.4),
+    "training.learning_rate": Interval(1e-3, 1e-2, log=True),
+    "training.weight_decay": Interval(1e-4, 1e-1, log=True),
+    "training.batch_chunks": Interval(16, 64, log=True, whole=True),
+    "training.chunk_sessions": Interval(120, 240, step=40, whole=True),
+    "training.epochs": Interval(2, 8, whole=True),
+    "training.most_steps": Interval(150, 600, log=True, whole=True),
+}
+"""What is searched where no `[search]` table says otherwise."""
+
+
+def space_of(table: Mapping[str, Any], base: Experiment) -> Space:
+    """Return the space of a `[search]` table around an experiment; of an empty table the default one.
+
+    `table` has a dotted name such as "training.learning_rate", or nested tables, with a range {low, high, log, step}
+    or a list of choices. Raises UsageError naming what cannot be searched, what was found and what was expected.
+    """
+    if not table:
+        return {name: dimension for name, dimension in DEFAULT_SPACE.items() if not _fault(name, dimension, base)}
+    space = {name: _dimension(name, found, base) for name, found in _named(table, "")}
+    faults = [fault for name, dimension in space.items() if (fault := _fault(name, dimension, base))]
+    if faults:
+        raise UsageError("; ".join(faults))
+    return space
+
+
+def with_values(base: Experiment, values: Mapping[str, Value]) -> Experiment:
+    """Return the experiment with these values; raises UsageError where they do not go together."""
+    tables: dict[str, Any] = {name: getattr(base, name).model_dump() for name in TABLES}
+    for name, value in values.items():
+        *path, last = name.split(".")
+        inner = tables
+        for part in path:
+            inner = inner[part]
+        if last == "kind" and inner.get(last) != value:
+            inner.clear()  # another kind of head has other settings
+        inner[last] = value
+    unchanged = {name: getattr(base, name) for name in type(base).model_fields if name not in TABLES}
+    try:
+        return Experiment.model_validate({**unchanged, **tables})
+    except ValidationError as error:
+        raise UsageError("; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())) from error
+
+
+def values_of(experiment: Experiment, space: Space) -> dict[str, Value]:
+    """Return the experiment's own values at the names of a space, those that lie within it."""
+    own = _leaves(experiment)
+    return {name: own[name] for name, dimension in space.items() if dimension.holds(own[name])}
+
+
+def described(space: Space) -> dict[str, object]:
+    """Return the space as plain JSON values, in the order of names."""
+    return {
+        name: list(one.values)
+        if isinstance(one, Choices)
+        else {"low": one.low, "high": one.high, "log": one.log, "step": one.step}
+        for name, one in sorted(space.items())
+    }
+
+
+def _named(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, what stands there); a table is a range where it has the key of one."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value and not RANGE_KEYS & value.keys():
+            yield from _named(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _dimension(name: str, found: Any, base: Experiment) -> Dimension:
+    leaves = _leaves(base)
+    if name not in leaves:
+        near = difflib.get_close_matches(name, leaves, n=1, cutoff=0.5)
+        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(leaves)}"
+        raise UsageError(f"search: unknown name {name}; {meant}")
+    if isinstance(found, Mapping):
+        return _interval(name, found, _kinds(name, base))
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        return _choices(name, found)
+    raise UsageError(f"search: {name}: found {found!r}, expected a list of choices or a range {{low, high, log, step}}")
+
+
+def _choices(name: str, found: Sequence[Any]) -> Choices:
+    values = tuple(found)
+    if len(values) < 2 or len(set(values if _plain(values) else ())) != len(values):
+        raise UsageError(f"search: {name}: found {list(values)!r}, expected two or more different values")
+    return Choices(values)
+
+
+def _plain(values: tuple[Any, ...]) -> bool:
+    return all(isinstance(value, str | int | float | bool) for value in values)
+
+
+def _interval(name: str, found: Mapping[str, Any], kinds: set[type]) -> Interval:
+    if not kinds & {int, float}:
+        raise UsageError(f"search: {name}: found the range {dict(found)!r}, expected a list of choices")
+    if unknown := found.keys() - RANGE_KEYS:
+        raise UsageError(f"search: {name}: unknown key {min(unknown)}; expected low, high, log and step")
+    log, step, whole = found.get("log"), found.get("step"), float not in kinds
+    low, high = found.get("low", ""), found.get("high", "")
+    if not all(_number(value, whole) for value in (low, high, *([] if step is None else [step]))):
+        expected = "whole numbers" if whole else "numbers"
+        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {expected} low and high")
+    interval = Interval(low, high, bool(log), step, whole)
+    if refused := _refused(interval, log):
+        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {refused}")
+    return interval
+
+
+def _refused(interval: Interval, log: object) -> str:
+    """Return what was expected of a range that cannot be; empty for a sound one."""
+    if not interval.low < interval.high:
+        return "low smaller than high"
+    if not isinstance(log, bool | None):
+        return "log = true or false"
+    if interval.log and (interval.low <= 0 or interval.step is not None):
+        return "low above 0 and no step on a logarithmic scale"
+    return "a step above 0" if interval.step is not None and interval.step <= 0 else ""
+
+
+def _number(value: object, whole: bool) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
+
+
+def _fault(name: str, dimension: Dimension, base: Experiment) -> str:
+    """Return what speaks against a dimension around an experiment: tried at each end, all else as it is."""
+    if name not in _leaves(base):
+        return f"search: unknown name {name}"
+    for value in dimension.ends:
+        try:
+            tried = with_values(base, {name: value})
+        except UsageError as error:
+            return f"search: {name} = {value!r}: {error}"
+        if _rows_read(tried) != _rows_read(base):
+            return f"search: {name} changes which rows are forecast, so that trials could not be compared; leave it out"
+    return ""
+
+
+def _rows_read(experiment: Experiment) -> tuple[object, ...]:
+    return (experiment.minimum_sessions, experiment.all_features, experiment.horizons)
+
+
+def _leaves(experiment: Experiment) -> dict[str, Any]:
+    """Return every setting that may be searched by its dotted name."""
+    found = dict(_flat({name: getattr(experiment, name).model_dump() for name in TABLES}, ""))
+    return {name: value for name, value in found.items() if not isinstance(value, list | tuple)}
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _kinds(name: str, base: Experiment) -> set[type]:
+    """Return the types that a setting's field is declared with."""
+    *path, last = name.split(".")
+    model: BaseModel = base
+    for part in path:
+        model = getattr(model, part)
+    annotation = type(model).model_fields[last].annotation
+    return {kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)}

@@ -1,0 +1,90 @@
+"""Where the study of a search is kept: in MLflow's database where that can hold both, else in a file beside it.
+
+MLflow and Optuna both keep the version of their tables in a table `alembic_version` and refuse a database in which
+they find the other's: whichever comes second cannot start. PostgreSQL has schemas, so there the study lies in the
+same database, in a schema of its own called `optuna`. A SQLite file has none, so there it lies in a second file
+beside MLflow's. A server (http) has no database to share, and MySQL and SQL Server have no search path for a
+connection: then it lies in a file under TAPECAST_HOME.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from pipeline.errors import TrackingError, UsageError
+
+SCHEMA = "optuna"
+SQLITE = "sqlite:///"
+WAIT_SECONDS = 60  # for another process that writes to the same file
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The address of a study's database, as SQLAlchemy knows it; in PostgreSQL with the schema."""
+
+    uri: str
+    schema: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be printed: without user name and password."""
+        parts = urlsplit(self.uri)
+        host = parts.netloc.rpartition("@")[2]
+        address = self.uri if self.schema is None else urlunsplit(parts._replace(netloc=host))
+        return address if self.schema is None else f"{address} (schema {self.schema})"
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """What SQLAlchemy is told beside the address."""
+        if self.schema is None:
+            return {"connect_args": {"timeout": WAIT_SECONDS}}
+        return {"connect_args": {"options": f"-csearch_path={self.schema}"}, "pool_pre_ping": True}
+
+    def make_ready(self) -> None:
+        """Make the file's folder, or the schema; raises UsageError or TrackingError where that cannot be done."""
+        if self.schema is None:
+            folder = Path(self.uri.removeprefix(SQLITE)).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"cannot create {folder}: {error}; expected a folder that you may write in") from error
+            return
+        import sqlalchemy  # noqa: PLC0415
+
+        with translated(self, "make the schema"):
+            engine = sqlalchemy.create_engine(self.uri)
+            with engine.begin() as connection:
+                connection.execute(sqlalchemy.text(f"CREATE SCHEMA IF NOT EXISTS {self.schema}"))
+            engine.dispose()
+
+
+def storage_for(tracking_uri: str, home: Path) -> Storage:
+    """Return where studies are kept beside an MLflow tracking URI; `home` takes what cannot lie there."""
+    if tracking_uri.startswith(SQLITE):
+        path = Path(unquote(tracking_uri.removeprefix(SQLITE).partition("?")[0])).absolute()
+        return Storage(f"{SQLITE}{path.with_name(f'{path.stem}-optuna.db')}")
+    if urlsplit(tracking_uri).scheme.partition("+")[0] == "postgresql":
+        return Storage(tracking_uri, SCHEMA)
+    return Storage(f"{SQLITE}{home / 'mlflow' / 'optuna.db'}")
+
+
+@contextmanager
+def translated(storage: Storage, doing: str) -> Iterator[None]:
+    """Return a context in which every error of a library beneath us becomes a TrackingError."""
+    try:
+        yield
+    except Exception as error:
+        if not _foreign(error):
+            raise
+        raise TrackingError(
+            f"could not {doing} in the study's database {storage.shown}: found {type(error).__name__}: {error}; "
+            "expected a database that can be reached and written. Check TAPECAST_TRACKING_URI and disk space"
+        ) from error
+
+
+def _foreign(error: Exception) -> bool:
+    """Return whether the error is a library's or the system's, not a slip of our own, by where its class comes from."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")

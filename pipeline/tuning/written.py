@@ -1,0 +1,60 @@
+"""An experiment as a TOML file that `tapecast run --experiment` reads back as the same experiment."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.drafts import write_whole
+from pipeline.errors import TapecastError
+from pipeline.experiment import Experiment
+
+
+def write_experiment(path: Path, experiment: Experiment, comments: tuple[str, ...]) -> None:
+    """Write the experiment with comments above it, whole or not at all; raises UsageError where it cannot be written.
+
+    Settings that are not given (None) are left out, as TOML has no word for them.
+    """
+    head = "".join(f"# {line}\n" for text in comments for line in text.splitlines())
+    text = f"{head}\n{toml_of(experiment.model_dump(mode='json'))}"
+    if Experiment.model_validate(tomllib.loads(text)) != experiment:
+        raise TapecastError(f"the experiment for {path} would be read back as another one; expected the same")
+    write_whole(path, text.encode())
+
+
+def toml_of(values: Mapping[str, Any]) -> str:
+    """Return plain nested values as TOML: first the single ones, then a table for each mapping; None is left out."""
+    return "\n".join(_lines(values, "")) + "\n"
+
+
+def _lines(values: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Mapping):
+            yield f"{_key(name)} = {_value(value)}"
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            inner = f"{path}.{_key(name)}" if path else _key(name)
+            yield from ("", f"[{inner}]", *_lines(value, inner))
+
+
+def _key(name: str) -> str:
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else _text(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):  # within a list
+        return "{" + ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items() if one is not None) + "}"
+    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else _word(value)
+
+
+def _word(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Return a basic string: JSON's escapes are TOML's, but for the delete character, which TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

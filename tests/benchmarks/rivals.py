@@ -1,0 +1,114 @@
+"""Measures the rivals on the large panel: validation and test pinball at every horizon, significance, seconds.
+
+    python -m tests.benchmarks.rivals [whole]
+
+The protocol is that of the main job's benchmark. Each is fitted and asked in this process, on one core. The last
+sessions of the test stay sealed; with `whole` they are opened.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.backtest import Backtest, build_backtest
+from pipeline.evaluation.scores import pinball
+from pipeline.evaluation.significance import diebold_mariano, long_lags, loss_per_session
+from pipeline.experiment import folds_of, frames_of, jobs_of
+from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
+from pipeline.training.devices import one_thread
+from pipeline.training.fits import fit, quantiles
+from pipeline.training.jobs import FitResult, Fitted
+from pipeline.training.labels import label_mask
+from tests.benchmarks.main_job import LARGE, PANEL, large_bars
+
+EXPERIMENT = LARGE.model_copy(update={"rivals": (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())})
+AGAINST = ("ewma", "linear")
+SEALED_SESSIONS = 250
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A fit, what it costs to forecast the test range, and its validation pinball x 1e4 by horizon."""
+
+    result: FitResult
+    forecast_seconds: float
+    validation: list[float]
+
+
+def asked(frames: Frames, fold: Fold) -> Iterator[Asked]:
+    """Yield each rival and what it is compared with, fitted and asked on one core."""
+    kinds = (*AGAINST, *(rival.kind for rival in EXPERIMENT.rivals))
+    for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu"):
+        if job.forecaster.kind in kinds:
+            with one_thread():
+                fitted = fit(job, frames)
+                began = time.perf_counter()
+                quantiles(fitted, frames, slice(fold.test.start, fold.test.stop))
+                seconds = time.perf_counter() - began
+                yield Asked(FitResult(job, fitted), seconds, validation_pinball(fitted, frames, fold))
+
+
+def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float]:
+    """Return the mean pinball x 1e4 over the labels known within the validation range, by horizon."""
+    part = slice(fold.validation.start, fold.validation.stop)
+    known = label_mask(frames, fold.validation)[:, part]
+    found, outcome = quantiles(fitted, frames, part).astype(np.float64), frames.future_return[:, part].astype(float)
+    return [1e4 * pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+
+
+def pinball_in_test(backtest: Backtest, kind: str) -> list[float]:
+    """Return the mean pinball x 1e4 over what every forecaster said of the test range, by horizon."""
+    outcome, scored = backtest.realised.astype(float), backtest.scored
+    own = backtest.quantiles[kind].astype(float)
+    return [1e4 * pinball(own[scored[..., h], h], outcome[scored[..., h], h]) for h in range(backtest.horizons)]
+
+
+def p_values(backtest: Backtest, kind: str, against: str) -> list[str]:
+    """Return per horizon the Diebold-Mariano p-value, with a minus where the rival has the smaller loss."""
+    found = []
+    for h in range(1, backtest.horizons + 1):
+        difference = loss_per_session(backtest, kind, h) - loss_per_session(backtest, against, h)
+        test = diebold_mariano(difference, h, long_lags(h))
+        found.append("." if kind == against else f"{'-' if test.t < 0 else '+'}{test.p:.2g}")
+    return found
+
+
+def shown(values: Sequence[float]) -> str:
+    return " ".join(f"{value:7.3f}" for value in values)
+
+
+def main(names: Sequence[str]) -> int:
+    """Print the tables."""
+    if not PANEL.exists():
+        print(f"no panel at {PANEL}: the rivals cannot be measured here")
+        return 1
+    frames = frames_of(large_bars(), EXPERIMENT)
+    (fold,) = folds_of(frames, EXPERIMENT)
+    print("validation pinball x 1e4 at horizons 1..5, seconds to fit and to forecast the test range")
+    results = []
+    for one in asked(frames, fold):
+        job, fitted = one.result.job, one.result.fitted
+        print(
+            f"  {job.forecaster.kind:<10} {shown(one.validation)}  {fitted.seconds:6.1f} {one.forecast_seconds:6.1f}",
+            flush=True,
+        )
+        results.append(one.result)
+    sealed = 0 if "whole" in names else SEALED_SESSIONS
+    until = fold.test.stop - sealed
+    opened = replace(fold, test=replace(fold.test, until=frames.sessions[until - 1] + 1, stop=until))
+    backtest = build_backtest(results, (opened,), frames)
+    print(f"test pinball x 1e4, {len(opened.test)} sessions, the last {sealed} sealed; DM p (minus: smaller loss)")
+    for kind in backtest.quantiles:
+        print(f"  {kind:<10} {shown(pinball_in_test(backtest, kind))}")
+        for against in AGAINST:
+            print(f"      against {against:<8} {' '.join(f'{p:>8}' for p in p_values(backtest, kind, against))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""The flow tune and its command: trials as nested MLflow runs, the best experiment as a file, killed and gone on."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from flows.configuration import read_experiment
+from flows.tune import build_tune
+from flows.tuned import Tuned, trials_csv
+from flows.tuning_commands import read_search, search_of
+from flows.tuning_terminal import show_tuned
+from flows.watching import Quiet
+from pipeline.errors import FitError, UsageError
+from pipeline.experiment import Experiment
+from pipeline.reporting.page import page_values
+from pipeline.settings import Settings
+from pipeline.tracking.store import Store
+from pipeline.tracking.trials import continue_run, log_trials, trial_runs
+from pipeline.tracking.words import final_note, final_tags
+from pipeline.tuning.outcome import Trial
+from pipeline.tuning.plan import SearchSpec
+from tests.panels import NOW, TINY, changed
+from tests.reporting.outcomes import small_outcome
+
+from .command import SMALL_TOML, TAPECAST, Command
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+
+TABLE = {
+    "network.hidden_size": {"low": 2, "high": 8},
+    "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+}
+SEARCH = SearchSpec(trials=7, folds=2, space=TABLE)
+
+
+@pytest.fixture(scope="module")
+def tuned(prefect_server: None, home: Path) -> Tuned:
+    """A search of seven trials that was stopped after three."""
+    tune = build_tune(Quiet())
+    tune(TINY, SEARCH.model_copy(update={"trials": 3}))
+    return tune(TINY, SEARCH)
+
+
+def client() -> MlflowClient:
+    return MlflowClient(tracking_uri=Settings().mlflow_uri)
+
+
+def store_of(run: Run) -> Store:
+    return Store(Settings().mlflow_uri, run.info.experiment_id)
+
+
+def test_trials_are_nested_runs_each_once(tuned: Tuned, home: Path) -> None:
+    parent = client().get_run(tuned.mlflow_run_id)
+    runs = {
+        int(run.data.tags["tapecast.trial"]): run for run in trial_runs(client(), store_of(parent), tuned.mlflow_run_id)
+    }
+    assert sorted(runs) == list(range(7))
+    every = client().search_runs([parent.info.experiment_id])
+    assert len(every) == 8, "the search went on in the run that it had begun"
+    for row in tuned.trials:
+        run = runs[row["trial"]]
+        assert run.info.status == {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[row["state"]]
+        assert run.data.tags["tapecast.state"] == row["state"]
+        assert run.data.params == {name: str(value) for name, value in row["values"].items()}
+        steps = client().get_metric_history(run.info.run_id, "validation/fold_pinball_x1e4")
+        assert [point.value for point in steps] == pytest.approx([1e4 * loss for loss in row["by_fold"]])
+        assert [point.step for point in steps] == list(range(len(row["by_fold"])))
+        name = "pinball" if row["state"] == "complete" else "estimate"
+        assert run.data.metrics[f"validation/{name}_x1e4"] == pytest.approx(1e4 * row["validation_pinball"])
+        assert run.info.end_time >= run.info.start_time
+
+
+def test_the_studys_run_has_the_best_and_the_number_of_trials(tuned: Tuned, home: Path) -> None:
+    run = client().get_run(tuned.mlflow_run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["tapecast.kind"] == "tune"
+    assert run.data.tags["tapecast.study"] == tuned.study
+    assert (run.data.tags["tapecast.trials"], run.data.metrics["trials/tried"]) == ("7", 7)
+    assert run.data.tags["tapecast.best_trial"] == str(tuned.best.trial)
+    assert run.data.metrics["validation/best_pinball_x1e4"] == pytest.approx(1e4 * tuned.best.validation_pinball)
+    assert sum(run.data.metrics[f"trials/{state}"] for state in ("complete", "pruned", "failed")) == 7
+    assert "is the best of 7" in run.data.tags["mlflow.note.content"]
+    names = {file.path for file in client().list_artifacts(tuned.mlflow_run_id)}
+    assert {"best.toml", "trials.csv"} <= names
+
+
+def test_the_best_experiment_is_read_by_run_and_carries_the_number_of_trials(tuned: Tuned, home: Path) -> None:
+    path = Path(tuned.experiment)
+    assert path == home / "tuned" / f"{tuned.study}.toml"
+    best = read_experiment(path, {})
+    assert (best.trials, tuned.tried, tuned.chosen_among) == (7, 7, 7)
+    assert best.network.hidden_size == tuned.best.values["network.hidden_size"]
+    assert best.training.learning_rate == tuned.best.values["training.learning_rate"]
+    assert best.source == TINY.source
+    assert best.folds.minimum_train_sessions > TINY.folds.minimum_train_sessions, "its test begins behind what chose"
+    outcome = replace(small_outcome(), experiment=best)
+    assert "chosen among 7 that were tried" in str(page_values(outcome)["chosen_from"])
+    assert final_tags(outcome)["tapecast.trials"] == "7"
+    assert "chosen among 7 that were tried" in final_note("run", outcome, [])
+    plain = small_outcome()
+    assert page_values(plain)["chosen_from"] == ""
+    assert "tapecast.trials" not in final_tags(plain)
+
+
+def test_the_summary_is_json_and_a_table(tuned: Tuned) -> None:
+    again = json.loads(json.dumps(tuned.as_json(), allow_nan=False))
+    assert again["best"]["validation_pinball"] == min(
+        row["validation_pinball"] for row in again["trials"] if row["state"] == "complete"
+    )
+    assert again["status"] == "ok"
+    console = Console(width=160, record=True)
+    show_tuned(console, tuned)
+    shown = console.export_text()
+    assert f"trial {tuned.best.trial} is the best of 7" in shown
+    assert "learning_rate" in shown
+    assert f"tapecast run --experiment {tuned.experiment}" in shown
+
+
+def test_a_search_that_is_over_makes_nothing_more(tuned: Tuned, home: Path) -> None:
+    again = build_tune(Quiet())(TINY, SEARCH.model_copy(update={"trials": 2}))
+    assert again.tried == 7
+    assert again.mlflow_run_id == tuned.mlflow_run_id
+    assert again.trials == tuned.trials
+
+
+def test_another_experiment_is_another_study_unless_it_is_named(tuned: Tuned, home: Path) -> None:
+    other, one = changed(TINY, seed=5), SEARCH.model_copy(update={"trials": 1})
+    found = build_tune(Quiet())(other, one)
+    assert found.study != tuned.study
+    with pytest.raises(UsageError, match=f"study {tuned.study} was begun with other settings"):
+        build_tune(Quiet())(other, one.model_copy(update={"study": tuned.study}))
+
+
+def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: None) -> None:
+    table = {"training.learning_rate": [1e30, 1e31]}
+    with pytest.raises(FitError, match=r"no trial of study .* was completed: .*not finite"):
+        build_tune(Quiet())(TINY, SearchSpec(trials=2, folds=1, space=table))
+    runs = client().search_runs(["1"], "tags.`tapecast.kind` = 'tune' and attributes.status = 'FAILED'")
+    assert any("no trial of study" in run.data.tags.get("tapecast.error", "") for run in runs)
+
+
+def test_a_trial_that_was_left_half_written_is_written_again(tuned: Tuned, home: Path) -> None:
+    parent = client().get_run(tuned.mlflow_run_id)
+    store = store_of(parent)
+    run_id = continue_run(store, TINY, None)
+    trials = tuple(
+        Trial(number, "complete", {"network.hidden_size": number}, (0.1,), 0.1, "", NOW, NOW) for number in range(3)
+    )
+    log_trials(store, run_id, trials[:2])
+    half = trial_runs(client(), store, run_id)[0]
+    client().update_run(half.info.run_id, status="RUNNING")
+    log_trials(store, run_id, trials)
+    runs = trial_runs(client(), store, run_id)
+    assert sorted(run.data.tags["tapecast.trial"] for run in runs) == ["0", "1", "2"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert half.info.run_id in {run.info.run_id for run in runs}
+    assert continue_run(store, TINY, run_id) == run_id
+    client().delete_run(run_id)
+    new = continue_run(store, TINY, run_id)
+    assert new != run_id
+    assert continue_run(store, TINY, "0" * 32) not in (new, run_id)
+
+
+def test_trials_as_csv_have_a_line_each() -> None:
+    trials = (
+        Trial(0, "complete", {"a": 1}, (0.5, 0.25), 0.375, "", NOW, NOW),
+        Trial(1, "failed", {"b": "x"}, (), None, "of, no", NOW, NOW),
+    )
+    assert trials_csv(trials).splitlines() == [
+        "trial,state,validation_pinball,by_fold,error,a,b",
+        "0,complete,0.375,0.5 0.25,,1,",
+        '1,failed,,,"of, no",,x',
+    ]
+
+
+def test_the_file_may_have_a_table_search(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('seeds = 2\n[search]\nnetwork.cell = ["lstm", "gru"]\n')
+    experiment, table = read_search(path, {"horizons": 3})
+    assert (experiment.seeds, experiment.horizons) == (2, 3)
+    assert table == {"network": {"cell": ["lstm", "gru"]}}
+    assert read_search(None, {}) == (Experiment(), {})
+    for text, said in (("search = 3", "expected a table"), ("sedes = 1", "unknown key sedes; did you mean seeds")):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=f"x.toml: .*{said}"):
+            read_search(path, {})
+
+
+def test_options_of_a_search_are_checked() -> None:
+    assert search_of({"trials": 3, "study": None, "space": {}}) == SearchSpec(trials=3)
+    with pytest.raises(UsageError, match=r"--study: .*found '\.\./x'"):
+        search_of({"study": "../x"})
+
+
+def finished(home: Path) -> int:
+    """How many trials MLflow has."""
+    path = home / "mlflow" / "mlflow.db"
+    if not path.exists():
+        return 0
+    found = MlflowClient(tracking_uri=f"sqlite:///{path}").search_runs(["1"], "tags.`tapecast.kind` = 'trial'")
+    return len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_command_is_killed_and_goes_on(tmp_path: Path) -> None:
+    tapecast = Command(tmp_path / "home")
+    file = tmp_path / "x.toml"
+    file.write_text(
+        SMALL_TOML + '[search]\n"network.hidden_size" = {low = 2, high = 8}\nnetwork.cell = ["lstm", "gru"]\n'
+    )
+    asked = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
+    run = subprocess.Popen(
+        [TAPECAST, *map(str, asked)], env=tapecast.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 200
+        while finished(tapecast.home) < 5 and run.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        assert run.poll() is None, "it was over before it could be killed"
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait(timeout=20)
+    status, found = tapecast.json(*asked)
+    assert status == 0
+    assert (found["tried"], len(found["trials"])) == (11, 11)
+    assert sorted(row["trial"] for row in found["trials"]) == list(range(11))
+    assert finished(tapecast.home) == 11
+    best = tomllib.loads(Path(found["experiment"]).read_text())
+    assert (best["trials"], best["network"]["hidden_size"]) == (11, found["best"]["values"]["network.hidden_size"])
+    status, refused = tapecast.json("tune", "--study", "a/b")
+    assert (status, refused["status"]) == (2, "failed")

@@ -1,0 +1,245 @@
+"""What each rival learns, against plain loops, normal equations and the libraries' own predictions."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from arch import arch_model
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from pipeline.dataset.folds import Range
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.scaling import Scaler
+from pipeline.errors import FitError
+from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
+from pipeline.models.specification import LEVELS
+from pipeline.models.trees import sum_of_trees
+from pipeline.training.boosting import exported_trees
+from pipeline.training.fits import fit, quantiles
+from pipeline.training.garch import ENOUGH_RETURNS, FEWEST_RETURNS, fit_garch
+from pipeline.training.jobs import FitJob
+from pipeline.training.labels import label_mask, scaled_target
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
+
+BOOSTING = BoostingSpec(leaves=6, smallest_leaf=15, most_rounds=40)
+EXPERIMENT = changed(TINY, rivals=(GarchSpec(), HarSpec(), RidgeSpec(), BOOSTING))
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    """YOUNG has returns in the training range, but too few of them for parameters of its own."""
+    return frames_from({**random_market(520, 3), "YOUNG": random_rows(340, 9)}, EXPERIMENT)
+
+
+@pytest.fixture(scope="module")
+def jobs(frames: Frames) -> dict[str, FitJob]:
+    kinds = [spec.kind for spec in EXPERIMENT.rivals]
+    return {job.forecaster.kind: job for job in jobs_for(frames, EXPERIMENT, kinds, slice(1))[0]}
+
+
+def column(frames: Frames, name: str) -> np.ndarray:
+    return frames.features[..., frames.feature_names.index(name)].astype(np.float64)
+
+
+def test_garch_has_the_parameters_of_arch_and_pooled_ones_where_returns_are_few() -> None:
+    """YOUNG has some say in the pooled parameters and takes them, CHILD has none."""
+    rows = {**random_market(900, 3), "YOUNG": random_rows(800, 9), "CHILD": random_rows(640, 10)}
+    frames, stop = frames_from(rows), 320
+    found = fit_garch(frames, Range(frames.sessions[0], frames.sessions[stop], 0, stop))["parameters"]
+    own = [100 * row[np.isfinite(row)] for row in frames.log_return[:, :stop].astype(np.float64)]
+    count = {ticker: len(own[k]) for k, ticker in enumerate(frames.tickers)}
+    assert count["CHILD"] < FEWEST_RETURNS < count["YOUNG"] < ENOUGH_RETURNS < count["T0"]
+    fitted = {}
+    for k, returns in enumerate(own):
+        if len(returns) >= FEWEST_RETURNS:
+            model = arch_model(returns, mean="Zero", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False)
+            fitted[k] = [*model.fit(disp="off").params, returns.var()]
+    np.testing.assert_allclose(found[-1], np.median(list(fitted.values()), axis=0), rtol=1e-5, atol=1e-7)
+    assert len({row.tobytes() for row in found}) > 2
+    for k in range(len(own)):
+        expected = fitted[k] if len(own[k]) >= ENOUGH_RETURNS else found[-1]
+        np.testing.assert_allclose(found[k], expected, rtol=1e-5, atol=1e-7)
+
+
+def still(frames: Frames, *tickers: int) -> Frames:
+    returns = np.array(frames.log_return)
+    returns[list(tickers)] = 0.0
+    return replace(frames, log_return=returns)
+
+
+def test_a_price_that_stands_still_takes_the_pooled_parameters_and_a_market_of_them_is_refused(
+    frames: Frames, jobs: dict[str, FitJob]
+) -> None:
+    train = jobs["garch"].fold.train
+    found = fit_garch(still(frames, 1), train)["parameters"]
+    np.testing.assert_array_equal(found[1], found[-1])
+    with pytest.raises(FitError, match=r"none of 4 tickers.*leave garch out"):
+        fit_garch(still(frames, 0, 1, 2, 3), train)
+    early = Range(train.first, train.until, 0, FEWEST_RETURNS)  # one return too few, the first session has none
+    with pytest.raises(FitError, match="none of 4 tickers"):
+        fit_garch(frames, early)
+
+
+def slow_har(frames: Frames, train_stop: int, h: int) -> tuple[np.ndarray, list[list[float]]]:
+    """Weights by the normal equations, and each ticker's y_h / (volatility x sqrt(h)) in training."""
+    proxy, rows, targets, where = column(frames, "log_range"), [], [], []
+    for i in range(len(frames.tickers)):
+        for t in range(train_stop - h):
+            ahead = [proxy[i, t + k] for k in range(1, h + 1)]
+            if frames.usable[i, t] and not any(map(math.isnan, [*ahead, frames.future_return[i, t, h - 1]])):
+                rows.append(slow_regressors(proxy[i], t))
+                targets.append(sum(ahead) / h)
+                where.append((i, t))
+    x, y = np.array(rows), np.array(targets)
+    weights = np.linalg.solve(x.T @ x, x.T @ y)
+    residuals: list[list[float]] = [[] for _ in frames.tickers]
+    for (i, t), row in zip(where, rows, strict=True):
+        residuals[i].append(float(frames.future_return[i, t, h - 1]) / (math.exp(row @ weights) * math.sqrt(h)))
+    return weights, residuals
+
+
+def slow_regressors(proxy: np.ndarray, t: int) -> np.ndarray:
+    own = [value for value in proxy[: t + 1].tolist() if not math.isnan(value)]
+    return np.array([1.0, own[-1], sum(own[-5:]) / 5, sum(own[-22:]) / 22])
+
+
+@pytest.mark.parametrize("h", [1, 2])
+def test_har_is_a_regression_on_day_week_and_month_with_residual_quantiles(
+    h: int, frames: Frames, jobs: dict[str, FitJob]
+) -> None:
+    fitted = fit(jobs["har"], frames)
+    weights, residuals = slow_har(frames, jobs["har"].fold.train.stop, h)
+    np.testing.assert_allclose(fitted.arrays["weights"][:, h - 1], weights, rtol=2e-4, atol=2e-5)
+    everyone = [value for own in residuals for value in own]
+    assert [len(own) >= 100 for own in residuals] == [True, True, False, False]
+    found = quantiles(fitted, frames, slice(430, 440))
+    for i, own in enumerate(residuals):
+        unit = np.quantile(own if len(own) >= 100 else everyone, LEVELS)
+        for t in range(430, 440, 3):
+            scale = math.exp(slow_regressors(column(frames, "log_range")[i], t) @ weights) * math.sqrt(h)
+            np.testing.assert_allclose(found[i, t - 430, h - 1], scale * unit, rtol=1e-3, atol=1e-6)
+
+
+def slow_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+    """Normal equations with a constant that is not penalised."""
+    design = np.column_stack([x, np.ones(len(x))])
+    cost = np.diag([penalty * len(x)] * x.shape[1] + [0.0])
+    return np.linalg.solve(design.T @ design + cost, design.T @ y)
+
+
+def slow_location_scale(frames: Frames, job: FitJob, location: float, scale: float, h: int) -> tuple:
+    seen = frames.until(job.fold.validation.stop).with_features(job.features)
+    rows = seen.features[:, : job.fold.train.stop][seen.usable[:, : job.fold.train.stop]]
+    scaler = Scaler(rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64))
+    known = label_mask(seen, job.fold.train)[..., h - 1]
+    x = scaler.apply(seen.features[known]).astype(np.float64)
+    y = scaled_target(seen)[known][:, h - 1].astype(np.float64)
+    centre = slow_ridge(x, y, location)
+    error = y - (x @ centre[:-1] + centre[-1])
+    spread = slow_ridge(x, np.log(np.abs(error) + 1e-2), scale)
+    unit = np.quantile(error / np.exp(x @ spread[:-1] + spread[-1]), LEVELS)
+    return scaler, centre, spread, unit
+
+
+def slow_ridge_loss(frames: Frames, job: FitJob, location: float, scale: float) -> float:
+    """The mean pinball of two horizons over the validation range, in scaled units."""
+    part, losses = job.fold.validation, []
+    for h in (1, 2):
+        scaler, centre, spread, unit = slow_location_scale(frames, job, location, scale, h)
+        seen = frames.until(part.stop).with_features(job.features)
+        known = label_mask(seen, part)[..., h - 1]
+        x, y = scaler.apply(seen.features[known]), scaled_target(seen)[known][:, h - 1]
+        q = (x @ centre[:-1] + centre[-1])[:, None] + np.exp(x @ spread[:-1] + spread[-1])[:, None] * unit
+        error, levels = y[:, None] - q, np.array(LEVELS)
+        losses.append(np.maximum(levels * error, (levels - 1) * error).mean())
+    return float(np.mean(losses))
+
+
+def test_ridge_takes_the_penalties_that_are_best_in_validation(frames: Frames, jobs: dict[str, FitJob]) -> None:
+    fitted = fit(jobs["ridge"], frames)
+    pairs = [(a, b) for a in RidgeSpec().penalties for b in RidgeSpec().penalties]
+    losses = {pair: slow_ridge_loss(frames, jobs["ridge"], *pair) for pair in pairs}
+    best = min(losses, key=losses.__getitem__)
+    assert fitted.arrays["penalties"].tolist() == pytest.approx(best)
+    assert best != pairs[0]  # the first one that is tried
+    for h in (1, 2):
+        scaler, centre, spread, unit = slow_location_scale(frames, jobs["ridge"], *best, h)
+        np.testing.assert_allclose(fitted.arrays["location"][:, h - 1], centre, rtol=1e-2, atol=2e-4)
+        np.testing.assert_allclose(fitted.arrays["scale"][:, h - 1], spread, rtol=1e-2, atol=2e-4)
+        asked = frames.with_features(jobs["ridge"].features)
+        x = scaler.apply(asked.features[:, 430:440])
+        q = (x @ centre[:-1] + centre[-1])[..., None] + np.exp(x @ spread[:-1] + spread[-1])[..., None] * unit
+        expected = q * (frames.volatility[:, 430:440, None] * math.sqrt(h))
+        np.testing.assert_allclose(
+            quantiles(fitted, frames, slice(430, 440))[:, :, h - 1], expected, rtol=5e-3, atol=2e-5
+        )
+
+
+def boosted(level: float, frames: Frames, job: FitJob) -> tuple[HistGradientBoostingRegressor, np.ndarray, np.ndarray]:
+    """Scikit-learn's model on the same rows, without early stopping, and the validation rows in order."""
+    seen = frames.until(job.fold.validation.stop).with_features(job.features)
+
+    def rows(part: Range) -> tuple[np.ndarray, np.ndarray]:
+        known = label_mask(seen, part)
+        where = np.argwhere(known)
+        x = np.array([[*seen.features[i, t], h + 1] for i, t, h in where], dtype=np.float32)
+        return x, np.array([scaled_target(seen)[i, t, h] for i, t, h in where])
+
+    spec = BOOSTING
+    model = HistGradientBoostingRegressor(
+        loss="quantile", quantile=level, learning_rate=spec.learning_rate, max_iter=spec.most_rounds,
+        max_leaf_nodes=spec.leaves, min_samples_leaf=spec.smallest_leaf, early_stopping=False, random_state=job.seed,
+    )  # fmt: skip
+    model.fit(*rows(job.fold.train))
+    return model, *rows(job.fold.validation)
+
+
+def test_boosting_forecasts_what_scikit_learn_predicts_at_the_best_round(
+    frames: Frames, jobs: dict[str, FitJob]
+) -> None:
+    """No random split: the round with the smallest loss on the validation range, found here by trying each."""
+    job = jobs["boosting"]
+    fitted, asked = fit(job, frames), frames.with_features(job.features)
+    expected = np.empty((len(frames.tickers), 10, 2, len(LEVELS)))
+    for k, level in enumerate(LEVELS):
+        model, x, y = boosted(level, frames, job)
+        losses, patience = [], 0
+        for staged in model.staged_predict(x):
+            error = y - staged
+            losses.append(float(np.maximum(level * error, (level - 1) * error).mean()))
+            patience = patience + 1 if losses[-1] >= min(losses) and len(losses) > 1 and losses[-1] > min(losses) else 0
+            if patience >= 10:
+                break
+        constant = y - model._baseline_prediction.item()
+        alone = float(np.maximum(level * constant, (level - 1) * constant).mean())
+        rounds = 0 if alone <= min(losses) else int(np.argmin(losses)) + 1
+        assert len(fitted.arrays[f"q{round(100 * level):02d}.value"]) == rounds
+        for h in (1, 2):
+            rows = asked.features[:, 430:440].reshape(-1, len(job.features))
+            read = np.column_stack([rows, np.full(len(rows), h, dtype=np.float32)])
+            staged = [np.full(len(rows), model._baseline_prediction.item()), *model.staged_predict(read)]
+            expected[:, :, h - 1, k] = staged[rounds].reshape(-1, 10)
+    expected = np.sort(expected, axis=-1)
+    expected *= (frames.volatility[:, 430:440, None] * np.sqrt([1.0, 2.0]))[..., None]
+    usable = frames.usable[:, 430:440]
+    found = quantiles(fitted, frames, slice(430, 440))
+    np.testing.assert_allclose(found[usable], expected[usable], rtol=1e-5, atol=1e-7)
+    kept = [len(fitted.arrays[f"q{round(100 * level):02d}.value"]) for level in LEVELS]
+    assert max(kept) > 5  # something was learned
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trees_as_arrays_predict_what_scikit_learn_does(seed: int) -> None:
+    """Also for missing values, in float32 features that lie close together."""
+    draws = np.random.default_rng(seed)
+    x = draws.normal(size=(3000, 4)).astype(np.float32)
+    x[:, 1] = np.nextafter(np.float32(1.0), np.float32(2.0)) * draws.integers(1, 4, 3000)
+    x[draws.uniform(size=x.shape) < 0.1] = np.nan
+    y = np.nan_to_num(x[:, 0]) * 3 + np.nan_to_num(x[:, 1]) + np.isnan(x[:, 2]) + draws.normal(size=3000)
+    model = HistGradientBoostingRegressor(loss="quantile", quantile=0.9, max_iter=30, random_state=seed).fit(x, y)
+    forest = exported_trees([predictor[0].nodes for predictor in model._predictors])
+    found = model._baseline_prediction.item() + sum_of_trees(forest, list(x.T))
+    np.testing.assert_allclose(found, model.predict(x), atol=1e-6, rtol=1e-6)
+    assert np.ptp(found) > 3
+    assert forest.missing_left.any()

@@ -1,0 +1,121 @@
+"""The pretrained rival with a made pipeline: what it is given, what is taken from it, and when it is silent."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.dataset.frames import Frames
+from pipeline.errors import FitError, UsageError
+from pipeline.models.rivals import PretrainedSpec
+from pipeline.models.specification import LEVELS
+from pipeline.training.fits import fit
+from pipeline.training.pretrained import (
+    ORIGINS_AT_ONCE,
+    fit_pretrained,
+    open_pipeline,
+    pretrained_quantiles,
+    weights_digest,
+)
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market
+
+SPEC = PretrainedSpec(weights=Path("nowhere"), trained_until=date(2023, 9, 29), context_sessions=50)
+
+
+@dataclass
+class MadePipeline:
+    """Says that h sessions ahead the series stands h + level above its last value; remembers what it was given."""
+
+    as_list: bool = False  # the latest generation answers with a tensor per series
+    given: list[torch.Tensor] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def predict_quantiles(
+        self, inputs: list[torch.Tensor], prediction_length: int, quantile_levels: list[float]
+    ) -> tuple[object, object]:
+        self.given += inputs
+        self.batches.append(len(inputs))
+        last = torch.stack([one[-1] for one in inputs])  # [series]
+        ahead = torch.arange(1, prediction_length + 1)[:, None] + torch.tensor(quantile_levels)  # [horizon, level]
+        quantiles = last[:, None, None] + ahead
+        return ([one[None] for one in quantiles], None) if self.as_list else (quantiles, None)
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return frames_from(random_market(400, 3))
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_it_reads_summed_returns_and_speaks_after_its_cut_off_alone(as_list: bool, frames: Frames) -> None:
+    pipeline, origins = MadePipeline(as_list), slice(300, 400)
+    found = pretrained_quantiles(SPEC, frames, origins, pipeline)
+    later = frames.sessions[origins] > np.datetime64(SPEC.trained_until)
+    assert 0 < later.sum() < len(later)
+    spoken = frames.usable[:, origins] & later
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(np.isfinite(found).all(axis=(2, 3)), spoken)
+    expected = np.add.outer([1.0, 2.0], LEVELS)
+    np.testing.assert_allclose(found[spoken], np.broadcast_to(expected, (spoken.sum(), 2, 7)), atol=1e-5)
+    assert len(pipeline.given) == spoken.sum()
+    ticker, origin = np.argwhere(spoken)[-1]
+    own = frames.log_return[ticker, : origins.start + origin + 1]
+    own = own[np.isfinite(own)][-49:]
+    np.testing.assert_allclose(np.diff(pipeline.given[-1].numpy()), own, atol=1e-6)
+    assert {len(one) for one in pipeline.given} == {50}
+
+
+def test_the_last_day_it_may_have_seen_is_not_forecast_from(frames: Frames) -> None:
+    for day, silent in ((frames.sessions[350], True), (frames.sessions[349], False)):
+        spec = PretrainedSpec(weights=Path("x"), trained_until=day.item())
+        assert np.isnan(pretrained_quantiles(spec, frames, slice(350, 351), MadePipeline())).all() == silent
+
+
+def test_many_origins_are_asked_in_batches(frames: Frames) -> None:
+    pipeline = MadePipeline()
+    spec = PretrainedSpec(weights=Path("x"), trained_until=date(2000, 1, 1))
+    found = pretrained_quantiles(spec, frames, slice(100, 400), pipeline)
+    asked = int(frames.usable[:, 100:400].sum())
+    assert asked > 2 * ORIGINS_AT_ONCE
+    assert sum(pipeline.batches) == asked
+    assert max(pipeline.batches) == ORIGINS_AT_ONCE
+    np.testing.assert_array_equal(np.isfinite(found).all(axis=(2, 3)), frames.usable[:, 100:400])
+
+
+def weights_in(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_other_weights_than_those_of_the_fit_are_refused(tmp_path: Path) -> None:
+    spec = PretrainedSpec(weights=weights_in(tmp_path / "weights"), trained_until=date(2020, 1, 1))
+    arrays = {"weights_sha256": weights_digest(spec.weights)}
+    (spec.weights / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(FitError, match="not those of the fit"):
+        open_pipeline(spec, arrays)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_missing_weights_are_named(missing: str, tmp_path: Path) -> None:
+    folder = weights_in(tmp_path / "weights")
+    (folder / missing).unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"may execute code")  # no substitute
+    with pytest.raises(UsageError, match=f"{missing}.*expected a folder of pretrained weights"):
+        weights_digest(folder)
+
+
+@pytest.mark.skipif(find_spec("chronos") is not None, reason="the package chronos-forecasting is installed here")
+def test_without_the_package_the_fit_says_what_to_install(tmp_path: Path) -> None:
+    spec = PretrainedSpec(weights=weights_in(tmp_path / "weights"), trained_until=date(2020, 1, 1))
+    experiment = changed(TINY, rivals=(spec,))
+    frames = frames_from(random_market(400, 3), experiment)
+    (job,) = jobs_for(frames, experiment, ("pretrained",), slice(1))[0]
+    for attempt in (lambda: fit(job, frames), lambda: fit_pretrained(spec)):
+        with pytest.raises(UsageError, match=r"chronos-forecasting.*tapecast\[pretrained\].*leave the rival out"):
+            attempt()
