@@ -17,7 +17,9 @@ from flows.options import (
     Out,
     Source,
     SourceName,
+    Terms,
     Tickers,
+    TutorialChoice,
     Universe,
     Written,
     device_value,
@@ -134,6 +136,24 @@ def tune(
         return tune_settings(call, experiment, overrides, known, plan, out)
 
     _call(as_json, search)
+
+
+@app.command()
+def tutorial(
+    name: Annotated[TutorialChoice, typer.Argument(help="Which tutorial, or all.")] = TutorialChoice.ALL,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the series and of the networks.")] = 0,
+    terms: Terms = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Learn the tutorials' networks through the code of every run; fails where a stated mark is missed."""
+
+    def learn(call: "Call") -> int:
+        from flows.tutorial_commands import run_tutorial  # noqa: PLC0415  --help needs none of it
+
+        return run_tutorial(call, name.value, seed, terms, out)
+
+    _call(as_json, learn)
 
 
 @app.command()

@@ -15,8 +15,12 @@ Values = dict[str, Any]
 
 
 def read_experiment(path: Path | None, overrides: Mapping[str, Any]) -> Experiment:
-    """Return the experiment of a TOML file (or the default one) with overrides; raises UsageError naming each fault."""
+    """Return the experiment of a TOML file (or the default one) with overrides; raises UsageError naming each fault.
+
+    A table [search] beside it is for `tapecast tune` alone.
+    """
     values = merged(read_toml(path) if path else {}, overrides)
+    values.pop("search", None)
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
@@ -68,7 +72,8 @@ def keys_at(place: tuple[int | str, ...]) -> list[str]:
     for part in (part for part in place if isinstance(part, str)):  # every entry of a list may hold the same
         fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
         tagged = [model for model in models if tag_of(model) == part]
-        models = tagged or [inner for annotation in fields for inner in models_in(annotation)]
+        inner = [model for annotation in fields for model in models_in(annotation)]
+        models = tagged or inner or models  # a tag that no model carries stands for all of them
     return sorted({name for model in models for name in model.model_fields})
 
 

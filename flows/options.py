@@ -19,6 +19,19 @@ class SourceName(StrEnum):
     SYNTHETIC = "synthetic"
 
 
+class TutorialChoice(StrEnum):
+    """One of the tutorials, or all of them."""
+
+    ALL = "all"
+    RNNCELL = "rnncell"
+    NOISY_SINE = "noisy-sine"
+    RELU_SEQUENCE = "relu-sequence"
+    SEQ2SEQ_TOY = "seq2seq-toy"
+    CONCAT_CELL = "concat-cell"
+    ELMAN = "elman"
+    OHLC = "ohlc"
+
+
 class Device(StrEnum):
     """Where networks are trained."""
 
@@ -42,6 +55,7 @@ File = Annotated[Path | None, typer.Option("--experiment", help="TOML file that 
 DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
 Written = Annotated[Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")]
+Terms = Annotated[Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")]
 

@@ -15,7 +15,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
+from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
@@ -132,7 +132,7 @@ def warnings_of(market: Market, experiment: Experiment, evaluation: Evaluation) 
 def of_latest_fold(results: Sequence[FitResult], folds: Sequence[Fold]) -> list[FitResult]:
     """Return the results of the latest fold, in one order."""
     own = [result for result in results if result.job.fold.name == folds[-1].name]
-    return sorted(own, key=lambda result: (FORECASTERS.index(result.job.forecaster.kind), result.job.seed))
+    return sorted(own, key=lambda result: (IN_ORDER.index(result.job.forecaster.kind), result.job.seed))
 
 
 def fit_folds(

@@ -28,24 +28,23 @@ def show_tuned(console: Console, tuned: Tuned) -> None:
 
 def trial_table(tuned: Tuned) -> Table:
     """Return a row per trial, the best first: state, validation pinball and values."""
-    shown = tuned.trials[:SHOWN_TRIALS]
-    names = sorted({name for row in shown for name in row["values"]})
     table = Table(title="Validation pinball x1e4: lower is better", title_justify="left")
-    for name in ("trial", "state", "pinball", *(short(name) for name in names)):
-        table.add_column(name, justify="left" if name == "state" else "right")
-    for row in shown:
-        table.add_row(*cells(row, names))
+    for name in ("trial", "state", "pinball"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    table.add_column("settings")
+    for row in tuned.trials[:SHOWN_TRIALS]:
+        table.add_row(*cells(row))
     if len(tuned.trials) > SHOWN_TRIALS:
         table.caption = f"{len(tuned.trials) - SHOWN_TRIALS} more trials in MLflow"
     return table
 
 
-def cells(row: Row, names: list[str]) -> list[str]:
+def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of one trial; of one that was given up the estimate of its loss."""
     loss = row["validation_pinball"]
     sign = "~" if row["state"] == "pruned" else ""
-    values = [value_in_words(row["values"].get(name)) for name in names]
-    return [str(row["trial"]), row["state"], "" if loss is None else f"{sign}{1e4 * loss:.3f}", *values]
+    settings = ", ".join(f"{short(name)} {value_in_words(value)}" for name, value in sorted(row["values"].items()))
+    return (str(row["trial"]), row["state"], "" if loss is None else f"{sign}{1e4 * loss:.3f}", settings)
 
 
 def short(name: str) -> str:

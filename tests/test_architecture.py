@@ -22,6 +22,7 @@ ROOMS = (
     "experiment",
     "operation",
     "tuning",
+    "tutorials",
     "reporting",
     "tracking",
 )
@@ -31,6 +32,8 @@ SOLE_IMPORTERS = {
     "exchange_calendars": {"market"},
     "filelock": {"market"},
     "arch": {"training", "evaluation"},
+    "sklearn": {"training"},
+    "chronos": {"training"},
     "matplotlib": {"reporting"},
     "mlflow": {"tracking"},
     "sqlalchemy": {"operation", "tuning"},
@@ -176,7 +179,7 @@ def test_the_docker_folder_does_not_shadow_the_docker_package() -> None:
     assert not (ROOT / "docker.py").exists()
 
 
-HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "yfinance", "exchange_calendars", "optuna")
+HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "yfinance", "exchange_calendars", "optuna", "sklearn", "arch")
 
 
 @pytest.mark.parametrize("module", ["flows.cli", "pipeline.experiment", "pipeline.training.executors"])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.dataset.panel import Booleans, Floats
-from pipeline.evaluation.backtest import FORECASTERS, NETWORK, Backtest
+from pipeline.evaluation.backtest import IN_ORDER, NETWORK, Backtest
 from pipeline.models.specification import LEVELS, MEDIAN
 
 BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
@@ -102,7 +102,7 @@ def score_table(backtest: Backtest) -> pd.DataFrame:
 def skill_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return skill = 1 - network pinball / baseline pinball per horizon and ticker, a column per baseline."""
     loss = scores.set_index(["horizon", "ticker", "forecaster"])["pinball"].unstack("forecaster")  # noqa: PD010
-    baselines = [name for name in FORECASTERS if name in loss.columns and name != NETWORK]
+    baselines = [name for name in IN_ORDER if name in loss.columns and name != NETWORK]
     return 1 - loss[baselines].where(loss[baselines] > 0).rdiv(1.0).mul(loss[NETWORK], axis=0)
 
 

@@ -14,6 +14,7 @@ from pipeline.models.losses import masked_mean
 from pipeline.models.network import RecurrentNetwork, new_network
 from pipeline.models.specification import RecurrentSpec
 from pipeline.training.descent import steps, steps_for
+from pipeline.training.devices import repeatable
 from pipeline.training.jobs import Check, FitJob, Fitted
 from pipeline.training.labels import label_mask, origin_weight, scaled_target
 from pipeline.training.reading import Reader, fit_input_scaler, read_raw
@@ -44,8 +45,9 @@ def fit_network(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fi
     lookback = lookback_of(job.forecaster, job.training)
     reader = Reader(network.to(job.device), scaler, lookback, frames.tickers)
     validation = validation_of(frames, job)
-    progress = train(reader, data, validation, job, draws)
-    spread = learned_spread(reader, validation)
+    with repeatable(job.device, job.training.deterministic):
+        progress = train(reader, data, validation, job, draws)
+        spread = learned_spread(reader, validation)
     arrays = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
     arrays |= {f"spread.{name}": value.numpy() for name, value in spread.items()}
     return Fitted(

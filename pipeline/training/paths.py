@@ -101,7 +101,7 @@ def _unrolled(sampler: Sampler, start: Start, horizons: int) -> Floats:
     own = head.inverse(start.raw, torch.tensor(LEVELS), sampler.spread)  # [origin, 1, level]
     result = [own[:, 0].double().numpy()]
     total = np.zeros_like(unit)
-    for step in range(horizons if horizons > 1 else 0):
+    for step in range(horizons):
         if step:
             walk = _read(sampler, walk)
         log_return = _drawn(sampler, walk, path_levels(keys, step, sampler.paths))  # [origin, path]

@@ -28,6 +28,7 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     averaging: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the exponential average of the weights")
     warm_start: bool = Field(False, description="Begin each fold with the weights of the former one")
     warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
+    deterministic: bool = Field(True, description="Same bits every time on a GPU too, at some cost in speed")
     looks: int = Field(12, ge=1, description="Looks at the validation range, evenly spaced over the steps")
     patience_looks: int = Field(4, ge=1, description="Looks without a better one after which training stops")
     lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")

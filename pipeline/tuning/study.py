@@ -6,16 +6,13 @@ its number and on the trials before its group: a study that was killed and goes 
 made. A trial that was under way is given up in the database and asked for again under its old number and values.
 """
 
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import optuna
-import psutil
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -28,6 +25,7 @@ from pipeline.errors import TrackingError, UsageError
 from pipeline.tuning.outcome import State, Trial
 from pipeline.tuning.space import Choices, Dimension, Space, Value
 from pipeline.tuning.storage import Storage, translated
+from pipeline.tuning.worker import this_worker, works_on
 
 TRIALS_AT_ONCE = 5
 TRIALS_BEFORE_PRUNING = 5
@@ -191,8 +189,9 @@ def open_study(
 
 
 def _backend(storage: Storage) -> optuna.storages.RDBStorage:
+    template = storage.uri.replace("{", "{{").replace("}", "}}")  # optuna fills the address in as one
     try:
-        return optuna.storages.RDBStorage(storage.uri, engine_kwargs=storage.engine_options)
+        return optuna.storages.RDBStorage(template, engine_kwargs=storage.engine_options)
     except (RuntimeError, ImportError, AssertionError) as error:
         raise TrackingError(
             f"cannot keep a study in {storage.shown}: {error}; expected a database with Optuna's tables of this "
@@ -215,29 +214,14 @@ def _refuse_other_terms(study: optuna.Study, terms: Mapping[str, str]) -> None:
 
 
 def _take(study: optuna.Study) -> None:
-    """Note who works on the study; raise UsageError where another process of this machine does.
-
-    A process on another machine cannot be looked for, and is taken to be gone.
-    """
-    own = _worker(psutil.Process())
+    """Note that this process works on the study; raise UsageError where another one of this machine does."""
     other = study.user_attrs.get(WORKER)
-    if other and other != own and other["host"] == own["host"] and _lives(other):
+    if other and works_on(other):
         raise UsageError(
             f"process {other['process']} works on study {study.study_name}; wait until it has ended, or give another "
             "--study"
         )
-    study.set_user_attr(WORKER, own)
-
-
-def _worker(process: psutil.Process) -> dict[str, Any]:
-    return {"host": socket.gethostname(), "process": process.pid, "began": process.create_time()}
-
-
-def _lives(worker: Mapping[str, Any]) -> bool:
-    try:
-        return bool(psutil.Process(worker["process"]).create_time() == worker["began"])
-    except psutil.Error:
-        return False
+    study.set_user_attr(WORKER, this_worker())
 
 
 def _distribution(one: Dimension) -> BaseDistribution:

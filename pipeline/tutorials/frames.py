@@ -1,6 +1,6 @@
 """Frames whose targets are values instead of returns, so that a toy series is learned by the code of every run.
 
-The unit of a target is volatility x sqrt(h): here the volatility is one everywhere, and a value is stored times sqrt(h).
+The unit of a target is volatility x sqrt(h): here the volatility is one, and a value is stored times sqrt(h).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FIRST_DAY = np.datetime64("2000-01-01", "D")
 
 @dataclass(frozen=True)
 class Values:
-    """Series to learn: what is read [series, step, input], and what is to be forecast from there [series, step, horizon].
+    """Series to learn: what is read [series, step, input], and what is to be forecast then [series, step, horizon].
 
     What stands at [.., t, h] becomes known at step t + h. `usable` [series, step] marks the origins.
     """

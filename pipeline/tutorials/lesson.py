@@ -1,7 +1,7 @@
 """What a tutorial is: a named network, how it is trained, what it learns from, and the mark it must reach."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.dataset.folds import Fold
@@ -41,14 +41,19 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Tutorial:
-    """A preset: found is the median of the measure over its seeds, and passes where it is not above the mark."""
+    """A preset: found is the median of the measure over its seeds, and passes where it is not above the mark.
+
+    Of `starts` networks that begin at different weights, the one with the least loss on the validation range is kept.
+    """
 
     name: str
     teaches: str
     network: RecurrentSpec
     training: TrainingSpec
-    lesson: Callable[[int], Lesson]  # of a seed
+    lesson: Callable[[int], Lesson] = field(repr=False)  # of a seed
     measure: MeasureName
     mark: float
     seeds: int = 1
+    starts: int = 1
+    shown_steps: int = 1000  # of a figure, before and after the forecast start
     remark: str = ""

@@ -31,9 +31,7 @@ class OhlcTerms(BaseModel, frozen=True, extra="forbid"):
     """The terms of the tutorial on Open, High, Low and Close."""
 
     ticker: str = Field("GOOG", description="Stock of the bundled sample; one without splits, since levels are learned")
-    input_size: int = Field(
-        4, ge=1, le=4, description="Columns that are read: the last ones of Open, High, Low, Close"
-    )
+    input_size: int = Field(4, ge=1, le=4, description="Columns that are read: the last ones of Open, High, Low, Close")
     hidden_size: int = Field(32, ge=1, le=1024, description="Units per layer")
     num_layers: int = Field(1, ge=1, le=8, description="Stacked layers")
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of every unit")
@@ -61,7 +59,7 @@ class OhlcTerms(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-def levels_of(terms: OhlcTerms, shape: Shape) -> Lesson:
+def levels_of(terms: OhlcTerms, shape: Shape, _seed: int = 0) -> Lesson:
     """Return the lesson of a stock's levels, scaled on training rows; raises UsageError for an unknown ticker."""
     panel = _panel(terms.ticker)
     usable = panel.present.copy()

@@ -1,10 +1,12 @@
-"""Measures recursive horizons: seconds of 100 tickers x 1,000 origins x 64 paths x 5 sessions on one core.
+"""Measures recursive horizons: seconds of 100 tickers x 1,000 origins x 64 paths x 5 sessions on one core, and memory.
 
     python -m tests.benchmarks.paths [PATHS]
 
-The prices are random and the network is barely trained: neither changes the time.
+The prices are random and the network is barely trained: neither changes the time. The bound is on the seconds that a
+processor was busy with it, which other work on the machine does not change.
 """
 
+import resource
 import sys
 import time
 
@@ -19,7 +21,7 @@ from pipeline.training.fits import fit, quantiles
 from pipeline.training.specification import TrainingSpec
 from tests.panels import synthetic_frames
 
-TICKERS, ORIGINS, BOUND_SECONDS = 100, 100, 60.0
+TICKERS, ORIGINS, BOUND_SECONDS = 100, 1000, 60.0
 
 
 def experiment_of(paths: int) -> Experiment:
@@ -42,12 +44,15 @@ def main(paths: int) -> int:
         job = next(jobs_of(frames, folds_of(frames, experiment)[:1], experiment, "cpu"))
         fitted, last = fit(job, frames), len(frames.sessions)
         origins = slice(last - ORIGINS, last)
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         forecast = quantiles(fitted, frames, origins)
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began[0], time.process_time() - began[1]
     count = int(np.isfinite(forecast).all(axis=(2, 3)).sum())
-    print(f"{count} origins x {paths} paths x {experiment.horizons} sessions: {seconds:.1f} s, at most {BOUND_SECONDS:g}")
-    return int(seconds > BOUND_SECONDS)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    what = f"{count} origins x {paths} paths x {experiment.horizons} sessions"
+    print(f"{what}: {busy:.1f} s of a processor, at most {BOUND_SECONDS:g} ({seconds:.1f} s by the clock)")
+    print(f"peak memory of the process {memory:.2f} GB")
+    return int(busy > BOUND_SECONDS)
 
 
 if __name__ == "__main__":

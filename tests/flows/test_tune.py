@@ -118,10 +118,11 @@ def test_the_summary_is_json_and_a_table(tuned: Tuned) -> None:
         row["validation_pinball"] for row in again["trials"] if row["state"] == "complete"
     )
     assert again["status"] == "ok"
-    console = Console(width=160, record=True)
+    console = Console(width=80, record=True)
     show_tuned(console, tuned)
     shown = console.export_text()
-    assert f"trial {tuned.best.trial} is the best of 7" in shown
+    assert f"{1e4 * tuned.best.validation_pinball:.3f} │ hidden_size" in shown
+    assert f"trial {tuned.best.trial} is the best of 7" in " ".join(shown.split())
     assert "learning_rate" in shown
     assert f"tapecast run --experiment {tuned.experiment}" in shown
 

@@ -72,6 +72,7 @@ OTHERS = {
             "volatility_power": 0.5,
             "warm_start": True,
             "warm_share": 0.25,
+            "deterministic": False,
             "patience_looks": 9,
             "lookback_sessions": 99,
         }.items()

@@ -224,6 +224,5 @@ def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> No
     assert set(KINDS) <= set(tests["baseline"])
 
 
-@pytest.mark.xfail(reason="scores.skill_table lists FORECASTERS; it needs IN_ORDER for rivals", raises=AssertionError)
 def test_the_network_has_a_skill_over_every_rival(results: tuple) -> None:
     assert set(KINDS) <= set(skill_table(score_table(build_backtest(*results))).columns)

@@ -62,10 +62,11 @@ def test_it_reads_summed_returns_and_speaks_after_its_cut_off_alone(as_list: boo
     expected = np.add.outer([1.0, 2.0], LEVELS)
     np.testing.assert_allclose(found[spoken], np.broadcast_to(expected, (spoken.sum(), 2, 7)), atol=1e-5)
     assert len(pipeline.given) == spoken.sum()
-    ticker, origin = np.argwhere(spoken)[-1]
-    own = frames.log_return[ticker, : origins.start + origin + 1]
-    own = own[np.isfinite(own)][-49:]
-    np.testing.assert_allclose(np.diff(pipeline.given[-1].numpy()), own, atol=1e-6)
+    for place in (0, -1):
+        ticker, origin = np.argwhere(spoken)[place]
+        own = frames.log_return[ticker, : origins.start + origin + 1]
+        own = own[np.isfinite(own)][-49:]
+        np.testing.assert_allclose(np.diff(pipeline.given[place].numpy()), own, atol=1e-6)
     assert {len(one) for one in pipeline.given} == {50}
 
 

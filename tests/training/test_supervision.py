@@ -108,6 +108,8 @@ def test_every_drawn_chunk_supervises_something(begin: int) -> None:
     """After a burn-in of 10, and at the last session of 60 alone."""
     job, frames = young_and_gone()
     seen, data = seen_by(job, frames), supervised(job, frames)
+    data.known[1, :200] = False  # a member of the universe only since then
+    data.known[2, 150:] = False  # and one until then
     training = job.training.model_copy(update={"batch_chunks": 5000})
     chunk = Chunks(data, training, begin).draw(seeded(0))
     known = data.known[chunk.ticker, chunk.session].any(dim=2) & chunk.inside

@@ -1,5 +1,7 @@
 """The study: the same seed gives the same trials, and a kill at any instant loses none and counts none twice."""
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -181,20 +183,30 @@ def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> Non
             assert len(study.trials()) == 1
 
 
-def test_notes_are_kept(tmp_path: Path) -> None:
-    with opened(tmp_path) as study:
+def test_notes_are_kept_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a {b} %41"
+    with opened(folder) as study:
         assert study.note("run") is None
         study.keep_note("run", "abc")
-    with opened(tmp_path) as study:
+    assert [path.name for path in folder.iterdir()] == ["study.db"]
+    with opened(folder) as study:
         assert study.note("run") == "abc"
 
 
-def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = optuna.logging.get_verbosity()
-    with opened(tmp_path) as study:
-        go_on(study, 3)
-    assert capfd.readouterr() == ("", "")
-    assert optuna.logging.get_verbosity() == before
+def test_optuna_says_nothing_of_its_own(tmp_path: Path) -> None:
+    said: list[str] = []
+    listener, before = logging.StreamHandler(io.StringIO()), optuna.logging.get_verbosity()
+    listener.addFilter(lambda record: said.append(record.getMessage()) is None)
+    logging.getLogger("optuna").addHandler(listener)
+    try:
+        with opened(tmp_path) as study:
+            go_on(study, 3)
+        assert said == []
+        assert optuna.logging.get_verbosity() == before
+        optuna.create_study(study_name="heard")
+        assert len(said) == 1, "the listener hears what is said"
+    finally:
+        logging.getLogger("optuna").removeHandler(listener)
 
 
 def test_a_file_that_is_no_database_is_a_tracking_error(tmp_path: Path) -> None:

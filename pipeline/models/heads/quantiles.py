@@ -47,11 +47,16 @@ def inverse(raw: Tensor, levels: Tensor, _spread: Spread) -> Tensor:
     """
     known = ordered(raw)  # [..., horizon, learned]
     at = _score(torch.tensor(LEVELS, dtype=raw.dtype, device=raw.device))  # [learned]
-    wanted = _score(levels.to(raw.dtype)).expand(*raw.shape[:-1], -1)  # [..., horizon, level]
-    place = torch.searchsorted(at, wanted.contiguous(), right=True).clamp(1, len(LEVELS) - 1)  # [..., horizon, level]
-    left, right = known.gather(-1, place - 1), known.gather(-1, place)  # [..., horizon, level]
+    wanted = _score(levels.to(raw.dtype))  # [level] or [..., horizon, level]
+    place = torch.searchsorted(at, wanted.contiguous(), right=True).clamp(1, len(LEVELS) - 1)
+    left, right = _at(known, place - 1), _at(known, place)  # [..., horizon, level]
     share = (wanted - at[place - 1]) / (at[place] - at[place - 1])
     return left + share * (right - left)
+
+
+def _at(known: Tensor, place: Tensor) -> Tensor:
+    """Return what is known [..., horizon, learned] at places [level] or [..., horizon, level]."""
+    return known[..., place] if place.dim() == 1 else known.gather(-1, place.expand(*known.shape[:-1], -1))
 
 
 def _score(levels: Tensor) -> Tensor:

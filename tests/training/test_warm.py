@@ -1,0 +1,182 @@
+"""Folds that begin with the former fold's weights, and networks of one ticker each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.dataset.frames import Frames, save_frames
+from pipeline.errors import FitError
+from pipeline.evaluation.backtest import forecasts_by_forecaster
+from pipeline.experiment import Experiment
+from pipeline.models.network import new_network
+from pipeline.models.specification import RecurrentSpec
+from pipeline.training.devices import repeatable
+from pipeline.training.executors import fit_all, fit_from_folder, raise_failures
+from pipeline.training.fits import fit, quantiles
+from pipeline.training.jobs import FitJob
+from pipeline.training.kept import KeptFits
+from pipeline.training.reading import network_arrays, reader_of
+from pipeline.training.warm import EMBEDDING, begin_from
+from tests.panels import TINY, TINY_TRAINING, changed, fit_jobs, frames_from, jobs_for, random_market
+
+WARM = changed(TINY, seeds=2, training=TINY_TRAINING.model_copy(update={"warm_start": True}))
+OWN = changed(TINY, network=RecurrentSpec(hidden_size=6, scope="ticker"))
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return frames_from(random_market(700, 3), TINY)
+
+
+def chains(experiment: Experiment, frames: Frames) -> list[list[FitJob]]:
+    """The network's jobs of each seed (and ticker), in the folds' order."""
+    jobs, _ = jobs_for(frames, experiment)
+    seeds = {(job.seed, job.tickers if experiment.network.scope == "ticker" else ()) for job in jobs}
+    return [
+        [job for job in jobs if job.seed == seed and (not who or job.tickers == who)] for seed, who in sorted(seeds)
+    ]
+
+
+def test_a_warm_fold_names_the_former_fit_of_its_seed(frames: Frames) -> None:
+    for first, *later in chains(WARM, frames):
+        assert first.begins_from is None
+        assert len(later) >= 1
+        for former, job in zip([first, *later], later, strict=False):
+            assert job.begins_from == former.key
+    assert all(job.begins_from is None for chain in chains(TINY, frames) for job in chain)
+
+
+def test_the_key_changes_with_every_fold_before(frames: Frames) -> None:
+    spoilt = replace(frames, features=frames.features.copy())
+    first = chains(WARM, frames)[0][0]
+    spoilt.features[:, first.fold.train.start + 60] += 1
+    keys, others = ([job.key for job in chains(WARM, some)[0]] for some in (frames, spoilt))
+    assert not set(keys) & set(others)
+
+
+def test_training_begins_with_the_former_weights(frames: Frames) -> None:
+    first, second = chains(WARM, frames)[0][:2]
+    former = fit(first, frames)
+    network = new_network(WARM.network, len(first.features), 2, torch.Generator().manual_seed(5), 3)
+    begin_from(network, former, second.tickers)
+    for name, value in network_arrays(former).items():
+        assert torch.equal(network.state_dict()[name], value)
+    still = second.training.model_copy(update={"learning_rate": 1e-12})
+    moved = fit(replace(second, training=still), frames, former)
+    for name, value in former.arrays.items():
+        if name.startswith("network."):
+            np.testing.assert_allclose(moved.arrays[name], value, atol=1e-6)
+
+
+def test_a_warm_fold_takes_its_share_of_the_steps(frames: Frames) -> None:
+    first, second = chains(WARM, frames)[0][:2]
+    former = fit(first, frames)
+    assert former.checks[-1].step == TINY_TRAINING.most_steps
+    assert fit(second, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 2
+    quarter = replace(second, training=second.training.model_copy(update={"warm_share": 0.25}))
+    assert fit(quarter, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 4
+
+
+def test_a_ticker_that_is_new_begins_like_an_unknown_one(frames: Frames) -> None:
+    spec = RecurrentSpec(hidden_size=6, embedding_size=3)
+    job = jobs_for(frames, changed(TINY, network=spec))[0][0]
+    former = fit(job, frames)
+    network = new_network(spec, len(job.features), 2, torch.Generator(), len(job.tickers) + 1)
+    begin_from(network, former, ("NEW", *reversed(job.tickers)))
+    old, new = network_arrays(former)[EMBEDDING], network.state_dict()[EMBEDDING]
+    assert torch.equal(new[0], old[0])
+    assert torch.equal(new[1], old[0])
+    assert torch.equal(new[2:], old[1:].flip(0))
+
+
+def test_weights_of_another_network_are_refused(frames: Frames) -> None:
+    first, second = chains(WARM, frames)[0][:2]
+    other = fit(replace(first, forecaster=RecurrentSpec(hidden_size=5)), frames)
+    with pytest.raises(FitError, match="train without warm_start"):
+        fit(second, frames, other)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_folds_wait_for_what_they_begin_from(frames: Frames, tmp_path: Path, workers: int) -> None:
+    jobs = [job for chain in chains(WARM, frames) for job in reversed(chain)]
+    order = [result.job.key for result in fit_jobs(jobs, frames, tmp_path, workers)]
+    assert sorted(order) == sorted(job.key for job in jobs)
+    for job in jobs:
+        assert job.begins_from is None or order.index(job.begins_from) < order.index(job.key)
+
+
+def test_the_bits_do_not_depend_on_workers_or_on_what_is_kept(frames: Frames, tmp_path: Path) -> None:
+    jobs = chains(WARM, frames)[0]
+    alone = {result.job.key: result.fitted for result in fit_jobs(jobs, frames, tmp_path / "alone")}
+    save_frames(frames, tmp_path / "frames")
+    kept = KeptFits(tmp_path / "kept")
+    list(fit_all(jobs[:1], tmp_path / "frames", kept, 1))
+    again = list(fit_all(jobs, tmp_path / "frames", kept, 2))
+    assert [result.kept for result in again] == [True] + [False] * (len(jobs) - 1)
+    for result in again:
+        for name, value in alone[result.job.key].arrays.items():
+            assert result.fitted.arrays[name].tobytes() == value.tobytes()
+
+
+def test_a_fold_whose_former_fit_failed_says_so(frames: Frames, tmp_path: Path) -> None:
+    save_frames(frames, tmp_path / "frames")
+    first, second, *_ = chains(WARM, frames)[0]
+    failing = replace(first, training=first.training.model_copy(update={"learning_rate": 1e30}))
+    follower = replace(second, begins_from=failing.key)
+    results = list(fit_all([failing, follower], tmp_path / "frames", KeptFits(tmp_path / "kept"), 1))
+    assert [result.fitted for result in results] == [None, None]
+    assert "former fold" in results[1].error
+    with pytest.raises(FitError, match="2 of 2 fits failed"):
+        raise_failures(results)
+    assert "former fold" in fit_from_folder(second, tmp_path / "frames").error
+
+
+def test_a_network_per_ticker_learns_from_its_own_rows_alone(frames: Frames) -> None:
+    for chain in chains(OWN, frames):
+        assert len(chain[0].tickers) == 1
+    job = chains(OWN, frames)[0][0]
+    others = replace(frames, features=frames.features.copy())
+    others.features[[row for row, ticker in enumerate(frames.tickers) if ticker not in job.tickers]] *= 3
+    first, second = fit(job, frames), fit(job, others)
+    assert all(first.arrays[name].tobytes() == second.arrays[name].tobytes() for name in first.arrays)
+
+
+def test_each_ticker_is_forecast_by_its_own_network_and_a_new_one_by_all(frames: Frames) -> None:
+    jobs = [chain[0] for chain in chains(OWN, frames)]
+    known, origins = jobs[:2], slice(500, 520)
+    fits = [fit(job, frames) for job in known]
+    found = forecasts_by_forecaster(fits, frames, origins)["network"]
+    for fitted in fits:
+        row = frames.tickers.index(fitted.tickers[0])
+        np.testing.assert_allclose(found[row], quantiles(fitted, frames, origins)[row], atol=1e-7)
+    (new,) = [row for row, ticker in enumerate(frames.tickers) if all(ticker not in job.tickers for job in known)]
+    mean = np.mean([quantiles(fitted, frames, origins)[new] for fitted in fits], axis=0)
+    assert np.isfinite(found[new]).any()
+    np.testing.assert_allclose(found[new], mean, atol=1e-7)
+
+
+def test_one_network_for_all_differs_from_one_each(frames: Frames) -> None:
+    together, own = jobs_for(frames, TINY)[0][0], chains(OWN, frames)[0][0]
+    assert len(together.tickers) == 2  # the third is listed later
+    assert together.key != own.key
+
+
+def test_determinism_is_asked_of_a_gpu_alone() -> None:
+    before = torch.are_deterministic_algorithms_enabled()
+    for device, wanted, within in (("cpu", True, before), ("cuda", False, before), ("cuda", True, True)):
+        with repeatable(device, wanted):
+            assert torch.are_deterministic_algorithms_enabled() == within
+        assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_a_kept_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) -> None:
+    first, second = chains(WARM, frames)[0][:2]
+    fitted = fit(second, frames, fit(first, frames))
+    kept = KeptFits(tmp_path)
+    kept.keep(second, fitted)
+    found = kept.find(second)
+    assert found is not None
+    assert reader_of(found).tickers == second.tickers

@@ -1,0 +1,104 @@
+"""The presets carry the tutorials' own numbers."""
+
+import pytest
+from pydantic import ValidationError
+
+from flows.options import TutorialChoice
+from pipeline.models.cells import ConcatCell, ElmanCell, UnrolledCell
+from pipeline.models.network import RecurrentNetwork
+from pipeline.models.specification import DirectionHeadSpec, RecurrentSpec
+from pipeline.training.descent import steps_for
+from pipeline.training.reading import fit_input_scaler
+from pipeline.training.supervision import supervision
+from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.presets import NAMES, SHAPES, TOYS, ohlc, tutorials
+
+TERMS = OhlcTerms()
+
+
+def network_of(name: str) -> RecurrentNetwork:
+    tutorial = next(one for one in tutorials("all", TERMS) if one.name == name)
+    frames = tutorial.lesson(0).frames
+    return RecurrentNetwork(tutorial.network, len(frames.feature_names), frames.horizons)
+
+
+def gradient_steps(name: str) -> int:
+    tutorial = TOYS[name]  # type: ignore[index]
+    lesson = tutorial.lesson(0)
+    seen = lesson.frames.until(lesson.fold.validation.stop).of(lesson.learned)
+    data = supervision(seen, fit_input_scaler(seen, lesson.fold.train), lesson.fold.train, 0.0, "cpu")
+    return steps_for(data, tutorial.training)
+
+
+def test_every_name_is_a_command_and_all_means_all() -> None:
+    assert [choice.value for choice in TutorialChoice] == ["all", *NAMES]
+    assert [one.name for one in tutorials("all", TERMS)][:6] == list(NAMES[:6])
+    assert len(tutorials("all", TERMS)) == 6 + len(SHAPES)
+    assert tutorials("elman", TERMS) == (TOYS["elman"],)
+
+
+def test_rnncell_is_a_cell_by_hand_of_ten_inputs_twenty_units_and_one_output() -> None:
+    network, training = network_of("rnncell"), TOYS["rnncell"].training
+    (cell,) = [module for module in network.modules() if isinstance(module, UnrolledCell)]
+    assert (cell.cell.input_size, cell.cell.hidden_size, network.linear.out_features) == (10, 20, 1)
+    assert (training.optimizer, training.learning_rate, TOYS["rnncell"].network.shape) == ("adam", 1e-3, "many_to_one")
+
+
+def test_noisy_sine_is_128_units_on_three_steps_for_a_hundred_epochs_of_32() -> None:
+    tutorial = TOYS["noisy-sine"]
+    training, lesson = tutorial.training, tutorial.lesson(0)
+    assert (tutorial.network.cell, tutorial.network.hidden_size, training.chunk_sessions) == ("rnn", 128, 3)
+    assert (training.learning_rate, training.batch_chunks, training.epochs) == (1e-4, 32, 100)
+    assert gradient_steps("noisy-sine") == 100 * 25 - 9  # 797 windows have a next value before step 800
+    assert (len(lesson.frames.sessions), lesson.fold.test.start, tutorial.seeds) == (1000, 800, 3)
+
+
+def test_relu_sequence_is_100_relu_units_on_windows_of_fifty_for_500_steps() -> None:
+    network, training = TOYS["relu-sequence"].network, TOYS["relu-sequence"].training
+    assert (network.nonlinearity, network.hidden_size, network.shape) == ("relu", 100, "many_to_many")
+    assert (training.chunk_sessions, training.learning_rate, training.burn_in_sessions) == (50, 1e-3, 0)
+    assert gradient_steps("relu-sequence") == 500
+    assert TOYS["relu-sequence"].lesson(0).frames.features.shape == (1, 300, 1)
+
+
+def test_the_toy_of_sequences_has_one_unit_and_a_thousand_epochs() -> None:
+    assert TOYS["seq2seq-toy"].network.hidden_size == 1
+    assert gradient_steps("seq2seq-toy") == 1000
+    assert TOYS["seq2seq-toy"].lesson(0).learned == ("1..5", "6..10")
+
+
+def test_concat_is_linear_in_input_and_state_and_learns_three_classes() -> None:
+    network = network_of("concat-cell")
+    (cell,) = [module for module in network.modules() if isinstance(module, ConcatCell)]
+    assert cell.to_hidden.in_features == 1 + cell.to_hidden.out_features
+    assert (network.linear.in_features, network.linear.out_features) == (cell.to_hidden.in_features, 3)
+    assert isinstance(TOYS["concat-cell"].network.head, DirectionHeadSpec)
+
+
+def test_elman_has_weights_of_7_by_6_and_6_by_1_without_bias() -> None:
+    network, training = network_of("elman"), TOYS["elman"].training
+    (cell,) = [module for module in network.modules() if isinstance(module, ElmanCell)]
+    assert tuple(cell.weight.shape) == (7, 6)
+    assert tuple(network.linear.weight.T.shape) == (6, 1)
+    assert network.linear.bias is None
+    assert (training.optimizer, training.learning_rate, training.truncate_sessions) == ("sgd", 0.1, 1)
+    assert (gradient_steps("elman"), training.batch_chunks, training.chunk_sessions) == (300, 1, 21)
+
+
+def test_the_terms_of_ohlc_are_those_of_the_specification() -> None:
+    terms = OhlcTerms(hidden_size=7, num_layers=2, nonlinearity="relu", bias=False, dropout=0.3, input_size=2)
+    spec = terms.network("many_to_one")
+    assert isinstance(spec, RecurrentSpec)
+    told = (spec.cell, spec.hidden_size, spec.num_layers, spec.nonlinearity, spec.bias, spec.dropout)
+    assert told == ("rnn", 7, 2, "relu", False, 0.3)
+    assert terms.columns == ("low", "close")
+    with pytest.raises(ValidationError, match="batch_first"):
+        OhlcTerms.model_validate({"batch_first": False})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_shape_is_an_option_of_the_specification(shape: str) -> None:
+    tutorial = ohlc(TERMS, shape)  # type: ignore[arg-type]
+    assert tutorial.network.shape == shape
+    assert tutorial.network.ahead == ("decoder" if shape == "one_to_many" else "direct")
+    assert tutorial.lesson(0).frames.horizons == (5 if shape == "one_to_many" else 1)
