@@ -5,19 +5,22 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pipeline.dataset.features import FEATURES
 from pipeline.dataset.panel import Floats32
 from pipeline.drafts import draft_folder, write_through
 from pipeline.errors import FitError, UsageError
 from pipeline.training.jobs import FORMAT_VERSION, Check, FitJob, Fitted, forecaster_as_json, forecaster_from_json
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "fit.json"
-LARGEST_WEIGHTS_BYTES = 256 * 2**20
+LARGEST_BYTES = {WEIGHTS: 256 * 2**20, DESCRIPTION: 8 * 2**20}
+VERSIONS_OF = ("tapecast", "torch", "numpy", "scikit-learn", "arch")
 
 _CHECKS: TypeAdapter[tuple[Check, ...]] = TypeAdapter(tuple[Check, ...])
 
@@ -41,7 +44,7 @@ class KeptFits:
 
     def keep(self, job: FitJob, fitted: Fitted) -> None:
         """Write a finished fit, with its job beside it."""
-        write_fitted(self.folder / job.key, fitted, job.description())
+        write_fitted(self.folder / job.key, fitted, job.description() | made_with(job))
 
 
 def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> None:
@@ -60,13 +63,20 @@ def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> Non
 def read_fitted(folder: Path) -> Fitted:
     """Return the fitted forecaster of a folder; raises FitError on anything missing, damaged or unknown."""
     try:
-        size = (folder / WEIGHTS).stat().st_size
-        if size > LARGEST_WEIGHTS_BYTES:
-            raise FitError(f"{folder / WEIGHTS} has {size} bytes, expected at most {LARGEST_WEIGHTS_BYTES}")
+        for name, most in LARGEST_BYTES.items():
+            size = (folder / name).stat().st_size
+            if size > most:
+                raise FitError(f"{folder / name} has {size} bytes, expected at most {most}; delete it and run again")
         weights = (folder / WEIGHTS).read_bytes()
         return _fitted(json.loads((folder / DESCRIPTION).read_text()), weights)
     except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
         raise FitError(f"cannot read the fit in {folder}: {error}; delete that folder and run again") from error
+
+
+def made_with(job: FitJob) -> dict[str, object]:
+    """Return what made a fit beside its job, to be read by people: versions, and the features' warm-up in sessions."""
+    warm_up = {feature.name: feature.warm_up for feature in FEATURES if feature.name in job.features}
+    return {"versions": {name: version(name) for name in VERSIONS_OF}, "warm_up_sessions": warm_up}
 
 
 def _description(fitted: Fitted, weights: bytes) -> dict[str, object]:

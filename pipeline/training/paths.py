@@ -81,7 +81,7 @@ def sampled_quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats3
     The draws follow from ticker and date, so that an origin has the same ones whatever else is forecast with it.
     Raises UsageError where a feature does not follow from own returns alone.
     """
-    refuse_unmodelled(frames.feature_names)
+    refuse_unmodelled((*frames.feature_names, *frames.ahead_names))
     sampler = Sampler(reader_of(fitted), spread_of(fitted), frames, histories(frames))
     shape = (len(frames.tickers), origins.stop - origins.start, fitted.horizons, len(LEVELS))
     result = np.full(shape, np.nan, dtype=np.float32)

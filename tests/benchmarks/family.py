@@ -63,10 +63,12 @@ TRIED: Mapping[str, Experiment] = {
         ("gru, mixture of 4", MIXTURE, WIDER),
         ("gru, mixture of 4, dropout 0.2", like(MIXTURE, dropout=0.2), WIDER),
         ("gru, mixture of 4, 2 layers", like(MIXTURE, num_layers=2, dropout=0.2), WIDER),
+        ("gru, mixture of 4, 2 layers of 32", like(MIXTURE, num_layers=2, dropout=0.2, hidden_size=32), WIDER),
+        ("gru, mixture of 8", like(MIXTURE, head={"kind": "mixture", "components": 8}), WIDER),
         ("gru, point, squared error", like(GRU, head=PointHeadSpec().model_dump()), WIDER),
     )
 }  # fmt: skip
-CHOSEN = "gru, mixture of 4"
+CHOSEN = "gru, mixture of 4, 2 layers of 32"
 
 
 def fitted(frames: Frames, experiment: Experiment, folds: Sequence[Fold], kinds: Sequence[str] = ()) -> list[FitResult]:

@@ -1,6 +1,8 @@
 """Kept fits: whole or absent, read without executing anything, and repeated where they are damaged."""
 
+import importlib.metadata
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ from pipeline.models.specification import RecurrentSpec
 from pipeline.training.executors import fit_all
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.kept import DESCRIPTION, WEIGHTS, KeptFits, read_fitted, write_fitted
+from pipeline.training.kept import DESCRIPTION, LARGEST_BYTES, WEIGHTS, KeptFits, read_fitted, write_fitted
 from tests.panels import frames_from, jobs_for, random_market
 
 
@@ -52,7 +54,12 @@ def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path:
     assert found.seconds == fitted.seconds
     assert sorted(path.name for path in kept.folder.rglob("*") if path.is_file()) == [DESCRIPTION, WEIGHTS]
     described = json.loads((kept.folder / job.key / DESCRIPTION).read_text())
-    assert described["job"] == json.loads(json.dumps(job.description()))
+    written = described["job"]
+    warm_up, versions = written.pop("warm_up_sessions"), written.pop("versions")
+    assert written == json.loads(json.dumps(job.description()))
+    assert warm_up.keys() == set(job.features)
+    assert warm_up["volatility_20"] == 20
+    assert versions["torch"] == importlib.metadata.version("torch")
 
 
 def test_a_second_run_trains_nothing(frames: Frames, tmp_path: Path) -> None:
@@ -125,6 +132,18 @@ def test_a_damaged_fit_is_repeated(damage: str, frames: Frames, job: FitJob, fit
     assert not result.kept
     assert equal(result.fitted, fitted)
     assert equal(kept.find(job), fitted)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
+def test_a_file_that_is_too_large_is_not_read(name: str, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path)
+    kept.keep(job, fitted)
+    path = kept.folder / job.key / name
+    os.truncate(path, LARGEST_BYTES[name] + 1)
+    with pytest.raises(FitError, match=rf"{name} has {LARGEST_BYTES[name] + 1} bytes, expected at most"):
+        read_fitted(kept.folder / job.key)
+    assert kept.find(job) is None
+    assert not path.exists()
 
 
 JSON = st.recursive(

@@ -93,11 +93,11 @@ def slow_paths(fitted: Fitted, frames: Frames, ticker: int, session: int) -> np.
     """Quantiles [horizon, level] in log return: every path reads everything anew at every step, alone."""
     reader, spread = reader_of(fitted), spread_of(fitted)
     network, names = reader.network, reader.names([frames.tickers[ticker]])
-    many_to_one = network.spec.shape == "many_to_one"
-    begin = session + 1 - reader.lookback_sessions if many_to_one else session - reader.lookback_sessions
-    begin = max(begin, int(frames.first[ticker]))
+    back, first = reader.lookback_sessions, int(frames.first[ticker])
+    whole = network.spec.shape == "many_to_one"  # a window of its full length, the first session again before it
+    rows = np.maximum(np.arange(session + 1 - back if whole else max(session - back, first), session + 1), first)
     own = frames.log_return[ticker, : session + 1].astype(np.float64)
-    seen = reader.scaler.apply(np.asarray(frames.features[ticker, begin : session + 1]))
+    seen = reader.scaler.apply(np.asarray(frames.features[ticker, rows]))
     key = origin_keys(frames, np.array([ticker]), np.array([session]))
     count = network.spec.paths
     total = np.zeros((count, HORIZONS))
@@ -136,7 +136,14 @@ def test_a_forecast_is_that_of_a_loop_over_paths(frames: Frames, values: dict[st
     origins = slice(frames.usable.shape[1] - 75, frames.usable.shape[1])
     found = quantiles(fitted, frames, origins)
     assert found.shape == (3, 75, HORIZONS, len(LEVELS))
+    young = int(frames.usable[2].argmax())  # whose first session lies within the lookback
     with torch.no_grad():
+        np.testing.assert_allclose(
+            quantiles(fitted, frames, slice(young, young + 1))[2, 0],
+            slow_paths(fitted, frames, 2, young),
+            rtol=2e-4,
+            atol=2e-6,
+        )
         for ticker, session in ((0, 385), (2, 430), (1, 459)):
             # A pass begins before the first origin, a window at its own: the twin reads as much.
             alone = quantiles(fitted, frames, slice(session, session + 1))[ticker, 0]

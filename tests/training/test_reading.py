@@ -14,7 +14,7 @@ from pipeline.models.network import new_network
 from pipeline.models.specification import LEVELS, RecurrentSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.reading import Reader, read_quantiles, read_raw, reader_of
+from pipeline.training.reading import Reader, fit_input_scaler, inputs_of, read_quantiles, read_raw, reader_of
 from pipeline.training.specification import TrainingSpec
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 from tests.training.made import first_job, largest_gap, network_for, seen_by
@@ -102,6 +102,18 @@ def test_many_to_many_reads_all_since_its_lookback(frames: Frames) -> None:
     assert moved_at(reader, own, slice(300, 305), 292)[0]
 
 
+def test_a_late_ticker_is_read_from_its_first_session_in_a_zero_state(frames: Frames) -> None:
+    reader, own = reader_for(frames, 40)
+    first = int(own.first[3])
+    assert first > 200
+    scaled = torch.from_numpy(reader.scaler.apply(own.features[3:4, first : first + 30]))
+    with torch.no_grad():
+        expected = reader.network(scaled)[0][0]
+    found = read_raw(reader, own, slice(first - 10, first + 30))[3]
+    torch.testing.assert_close(found[10:], expected, atol=1e-5, rtol=1e-5)
+    assert found[:10].isnan().all()
+
+
 @pytest.mark.parametrize("shape", ["many_to_many", "many_to_one", "one_to_one"])
 def test_what_comes_after_an_origin_changes_none_of_its_bits(frames: Frames, shape: str) -> None:
     reader, own = reader_for(frames, 40, shape=shape)
@@ -119,6 +131,43 @@ def test_an_origin_before_the_first_session_of_a_ticker_has_no_forecast_that_is_
     part = slice(int(frames.first[3]) - 10, int(frames.first[3]) + 40)
     forecast = quantiles(fit(first_job(frames, experiment), frames), frames, part)
     np.testing.assert_array_equal(np.isfinite(forecast).all(axis=(2, 3)), frames.usable[:, part])
+
+
+# --- What is known in advance ---
+
+
+def test_what_is_known_of_the_target_sessions_stands_behind_the_features_horizon_by_horizon() -> None:
+    experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), horizons=3)
+    frames = frames_from(random_market(500, 3), experiment)
+    job = first_job(frames, experiment)
+    own, part = frames.with_features(job.features), job.fold.train
+    scaler = fit_input_scaler(own, part)
+    found = inputs_of(own, scaler, slice(300, 305))
+    names, size = own.ahead_names, len(job.features)
+    assert found.shape == (3, 5, size + 3 * len(names))
+    plain = fit_scaler(own, part).apply(own.features[:, 300:305])
+    np.testing.assert_array_equal(found[..., :size], plain)
+    usable = own.usable[:, part.start : part.stop].any(axis=0)
+    for k in range(len(names)):
+        rows = own.ahead[part.start : part.stop][usable][:, :, k]
+        for h in range(3):
+            expected = (own.ahead[300:305, h, k] - rows.mean()) / rows.std()
+            for i in range(3):
+                np.testing.assert_allclose(found[i, :, size + h * len(names) + k], expected, atol=1e-4)
+
+
+def test_a_decoder_is_told_of_its_target_sessions() -> None:
+    """Another calendar ahead of an origin moves the horizons of one to many; at a baseline it moves nothing."""
+    network = RecurrentSpec(hidden_size=6, shape="one_to_many", ahead="decoder")
+    experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), network=network)
+    frames = frames_from(random_market(500, 3), experiment)
+    fitted = fit(first_job(frames, experiment), frames)
+    ahead = np.array(frames.ahead)
+    ahead[400] += 1.0
+    origins = slice(395, 405)
+    before, after = (quantiles(fitted, own, origins) for own in (frames, replace(frames, ahead=ahead)))
+    moved = (before != after).any(axis=(0, 2, 3))
+    assert np.flatnonzero(moved).tolist() == [5]
 
 
 # --- Names of tickers ---

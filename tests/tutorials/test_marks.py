@@ -15,26 +15,41 @@ from pipeline.training.jobs import FitResult
 from pipeline.tutorials.lesson import Tutorial
 from pipeline.tutorials.ohlc import OhlcTerms
 from pipeline.tutorials.presets import tutorials
-from pipeline.tutorials.teaching import Taught, Verdict, examine, refuse_missed_marks, table, teach, teach_once
+from pipeline.tutorials.teaching import (
+    Taught,
+    Verdict,
+    examine,
+    fitted,
+    job_of,
+    refuse_missed_marks,
+    table,
+    teach,
+    teach_once,
+)
 
 from .broken import forgetful, shuffled, without_recurrence
 
 ALL = {one.name: one for one in tutorials("all", OhlcTerms())}
 REMEMBERING = [name for name in ALL if name != "ohlc one to one"]  # which has nothing to remember with
-# The last close is nearly all there is to know of the next one: a network that reads it alone does as well.
-NEEDING_MEMORY = [name for name in REMEMBERING if name != "ohlc"]
+# Of prices the last close is nearly all there is to know: a network that reads it alone does almost as well.
+NEEDING_MEMORY = [name for name in ALL if not name.startswith("ohlc")]
 
 
 @cache
 def whole(name: str) -> Taught:
     """One seed of a tutorial."""
     with one_thread():
-        return teach_once(ALL[name], ALL[name].lesson(0), 0)
+        return teach_once(once(ALL[name]), ALL[name].lesson(0), 0)
 
 
 def once(tutorial: Tutorial) -> Tutorial:
-    """The same with one start: a broken network has no better one."""
+    """The same with one start, the first: a broken network has no better one."""
     return replace(tutorial, starts=1)
+
+
+def shortened(tutorial: Tutorial, **training: object) -> Tutorial:
+    """The same, trained otherwise."""
+    return replace(tutorial, training=tutorial.training.model_copy(update=training))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -71,8 +86,7 @@ def test_trained_on_shuffled_targets_it_misses_it(name: str) -> None:
 
 def test_recurrence_held_at_zero_is_a_network_that_reads_one_session() -> None:
     """What the broken twin does, told by the specification alone: the same numbers come out."""
-    tutorial = ALL["ohlc many to many"]
-    short = replace(tutorial, training=tutorial.training.model_copy(update={"fewest_steps": 40, "most_steps": 40}))
+    short = shortened(ALL["ohlc many to many"], fewest_steps=40, most_steps=40)
     with without_recurrence():
         held = teach_once(short, short.lesson(0), 0)
     alone = replace(short, network=short.network.model_copy(update={"shape": "one_to_one"}))
@@ -81,11 +95,7 @@ def test_recurrence_held_at_zero_is_a_network_that_reads_one_session() -> None:
 
 
 def test_found_is_the_median_of_the_seeds_and_the_same_seed_finds_the_same() -> None:
-    quick = replace(
-        ALL["noisy-sine"],
-        training=ALL["noisy-sine"].training.model_copy(update={"epochs": 3, "looks": 3}),
-        mark=1e-9,
-    )
+    quick = replace(shortened(ALL["noisy-sine"], epochs=3, looks=3), mark=1e-9)
     verdict = teach(quick, 5)
     each = [one.judgement.found for one in verdict.taught]
     assert [one.job.seed for one in verdict.taught] == [5, 6, 7]
@@ -95,6 +105,15 @@ def test_found_is_the_median_of_the_seeds_and_the_same_seed_finds_the_same() -> 
     assert not verdict.passed
     with pytest.raises(SanityError, match=r"1 of 1 tutorials missed their mark \(noisy-sine: mse found .*1e-09"):
         refuse_missed_marks((verdict,))
+
+
+def test_of_several_starts_the_one_with_the_least_loss_is_kept() -> None:
+    tutorial = replace(shortened(ALL["seq2seq-toy"], epochs=100, most_steps=100, looks=2), starts=3)
+    kept = teach_once(tutorial, tutorial.lesson(0), 2)
+    each = [fitted(job_of(tutorial, kept.lesson, tutorial.network, start), kept.lesson) for start in (6, 7, 8)]
+    losses = [min(check.valid_loss for check in one.fitted.checks) for one in each if one.fitted]
+    assert len(set(losses)) == 3
+    assert kept.job.seed == 6 + losses.index(min(losses))
 
 
 def test_the_table_has_a_row_for_each_with_everything_a_reader_needs() -> None:

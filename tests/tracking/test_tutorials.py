@@ -1,0 +1,100 @@
+"""Tutorials in MLflow, read back through a client of its own."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from pipeline.tracking.runs import finish
+from pipeline.tracking.store import Store
+from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
+from pipeline.training.kept import read_fitted
+from pipeline.tutorials.teaching import Verdict, forecast_rows
+
+from ..tutorials.quick import quick_verdicts
+from .conftest import THIRD_PARTY
+
+pytestmark = THIRD_PARTY
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> tuple[Verdict, ...]:
+    return quick_verdicts()
+
+
+@pytest.fixture(scope="module")
+def parent(store: Store, verdicts: tuple[Verdict, ...]) -> str:
+    run_id = start_tutorials(store, "all", 0)
+    for verdict in verdicts:
+        log_tutorial(store, run_id, verdict, (f"{verdict.tutorial.name}.png", b"\x89PNG"))
+    log_verdicts(store, run_id, verdicts)
+    finish(store, run_id, "FINISHED")
+    return run_id
+
+
+def children(store: Store, parent: str) -> dict[str, Run]:
+    client = MlflowClient(tracking_uri=store.uri)
+    runs = client.search_runs([store.experiment_id], f"tags.mlflow.parentRunId = '{parent}'")
+    return {run.info.run_name: run for run in runs}
+
+
+def read_table(client: MlflowClient, run_id: str, folder: Path) -> pd.DataFrame:
+    return pd.read_json(client.download_artifacts(run_id, "tables/verdict.json", str(folder)), orient="split")
+
+
+def test_the_run_above_has_the_table_and_says_how_many_passed(
+    store: Store, parent: str, verdicts: tuple[Verdict, ...], tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri=store.uri)
+    run = client.get_run(parent)
+    assert run.data.tags["tapecast.kind"] == "tutorial"
+    assert run.data.tags["tapecast.verdict"] == "3 of 4 passed"
+    assert run.data.tags["mlflow.note.content"].startswith("**3 of 4 tutorials reached their mark.**")
+    assert "| concat-cell | nll above floor |" in run.data.tags["mlflow.note.content"]
+    assert run.data.metrics["elman/found"] == pytest.approx(verdicts[0].found)
+    table = read_table(client, parent, tmp_path)
+    assert table["tutorial"].tolist() == [verdict.tutorial.name for verdict in verdicts]
+    assert table["passed"].tolist() == [True, True, False, True]
+
+
+def test_each_tutorial_is_a_run_with_params_curve_scores_verdict_and_words(
+    store: Store, parent: str, verdicts: tuple[Verdict, ...]
+) -> None:
+    runs = children(store, parent)
+    assert set(runs) == {verdict.tutorial.name for verdict in verdicts}
+    run, verdict = runs["elman"], verdicts[0]
+    assert run.info.status == "FINISHED"
+    params, tags = run.data.params, run.data.tags
+    assert (params["network.cell"], params["training.optimizer"], params["seeds"]) == ("elman", "sgd", "0")
+    assert (tags["tapecast.verdict"], tags["tapecast.measure"]) == ("passed", "mse")
+    assert float(tags["tapecast.found"]) == pytest.approx(verdict.found, rel=1e-5)
+    assert run.data.metrics["test/found"] == pytest.approx(verdict.found)
+    assert run.data.metrics["test/rmse_of_climatology"] > 0.5
+    assert tags["mlflow.note.content"].startswith("**elman reached its mark: mse")
+    curve = MlflowClient(tracking_uri=store.uri).get_metric_history(run.info.run_id, "fit_loss/valid_seed_0")
+    assert [(point.step, point.value) for point in curve] == [
+        (check.step, pytest.approx(check.valid_loss)) for check in verdict.taught[0].network.checks
+    ]
+
+
+def test_a_missed_mark_is_a_failed_run_that_says_so(store: Store, parent: str) -> None:
+    run = children(store, parent)["concat-cell"]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["tapecast.verdict"] == "missed"
+    assert "MISSED its mark" in run.data.tags["mlflow.note.content"]
+
+
+def test_figure_forecasts_and_model_lie_beside_it(
+    store: Store, parent: str, verdicts: tuple[Verdict, ...], tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri=store.uri)
+    run_id = children(store, parent)["ohlc one to many"].info.run_id
+    folder = Path(client.download_artifacts(run_id, "", str(tmp_path)))
+    assert (folder / "figures" / "ohlc one to many.png").read_bytes() == b"\x89PNG"
+    rows = pd.read_parquet(folder / "forecasts" / "forecasts.parquet")
+    pd.testing.assert_frame_equal(rows, forecast_rows(verdicts[3].taught[0]), check_dtype=False)
+    assert rows["horizon"].max() == 5
+    assert rows["actual"].between(400, 900).all()  # dollars
+    assert read_fitted(folder / "model").forecaster == verdicts[3].tutorial.network
