@@ -126,7 +126,7 @@ def tune(
     out: Written = None,
     as_json: Json = False,
 ) -> None:
-    """Search network and training settings on validation alone; a table [search] in the TOML file says which."""
+    """Search network and training settings on validation alone; the table named search in the TOML file says which."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
     known, plan = instant(as_known), {"trials": trials, "study": study, "folds": folds, "seeds": seeds}
 

@@ -15,12 +15,13 @@ from flows.tasks import as_task
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.frames import Frames
-from pipeline.experiment import Experiment, frames_of
+from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec
 from pipeline.operation.live import live_forecasts
 from pipeline.operation.model import Trained
 from pipeline.operation.outcome import Outcome
 from pipeline.settings import Settings
+from pipeline.stages import frames_of
 from pipeline.tracking.words import Kind
 from pipeline.training.jobs import Fitted
 from pipeline.training.kept import KeptFits

@@ -19,13 +19,14 @@ from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance import significance_table
 from pipeline.evaluation.verdict import verdict
-from pipeline.experiment import Experiment, folds_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
 from pipeline.operation.live import left_behind
 from pipeline.operation.model import Trained, publish
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.wording import count_of
+from pipeline.stages import folds_of, jobs_of
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitResult

@@ -17,8 +17,9 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import save_frames
 from pipeline.drafts import draft_folder
 from pipeline.errors import FitError
-from pipeline.experiment import Experiment, folds_of
+from pipeline.experiment import Experiment
 from pipeline.reporting.wording import count_of
+from pipeline.stages import folds_of
 from pipeline.tracking.runs import Status, finish
 from pipeline.tracking.store import Store, prepare_store, run_url
 from pipeline.tracking.trials import continue_run, log_study, log_trials

@@ -1,19 +1,12 @@
 """The typed description of a run, and the page that reads as the whole pipeline."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
-import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns
-from pipeline.dataset.covariates.calendar import calendar_columns, calendar_covariates
-from pipeline.dataset.covariates.exogenous import NOTHING, Given, refuse_unlike
-from pipeline.dataset.covariates.index import index_among
-from pipeline.dataset.covariates.sectors import refuse_strangers
+from pipeline.dataset.covariates.calendar import calendar_columns
 from pipeline.dataset.covariates.specification import (
     INDEX_FEATURES,
     SECTOR_FEATURES,
@@ -25,20 +18,13 @@ from pipeline.dataset.covariates.specification import (
     refuse_unfounded,
 )
 from pipeline.dataset.features import FEATURES, Feature, exogenous_feature, select_features
-from pipeline.dataset.folds import Fold, FoldSpec, walk_forward
-from pipeline.dataset.frames import Frames, build_frames
-from pipeline.dataset.market import members_of
-from pipeline.dataset.panel import Booleans, Panel, build_panel
+from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.paths import refuse_unmodelled
 from pipeline.errors import UsageError
-from pipeline.market.bars import Bars
 from pipeline.market.specification import SampleSource, SourceSpec
-from pipeline.market.universe import Universe, membership_mask
 from pipeline.models.rivals import BoostingSpec, HarSpec, RidgeSpec, RivalSpec
 from pipeline.models.specification import BASELINES, ForecasterSpec, LinearSpec, RecurrentSpec
 from pipeline.training.devices import DeviceChoice
-from pipeline.training.jobs import FitJob, digest_of_rows
-from pipeline.training.labels import label_mask
 from pipeline.training.specification import TrainingSpec
 
 NETWORK_FEATURES = (
@@ -195,108 +181,3 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         """Return the seeds that one forecaster is fitted with: a baseline needs one."""
         count = self.seeds if isinstance(forecaster, RecurrentSpec) else 1
         return range(self.seed, self.seed + count)
-
-
-# --- The pipeline, in its order: bars come from market.door, fits from training.executors, the rest from here. ---
-
-
-def frames_of(
-    bars: Bars,
-    experiment: Experiment,
-    market: tuple[str, ...] | None = None,
-    others: Sequence[Bars] = (),
-    universe: Universe | None = None,
-    given: Given = NOTHING,
-) -> Frames:
-    """Return what fits and forecasts may read of the bars of one calendar.
-
-    `market` names the tickers that make the market features (default: all). `others` are the bars of the run's other
-    calendars, of which those named in `market` count, or all where it names none of them; they are read only where
-    a feature asks for them. A ticker outside its membership of the universe is no origin and does not count.
-    `given` is what read_given read of the experiment's files.
-    """
-    refuse_unlike(given, experiment.sectors, experiment.covariates)
-    refuse_strangers(given.sectors, [ticker for some in (bars, *others) for ticker in some.tickers])
-    features = select_features(experiment.all_features, experiment.given_features)
-    panel, least = build_panel(bars), experiment.minimum_sessions
-    abroad = [_returns_of(other, market, universe, least) for other in others if any(one.abroad for one in features)]
-    around = Surroundings(
-        belongs=_membership(universe, panel),
-        abroad=tuple(abroad),
-        sectors=given.sectors,
-        index=index_among((bars, *others), experiment.index, least) if experiment.index else None,
-        past=given.past,
-        known=(*calendar_covariates(experiment.calendar_covariates, panel.calendar), *given.known),
-    )
-    members = bars.tickers if market is None else market
-    return build_frames(panel, features, members, experiment.horizons, least, around)
-
-
-def _returns_of(
-    bars: Bars, market: tuple[str, ...] | None, universe: Universe | None, minimum_sessions: int
-) -> MarketReturns:
-    panel = build_panel(bars)
-    named = tuple(ticker for ticker in bars.tickers if ticker in (market or ())) or bars.tickers
-    return market_returns(panel, members_of(panel, named, minimum_sessions, _membership(universe, panel)))
-
-
-def _membership(universe: Universe | None, panel: Panel) -> Booleans | None:
-    return membership_mask(universe, panel.tickers, panel.sessions) if universe else None
-
-
-def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
-    """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short."""
-    return walk_forward(frames.sessions, frames.usable, experiment.folds)
-
-
-def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:
-    """Yield every fit of the experiment: each forecaster and seed on each fold, in the folds' order.
-
-    A network per ticker is a fit per ticker. With a warm start a network's fit names that of the former fold.
-    """
-    former: dict[tuple[str, int], str] = {}
-    for fold in folds:
-        for forecaster in experiment.forecasters:
-            for trained_on in trained_together(frames, fold, forecaster):
-                for seed in experiment.seeds_of(forecaster):
-                    job = _job(experiment, forecaster, trained_on, fold, seed)
-                    if not isinstance(forecaster, RecurrentSpec):
-                        yield job
-                        continue
-                    who = (trained_on.tickers[0] if forecaster.scope == "ticker" else "", seed)
-                    begins_from = former.get(who) if experiment.training.warm_start else None
-                    job = replace(job, device=device, begins_from=begins_from)
-                    former[who] = job.key
-                    yield job
-
-
-def trained_together(frames: Frames, fold: Fold, forecaster: ForecasterSpec) -> Iterator[Frames]:
-    """Yield what each fit of a fold may see: all tickers with a usable origin, or each by itself."""
-    seen = frames.until(fold.validation.stop)
-    learning = np.any(seen.usable[:, fold.train.start : fold.validation.stop], axis=1)
-    if isinstance(forecaster, RecurrentSpec) and forecaster.scope == "ticker":
-        can = learning & _can_learn_alone(seen, fold)
-        yield from (seen.at(np.array([row])) for row in np.flatnonzero(can))
-    else:
-        yield seen.at(np.flatnonzero(learning))
-
-
-def _can_learn_alone(frames: Frames, fold: Fold) -> Booleans:
-    """Return whether each ticker has origins with known labels both to train and to validate on [ticker]."""
-    parts = (fold.train, fold.validation)
-    can: Booleans = np.all([label_mask(frames, part).any(axis=(1, 2)) for part in parts], axis=0)
-    return can
-
-
-def _job(experiment: Experiment, forecaster: ForecasterSpec, trained_on: Frames, fold: Fold, seed: int) -> FitJob:
-    features, ahead = experiment.features_of(forecaster), experiment.ahead_of(forecaster)
-    return FitJob(
-        forecaster=forecaster,
-        training=experiment.training,
-        features=features,
-        tickers=trained_on.tickers,
-        fold=fold,
-        seed=seed,
-        data_digest=digest_of_rows(trained_on.with_features(features).with_ahead(ahead)),
-        ahead=ahead,
-    )

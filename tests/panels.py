@@ -10,13 +10,14 @@ import pandas as pd
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.panel import Panel, build_panel
-from pipeline.experiment import Experiment, folds_of, frames_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
 from pipeline.market.door import Terms, admit, load
 from pipeline.market.source import open_source
 from pipeline.market.specification import SyntheticSource
 from pipeline.models.specification import RecurrentSpec
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.executors import fit_all
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits

@@ -20,6 +20,7 @@ ROOMS = (
     "training",
     "evaluation",
     "experiment",
+    "stages",
     "operation",
     "tuning",
     "tutorials",

@@ -7,9 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.dataset.features import FEATURES
-from pipeline.experiment import Experiment, folds_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
 from pipeline.models.specification import LinearSpec, RecurrentSpec
+from pipeline.stages import folds_of, jobs_of
 from tests.panels import TINY, frames_from, random_market
 
 

@@ -79,7 +79,7 @@ class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
         "direct",
         description="All horizons at once, by a decoder unrolled over them, or by sampled paths of one-session steps",
     )
-    paths: int = Field(64, ge=8, le=4096, description="Sampled paths per origin, where horizons are recursive")
+    paths: int = Field(256, ge=8, le=4096, description="Sampled paths per origin, where horizons are recursive")
     scope: Literal["universe", "ticker"] = Field(
         "universe", description="One network for all tickers, or one each; a new ticker is forecast by their mean"
     )

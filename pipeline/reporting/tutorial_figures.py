@@ -144,6 +144,7 @@ def _draw_chances(axes: Axes, taught: Taught, around: int) -> None:
     for kind, height, marker in ((2, 1.06, "^"), (0, -0.06, "v")):
         axes.plot(at[which == kind], np.full((which == kind).sum(), height), marker, color=INK, markersize=2.5)
     _mark_start(axes, _axis(taught)[start])
+    axes.set_xlabel("step", fontsize=8)
     write_title(axes, "Chance of up at the next step, first series; marks above went up, marks below down", LEGEND_PAD)
     write_legend_below_title(axes)
 
@@ -217,7 +218,7 @@ def _draw_scatter(axes: Axes, taught: Taught) -> None:
     axes.plot([values.min(), values.max()], [values.min(), values.max()], color=GREY, linewidth=0.8, linestyle=":")
     for rows, colour, face, label in (
         (known & ~own, NOT_JUDGED, "none", "never shown"),
-        (known & own, NETWORK_COLOUR, NETWORK_COLOUR, "test"),
+        (known & own, NETWORK_COLOUR, NETWORK_COLOUR, "judged"),
     ):
         some = np.flatnonzero(rows.ravel())[:: rows.sum() // MOST_POINTS + 1]
         if len(some):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.panel import Floats32
 from pipeline.errors import FitError, UsageError
-from pipeline.experiment import Experiment, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.models.specification import LastCloseSpec, RecurrentSpec
+from pipeline.stages import jobs_of
 from pipeline.training.executors import raise_failures
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.tuning.choosing import Choosing, estimate, loss_on, said

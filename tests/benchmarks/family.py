@@ -22,9 +22,10 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.backtest import NETWORK, Backtest, build_backtest
 from pipeline.evaluation.scores import pinball
-from pipeline.experiment import NETWORK_FEATURES, Experiment, folds_of, frames_of, jobs_of
+from pipeline.experiment import NETWORK_FEATURES, Experiment
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
 from pipeline.models.specification import MixtureHeadSpec, PointHeadSpec, RecurrentSpec, StudentHeadSpec
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult

@@ -25,12 +25,13 @@ from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.scores import POOLED, score_table, skill_table
 from pipeline.evaluation.significance import significance_table
-from pipeline.experiment import Experiment, folds_of, frames_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource
 from pipeline.models.specification import LEVELS
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.descent import steps, steps_for
 from pipeline.training.devices import one_thread
 from pipeline.training.executors import fit_all, raise_failures

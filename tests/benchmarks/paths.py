@@ -13,9 +13,10 @@ import time
 import numpy as np
 
 from pipeline.dataset.folds import FoldSpec
-from pipeline.experiment import Experiment, folds_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
 from pipeline.models.specification import RecurrentSpec
+from pipeline.stages import folds_of, jobs_of
 from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.specification import TrainingSpec
@@ -56,4 +57,4 @@ def main(paths: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else RecurrentSpec().paths))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 64))

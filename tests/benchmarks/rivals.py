@@ -18,8 +18,8 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.scores import pinball
 from pipeline.evaluation.significance import diebold_mariano, long_lags, loss_per_session
-from pipeline.experiment import folds_of, frames_of, jobs_of
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitResult, Fitted

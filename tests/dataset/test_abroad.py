@@ -17,11 +17,12 @@ from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Floats, Floats32, Panel, build_panel
 from pipeline.dataset.volatility import origin_volatility
 from pipeline.errors import UsageError
-from pipeline.experiment import Experiment, frames_of
+from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars, Listing
 from pipeline.market.calendars import closing_instants, sessions_between
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
+from pipeline.stages import frames_of
 from tests.panels import TINY, random_rows
 
 ABROAD = select_features(("abroad_return",))

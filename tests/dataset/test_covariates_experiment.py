@@ -16,10 +16,11 @@ from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.covariates.specification import CovariateSpec, KnownSeriesSpec, PastSeriesSpec
 from pipeline.dataset.frames import Frames, open_frames, save_frames
 from pipeline.errors import TapecastError, UsageError
-from pipeline.experiment import NETWORK_FEATURES, Experiment, folds_of, frames_of, jobs_of
+from pipeline.experiment import NETWORK_FEATURES, Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.calendars import next_sessions
 from pipeline.models.specification import LinearSpec
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.jobs import digest_of_rows
 from tests.dataset.test_abroad import bars_on
 from tests.panels import LAST_DAY, TINY, bars_of, changed, random_market, sessions_to

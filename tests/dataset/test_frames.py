@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.frames import Frames, open_frames, save_frames
-from pipeline.experiment import frames_of
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
+from pipeline.stages import frames_of
 from tests.panels import TINY, bars_of, frames_from, random_market, random_rows
 
 NAMES = ("tickers", "feature_names", "ahead_names")

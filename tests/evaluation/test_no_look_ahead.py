@@ -17,8 +17,8 @@ from pipeline.dataset.features import Feature, select_features
 from pipeline.dataset.frames import Frames, build_frames, save_frames
 from pipeline.dataset.panel import Sessions, build_panel
 from pipeline.evaluation.backtest import build_backtest
-from pipeline.experiment import folds_of, jobs_of
 from pipeline.market.bars import ReturnsFrom
+from pipeline.stages import folds_of, jobs_of
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.kept import KeptFits
 from tests.panels import TINY, Rows, bars_of, random_market, random_rows

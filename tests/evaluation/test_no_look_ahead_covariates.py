@@ -19,8 +19,9 @@ from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.backtest import build_backtest
-from pipeline.experiment import Experiment, folds_of, frames_of, jobs_of
+from pipeline.experiment import Experiment
 from pipeline.market.calendars import closed_at, next_sessions
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.kept import KeptFits
 from tests.evaluation.test_no_look_ahead import garbage_after, truncated

@@ -26,11 +26,14 @@ def test_pinball(quantiles: list[float], outcome: float) -> None:
 @given(st.integers(0, 2**31), st.floats(0.0, 1.0))
 def test_the_masked_mean_counts_known_places_only(seed: int, share: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(3, 4, 7, generator=generator, dtype=torch.float64)
-    known = torch.rand(3, 4, generator=generator) < share
-    rows = [values[i, j].tolist() for i in range(3) for j in range(4) if known[i, j]]
-    expected = sum(sum(row) / 7 for row in rows) / len(rows) if rows else 0.0
-    assert masked_mean(values, known).item() == pytest.approx(expected, abs=1e-12)
-    for other in (1e9, torch.nan):  # a place without a forecast is NaN, and is no more counted than any
-        spoilt = torch.where(known[..., None], values, torch.tensor(other, dtype=torch.float64))
-        assert masked_mean(spoilt, known).item() == pytest.approx(expected, abs=1e-12)
+    values = torch.randn(3, 4, 2, generator=generator, dtype=torch.float64)
+    known = torch.rand(3, 4, 2, generator=generator) < share
+    weight = torch.rand(3, 4, 1, generator=generator, dtype=torch.float64) + 0.1
+    places = [(i, j, h) for i in range(3) for j in range(4) for h in range(2) if known[i, j, h]]
+    plain = sum(values[at].item() for at in places) / len(places) if places else 0.0
+    total = sum(weight[i, j, 0].item() for i, j, _ in places)
+    weighted = sum(values[i, j, h].item() * weight[i, j, 0].item() for i, j, h in places) / total if places else 0.0
+    for other in (0.0, 1e9, torch.nan):  # a place without a forecast is NaN, and is no more counted than any
+        spoilt = torch.where(known, values, torch.tensor(other, dtype=torch.float64))
+        assert masked_mean(spoilt, known).item() == pytest.approx(plain, abs=1e-12)
+        assert masked_mean(spoilt, known, weight).item() == pytest.approx(weighted, abs=1e-12)

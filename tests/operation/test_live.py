@@ -12,9 +12,9 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
-from pipeline.experiment import frames_of
 from pipeline.market.door import Terms, admit
 from pipeline.operation.live import left_behind, live_forecasts, network_rows
+from pipeline.stages import frames_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
 

@@ -8,8 +8,7 @@ from PIL import Image
 
 from pipeline.reporting.tutorial_figures import draw_tutorial, draw_tutorials
 from pipeline.tutorials.teaching import Verdict, medians
-
-from ..tutorials.quick import quick_verdicts
+from tests.tutorials.quick import quick_verdicts
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_the_forecast_start_and_the_forecasts_stand_where_they_belong(verdicts: 
     upper = draw_tutorial(verdict).axes[0]
     (start,) = [line for line in upper.lines if line.get_linestyle() == ":"]
     assert set(start.get_xdata()) == {verdict.taught[0].lesson.fold.test.start + 1}
-    drawn = [line for line in upper.lines if line.get_label() == "forecast one step before"][0]
+    drawn = next(line for line in upper.lines if line.get_label() == "forecast one step before")
     assert np.array_equal(drawn.get_ydata(), medians(verdict.taught[0])[0, :, 0], equal_nan=True)
 
 

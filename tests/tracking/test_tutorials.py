@@ -12,8 +12,8 @@ from pipeline.tracking.store import Store
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
 from pipeline.training.kept import read_fitted
 from pipeline.tutorials.teaching import Verdict, forecast_rows
+from tests.tutorials.quick import quick_verdicts
 
-from ..tutorials.quick import quick_verdicts
 from .conftest import THIRD_PARTY
 
 pytestmark = THIRD_PARTY

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec, Range
 from pipeline.dataset.frames import Frames
-from pipeline.experiment import folds_of, jobs_of
 from pipeline.models.specification import ClimatologySpec, EwmaSpec, RecurrentSpec
+from pipeline.stages import folds_of, jobs_of
 from pipeline.training.jobs import FitJob, digest_of_rows, forecaster_as_json, forecaster_from_json
 from pipeline.training.specification import TrainingSpec
 from tests.panels import TINY, TINY_TRAINING, Rows, changed, frames_from, jobs_for, random_market, random_rows

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.experiment import Experiment, folds_of
+from pipeline.experiment import Experiment
+from pipeline.stages import folds_of
 from pipeline.training.executors import fit_all
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
-from pipeline.experiment import folds_of
 from pipeline.models.specification import LEVELS
+from pipeline.stages import folds_of
 from pipeline.training.executors import fit_all
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
