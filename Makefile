@@ -40,10 +40,14 @@ test: lint  ## Every test, the linters included
 test-quick: $(INSTALLED)  ## The tests that take seconds
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not slow"
 
-bench: $(INSTALLED)  ## Measure accuracy, speed and the price store on the large panel in ../shared/data
+bench: $(INSTALLED)  ## Measure accuracy, speed, the price store, rivals, networks and tutorials (panel in ../shared/data)
 	$(BIN)/python -m tests.benchmarks.main_job
 	$(BIN)/python -m tests.benchmarks.store
 	$(BIN)/python -m tests.benchmarks.prices
+	$(BIN)/python -m tests.benchmarks.rivals
+	$(BIN)/python -m tests.benchmarks.family
+	$(BIN)/python -m tests.benchmarks.paths
+	$(BIN)/python -m tests.benchmarks.tutorials
 
 clean:  ## Remove caches; state in .tapecast and the environment in .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
