@@ -17,6 +17,7 @@ def network_fits(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
     return [fitted for fitted in fits_of(results, fold) if fitted.forecaster.kind == NETWORK and fitted.checks]
 
 
+MOST_STEPS_SHOWN = 8
 RANGES = ("Train", "Validation", "Calibration", "Test")
 
 
@@ -57,4 +58,7 @@ def _range(part: Range, last: np.datetime64) -> tuple[str, int]:
 
 
 def _kept_steps(fold: Fold, results: Sequence[FitResult]) -> str:
+    steps = sorted(fitted.best_step for fitted in network_fits(results, fold))
+    if len(steps) > MOST_STEPS_SHOWN:
+        return f"{steps[0]} to {steps[-1]}, median {int(np.median(steps))}"
     return ", ".join(str(fitted.best_step) for fitted in network_fits(results, fold)) or UNDEFINED

@@ -6,11 +6,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.dataset.folds import Fold
+from pipeline.models.specification import QuantileHeadSpec, RecurrentSpec
 from pipeline.reporting.canvas import GREY, NETWORK_COLOUR, blank_figure, quiet_axes, write_title
+from pipeline.reporting.wording import count_of
 from pipeline.training.jobs import Fitted
 
 MOST_FOLDS = 12
 FOLDS_PER_ROW = 4
+LOSSES = {
+    "quantiles": "pinball loss in units of volatility",
+    "point": "loss in units of volatility",
+    "student_t": "negative log-likelihood in units of volatility",
+    "mixture": "negative log-likelihood in units of volatility",
+    "direction": "negative log-likelihood of the class",
+}
 
 
 def draw_latest_loss(fits: Sequence[Fitted], fold: Fold) -> Figure:
@@ -23,14 +32,16 @@ def draw_latest_loss(fits: Sequence[Fitted], fold: Fold) -> Figure:
         training.plot(_steps(fitted), [check.train_loss for check in fitted.checks], color=GREY, linewidth=1.1)
     for axes in (validation, training):
         axes.set_xlabel("step", fontsize=8)
-    write_title(validation, f"Validation loss, {_seeds(len(fits))}; ring: weights kept")
+    write_title(validation, f"Validation loss, {count_of(len(fits), 'network')}; ring: weights kept")
     write_title(training, "Loss of the training batches")
-    figure.suptitle(f"Test from {fold.name}; pinball loss in units of volatility", fontsize=9.5, x=0.08, ha="left")
+    figure.suptitle(f"Test from {fold.name}; {_loss_of(fits)}", fontsize=9.5, x=0.08, ha="left")
     return figure
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+def _loss_of(fits: Sequence[Fitted]) -> str:
+    """Return what the networks' losses are, in words."""
+    heads = (fitted.forecaster.head for fitted in fits if isinstance(fitted.forecaster, RecurrentSpec))
+    return LOSSES[next(heads, QuantileHeadSpec()).kind]
 
 
 def _steps(fitted: Fitted) -> list[int]:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, fit_points, fold_points, outcome_points
 from pipeline.tracking.words import NOTE, final_name, final_note, final_tags, fold_name, fold_tags, named
-from pipeline.training.jobs import FitResult, digest_of_rows
+from pipeline.training.jobs import FitResult, Fitted, digest_of_rows
 
 
 def log_outcome(
@@ -84,9 +84,18 @@ def log_folds(client: MlflowClient, store: Store, parent: str, outcome: Outcome)
     scores = _fold_scores(outcome)
     for fold in outcome.folds:
         own = [result for result in outcome.results if result.job.fold.name == fold.name]
-        points = [point for result in own if result.fitted for point in fit_points(result.fitted, result.job.seed)]
+        points = [point for seed, fits in by_kind_and_seed(own) for point in fit_points(fits, seed)]
         with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
             write_batches(client, run_id, points + scores.get(fold.name, []), fold_params(fold, own))
+
+
+def by_kind_and_seed(results: Sequence[FitResult]) -> list[tuple[int, list[Fitted]]]:
+    """Return the seed and the fits of each kind and seed: one, or one per ticker."""
+    found: dict[tuple[str, int], list[Fitted]] = {}
+    for result in results:
+        if result.fitted:
+            found.setdefault((result.job.forecaster.kind, result.job.seed), []).append(result.fitted)
+    return [(seed, fits) for (_, seed), fits in found.items()]
 
 
 def _fold_scores(outcome: Outcome) -> dict[str, list[Point]]:
@@ -99,14 +108,15 @@ def _fold_scores(outcome: Outcome) -> dict[str, list[Point]]:
 
 def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
     """Return a fold's params: sessions per range, seeds and tickers of its fits."""
-    seeds: dict[str, list[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for result in results:
-        seeds.setdefault(result.job.forecaster.kind, []).append(result.job.seed)
+        seeds.setdefault(result.job.forecaster.kind, set()).add(result.job.seed)
+    trained_on = tuple(dict.fromkeys(ticker for result in results for ticker in result.job.tickers))
     sessions = {f"sessions.{name}": len(getattr(fold, name)) for name in ("train", "validation", "calibration", "test")}
     return {
         **{name: str(count) for name, count in sessions.items()},
         **{f"seeds.{kind}": " ".join(map(str, sorted(own))) for kind, own in sorted(seeds.items())},
-        **({"trained_on": named(results[0].job.tickers)} if results else {}),
+        **({"trained_on": named(trained_on)} if results else {}),
     }
 
 

@@ -149,7 +149,7 @@ def _results(verdict: Verdict) -> Iterator[Point]:
 
 def _losses(verdict: Verdict) -> Iterator[Point]:
     for one in verdict.taught:
-        yield from fit_points(one.network, one.job.seed)
+        yield from fit_points([one.network], one.job.seed)
 
 
 def metric_name(text: str) -> str:

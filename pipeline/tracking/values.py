@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 import pandas as pd
@@ -12,7 +13,7 @@ from pipeline.dataset.panel import Booleans
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import METRICS, POOLED, skill_of
 from pipeline.operation.outcome import Evaluation
-from pipeline.training.jobs import Fitted
+from pipeline.training.jobs import Check, Fitted
 
 Item = TypeVar("Item")
 
@@ -138,15 +139,22 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
         yield Point(f"h{h + 1}/skill/{name}", skill_of(pinball[NETWORK], pinball[name]))
 
 
-def fit_points(fitted: Fitted, seed: int) -> Iterator[Point]:
-    """Yield one fit's seconds and, where it was trained by steps, its losses and best step."""
-    kind = fitted.forecaster.kind
-    yield Point(f"fit_seconds/{kind}_seed_{seed}" if kind == NETWORK else f"fit_seconds/{kind}", fitted.seconds)
-    for check in fitted.checks:
-        yield Point(f"fit_loss/train_seed_{seed}", check.train_loss, check.step)
-        yield Point(f"fit_loss/valid_seed_{seed}", check.valid_loss, check.step)
-    if fitted.checks:
-        yield Point(f"fit_stopped/best_step_seed_{seed}", fitted.best_step)
+def fit_points(fits: Sequence[Fitted], seed: int) -> Iterator[Point]:
+    """Yield the seconds of the fits of one kind and seed and, where they were trained by steps, losses and best step.
+
+    Of networks of one ticker each, losses and best steps are their means.
+    """
+    kind = fits[0].forecaster.kind
+    seconds = sum(fitted.seconds for fitted in fits)
+    yield Point(f"fit_seconds/{kind}_seed_{seed}" if kind == NETWORK else f"fit_seconds/{kind}", seconds)
+    looks: dict[int, list[Check]] = {}
+    for check in (check for fitted in fits for check in fitted.checks):
+        looks.setdefault(check.step, []).append(check)
+    for step, checks in sorted(looks.items()):
+        yield Point(f"fit_loss/train_seed_{seed}", fmean(check.train_loss for check in checks), step)
+        yield Point(f"fit_loss/valid_seed_{seed}", fmean(check.valid_loss for check in checks), step)
+    if looks:
+        yield Point(f"fit_stopped/best_step_seed_{seed}", fmean(fitted.best_step for fitted in fits))
 
 
 def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -1,0 +1,52 @@
+"""Metrics of fits: one network per seed, or one per seed and ticker."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.models.specification import RecurrentSpec
+from pipeline.tracking.record import by_kind_and_seed, fold_params
+from pipeline.tracking.values import fit_points
+from pipeline.training.jobs import Check, FitResult, Fitted
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market
+
+FITTED = Fitted(RecurrentSpec(), (), ("A",), 1, 160, {}, (Check(10, 0.5, 0.4), Check(20, 0.3, 0.2)), 20, 1.5)
+OTHER = replace(FITTED, tickers=("B",), checks=(Check(10, 0.7, 0.6),), best_step=10, seconds=0.5)
+
+
+def points(*fits: Fitted) -> dict[tuple[str, int], float]:
+    found = list(fit_points(fits, 3))
+    named = {(point.key, point.step): point.value for point in found}
+    assert len(named) == len(found), "no metric is told twice"
+    return named
+
+
+def test_one_network_is_told_as_it_is() -> None:
+    assert points(FITTED) == {
+        ("fit_seconds/network_seed_3", 0): 1.5,
+        ("fit_loss/train_seed_3", 10): 0.5,
+        ("fit_loss/valid_seed_3", 10): 0.4,
+        ("fit_loss/train_seed_3", 20): 0.3,
+        ("fit_loss/valid_seed_3", 20): 0.2,
+        ("fit_stopped/best_step_seed_3", 0): 20,
+    }
+
+
+def test_networks_of_one_ticker_each_are_told_by_their_means() -> None:
+    found = points(FITTED, OTHER)
+    assert found[("fit_seconds/network_seed_3", 0)] == 2.0
+    assert found[("fit_loss/train_seed_3", 10)] == pytest.approx(0.6)
+    assert found[("fit_loss/valid_seed_3", 10)] == pytest.approx(0.5)
+    assert found[("fit_loss/valid_seed_3", 20)] == 0.2
+    assert found[("fit_stopped/best_step_seed_3", 0)] == 15
+
+
+def test_the_fits_of_a_fold_stand_by_kind_and_seed() -> None:
+    own = changed(TINY, seeds=2, network=RecurrentSpec(hidden_size=6, scope="ticker"))
+    jobs, (fold, *_) = jobs_for(frames_from(random_market(700, 4)), own, ("network", "ewma"))
+    results = [FitResult(job, replace(FITTED, forecaster=job.forecaster)) for job in jobs if job.fold.name == fold.name]
+    grouped = [(seed, fits[0].forecaster.kind, len(fits)) for seed, fits in by_kind_and_seed(results)]
+    assert sorted(grouped) == [(0, "ewma", 1), (0, "network", 3), (1, "network", 3)]
+    params = fold_params(fold, results)
+    assert params["seeds.network"] == "0 1"
+    assert all(ticker in params["trained_on"] for ticker in ("T0", "T1", "T2"))
