@@ -38,6 +38,8 @@ NETWORK_FEATURES = (
     "volume_surprise",
     "volatility_5",
     "volatility_20",
+    "volatility_60",
+    "log_volatility",
 )
 
 
