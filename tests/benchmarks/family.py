@@ -135,10 +135,8 @@ def against_rivals(horizons: int, whole: bool) -> list[float]:
     results = fitted(frames, experiment, folds)
     backtest = sealed(build_backtest(results, folds, frames), whole)
     said = "whole test" if whole else f"test without its last {SEALED_SESSIONS} sessions"
-    print(
-        f"{CHOSEN}, H = {horizons}, {said}: {len(backtest.sessions)} sessions; pinball x 1e4, then the p-value of the"
-    )
-    print("Diebold-Mariano test against the network by horizon (-: the network has the smaller loss)")
+    print(f"{CHOSEN}, H = {horizons}, {said}: {len(backtest.sessions)} sessions; pinball x 1e4 by horizon, then the")
+    print("p-value of the Diebold-Mariano test by horizon (-: the network has the smaller loss)")
     for name in backtest.quantiles:
         p = [] if name == NETWORK else p_values(backtest, NETWORK, name)
         print(f"  {name:<12} {shown(pinball_in_test(backtest, name))}   {' '.join(p)}", flush=True)
@@ -148,6 +146,9 @@ def against_rivals(horizons: int, whole: bool) -> list[float]:
 def chosen(whole: bool) -> int:
     """Hold the chosen specification against the bound at horizon 1."""
     value = against_rivals(1, whole)[0]
+    if not whole:
+        print(f"the bound of {BOUND} is that of the whole test: name `whole` to open the seal")
+        return 0
     print(at_most("pinball x 1e4 at horizon 1, mean of 5 seeds", value, BOUND))
     return int(value > BOUND)
 
