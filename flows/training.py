@@ -103,7 +103,7 @@ class TrainingOn:
             problems=market.problems,
             left_out=(*market.left_out, *behind),
             stale=market.stale,
-            unseen=unseen(of_latest_fold(results, folds)[0].job.tickers, forecasts),
+            unseen=unseen(trained_on(of_latest_fold(results, folds)), forecasts),
             warnings=warnings_of(market, self.experiment, evaluation),
             evaluation=evaluation,
             forecasts=forecasts,
@@ -130,10 +130,16 @@ def warnings_of(market: Market, experiment: Experiment, evaluation: Evaluation) 
     return (warning,) if warning else ()
 
 
+def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:
+    """Return the tickers that the first kind of forecaster among the results was trained on, by one fit or several."""
+    first = [result.job.tickers for result in results if result.job.forecaster.kind == results[0].job.forecaster.kind]
+    return tuple(dict.fromkeys(ticker for tickers in first for ticker in tickers))
+
+
 def of_latest_fold(results: Sequence[FitResult], folds: Sequence[Fold]) -> list[FitResult]:
     """Return the results of the latest fold, in one order."""
     own = [result for result in results if result.job.fold.name == folds[-1].name]
-    return sorted(own, key=lambda result: (IN_ORDER.index(result.job.forecaster.kind), result.job.seed))
+    return sorted(own, key=lambda one: (IN_ORDER.index(one.job.forecaster.kind), one.job.seed, one.job.tickers))
 
 
 def fit_folds(

@@ -18,12 +18,16 @@ from pipeline.dataset.folds import Fold, walk_forward
 from pipeline.dataset.frames import Frames, build_frames
 from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Booleans, Panel, build_panel
+from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.universe import Universe, membership_mask
+from pipeline.models.rivals import PretrainedSpec
 from pipeline.models.specification import ForecasterSpec, RecurrentSpec
 from pipeline.training.jobs import FitJob, digest_of_rows
-from pipeline.training.labels import label_mask
+from pipeline.training.labels import label_mask, supervised_from
+from pipeline.training.pretrained import weights_digest
+from pipeline.training.specification import TrainingSpec
 
 
 def frames_of(
@@ -71,8 +75,21 @@ def _membership(universe: Universe | None, panel: Panel) -> Booleans | None:
 
 
 def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
-    """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short."""
-    return walk_forward(frames.sessions, frames.usable, experiment.folds)
+    """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short.
+
+    Where each ticker has a network of its own, a fold in which none could be trained is left out.
+    """
+    folds = walk_forward(frames.sessions, frames.usable, experiment.folds)
+    network, training = experiment.network, experiment.training
+    if network.scope == "universe":
+        return folds
+    trained = tuple(fold for fold in folds if any(True for _ in trained_together(frames, fold, network, training)))
+    if not trained:
+        raise NothingUsableError(
+            f"found no ticker with enough history for a network of its own in any of {len(folds)} folds, expected one; "
+            'give more bars, or set scope = "universe"'
+        )
+    return trained
 
 
 def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:
@@ -83,7 +100,7 @@ def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, dev
     former: dict[tuple[str, int], str] = {}
     for fold in folds:
         for forecaster in experiment.forecasters:
-            for trained_on in trained_together(frames, fold, forecaster):
+            for trained_on in trained_together(frames, fold, forecaster, experiment.training):
                 for seed in experiment.seeds_of(forecaster):
                     job = _job(experiment, forecaster, trained_on, fold, seed)
                     if not isinstance(forecaster, RecurrentSpec):
@@ -96,26 +113,36 @@ def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, dev
                     yield job
 
 
-def trained_together(frames: Frames, fold: Fold, forecaster: ForecasterSpec) -> Iterator[Frames]:
+def trained_together(
+    frames: Frames, fold: Fold, forecaster: ForecasterSpec, training: TrainingSpec
+) -> Iterator[Frames]:
     """Yield what each fit of a fold may see: all tickers with a usable origin, or each by itself."""
     seen = frames.until(fold.validation.stop)
     learning = np.any(seen.usable[:, fold.train.start : fold.validation.stop], axis=1)
     if isinstance(forecaster, RecurrentSpec) and forecaster.scope == "ticker":
-        can = learning & _can_learn_alone(seen, fold)
+        can = learning & can_learn_alone(seen, fold, supervised_from(forecaster, training))
         yield from (seen.at(np.array([row])) for row in np.flatnonzero(can))
     else:
         yield seen.at(np.flatnonzero(learning))
 
 
-def _can_learn_alone(frames: Frames, fold: Fold) -> Booleans:
-    """Return whether each ticker has origins with known labels both to train and to validate on [ticker]."""
-    parts = (fold.train, fold.validation)
-    can: Booleans = np.all([label_mask(frames, part).any(axis=(1, 2)) for part in parts], axis=0)
+def can_learn_alone(frames: Frames, fold: Fold, supervised_from: int) -> Booleans:
+    """Return whether each ticker has what a network of its own needs [ticker].
+
+    That is a known label of every horizon to validate with, and one to train on with enough sessions before it.
+    """
+    reached = np.arange(len(frames.sessions)) >= (frames.first + supervised_from)[:, None]  # [ticker, session]
+    trains = (label_mask(frames, fold.train) & reached[..., None]).any(axis=(1, 2))
+    validates = np.all(np.any(label_mask(frames, fold.validation), axis=1), axis=1)
+    can: Booleans = trains & validates
     return can
 
 
 def _job(experiment: Experiment, forecaster: ForecasterSpec, trained_on: Frames, fold: Fold, seed: int) -> FitJob:
     features, ahead = experiment.features_of(forecaster), experiment.ahead_of(forecaster)
+    digest = digest_of_rows(trained_on.with_features(features).with_ahead(ahead))
+    if isinstance(forecaster, PretrainedSpec):  # other weights in that folder are another forecaster
+        digest += weights_digest(forecaster.weights).tobytes().hex()
     return FitJob(
         forecaster=forecaster,
         training=experiment.training,
@@ -123,6 +150,6 @@ def _job(experiment: Experiment, forecaster: ForecasterSpec, trained_on: Frames,
         tickers=trained_on.tickers,
         fold=fold,
         seed=seed,
-        data_digest=digest_of_rows(trained_on.with_features(features).with_ahead(ahead)),
+        data_digest=digest,
         ahead=ahead,
     )

@@ -101,7 +101,7 @@ def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:
 def fits_of(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
     """Return the fitted forecasters of one fold: the network's seeds, the baselines, the rivals, in this order."""
     own = [result for result in results if result.job.fold.name == fold.name]
-    order = sorted(own, key=lambda result: (IN_ORDER.index(result.job.forecaster.kind), result.job.seed))
+    order = sorted(own, key=lambda one: (IN_ORDER.index(one.job.forecaster.kind), one.job.seed, one.job.tickers))
     return [result.fitted for result in order if result.fitted is not None]
 
 

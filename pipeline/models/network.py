@@ -22,7 +22,8 @@ class Layer(nn.Module):
 
     def __init__(self, spec: RecurrentSpec, inputs: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(inputs) if spec.layer_norm else nn.Identity()
+        normed = spec.layer_norm and inputs > 1  # of a single input nothing would be left
+        self.norm = nn.LayerNorm(inputs) if normed else nn.Identity()
         self.cell = new_cell(spec, inputs)
         self.dropout = spec.dropout
         self.passes = spec.residual and output_size(spec, inputs) == inputs

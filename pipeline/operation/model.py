@@ -37,7 +37,8 @@ class Model:
     @property
     def seen(self) -> tuple[str, ...]:
         """The tickers the forecasters were trained on."""
-        return self.fits[0].tickers
+        networks = [fitted for fitted in self.fits if fitted.forecaster.kind == self.fits[0].forecaster.kind]
+        return tuple(dict.fromkeys(ticker for fitted in networks for ticker in fitted.tickers))
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def latest_models(folder: Path, kept: KeptFits) -> dict[str, Model]:
     try:
         content = json.loads(path.read_text())
         return {str(calendar): _model(described, kept) for calendar, described in content.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise FitError(f"cannot read the latest model in {path}: {error}; run `tapecast run` again") from error
 
 

@@ -1,6 +1,7 @@
 """A run's artifacts, laid out in a folder that is then logged at once."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, Backtest, forecast_frames
+from pipeline.models.specification import RecurrentSpec
 from pipeline.operation.outcome import Outcome
 from pipeline.tracking.words import latest_results
+from pipeline.training.jobs import FitJob
 from pipeline.training.kept import write_fitted
 
 BACKTEST = "backtest/forecasts.parquet"
@@ -37,10 +40,10 @@ def write_files(folder: Path, outcome: Outcome, figures: Mapping[str, bytes]) ->
 def write_model(folder: Path, outcome: Outcome) -> None:
     """Write the latest fold's fits, a folder each as safetensors and JSON, and model.json to find them by."""
     results = latest_results(outcome)
-    names = [f"{result.job.forecaster.kind}_seed_{result.job.seed}" for result in results]
+    names = [_name_of(result.job) for result in results]
     for name, result in zip(names, results, strict=True):
         if result.fitted:
-            write_fitted(folder / name, result.fitted, result.job.description())
+            write_fitted(folder / name, result.fitted, result.job)
     if results:
         keys = {name: result.job.key for name, result in zip(names, results, strict=True)}
         content = {
@@ -50,6 +53,13 @@ def write_model(folder: Path, outcome: Outcome) -> None:
             "fits": keys,
         }
         _write(folder / "model.json", json.dumps(content, indent=1).encode())
+
+
+def _name_of(job: FitJob) -> str:
+    """Return the folder of a fit: its kind and seed, and its ticker where each has a network of its own."""
+    alone = isinstance(job.forecaster, RecurrentSpec) and job.forecaster.scope == "ticker"
+    own = "_" + re.sub(r"[^A-Za-z0-9.-]", lambda letter: f"~{ord(letter[0]):x}", job.tickers[0]) if alone else ""
+    return f"{job.forecaster.kind}_seed_{job.seed}{own}"
 
 
 def write_backtest(path: Path, backtest: Backtest) -> None:

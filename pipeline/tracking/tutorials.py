@@ -165,5 +165,5 @@ def _log_files(client: MlflowClient, run_id: str, taught: Taught, figure: tuple[
             (folder / part).mkdir()
         (folder / "figures" / name).write_bytes(image)
         forecast_rows(taught).to_parquet(folder / "forecasts" / "forecasts.parquet", index=False)
-        write_fitted(folder / "model", taught.network, taught.job.description())
+        write_fitted(folder / "model", taught.network, taught.job)
         client.log_artifacts(run_id, str(folder))

@@ -216,9 +216,9 @@ def fold_note(fold: Fold) -> str:
     """Return the description of a fold's run."""
     return (
         f"One refit: trained on {days(fold.train)}, stopped early by {days(fold.validation)}, tested on "
-        f"{days(fold.test)} ({len(fold.test)} sessions have been). Metrics: `fit_loss` by step for every seed (mean "
-        "pinball in units of volatility x sqrt(h)), `fit_stopped` (best step), `fit_seconds`, and the pooled scores "
-        "of this test range."
+        f"{days(fold.test)} ({len(fold.test)} sessions have been). Metrics: `fit_loss` by step for every seed (the "
+        "head's mean loss in units of volatility x sqrt(h)), `fit_stopped` (best step), `fit_seconds`, and the pooled "
+        "scores of this test range."
     )
 
 

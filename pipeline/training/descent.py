@@ -9,8 +9,9 @@ from torch import Tensor
 from pipeline.models.cells import detached
 from pipeline.models.losses import masked_mean
 from pipeline.models.network import RecurrentNetwork, States
+from pipeline.training.labels import supervised_from
 from pipeline.training.specification import TrainingSpec
-from pipeline.training.supervision import Chunk, Chunks, Supervision, supervised_from
+from pipeline.training.supervision import Chunk, Chunks, Supervision
 
 UNKNOWN_SHARE = 0.1  # of the chunks are shown without their ticker's name, so that a new one can be forecast
 

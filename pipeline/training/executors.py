@@ -18,6 +18,7 @@ from pipeline.training.jobs import FitJob, FitResult, Fitted
 from pipeline.training.kept import KeptFits
 
 ORPHAN_CHECK_SECONDS = 1.0
+KILLED = "its worker process was killed (out of memory?): run again with fewer workers"
 
 
 def fit_all(jobs: Sequence[FitJob], frames_folder: Path, kept: KeptFits, workers: int) -> Iterator[FitResult]:
@@ -57,6 +58,11 @@ class Order:
         self._waiting = [job for job in self._waiting if job.begins_from in self._open]
         return [(job, self._fits.get(job.begins_from or "")) for job in now]
 
+    @property
+    def done(self) -> bool:
+        """True once every job is finished."""
+        return not self._open
+
     def finished(self, result: FitResult) -> FitResult:
         """Return the same result, which others may have waited for."""
         self._open.discard(result.job.key)
@@ -87,8 +93,13 @@ def raise_failures(results: Sequence[FitResult]) -> None:
     """Raise FitError naming every failed fit; the finished ones are kept and will not be repeated."""
     failed = [result for result in results if result.fitted is None]
     if failed:
-        lines = [f"{r.job.forecaster.kind}, fold {r.job.fold.name}, seed {r.job.seed}: {r.error}" for r in failed]
+        lines = [f"{_named(result.job)}: {result.error}" for result in failed]
         raise FitError(f"{len(failed)} of {len(results)} fits failed:\n" + "\n".join(lines))
+
+
+def _named(job: FitJob) -> str:
+    alone = f", {job.tickers[0]}" if len(job.tickers) == 1 else ""
+    return f"{job.forecaster.kind}{alone}, fold {job.fold.name}, seed {job.seed}"
 
 
 def _one_by_one(order: Order, frames_folder: Path) -> Iterator[FitResult]:
@@ -104,9 +115,15 @@ def _in_processes(order: Order, frames_folder: Path, workers: int) -> Iterator[F
     futures: dict[Future[FitResult], FitJob] = {}
     try:
         while True:
-            futures |= {pool.submit(fit_from_folder, job, frames_folder, former): job for job, former in order.ready()}
+            for job, former in order.ready():
+                try:
+                    futures[pool.submit(fit_from_folder, job, frames_folder, former)] = job
+                except BrokenProcessPool:
+                    yield order.finished(FitResult(job, None, KILLED))
             if not futures:
-                return
+                if order.done:
+                    return
+                continue
             done, _ = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
                 yield order.finished(_result_of(future, futures.pop(future)))
@@ -118,7 +135,7 @@ def _result_of(future: "Future[FitResult]", job: FitJob) -> FitResult:
     try:
         return future.result()
     except BrokenProcessPool:
-        return FitResult(job, None, "its worker process was killed (out of memory?): run again with fewer workers")
+        return FitResult(job, None, KILLED)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -37,20 +37,24 @@ class KeptFits:
         if not folder.is_dir():
             return None
         try:
-            return read_fitted(folder)
+            fitted, made_by = _read(folder)
+            if made_by != _as_read(job.description()):
+                raise FitError(f"{folder} holds the fit of another job")
+            return fitted
         except FitError:  # a damaged fit is repeated, and the new one takes its place
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
     def keep(self, job: FitJob, fitted: Fitted) -> None:
         """Write a finished fit, with its job beside it."""
-        write_fitted(self.folder / job.key, fitted, job.description() | made_with(job))
+        write_fitted(self.folder / job.key, fitted, job)
 
 
-def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> None:
+def write_fitted(folder: Path, fitted: Fitted, job: FitJob) -> None:
     """Write a fitted forecaster into a folder that appears whole or not at all; raises UsageError if it cannot."""
     weights = save({name: array.copy() for name, array in fitted.arrays.items()})
-    text = json.dumps(_sealed(_description(fitted, weights) | {"job": job}), indent=1)
+    made = {"job": job.description(), "made_with": made_with(job)}
+    text = json.dumps(_sealed(_description(fitted, weights) | made), indent=1)
     try:
         with draft_folder(folder.parent) as draft:
             write_through(draft / WEIGHTS, weights)
@@ -62,6 +66,16 @@ def write_fitted(folder: Path, fitted: Fitted, job: Mapping[str, object]) -> Non
 
 def read_fitted(folder: Path) -> Fitted:
     """Return the fitted forecaster of a folder; raises FitError on anything missing, damaged or unknown."""
+    return _read(folder)[0]
+
+
+def _as_read(values: Mapping[str, object]) -> object:
+    """Return values as they are after they were written as JSON and read."""
+    return json.loads(json.dumps(values))
+
+
+def _read(folder: Path) -> tuple[Fitted, object]:
+    """Return the fitted forecaster of a folder and the description of the job that made it."""
     try:
         for name, most in LARGEST_BYTES.items():
             size = (folder / name).stat().st_size
@@ -69,7 +83,7 @@ def read_fitted(folder: Path) -> Fitted:
                 raise FitError(f"{folder / name} has {size} bytes, expected at most {most}; delete it and run again")
         weights = (folder / WEIGHTS).read_bytes()
         return _fitted(json.loads((folder / DESCRIPTION).read_text()), weights)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise FitError(f"cannot read the fit in {folder}: {error}; delete that folder and run again") from error
 
 
@@ -105,12 +119,12 @@ def _digest(values: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
+def _fitted(values: dict[str, object], weights: bytes) -> tuple[Fitted, object]:
     if not isinstance(values, dict):
         raise TypeError(f"found {type(values).__name__}, expected a JSON object")
     if values.pop("description_sha256", None) != _digest(values):
         raise ValueError("the description is not the one that was written (truncated or changed)")
-    values.pop("job")
+    job, _ = values.pop("job"), values.pop("made_with")
     if values.pop("format") != FORMAT_VERSION:
         raise ValueError(f"another format than {FORMAT_VERSION}")
     if values.pop("weights_sha256") != hashlib.sha256(weights).hexdigest():
@@ -119,7 +133,7 @@ def _fitted(values: dict[str, object], weights: bytes) -> Fitted:
     forecaster = forecaster_from_json(values.pop("forecaster"))
     checks = _CHECKS.validate_python(values.pop("checks"))
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Fitted(forecaster=forecaster, arrays=arrays, checks=checks, **fields)  # type: ignore[arg-type]
+    return Fitted(forecaster=forecaster, arrays=arrays, checks=checks, **fields), job  # type: ignore[arg-type]
 
 
 def _move_into_place(draft: Path, folder: Path) -> None:

@@ -5,6 +5,8 @@ import numpy as np
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Booleans, Floats32
+from pipeline.models.specification import RecurrentSpec
+from pipeline.training.specification import TrainingSpec
 
 
 def scaled_target(frames: Frames) -> Floats32:
@@ -33,3 +35,8 @@ def origin_weight(frames: Frames, train: Range, power: float) -> Floats32:
     counted = frames.usable[:, train.start : train.stop]
     mean = weight[:, train.start : train.stop][counted].mean() if counted.any() else 1.0
     return (weight / np.float32(mean)).astype(np.float32)
+
+
+def supervised_from(spec: RecurrentSpec, training: TrainingSpec) -> int:
+    """Return the first supervised session of a chunk: the one after the burn-in, or the last of many to one."""
+    return training.chunk_sessions - 1 if spec.shape == "many_to_one" else training.burn_in_sessions

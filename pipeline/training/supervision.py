@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Indices
+from pipeline.dataset.panel import Booleans, Indices
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.models.specification import RecurrentSpec
@@ -58,11 +58,6 @@ def supervision(
     )
 
 
-def supervised_from(spec: RecurrentSpec, training: TrainingSpec) -> int:
-    """Return the first supervised session of a chunk: the one after the burn-in, or the last of many to one."""
-    return training.chunk_sessions - 1 if spec.shape == "many_to_one" else training.burn_in_sessions
-
-
 def lookback_of(spec: RecurrentSpec, training: TrainingSpec) -> int:
     """Return the sessions that a forecast reads before its origin, or with it where only many to one was learned."""
     return training.chunk_sessions if spec.shape == "many_to_one" else training.lookback_sessions
@@ -75,30 +70,42 @@ class Chunks:
     """
 
     def __init__(self, data: Supervision, training: TrainingSpec, supervised_from: int) -> None:
-        sessions = data.inputs.shape[1]
         supervised = data.known.any(dim=2).cpu().numpy()  # [ticker, session]
-        earliest = np.where(supervised.any(axis=1), supervised.argmax(axis=1), sessions)
-        low = np.maximum(np.asarray(data.first), earliest - supervised_from)
-        latest = sessions - 1 - supervised[:, ::-1].argmax(axis=1)
-        high = np.maximum(np.minimum(sessions - training.chunk_sessions, latest - supervised_from), low)
-        reached = supervised.any(axis=1) & (latest >= low + supervised_from)
-        if not reached.any():
+        rows, starts = np.nonzero(_starts(supervised, data.first, training.chunk_sessions, supervised_from))
+        if not len(rows):
             raise FitError(
                 f"no label to learn from: found none with {supervised_from} sessions before it, expected some; "
                 "give more history or shorten chunk_sessions"
             )
-        count = np.where(reached, high - low + 1, 0)
-        self._ends = torch.from_numpy(np.cumsum(count))
-        self._low = torch.from_numpy(low)
-        self._count = torch.from_numpy(count)
+        self._rows, self._starts = torch.from_numpy(rows), torch.from_numpy(starts)
         self._offsets = torch.arange(training.chunk_sessions)
         self._size = training.batch_chunks
-        self._last = sessions - 1
+        self._last = supervised.shape[1] - 1
 
     def draw(self, generator: torch.Generator) -> Chunk:
         """Return the next batch."""
-        place = torch.randint(int(self._ends[-1]), (self._size,), generator=generator)  # [batch]
-        ticker = torch.searchsorted(self._ends, place, right=True)  # [batch]
-        start = self._low[ticker] + place - (self._ends[ticker] - self._count[ticker])  # [batch]
+        place = torch.randint(len(self._rows), (self._size,), generator=generator)  # [batch]
+        ticker, start = self._rows[place], self._starts[place]  # [batch]
         session = start[:, None] + self._offsets  # [batch, chunk]
         return Chunk(ticker[:, None], session.clamp_max(self._last), session <= self._last)
+
+
+def _starts(supervised: Booleans, first: Indices, length: int, supervised_from: int) -> Booleans:
+    """Return where a chunk may start [ticker, session].
+
+    That is from the ticker's first session on, or as many before its first supervised one as are not supervised; so
+    late that it ends with the last session, or, where history is short, that the last supervised one is still reached;
+    and only where a supervised session lies within.
+    """
+    sessions = supervised.shape[1]
+    any_supervised = supervised.any(axis=1)
+    earliest = np.where(any_supervised, supervised.argmax(axis=1), sessions)
+    low = np.maximum(np.asarray(first), earliest - supervised_from)
+    latest = sessions - 1 - supervised[:, ::-1].argmax(axis=1)
+    high = np.maximum(np.minimum(sessions - length, latest - supervised_from), low)
+    start = np.arange(sessions)
+    before = np.pad(np.cumsum(supervised, axis=1), ((0, 0), (1, 0)))  # [ticker, session + 1]
+    begin, end = np.minimum(start + supervised_from, sessions), np.minimum(start + length, sessions)
+    within = (start >= low[:, None]) & (start <= high[:, None])
+    found: Booleans = within & np.greater(before[:, end], before[:, begin])
+    return found

@@ -14,11 +14,14 @@ import numpy as np
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32
+from pipeline.errors import UsageError
 from pipeline.evaluation.scores import pinball
 from pipeline.experiment import Experiment
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import Fitted, digest_of_rows
 from pipeline.training.labels import label_mask
+
+BANDS_FROM_VALIDATION = ("point", "direction")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,26 @@ def choosing_of(frames: Frames, folds: Sequence[Fold], count: int) -> Choosing:
     """Return the first `count` folds (or all, where there are fewer) with the rows that they may read."""
     first = tuple(folds[:count])
     return Choosing(frames.until(first[-1].validation.stop), first)
+
+
+def refuse_unfair(experiment: Experiment) -> None:
+    """Raise UsageError for a specification that the rows which choose could not judge like any other.
+
+    Bands of the heads point and direction are learned on the validation range, and would be judged on their own rows.
+    Networks of one ticker each, and folds that begin from former ones, are no single fit on a fold.
+    """
+    network, training = experiment.network, experiment.training
+    told = {
+        f'network.head.kind = "{network.head.kind}"': network.head.kind in BANDS_FROM_VALIDATION,
+        'network.scope = "ticker"': network.scope == "ticker",
+        "training.warm_start = true": training.warm_start,
+    }
+    found = [name for name, unfair in told.items() if unfair]
+    if found:
+        raise UsageError(
+            f"found {', '.join(found)} in a search, expected one network for all tickers that learns each fold anew "
+            "and has a distribution of its own: the validation range cannot judge others fairly; choose it by hand"
+        )
 
 
 def said(fitted: Fitted, choosing: Choosing, fold: Fold) -> Floats32:

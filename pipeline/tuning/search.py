@@ -16,7 +16,7 @@ from pipeline.models.specification import LastCloseSpec, RecurrentSpec
 from pipeline.stages import jobs_of
 from pipeline.training.executors import raise_failures
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.tuning.choosing import Choosing, estimate, loss_on, said
+from pipeline.tuning.choosing import Choosing, estimate, loss_on, refuse_unfair, said
 from pipeline.tuning.outcome import Trial
 from pipeline.tuning.space import with_values
 from pipeline.tuning.study import Asked, Study
@@ -56,7 +56,8 @@ class Attempt:
 
 
 def judging(base: Experiment, choosing: Choosing, device: str, fit: Fit) -> Judging:
-    """Return what a search needs, the baseline fitted; raises FitError where that cannot be done."""
+    """Return what a search needs, the baseline fitted; raises FitError or UsageError where that cannot be done."""
+    refuse_unfair(base)
     jobs = [_job(base, choosing, fold, REFERENCE, base.seed, device) for fold in choosing.folds]
     results = {result.job.key: result for result in fit(jobs)}
     raise_failures(list(results.values()))
@@ -79,6 +80,7 @@ def _attempt(study: Study, judging: Judging, asked: Asked) -> Attempt | None:
     """Return a trial's attempt; None where its values do not go together, which ends it."""
     try:
         experiment = with_values(judging.base, asked.values)
+        refuse_unfair(experiment)
     except UsageError as error:
         study.fail(asked, str(error))
         return None

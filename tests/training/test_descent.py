@@ -16,8 +16,9 @@ from pipeline.models.specification import LEVELS, RecurrentSpec
 from pipeline.training import descent
 from pipeline.training.descent import steps, steps_for
 from pipeline.training.jobs import FitJob
+from pipeline.training.labels import supervised_from
 from pipeline.training.specification import TrainingSpec
-from pipeline.training.supervision import Chunk, Chunks, Supervision, supervised_from
+from pipeline.training.supervision import Chunk, Chunks, Supervision
 from tests.panels import TINY_TRAINING, frames_from, random_market
 from tests.training.made import first_job, network_for, supervised, young_and_gone
 

@@ -54,9 +54,9 @@ def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path:
     assert found.seconds == fitted.seconds
     assert sorted(path.name for path in kept.folder.rglob("*") if path.is_file()) == [DESCRIPTION, WEIGHTS]
     described = json.loads((kept.folder / job.key / DESCRIPTION).read_text())
-    written = described["job"]
-    warm_up, versions = written.pop("warm_up_sessions"), written.pop("versions")
-    assert written == json.loads(json.dumps(job.description()))
+    made_with = described["made_with"]
+    warm_up, versions = made_with["warm_up_sessions"], made_with["versions"]
+    assert described["job"] == json.loads(json.dumps(job.description()))
     assert warm_up.keys() == set(job.features)
     assert warm_up["volatility_20"] == 20
     assert versions["torch"] == importlib.metadata.version("torch")
@@ -163,7 +163,7 @@ def test_whatever_stands_in_the_description_nothing_but_a_fit_error_comes_out(
 ) -> None:
     folder = tmp_path / "fit"
     if not folder.exists():
-        write_fitted(folder, fitted, job.description())
+        write_fitted(folder, fitted, job)
         (tmp_path / "sound.json").write_text((folder / DESCRIPTION).read_text())
     sound = json.loads((tmp_path / "sound.json").read_text())
     (folder / DESCRIPTION).write_text(json.dumps({**sound, field: value} if field else value))
@@ -172,7 +172,7 @@ def test_whatever_stands_in_the_description_nothing_but_a_fit_error_comes_out(
 
 
 def test_too_large_a_file_is_not_read(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
-    write_fitted(tmp_path / "fit", fitted, job.description())
+    write_fitted(tmp_path / "fit", fitted, job)
     with (tmp_path / "fit" / WEIGHTS).open("wb") as file:
         file.truncate(2**40)  # sparse: takes no space
     with pytest.raises(FitError, match="expected at most"):
@@ -218,7 +218,7 @@ def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path:
 
 
 def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
-    write_fitted(tmp_path / "fit", fitted, job.description())
+    write_fitted(tmp_path / "fit", fitted, job)
     assert read_fitted(tmp_path / "fit").forecaster == RecurrentSpec(hidden_size=6)
 
 

@@ -159,7 +159,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_kept_fit_the_same_forecast(
     kind: str, frames: Frames, jobs: dict[str, FitJob], fits: dict[str, Fitted], tmp_path: Path
 ) -> None:
     assert same_bits(fit(jobs[kind], frames), fits[kind])
-    write_fitted(tmp_path / kind, fits[kind], jobs[kind].description())
+    write_fitted(tmp_path / kind, fits[kind], jobs[kind])
     kept = read_fitted(tmp_path / kind)
     assert replace(kept, arrays={}) == replace(fits[kind], arrays={})
     assert same_bits(kept, fits[kind])

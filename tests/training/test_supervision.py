@@ -15,11 +15,11 @@ from pipeline.experiment import Experiment
 from pipeline.models.specification import RecurrentSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
-from pipeline.training.labels import label_mask
+from pipeline.training.labels import label_mask, supervised_from
 from pipeline.training.network import train, validation_of
 from pipeline.training.reading import Reader
 from pipeline.training.specification import TrainingSpec
-from pipeline.training.supervision import Chunks, Supervision, lookback_of, supervised_from, supervision
+from pipeline.training.supervision import Chunks, Supervision, lookback_of, supervision
 from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
 from tests.training.made import first_job, network_for, seen_by, supervised, young_and_gone
 
@@ -182,3 +182,18 @@ def test_a_young_ticker_among_long_ones_is_trained_on_and_forecast() -> None:
     forecast = quantiles(fit(job, frames), frames, slice(len(frames.sessions) - 15, len(frames.sessions)))
     assert np.isfinite(forecast[3, -11:]).all()
     assert np.isnan(forecast[3, :-11]).all()
+
+
+def test_no_chunk_is_drawn_without_a_supervised_session(frames: Frames) -> None:
+    """Gaps and a membership that ends in between leave starts from which nothing could be learned."""
+    job = jobs_for(frames)[0][0]
+    gap = replace(frames, usable=frames.usable.copy())
+    gap.usable[:, job.fold.train.start + 80 : job.fold.train.start + 160] = False
+    training = job.training.model_copy(update={"batch_chunks": 1, "chunk_sessions": 30, "burn_in_sessions": 5})
+    data = supervision(gap, fit_scaler(gap, job.fold.train), job.fold.train, 0.0, "cpu")
+    for begin in (5, 29):
+        chunks, generator = Chunks(data, training, begin), torch.Generator().manual_seed(0)
+        for _ in range(600):
+            chunk = chunks.draw(generator)
+            known = data.known[chunk.ticker, chunk.session] & chunk.inside[..., None]
+            assert known[:, begin:].any()

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.errors import FitError
-from pipeline.evaluation.backtest import forecasts_by_forecaster
+from pipeline.errors import FitError, NothingUsableError
+from pipeline.evaluation.backtest import fits_of, forecasts_by_forecaster
 from pipeline.experiment import Experiment
 from pipeline.models.network import new_network
 from pipeline.models.specification import RecurrentSpec
+from pipeline.stages import can_learn_alone, folds_of
 from pipeline.training.devices import repeatable
 from pipeline.training.executors import fit_all, fit_from_folder, raise_failures
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob
+from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
 from pipeline.training.reading import network_arrays, reader_of
 from pipeline.training.warm import EMBEDDING, begin_from
@@ -180,3 +181,34 @@ def test_a_kept_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) ->
     found = kept.find(second)
     assert found is not None
     assert reader_of(found).tickers == second.tickers
+
+
+def test_a_young_ticker_and_one_without_a_late_label_get_no_network_of_their_own(frames: Frames) -> None:
+    fold = jobs_for(frames, TINY)[1][0]
+    every = can_learn_alone(frames, fold, 10)
+    assert every.tolist() == [True, True, False]
+    assert not can_learn_alone(frames, fold, fold.train.stop).any(), "no label has so many sessions before it"
+    blind = replace(frames, future_return=frames.future_return.copy())
+    blind.future_return[0, fold.validation.start : fold.validation.stop, 1] = np.nan
+    assert can_learn_alone(blind, fold, 10).tolist() == [False, True, False]
+
+
+def test_a_fold_in_which_no_ticker_can_learn_alone_is_left_out(frames: Frames) -> None:
+    every = folds_of(frames, TINY)
+    early = replace(frames, usable=frames.usable.copy())
+    early.usable[:, : every[0].train.stop - 1] = False
+    early.usable[0, : every[0].train.stop] = frames.usable[0, : every[0].train.stop]
+    alone = replace(early, features=early.features.copy())
+    alone.features[0, : every[0].train.stop - 3] = np.nan
+    left = folds_of(alone, OWN)
+    assert {fold.name for fold in left} < {fold.name for fold in folds_of(alone, TINY)}
+    nothing = replace(frames, features=np.full_like(frames.features, np.nan))
+    with pytest.raises(NothingUsableError, match="network of its own"):
+        folds_of(nothing, OWN)
+
+
+def test_the_bits_do_not_depend_on_the_order_in_which_fits_finish(frames: Frames) -> None:
+    jobs, (fold, *_) = jobs_for(frames, OWN)
+    results = [FitResult(job, fit(job, frames)) for job in jobs if job.fold.name == fold.name]
+    found = [[fitted.tickers for fitted in fits_of(order, fold)] for order in (results, results[::-1])]
+    assert found == [[("T0",), ("T1",)]] * 2
