@@ -1,9 +1,12 @@
 """Folds that begin with the former fold's weights, and networks of one ticker each."""
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -15,7 +18,7 @@ from pipeline.models.network import new_network
 from pipeline.models.specification import RecurrentSpec
 from pipeline.stages import can_learn_alone, folds_of
 from pipeline.training.devices import repeatable
-from pipeline.training.executors import fit_all, fit_from_folder, raise_failures
+from pipeline.training.executors import KILLED, fit_all, fit_from_folder, raise_failures
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
@@ -212,3 +215,22 @@ def test_the_bits_do_not_depend_on_the_order_in_which_fits_finish(frames: Frames
     results = [FitResult(job, fit(job, frames)) for job in jobs if job.fold.name == fold.name]
     found = [[fitted.tickers for fitted in fits_of(order, fold)] for order in (results, results[::-1])]
     assert found == [[("T0",), ("T1",)]] * 2
+
+
+def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_path: Path) -> None:
+    training = WARM.training.model_copy(update={"fewest_steps": 9000, "most_steps": 9000, "patience_looks": 99})
+    jobs, _ = jobs_for(frames, changed(WARM, training=training))
+    save_frames(frames, tmp_path / "frames")
+
+    def kill_one() -> None:
+        while not (workers := [child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())]):
+            time.sleep(0.05)
+        workers[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    results = list(fit_all(jobs, tmp_path / "frames", KeptFits(tmp_path / "kept"), 2))
+    killer.join()
+    assert {result.job.key for result in results} == {job.key for job in jobs}
+    assert all(result.fitted is None for result in results)
+    assert any(result.error == KILLED for result in results)
