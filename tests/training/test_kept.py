@@ -1,11 +1,13 @@
 """Kept fits: whole or absent, read without executing anything, and repeated where they are damaged."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,51 @@ def test_a_file_that_is_too_large_is_not_read(name: str, job: FitJob, fitted: Fi
         read_fitted(kept.folder / job.key)
     assert kept.find(job) is None
     assert not path.exists()
+
+
+def _resealed(folder: Path, **values: object) -> None:
+    """Change the description and seal it anew, as a writer of another version would have done."""
+    described = json.loads((folder / DESCRIPTION).read_text())
+    described.pop("description_sha256")
+    described |= values
+    seal = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    (folder / DESCRIPTION).write_text(json.dumps({**described, "description_sha256": seal}))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"format": 0}, "another format"),
+        ({"mood": "good"}, "mood"),
+        ({"forecaster": {"kind": "network", "cell": "xlstm"}}, "cell"),
+        ({"forecaster": {"kind": "network", "depth": 3}}, "depth"),
+    ],
+)
+def test_what_is_sealed_but_not_known_is_refused(
+    values: dict, told: str, job: FitJob, fitted: Fitted, tmp_path: Path
+) -> None:
+    write_fitted(tmp_path / "fit", fitted, job)
+    _resealed(tmp_path / "fit")
+    assert equal(read_fitted(tmp_path / "fit"), fitted)
+    _resealed(tmp_path / "fit", **values)
+    with pytest.raises(FitError, match=told):
+        read_fitted(tmp_path / "fit")
+
+
+def test_the_fit_of_another_job_is_not_found(job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path)
+    other = replace(job, seed=job.seed + 1)
+    write_fitted(tmp_path / other.key, fitted, job)
+    assert kept.find(other) is None
+    kept.keep(job, fitted)
+    assert kept.find(job) is not None
+
+
+def test_nested_beyond_measure_is_refused(job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
+    write_fitted(tmp_path / "fit", fitted, job)
+    (tmp_path / "fit" / DESCRIPTION).write_text("[" * 100_000)
+    with pytest.raises(FitError, match="cannot read the fit"):
+        read_fitted(tmp_path / "fit")
 
 
 JSON = st.recursive(

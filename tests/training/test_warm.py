@@ -148,6 +148,17 @@ def test_a_network_per_ticker_learns_from_its_own_rows_alone(frames: Frames) -> 
     assert all(first.arrays[name].tobytes() == second.arrays[name].tobytes() for name in first.arrays)
 
 
+def test_a_warm_network_of_one_ticker_begins_from_its_own_former_one(frames: Frames) -> None:
+    both = changed(WARM, network=RecurrentSpec(hidden_size=6, scope="ticker"))
+    keys = {job.key: job for job in jobs_for(frames, both)[0]}
+    warm = [job for job in keys.values() if job.begins_from]
+    assert len({job.tickers for job in warm}) >= 2
+    for job in warm:
+        former = keys[job.begins_from]
+        assert (former.tickers, former.seed) == (job.tickers, job.seed)
+        assert former.fold.test.stop == job.fold.test.start
+
+
 def test_each_ticker_is_forecast_by_its_own_network_and_a_new_one_by_all(frames: Frames) -> None:
     jobs = [chain[0] for chain in chains(OWN, frames)]
     known, origins = jobs[:2], slice(500, 520)
