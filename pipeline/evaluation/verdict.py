@@ -87,6 +87,10 @@ def _above_zero(values: Floats, lags: int) -> bool:
     return bool(variance > 0 and values.mean() / np.sqrt(variance / len(values)) > ONE_SIDED_97_5)
 
 
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
     better = [c for c in comparisons if c.word == "better"]
     # A baseline that is never wrong (a price that stands still) has no skill to compare with, and is the best.
@@ -94,7 +98,7 @@ def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
     if len(better) == len(comparisons):
         return (
             f"The network is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
-            f"the best of them ({best.baseline}, p = {best.p:.3f})."
+            f"the best of them ({best.baseline}, {_p(best.p)})."
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
         return (
@@ -104,7 +108,7 @@ def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
     if best.word == "worse":
         return (
             f"The network is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
-            f"larger (p = {best.p:.3f}). Use the baseline."
+            f"larger ({_p(best.p)}). Use the baseline."
         )
     size = _size(best.skill)
     beaten = (

@@ -50,6 +50,12 @@ def test_the_word_follows_sign_and_significance(t: float, p: float, word: str) -
             "(ewma, p = 0.001).",
         ),
         (
+            [0.05, 0.04, 0.04, 0.02, 0.03],
+            [0.0004] * 5,
+            "The network is better than every baseline: its pinball loss is 2.0% smaller than that of the best of them "
+            "(ewma, p < 0.001).",
+        ),
+        (
             [0.05, 0.04, 0.04, 0.01, 0.03],
             [0.001, 0.001, 0.001, 0.3, 0.02],
             "The network is better than climatology, last_close, drift and linear, but there is no evidence that it "
