@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
+from pipeline.models.heads.head import learn_nothing
 from pipeline.models.losses import masked_mean
 from pipeline.models.network import RecurrentNetwork, new_network
 from pipeline.models.specification import RecurrentSpec
@@ -149,7 +150,23 @@ def validation_loss(reader: Reader, validation: Validation) -> float:
 
 
 def learned_spread(reader: Reader, validation: Validation) -> dict[str, Tensor]:
-    """Return what the head learns of the outcomes around it, from the validation range."""
+    """Return what the head learns of the outcomes around it, from the validation range.
+
+    Raises FitError where it has to learn from a horizon without any outcome there: its bands would have no width.
+    """
+    if reader.network.head.learn is not learn_nothing:
+        refuse_unknown_horizons(validation, reader.network.horizons)
     answered = slice(0, reader.network.horizons)
     raw = read_raw(reader, validation.frames, validation.origins)
     return dict(reader.network.head.learn(raw, validation.target[..., answered], validation.known[..., answered]))
+
+
+def refuse_unknown_horizons(validation: Validation, horizons: int) -> None:
+    """Raise FitError where no outcome of a horizon is known before the validation range ends."""
+    known = validation.known[..., :horizons].flatten(0, 1).any(dim=0)  # [horizon]
+    lacking = [str(h) for h, some in enumerate(known.tolist(), 1) if not some]
+    if lacking:
+        raise FitError(
+            f"found no outcome {', '.join(lacking)} sessions ahead within the validation range, expected some: this "
+            "head learns its bands there; lengthen the validation or forecast fewer horizons"
+        )

@@ -283,3 +283,15 @@ def test_a_baseline_is_no_network(frames: Frames) -> None:
     (job,) = jobs_for(frames, kinds=("ewma",), folds=slice(1))[0]
     with pytest.raises(FitError, match="found a ewma forecaster where a network was expected"):
         fit_network(job, frames)
+
+
+@pytest.mark.parametrize("kind", ["point", "direction"])
+def test_bands_are_not_learned_from_a_horizon_without_outcomes(kind: str, frames: Frames) -> None:
+    spec = RecurrentSpec.model_validate({"hidden_size": 6, "head": {"kind": kind}})
+    job = jobs_for(frames, changed(TINY, network=spec))[0][0]
+    part = job.fold.validation
+    blind = replace(frames, future_return=frames.future_return.copy())
+    blind.future_return[:, part.start : part.stop, 1] = np.nan
+    with pytest.raises(FitError, match="no outcome 2 sessions ahead"):
+        fit(job, blind)
+    fit(replace(job, forecaster=RecurrentSpec(hidden_size=6)), blind)
