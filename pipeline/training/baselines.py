@@ -14,7 +14,7 @@ from pipeline.errors import FitError
 from pipeline.models.baselines import per_ticker_or_pooled
 from pipeline.models.losses import masked_mean, pinball
 from pipeline.models.specification import LEVELS, ClimatologySpec, DriftSpec, LinearSpec
-from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.jobs import FitJob, Fitted, fitted_by
 from pipeline.training.labels import label_mask, scaled_target
 
 ENOUGH_SESSIONS = 100  # below this a ticker takes the pooled quantiles and mean
@@ -31,15 +31,7 @@ def fit_baseline(job: FitJob, frames: Frames) -> Fitted:
     """
     began = time.perf_counter()
     arrays = _learn(job, frames)
-    return Fitted(
-        forecaster=job.forecaster,
-        features=job.features,
-        tickers=job.tickers,
-        horizons=frames.horizons,
-        lookback_sessions=job.training.lookback_sessions,
-        arrays=arrays,
-        seconds=time.perf_counter() - began,
-    )
+    return fitted_by(job, frames.horizons, arrays, time.perf_counter() - began)
 
 
 def _learn(job: FitJob, frames: Frames) -> Mapping[str, Floats32]:

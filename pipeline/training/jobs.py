@@ -85,6 +85,12 @@ class Fitted:
     ahead: tuple[str, ...] = ()
 
 
+def fitted_by(job: FitJob, horizons: int, arrays: Mapping[str, Floats32], seconds: float) -> Fitted:
+    """Return the fitted forecaster of a job that was not trained by steps."""
+    lookback = job.training.lookback_sessions
+    return Fitted(job.forecaster, job.features, job.tickers, horizons, lookback, arrays, seconds=seconds)
+
+
 @dataclass(frozen=True)
 class FitResult:
     """A job with its fitted forecaster, or with the reason why there is none."""

@@ -7,7 +7,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32
 from pipeline.errors import FitError
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, PretrainedSpec, RidgeSpec
-from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.jobs import FitJob, Fitted, fitted_by
 
 
 def fit_rival(job: FitJob, frames: Frames) -> Fitted:
@@ -17,15 +17,7 @@ def fit_rival(job: FitJob, frames: Frames) -> Fitted:
     """
     began = time.perf_counter()
     arrays = _learn(job, frames)
-    return Fitted(
-        forecaster=job.forecaster,
-        features=job.features,
-        tickers=job.tickers,
-        horizons=frames.horizons,
-        lookback_sessions=job.training.lookback_sessions,
-        arrays=arrays,
-        seconds=time.perf_counter() - began,
-    )
+    return fitted_by(job, frames.horizons, arrays, time.perf_counter() - began)
 
 
 def _learn(job: FitJob, frames: Frames) -> Mapping[str, Floats32]:
