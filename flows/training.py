@@ -17,7 +17,7 @@ from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.dataset.panel import Floats
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.significance import bartlett_variance, long_lags
+from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
 from pipeline.models.specification import MEDIAN
 
 SIGNIFICANT = 0.05

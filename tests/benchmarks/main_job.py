@@ -24,7 +24,7 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.door import load

@@ -17,7 +17,8 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.scores import pinball
-from pipeline.evaluation.significance import diebold_mariano, long_lags, loss_per_session
+from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
+from pipeline.evaluation.significance.losses import loss_per_session
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.devices import one_thread

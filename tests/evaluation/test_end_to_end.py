@@ -10,7 +10,7 @@ from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource

@@ -11,7 +11,7 @@ from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.backtest import FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
 from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity

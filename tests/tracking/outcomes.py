@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
 from pipeline.operation.live import live_forecasts

@@ -11,7 +11,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest
 from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance import significance_table
+from pipeline.evaluation.significance.losses import significance_table
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec, RivalSpec
 from pipeline.models.specification import LEVELS, EwmaSpec
 from pipeline.training.fits import fit, quantiles

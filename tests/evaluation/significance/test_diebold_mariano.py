@@ -8,16 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from pipeline.evaluation.significance import (
-    bartlett_variance,
-    diebold_mariano,
-    long_lags,
-    loss_per_session,
-    significance_table,
-)
+from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, diebold_mariano, long_lags
+from pipeline.evaluation.significance.losses import loss_per_session, significance_table
 from pipeline.models.specification import LEVELS
-
-from .made import made_backtest
+from tests.evaluation.made import made_backtest
 
 
 def slow_variance(d: list[float], lags: int) -> float:
