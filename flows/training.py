@@ -16,6 +16,7 @@ from pipeline.dataset.frames import Frames, save_frames
 from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
+from pipeline.evaluation.direction import direction_table
 from pipeline.evaluation.scores import score_table, skill_table
 from pipeline.evaluation.significance.losses import significance_table
 from pipeline.evaluation.verdict import verdict
@@ -26,7 +27,7 @@ from pipeline.operation.live import left_behind
 from pipeline.operation.model import Trained, publish
 from pipeline.operation.outcome import Evaluation, Outcome
 from pipeline.reporting.wording import count_of
-from pipeline.stages import folds_of, jobs_of
+from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitResult
@@ -73,12 +74,15 @@ class TrainingOn:
         with clock.stage("features"):
             frames = as_task(frames_on, "features")(market, experiment)
             folds = folds_of(frames, experiment)
-        clock.watch.says(f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.")
+            experiment, unscored = with_scorable_rivals(experiment, frames, folds)
+        for sentence in (f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.", *unscored):
+            clock.watch.says(sentence)
         with clock.stage("fit"):
             results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
         with clock.stage("evaluate"):
             evaluation = as_task(evaluate, "evaluate")(results, folds, frames)
         outcome = self._outcome(market, frames, folds, results, evaluation)
+        outcome = replace(outcome, warnings=(*outcome.warnings, *unscored))
         finished = record_results(self.job, recording, outcome)
         if self.check:
             self.check(outcome)
@@ -167,4 +171,5 @@ def evaluate(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames) 
         )
     scores = score_table(backtest)
     skill, significance = skill_table(scores), significance_table(backtest)
-    return Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance))
+    told = verdict(backtest, skill, significance)
+    return Evaluation(backtest, scores, skill, significance, told, direction_table(results, folds, frames))

@@ -31,6 +31,7 @@ class Tuned:
     tried: int  # over the study's life
     states: dict[str, int]
     chosen_among: int  # with those that were tried before the experiment was given to this search
+    untried: Row  # settings of the experiment as given that lie outside the space: with any of them it is no trial
     best: Best
     reference_pinball: float  # of the last close with its volatility, on the same rows
     trials: list[Row]
@@ -88,4 +89,15 @@ def note_of(tuned: Tuned) -> tuple[str, ...]:
         f"Chosen on {'; '.join(tuned.choosing)}. Nothing from {tuned.looked_until} on was looked at; a run of this "
         "experiment tests from there on.",
         "The best of many trials looks better on validation than it is: only the test of a run says how good.",
+        *untried_in_words(tuned.untried),
+    )
+
+
+def untried_in_words(untried: Row) -> tuple[str, ...]:
+    """Return a sentence where the experiment as it was given is no trial."""
+    if not untried:
+        return ()
+    settings = ", ".join(f"{name} = {value}" for name, value in sorted(untried.items()))
+    return (
+        f"The experiment as it was given ({settings}) lies outside the search space: it is no trial of this study.",
     )

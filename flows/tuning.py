@@ -30,7 +30,7 @@ from pipeline.tuning.choosing import Choosing, choosing_of, chosen_among, folds_
 from pipeline.tuning.outcome import Trial, best_of, counts
 from pipeline.tuning.plan import SearchSpec
 from pipeline.tuning.search import Fit, judging, search
-from pipeline.tuning.space import Space, described, space_of, values_of, with_values
+from pipeline.tuning.space import Space, described, outside, space_of, values_of, with_values
 from pipeline.tuning.storage import Storage, storage_for
 from pipeline.tuning.study import Study, open_study
 from pipeline.tuning.written import write_experiment
@@ -77,6 +77,15 @@ class Task:
     def rounds(self) -> int:
         """The fits of a trial that is not given up."""
         return len(self.choosing.folds) * self.plan.seeds
+
+    @property
+    def outside(self) -> dict[str, object]:
+        """The experiment's own settings that lie outside the space; with any of them it is no trial."""
+        return outside(self.experiment, self.space)
+
+    def chosen_among(self, tried: int) -> int:
+        """Return how many specifications were tried in all, former searches included."""
+        return chosen_among(self.experiment, tried, base_is_tried=not self.outside)
 
 
 def digest(values: object) -> str:
@@ -212,7 +221,7 @@ def progress(trials: Sequence[Trial]) -> str:
 def chosen(task: Task, best: Trial, tried: int) -> Experiment:
     """Return the experiment of the best trial: it says among how many it was chosen, and tests behind what chose."""
     experiment = with_values(task.experiment, best.values)
-    changed = {"trials": chosen_among(task.experiment, tried), "folds": folds_behind(experiment.folds, task.choosing)}
+    changed = {"trials": task.chosen_among(tried), "folds": folds_behind(experiment.folds, task.choosing)}
     return experiment.model_copy(update=changed)
 
 
@@ -225,7 +234,8 @@ def tuned_of(one: Searching, trials: Sequence[Trial], best: Trial, reference: Se
         storage=task.storage.shown,
         tried=len(trials),
         states={str(state): number for state, number in counts(trials).items()},
-        chosen_among=chosen_among(task.experiment, tried=len(trials)),
+        chosen_among=task.chosen_among(len(trials)),
+        untried=task.outside,
         best=Best(best.number, float(best.loss or 0.0), dict(best.values)),
         reference_pinball=sum(reference) / len(reference),
         trials=described_trials(trials),

@@ -21,11 +21,12 @@ from pipeline.dataset.features import FEATURES, Feature, exogenous_feature, sele
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.paths import refuse_unmodelled
 from pipeline.errors import UsageError
+from pipeline.evaluation.calibration.specification import CalibrationSpec, refuse_missing_calibration
 from pipeline.market.specification import SampleSource, SourceSpec
 from pipeline.models.rivals import BoostingSpec, HarSpec, RidgeSpec, RivalSpec
 from pipeline.models.specification import BASELINES, ForecasterSpec, LinearSpec, RecurrentSpec
 from pipeline.training.devices import DeviceChoice
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.specification import TrainingSpec, refuse_shared_validation
 
 NETWORK_FEATURES = (
     "log_return",
@@ -77,6 +78,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     folds: FoldSpec = Field(default_factory=FoldSpec)
+    calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
     seeds: int = Field(3, ge=1, le=100, description="Networks per fold, S: the forecast is their mean")
     seed: int = Field(0, ge=0, description="Seed of the first network; the others count on from it")
     device: DeviceChoice = Field("auto", description="Where networks are trained")
@@ -105,6 +107,14 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
+    def _honest_warm_start(self) -> Self:
+        try:
+            refuse_shared_validation(self.training, self.folds)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @model_validator(mode="after")
     def _sound_rivals(self) -> Self:
         kinds = [rival.kind for rival in self.rivals]
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
@@ -116,6 +126,14 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
                 refuse_unfounded(self.features_of(rival), self.sectors, self.index)
         except UsageError as error:
             raise ValueError(f"rivals: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_has_its_range(self) -> Self:
+        try:
+            refuse_missing_calibration(self.calibration, self.folds)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         return self
 
     @property

@@ -26,7 +26,7 @@ from pipeline.models.rivals import PretrainedSpec
 from pipeline.models.specification import ForecasterSpec, RecurrentSpec
 from pipeline.training.jobs import FitJob, digest_of_rows
 from pipeline.training.labels import label_mask, supervised_from
-from pipeline.training.pretrained import weights_digest
+from pipeline.training.pretrained import weights_digest, why_not_scored
 from pipeline.training.specification import TrainingSpec
 
 
@@ -90,6 +90,19 @@ def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
             'give more bars, or set scope = "universe"'
         )
     return trained
+
+
+def with_scorable_rivals(
+    experiment: Experiment, frames: Frames, folds: Sequence[Fold]
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Return the experiment without the rivals that could not be scored on these folds, and a sentence for each."""
+    reasons: dict[str, str] = {
+        rival.kind: why_not_scored(rival, frames, folds)
+        for rival in experiment.rivals
+        if isinstance(rival, PretrainedSpec)
+    }
+    kept = tuple(rival for rival in experiment.rivals if not reasons.get(rival.kind))
+    return experiment.model_copy(update={"rivals": kept}), tuple(reason for reason in reasons.values() if reason)
 
 
 def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:

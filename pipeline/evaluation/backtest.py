@@ -9,15 +9,21 @@ import pandas as pd
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Sessions
+from pipeline.evaluation.calibration.conformal import calibrated
+from pipeline.evaluation.calibration.correction import Correction, correction_of
+from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.models.rivals import RIVAL_KINDS
 from pipeline.models.specification import BASELINES, LEVELS, RecurrentSpec
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult, Fitted
 
 NETWORK = "network"
+CALIBRATED = "calibrated"
+"""The network with a conformal correction of its bands: present where the experiment asks for one."""
 FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
 """The forecasters of every run."""
-IN_ORDER = (*FORECASTERS, *RIVAL_KINDS)
+IN_ORDER = (NETWORK, CALIBRATED, *FORECASTERS[1:], *RIVAL_KINDS)
+UNCALIBRATED = CalibrationSpec()
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
 
 
@@ -42,7 +48,7 @@ class Backtest:
     @property
     def baselines(self) -> tuple[str, ...]:
         """The forecasters that the network is compared with."""
-        return tuple(name for name in self.quantiles if name != NETWORK)
+        return tuple(name for name in self.quantiles if name not in (NETWORK, CALIBRATED))
 
     @property
     def scored(self) -> Booleans:
@@ -75,9 +81,17 @@ def _mean_of(fits: Sequence[Fitted], frames: Frames, origins: slice) -> Floats32
     return np.stack(rows).astype(np.float32)
 
 
-def build_backtest(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> Backtest:
-    """Return the backtest of finished fits: each fold's test range forecast by that fold's fits."""
-    parts = [forecasts_by_forecaster(fits_of(results, fold), frames, test_slice(fold)) for fold in folds]
+def build_backtest(
+    results: Sequence[FitResult],
+    folds: Sequence[Fold],
+    frames: Frames,
+    calibration: CalibrationSpec = UNCALIBRATED,
+) -> Backtest:
+    """Return the backtest of finished fits: each fold's test range forecast by that fold's fits.
+
+    With a calibration the network stands there twice, as it speaks and corrected.
+    """
+    parts = [_test_forecasts(fits_of(results, fold), frames, fold, calibration) for fold in folds]
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
     usable = frames.usable[:, rows, None]
     return Backtest(
@@ -90,6 +104,46 @@ def build_backtest(results: Sequence[FitResult], folds: Sequence[Fold], frames: 
         reference_close=frames.reference_close[:, rows],
         target_sessions=_sessions_ahead(frames, rows),
     )
+
+
+def _test_forecasts(
+    fits: Sequence[Fitted], frames: Frames, fold: Fold, calibration: CalibrationSpec
+) -> dict[str, Floats32]:
+    found = forecasts_by_forecaster(fits, frames, test_slice(fold))
+    return with_calibrated(found, fits, frames, fold.test.start, correction_of(fold, calibration))
+
+
+def with_calibrated(
+    forecasts: Mapping[str, Floats32], fits: Sequence[Fitted], frames: Frames, start: int, correction: Correction
+) -> dict[str, Floats32]:
+    """Return forecasts from session index `start` on with the corrected network, if one is asked for, after itself.
+
+    Origins before the correction begins are not corrected.
+    """
+    if correction.spec.method == "none" or NETWORK not in forecasts:
+        return dict(forecasts)
+    own = forecasts[NETWORK]
+    stop = start + own.shape[1]
+    first, _ = correction.starts(frames.sessions[:stop])
+    if first < stop:
+        corrected = calibrated_network(fits, frames, stop, correction)[:, max(start - first, 0) :]
+        own = np.concatenate([own[:, : max(first - start, 0)], corrected], axis=1)
+    return {NETWORK: forecasts[NETWORK], CALIBRATED: own, **forecasts}
+
+
+def calibrated_network(fits: Sequence[Fitted], frames: Frames, stop: int, correction: Correction) -> Floats32:
+    """Return the network's corrected quantiles [ticker, origin, horizon, level], from the correction's first origin on.
+
+    The correction begins anew with every fold, at its calibration range or, where it has none, at its test: backtest
+    and live forecasts both come here, so an origin is corrected alike in both.
+    """
+    network = [fitted for fitted in fits if fitted.forecaster.kind == NETWORK]
+    first, tested = correction.starts(frames.sessions[:stop])
+    ranges = [slice(a, b) for a, b in ((first, tested), (tested, stop)) if a < b]
+    parts = [forecasts_by_forecaster(network, frames, part)[NETWORK] for part in ranges]
+    rows = slice(first, stop)
+    outcome = np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.float32(np.nan))
+    return calibrated(np.concatenate(parts, axis=1), outcome, correction.spec, tested - first)
 
 
 def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:

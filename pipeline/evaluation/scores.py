@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.dataset.panel import Booleans, Floats
-from pipeline.evaluation.backtest import IN_ORDER, NETWORK, Backtest
+from pipeline.evaluation.backtest import CALIBRATED, IN_ORDER, NETWORK, Backtest
 from pipeline.models.specification import LEVELS, MEDIAN
 
 BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
@@ -51,6 +51,22 @@ def width(band: int) -> Metric:
     return lambda quantiles, _: float((quantiles[:, high] - quantiles[:, low]).mean())
 
 
+def winkler(band: int) -> Metric:
+    """Return the metric: mean interval score of the central band, in log return; lower is better.
+
+    Gneiting and Raftery (2007), eq. 43: its width, and 2 / alpha times what an outcome lies outside it.
+    """
+    low, high = BANDS[band]
+    alpha = 1 - band / 100
+
+    def score(quantiles: Floats, outcome: Floats) -> float:
+        below = np.maximum(quantiles[:, low] - outcome, 0)
+        above = np.maximum(outcome - quantiles[:, high], 0)
+        return float((quantiles[:, high] - quantiles[:, low] + 2 / alpha * (below + above)).mean())
+
+    return score
+
+
 def rmse_return(quantiles: Floats, outcome: Floats) -> float:
     """Return the root mean squared error of the median, in log return."""
     return float(np.sqrt(((outcome - quantiles[:, MEDIAN]) ** 2).mean()))
@@ -74,6 +90,7 @@ METRICS: Mapping[str, Metric] = {
     "crps": crps,
     **{f"coverage_{band}": coverage(band) for band in BANDS},
     **{f"width_{band}": width(band) for band in BANDS},
+    **{f"winkler_{band}": winkler(band) for band in (80, 90)},
     "rmse_return": rmse_return,
     "mae_return": mae_return,
     "directional_accuracy": directional_accuracy,
@@ -102,7 +119,7 @@ def score_table(backtest: Backtest) -> pd.DataFrame:
 def skill_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return skill = 1 - network pinball / baseline pinball per horizon and ticker, a column per baseline."""
     loss = scores.set_index(["horizon", "ticker", "forecaster"])["pinball"].unstack("forecaster")  # noqa: PD010
-    baselines = [name for name in IN_ORDER if name in loss.columns and name != NETWORK]
+    baselines = [name for name in IN_ORDER if name in loss.columns and name not in (NETWORK, CALIBRATED)]
     return 1 - loss[baselines].where(loss[baselines] > 0).rdiv(1.0).mul(loss[NETWORK], axis=0)
 
 

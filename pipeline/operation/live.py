@@ -10,7 +10,8 @@ import pandas as pd
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32, Sessions
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, forecasts_by_forecaster
+from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, forecasts_by_forecaster, with_calibrated
+from pipeline.evaluation.calibration.correction import Correction
 from pipeline.market.bars import LeftOut
 from pipeline.market.calendars import age_sessions, next_sessions
 from pipeline.training.jobs import Fitted
@@ -19,15 +20,21 @@ MOST_SESSIONS_BEHIND = 10
 """A ticker whose last bar lies further behind the panel's last session than this is not forecast."""
 
 
-def live_forecasts(fits: Sequence[Fitted], frames: Frames, calendar: str, now: datetime) -> pd.DataFrame:
+def live_forecasts(
+    fits: Sequence[Fitted], frames: Frames, calendar: str, now: datetime, correction: Correction | None = None
+) -> pd.DataFrame:
     """Return the long table of forecasts, in prices, of every ticker that has an origin among the last sessions.
 
     Columns: ticker, as_of, horizon, target_session, forecaster, reference_close, age_sessions, q05 ... q95. Targets
-    are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`.
+    are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`. With a
+    correction the network is there twice, as it speaks and corrected by what has come of its forecasts since its fold
+    began; the frames' tickers all take part in that, so give those of the run and choose rows afterwards.
     """
     recent = _recent(frames)
     usable = frames.usable[:, recent]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
+    if correction:
+        by_forecaster = with_calibrated(by_forecaster, fits, frames, recent.start, correction)
     if not usable.any():
         raise NothingUsableError(
             f"no ticker has a usable bar among the last {MOST_SESSIONS_BEHIND} sessions", left_behind(frames)

@@ -23,6 +23,7 @@ class Evaluation:
     skill: pd.DataFrame  # index (horizon, ticker), a column per baseline
     significance: pd.DataFrame  # a row per horizon and baseline: dm_t, dm_p, dm_lags, dm_p_short_lags, sessions
     verdict: Verdict
+    direction: pd.DataFrame | None = None  # a row per horizon: learned class probabilities against frequencies
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What a backtest showed, as rows for tables: skill and scores."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -8,7 +10,7 @@ from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.verdict import judge
 from pipeline.operation.outcome import Evaluation
-from pipeline.reporting.wording import basis_points, p_value, percent, signed_percent
+from pipeline.reporting.wording import basis_points, decimal, p_value, percent, signed_percent
 
 SYMBOLS = {"better": "▲", "no evidence": "○", "worse": "▼"}
 
@@ -88,6 +90,29 @@ def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
         percent(row["mae_return"], 2),
         percent(row["directional_accuracy"]),
     )
+
+
+@dataclass(frozen=True)
+class DirectionRow:
+    """Learned class probabilities at one horizon, beside the classes' frequencies."""
+
+    horizon: int
+    forecasts: int
+    values: tuple[str, ...]
+
+
+DIRECTION_COLUMNS = ("log loss", "of frequencies", "Brier score", "of frequencies", "log loss differs")
+
+
+def direction_rows(direction: pd.DataFrame | None) -> list[DirectionRow]:
+    """Return a row per horizon; none where no class probabilities were learned."""
+    rows = [] if direction is None else direction.to_dict("records")
+    return [DirectionRow(int(row["horizon"]), int(row["rows"]), _direction_values(row)) for row in rows]
+
+
+def _direction_values(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    names = ("log_loss", "log_loss_frequencies", "brier", "brier_frequencies")
+    return (*(decimal(row[name]) for name in names), p_value(row["dm_p"]))
 
 
 @dataclass(frozen=True)

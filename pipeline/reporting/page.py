@@ -12,7 +12,14 @@ from pipeline.evaluation.verdict import SIGNIFICANT
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
 from pipeline.operation.outcome import Evaluation, Outcome
-from pipeline.reporting.evidence_rows import SCORE_COLUMNS, score_rows, skill_rows, ticker_skill_rows
+from pipeline.reporting.evidence_rows import (
+    DIRECTION_COLUMNS,
+    SCORE_COLUMNS,
+    direction_rows,
+    score_rows,
+    skill_rows,
+    ticker_skill_rows,
+)
 from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, sheets_of_fans
 from pipeline.reporting.fold_rows import fold_table
 from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forecast_rows, next_session_bands
@@ -158,6 +165,8 @@ def _evidence(evaluation: Evaluation) -> Values:
         "lags": f"{lags.min()}" if lags.min() == lags.max() else f"{lags.min()} to {lags.max()}",
         "score_columns": SCORE_COLUMNS,
         "scores": [(horizon, score_rows(evaluation.scores, horizon)) for horizon in horizons],
+        "direction_columns": DIRECTION_COLUMNS,
+        "direction": direction_rows(evaluation.direction),
         "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in sorted({horizons[0], horizons[-1]})],
     }
 

@@ -24,6 +24,11 @@ def basis_points(value: float) -> str:
     return f"{1e4 * value:.2f}" if math.isfinite(value) else UNDEFINED
 
 
+def decimal(value: float) -> str:
+    """Return a number with four decimals, a dash where undefined."""
+    return f"{value:.4f}" if math.isfinite(value) else UNDEFINED
+
+
 def p_value(p: float) -> str:
     """Return "p = 0.031", "p < 0.001", or a dash where undefined."""
     if not math.isfinite(p):

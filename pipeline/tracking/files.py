@@ -99,6 +99,8 @@ def _tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "scores", outcome.evaluation.scores
         yield "skill", outcome.evaluation.skill.reset_index()
         yield "significance", outcome.evaluation.significance
+        if outcome.evaluation.direction is not None:
+            yield "direction", outcome.evaluation.direction
     yield "left_out", pd.DataFrame([asdict(one) for one in outcome.left_out])
     yield "stale", pd.DataFrame([asdict(one) for one in outcome.stale])
     yield "problems", pd.DataFrame([asdict(one) for one in outcome.problems])

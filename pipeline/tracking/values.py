@@ -79,8 +79,12 @@ def _cut(text: str) -> str:
 
 
 def outcome_points(evaluation: Evaluation) -> list[Point]:
-    """Return pooled scores, skills and p-values by horizon: h1/network/pinball_x1e4, h1/skill/ewma, h1/dm_p/ewma."""
+    """Return pooled scores, skills and p-values by horizon: h1/network/pinball_x1e4, h1/skill/ewma, h1/dm_p/ewma.
+
+    Of learned class probabilities there are h1/direction/log_loss and others.
+    """
     points = [*_scores(evaluation.scores), *_skills(evaluation.skill), *_p_values(evaluation.significance)]
+    points += _directions(evaluation.direction)
     return sorted(points, key=_telling_first) + [_by_horizon(point) for point in points if _telling(point)]
 
 
@@ -116,6 +120,14 @@ def _p_values(significance: pd.DataFrame) -> Iterator[Point]:
         yield Point(f"h{row['horizon']}/dm_p/{row['baseline']}", row["dm_p"])
 
 
+DIRECTION_SCORES = ("log_loss", "log_loss_frequencies", "brier", "brier_frequencies", "dm_p")
+
+
+def _directions(direction: pd.DataFrame | None) -> Iterator[Point]:
+    for row in () if direction is None else direction.to_dict("records"):
+        yield from (Point(f"h{row['horizon']}/direction/{name}", float(row[name])) for name in DIRECTION_SCORES)
+
+
 def fold_points(backtest: Backtest, scored: Booleans, fold: int) -> Iterator[Point]:
     """Yield the pooled scores over the origins of one fold, and the network's skill; `scored` is the backtest's."""
     own = backtest.fold_of_origin == fold
@@ -142,19 +154,32 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
 def fit_points(fits: Sequence[Fitted], seed: int) -> Iterator[Point]:
     """Yield the seconds of the fits of one kind and seed and, where they were trained by steps, losses and best step.
 
-    Of networks of one ticker each, losses and best steps are their means.
+    Of networks of one ticker each, losses and best steps are their means over all of them at every step: one that has
+    stopped stands at the loss of the weights that it kept, so that a mean does not change by who has left it.
     """
     kind = fits[0].forecaster.kind
     seconds = sum(fitted.seconds for fitted in fits)
     yield Point(f"fit_seconds/{kind}_seed_{seed}" if kind == NETWORK else f"fit_seconds/{kind}", seconds)
-    looks: dict[int, list[Check]] = {}
-    for check in (check for fitted in fits for check in fitted.checks):
-        looks.setdefault(check.step, []).append(check)
-    for step, checks in sorted(looks.items()):
+    stepped = [fitted for fitted in fits if fitted.checks]
+    for step in common_steps(stepped):
+        checks = [standing_at(fitted, step) for fitted in stepped]
         yield Point(f"fit_loss/train_seed_{seed}", fmean(check.train_loss for check in checks), step)
         yield Point(f"fit_loss/valid_seed_{seed}", fmean(check.valid_loss for check in checks), step)
-    if looks:
-        yield Point(f"fit_stopped/best_step_seed_{seed}", fmean(fitted.best_step for fitted in fits))
+    if stepped:
+        yield Point(f"fit_stopped/best_step_seed_{seed}", fmean(fitted.best_step for fitted in stepped))
+
+
+def common_steps(fits: Sequence[Fitted]) -> list[int]:
+    """Return the steps of any look, in order, from the first on at which every fit has been looked at."""
+    begin = max((fitted.checks[0].step for fitted in fits), default=0)
+    return sorted({check.step for fitted in fits for check in fitted.checks if check.step >= begin})
+
+
+def standing_at(fitted: Fitted, step: int) -> Check:
+    """Return the latest look at a fit up to a step; after its last one that at the weights it kept."""
+    if step > fitted.checks[-1].step:
+        return next(check for check in fitted.checks if check.step == fitted.best_step)
+    return [check for check in fitted.checks if check.step <= step][-1]
 
 
 def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

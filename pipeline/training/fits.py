@@ -54,6 +54,20 @@ def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
     return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
 
 
+def class_probabilities(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    """Return probabilities of down, flat and up [ticker, origin, horizon, class], NaN where the origin is not usable.
+
+    The horizons are those that the network answers at once: of a recursive one the first alone. Raises FitError where
+    the forecaster learned no classes.
+    """
+    from pipeline.training.reading import read_probabilities  # noqa: PLC0415  brings torch
+
+    known = frames.until(origins.stop).with_features(fitted.features).with_ahead(fitted.ahead)
+    with one_thread():
+        result = read_probabilities(fitted, known, origins)
+    return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
+
+
 def _forecast(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:  # noqa: PLR0911  one per forecaster
     horizons = fitted.horizons
     match fitted.forecaster:

@@ -45,7 +45,7 @@ class FitJob:
         return {
             "format": FORMAT_VERSION,
             "forecaster": forecaster_as_json(self.forecaster),
-            "training": self.training.model_dump() if self.forecaster.kind in TRAINED_BY_STEPS else None,
+            "training": self._training() if self.forecaster.kind in TRAINED_BY_STEPS else None,
             "features": self.features,
             "tickers": self.tickers,
             "ranges": [[str(part.first), str(part.until)] for part in ranges],
@@ -56,7 +56,17 @@ class FitJob:
             "begins_from": self.begins_from,
         }
 
+    def _training(self) -> dict[str, object]:
+        """Return the training as plain values, its settings that play no part in this fit as they are by default.
 
+        A CPU computes the same bits whatever was asked for, and only a fit that begins from a former one is warm.
+        """
+        idle = (*(("deterministic",) if self.device == "cpu" else ()), *(() if self.begins_from else WARM_SETTINGS))
+        defaults = TrainingSpec()
+        return self.training.model_copy(update={name: getattr(defaults, name) for name in idle}).model_dump()
+
+
+WARM_SETTINGS = ("warm_start", "warm_share")
 TRAINED_BY_STEPS = ("network",)
 
 

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32, Indices
+from pipeline.dataset.panel import Booleans, Floats32, Indices
 from pipeline.errors import FitError, UsageError
 from pipeline.models.baselines import rearranged
 from pipeline.models.rivals import PretrainedSpec
@@ -24,6 +25,26 @@ class QuantilePipeline(Protocol):
 
     def predict_quantiles(self, inputs: Any, prediction_length: int, quantile_levels: list[float]) -> tuple[Any, Any]:
         """Return quantiles [series, session ahead, level] (a tensor or a list of tensors), and means."""
+
+
+def why_not_scored(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) -> str:
+    """Return why the model cannot be scored on these folds; empty where it can at every horizon that has an outcome.
+
+    It is silent up to its training cut-off, and nobody is scored where any forecaster is silent.
+    """
+    rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
+    outcome = frames.usable[:, rows, None] & np.isfinite(frames.future_return[:, rows])
+    known: Booleans = np.any(outcome, axis=0)  # [origin, horizon]
+    later = frames.sessions[rows] > np.datetime64(spec.trained_until, "D")
+    lacking = np.flatnonzero(known.any(axis=0) & ~known[later].any(axis=0))
+    if not len(lacking):
+        return ""
+    last = frames.sessions[rows[known[:, lacking[0]]]].max()
+    return (
+        f"The rival {spec.kind} could not be scored: its training data may reach to {spec.trained_until}, and the last "
+        f"test origin with a known outcome {lacking[0] + 1} sessions ahead is {last}; expected test origins after the "
+        "cut-off. Bring newer bars, name weights with an earlier trained_until, or leave the rival out."
+    )
 
 
 def fit_pretrained(spec: PretrainedSpec) -> Mapping[str, Floats32]:

@@ -140,6 +140,20 @@ def read_quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
     return quantiles
 
 
+def read_probabilities(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
+    """Return probabilities of down, flat and up [ticker, origin, horizon, class], of the horizons answered at once.
+
+    Raises FitError where the network's head has none.
+    """
+    reader = reader_of(fitted)
+    if reader.network.head.probabilities is None:
+        raise FitError(
+            f"found the head {reader.network.spec.head.kind} where one with class probabilities was expected"
+        )
+    probabilities: Floats32 = reader.network.head.probabilities(read_raw(reader, frames, origins)).numpy()
+    return probabilities
+
+
 def spread_of(fitted: Fitted) -> dict[str, Tensor]:
     """Return what the head of a fitted network learned of the outcomes around it."""
     return _part(fitted, "spread.")

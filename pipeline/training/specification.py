@@ -4,6 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from pipeline.dataset.folds import FoldSpec
+from pipeline.errors import UsageError
+
 
 class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
@@ -46,3 +49,18 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
         if self.fewest_steps > self.most_steps:
             raise ValueError(f"fewest_steps {self.fewest_steps} must not exceed most_steps {self.most_steps}")
         return self
+
+
+def refuse_shared_validation(training: TrainingSpec, folds: FoldSpec) -> None:
+    """Raise UsageError where a fold would begin from weights that its own validation range had a part in choosing.
+
+    A fold's validation range begins `refit_months` after the former one's. Where it is longer than that, the former
+    fit, whose best look is where this one begins, was chosen on rows that are to stop this one: its first looks are
+    better than they ought to be. No test row is involved, but early stopping and the validation losses are not honest.
+    """
+    if training.warm_start and not folds.train_end and folds.validation_months > folds.refit_months:
+        raise UsageError(
+            f"found training.warm_start = true with folds.validation_months {folds.validation_months} and "
+            f"folds.refit_months {folds.refit_months}: a fold would begin from weights that were chosen on part of its "
+            "own validation range; expected validation_months of at most refit_months, or warm_start = false"
+        )

@@ -118,9 +118,11 @@ def folds_behind(spec: FoldSpec, choosing: Choosing) -> FoldSpec:
     return spec.model_copy(update={"minimum_train_sessions": int(np.count_nonzero(usable)) - 1})
 
 
-def chosen_among(base: Experiment, tried: int) -> int:
+def chosen_among(base: Experiment, tried: int, base_is_tried: bool) -> int:
     """Return how many specifications were tried in all before one of this search was chosen.
 
-    The base counts once: as the first trial of this search and as the choice of a former one it is the same.
+    The base counts once: as the first trial of this search and as the choice of a former one it is the same. One that
+    lies outside the space is no trial of this search: it counts where a former one tried it, and else not at all.
     """
-    return base.trials - 1 + tried
+    former = base.trials if base.trials > 1 else 0
+    return tried + (base.trials - 1 if base_is_tried else former)

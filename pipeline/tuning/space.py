@@ -113,6 +113,12 @@ def values_of(experiment: Experiment, space: Space) -> dict[str, Value]:
     return {name: own[name] for name, dimension in space.items() if dimension.holds(own[name])}
 
 
+def outside(experiment: Experiment, space: Space) -> dict[str, Any]:
+    """Return the experiment's own values at the names of a space that do not lie within it: no trial has them."""
+    own = _leaves(experiment)
+    return {name: own[name] for name, dimension in space.items() if not dimension.holds(own[name])}
+
+
 def described(space: Space) -> dict[str, object]:
     """Return the space as plain JSON values, in the order of names."""
     return {

@@ -1,7 +1,8 @@
 """Where the tutorials' marks come from: whole and broken networks over several seeds. Run as a module.
 
 For each tutorial and seed: the whole network; the same with its recurrent weights set to zero after training; one that
-was trained with them held at zero; one that was trained on shuffled targets; and the seconds of the whole one.
+was trained with them held at zero; one that was trained on shuffled targets; and the seconds of the whole one, on one
+core. As many seeds as a tutorial takes stand beside the bound on its run; the exit status is the number of those above.
 """
 
 import sys
@@ -18,6 +19,7 @@ from pipeline.tutorials.teaching import examine, teach_once
 from tests.tutorials.broken import forgetful, shuffled, without_recurrence
 
 SEEDS = 5
+BOUND_SECONDS = 20.0  # of one core, for a tutorial as it is run: all its seeds
 
 
 def measured(tutorial: Tutorial, seed: int) -> dict[str, float]:
@@ -37,7 +39,17 @@ def measured(tutorial: Tutorial, seed: int) -> dict[str, float]:
     }
 
 
-def main(names: list[str]) -> None:
+def in_time(tutorial: Tutorial, seconds: list[float]) -> bool:
+    """Print the seconds of a run of the tutorial beside their bound, and return whether it was met."""
+    taken = float(np.mean(seconds)) * tutorial.seeds
+    word = "met" if taken <= BOUND_SECONDS else "MISSED"
+    print(f"  {'a run':<13} {taken:9.4g} s, bound {BOUND_SECONDS:g} s: {word}")
+    return taken <= BOUND_SECONDS
+
+
+def main(names: list[str]) -> int:
+    """Measure the tutorials of these names, or all, and return the number of those that take too long."""
+    met = []
     for tutorial in tutorials("all", OhlcTerms()):
         if names and tutorial.name not in names:
             continue
@@ -49,8 +61,10 @@ def main(names: list[str]) -> None:
             print(
                 f"  {name:<13}" + " ".join(f"{value:9.4g}" for value in values) + f"   median {np.median(values):.4g}"
             )
+        met.append(in_time(tutorial, [row["seconds"] for row in rows]))
         sys.stdout.flush()
+    return met.count(False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,13 @@ def slow_crps(row: Row) -> float:
     return 2 * sum((losses[k] + losses[k + 1]) / 2 * (LEVELS[k + 1] - LEVELS[k]) for k in range(6))
 
 
+def slow_winkler(row: Row, band: int) -> float:
+    q, y = row
+    low, high = (q[LEVELS.index(level)] for level in EDGES[band])
+    missed_by = low - y if y < low else y - high if y > high else 0.0
+    return high - low + missed_by * 2 / {80: 0.2, 90: 0.1}[band]
+
+
 def slow_direction(rows: list[Row]) -> float:
     signed = [(q[3] > 0) == (y > 0) for q, y in rows if q[3] != 0 and y != 0]
     return sum(signed) / len(signed) if signed else math.nan
@@ -41,6 +48,7 @@ def slow_metrics(rows: list[Row]) -> dict[str, float]:
         "crps": sum(slow_crps(row) for row in rows) / n,
         **{f"coverage_{b}": sum(q[low] <= y <= q[high] for q, y in rows) / n for b, (low, high) in ends.items()},
         **{f"width_{b}": sum(q[high] - q[low] for q, _ in rows) / n for b, (low, high) in ends.items()},
+        **{f"winkler_{b}": sum(slow_winkler(row, b) for row in rows) / n for b in (80, 90)},
         "rmse_return": math.sqrt(sum((y - q[3]) ** 2 for q, y in rows) / n),
         "mae_return": sum(abs(y - q[3]) for q, y in rows) / n,
         "directional_accuracy": slow_direction(rows),

@@ -21,9 +21,13 @@ from pipeline.market.fetched import Fetched
 from pipeline.market.specification import YAHOO, SyntheticSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
+from pipeline.models.rivals import HarSpec, PretrainedSpec
+from pipeline.models.specification import RecurrentSpec
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
 from pipeline.training.specification import TrainingSpec
+from tests.panels import TINY, changed
+from tests.reporting.html_pages import read_page
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -94,6 +98,36 @@ def test_a_failed_run_is_closed_in_mlflow_with_its_reason(tmp_path: Path, monkey
     (run,) = client.search_runs([client.get_experiment_by_name("tapecast").experiment_id])
     assert run.info.status == "FAILED"
     assert "history is too short" in run.data.tags["tapecast.error"]
+
+
+def test_learned_classes_are_recorded_and_a_rival_that_cannot_be_scored_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither package nor weights of the rival are there: it is not even looked for."""
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
+    network = RecurrentSpec.model_validate({"hidden_size": 6, "head": {"kind": "direction"}})
+    late = PretrainedSpec(weights=tmp_path / "none", trained_until=date(2999, 1, 1))
+    source = SyntheticSource(process="random_walk", sessions=620, tickers=2)
+    watch = Silent()
+    summary = build_flows(watch).run(changed(TINY, source=source, network=network, rivals=(HarSpec(), late)))
+    assert summary.status == "ok"
+    assert {*summary.scores["1"]} >= {"network", "har"}
+    assert "pretrained" not in summary.scores["1"]
+    (told,) = [said for said in watch.said if "could not be scored" in said]
+    assert "may reach to 2999-01-01" in told
+    assert told in summary.warnings
+    assert summary.report is not None
+    page = read_page(Path(summary.report).read_text())
+    assert told in page.text
+    assert len(page.by_id("direction").all("tbody")[0].all("tr")) == 2
+    run = MlflowClient(tracking_uri=Settings().mlflow_uri).get_run(str(summary.mlflow_run_id))
+    assert told in run.data.tags["mlflow.note.content"]
+    names = ("log_loss", "log_loss_frequencies", "brier", "brier_frequencies", "dm_p")
+    assert {f"h{h}/direction/{name}" for h in (1, 2) for name in names} <= run.data.metrics.keys()
+    assert 0.5 < run.data.metrics["h1/direction/log_loss_frequencies"] < 1.2
+    assert "tapecast.error" not in run.data.tags
+    again = build_flows(watch).forecast()
+    assert again.status == "ok", "the model was published without the rival"
 
 
 def test_a_sine_that_is_not_learned_fails_loudly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from flows.configuration import read_experiment
 from flows.tune import build_tune
-from flows.tuned import Tuned, trials_csv
+from flows.tuned import Tuned, note_of, trials_csv
 from flows.tuning_commands import read_search, search_of
 from flows.tuning_terminal import show_tuned
 from flows.watching import Quiet
@@ -140,6 +140,20 @@ def test_another_experiment_is_another_study_unless_it_is_named(tuned: Tuned, ho
     assert found.study != tuned.study
     with pytest.raises(UsageError, match=f"study {tuned.study} was begun with other settings"):
         build_tune(Quiet())(other, one.model_copy(update={"study": tuned.study}))
+
+
+def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: Tuned, home: Path) -> None:
+    assert tuned.untried == {}
+    assert "outside the search space" not in " ".join(note_of(tuned))
+    base = changed(TINY, network=TINY.network.model_copy(update={"hidden_size": 37}), trials=30)
+    found = build_tune(Quiet())(base, SEARCH.model_copy(update={"trials": 2}))
+    assert found.untried == {"network.hidden_size": 37}
+    assert all(row["values"]["network.hidden_size"] != 37 for row in found.trials)
+    assert (found.tried, found.chosen_among) == (2, 32), (
+        "30 that a former search tried, the base among them, and 2 here"
+    )
+    assert read_experiment(Path(found.experiment), {}).trials == 32
+    assert "as it was given (network.hidden_size = 37) lies outside the search space" in " ".join(note_of(found))
 
 
 def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: None) -> None:

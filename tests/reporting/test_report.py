@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.errors import UsageError
@@ -151,6 +152,22 @@ def test_scores_in_the_page_are_the_outcome_s(outcome: Outcome, page: Element) -
             assert cells[3] == f"{100 * row['coverage_80']:.1f} %"
             assert cells[-1] == ("–" if np.isnan(row["directional_accuracy"]) else cells[-1])
             assert name.endswith("★") == (row["pinball"] == own["pinball"].min())
+
+
+def test_learned_class_probabilities_stand_beside_the_frequencies(outcome: Outcome, page: Element) -> None:
+    assert not page.has_id("direction"), "no class probabilities were learned"
+    rows = [
+        {"horizon": 1, "rows": 12345, "log_loss": 1.09123, "log_loss_frequencies": 1.1, "brier": 0.65,
+         "brier_frequencies": 0.66, "dm_p": 0.0312, "dm_lags": 20},
+        {"horizon": 2, "rows": 0, "log_loss": np.nan, "log_loss_frequencies": np.nan, "brier": np.nan,
+         "brier_frequencies": np.nan, "dm_p": np.nan, "dm_lags": 20},
+    ]  # fmt: skip
+    evaluation = replace(outcome.evaluation, direction=pd.DataFrame(rows))
+    shown = read_page(report_html(replace(outcome, evaluation=evaluation), {}, None)).by_id("direction")
+    assert rows_of(shown.all("table")[0]) == {
+        "1": ["12,345", "1.0912", "1.1000", "0.6500", "0.6600", "p = 0.031"],
+        "2": ["0", "–", "–", "–", "–", "p –"],
+    }
 
 
 def test_undefined_direction_is_a_dash(page: Element) -> None:

@@ -37,8 +37,24 @@ def test_networks_of_one_ticker_each_are_told_by_their_means() -> None:
     assert found[("fit_seconds/network_seed_3", 0)] == 2.0
     assert found[("fit_loss/train_seed_3", 10)] == pytest.approx(0.6)
     assert found[("fit_loss/valid_seed_3", 10)] == pytest.approx(0.5)
-    assert found[("fit_loss/valid_seed_3", 20)] == 0.2
+    assert found[("fit_loss/valid_seed_3", 20)] == pytest.approx(0.4), "B stopped after 10 steps, at 0.6"
     assert found[("fit_stopped/best_step_seed_3", 0)] == 15
+
+
+def test_a_bad_network_that_stopped_early_does_not_leave_the_mean() -> None:
+    """B was best at its first look and stopped after two more: from then on it is what it kept."""
+    bad = replace(OTHER, checks=(Check(10, 0.7, 5.0), Check(15, 0.6, 6.0), Check(20, 0.5, 7.0)), best_step=10)
+    good = replace(FITTED, checks=tuple(Check(step, 0.5, 1.0) for step in (8, 16, 24, 32)), best_step=32)
+    for order in ((bad, good), (good, bad)):
+        found = points(*order)
+        means = {step: value for (key, step), value in found.items() if key == "fit_loss/valid_seed_3"}
+        assert means == {10: 3.0, 15: 3.5, 16: 3.5, 20: 4.0, 24: 3.0, 32: 3.0}
+        train = {step: value for (key, step), value in found.items() if key == "fit_loss/train_seed_3"}
+        assert train == pytest.approx({10: 0.6, 15: 0.55, 16: 0.55, 20: 0.5, 24: 0.6, 32: 0.6})
+
+
+def test_fits_that_were_not_trained_by_steps_have_seconds_alone() -> None:
+    assert points(replace(FITTED, checks=(), best_step=0)) == {("fit_seconds/network_seed_3", 0): 1.5}
 
 
 def test_the_fits_of_a_fold_stand_by_kind_and_seed() -> None:

@@ -89,6 +89,23 @@ def test_a_fit_runs_on_one_thread_and_gives_the_others_back() -> None:
     assert torch.get_num_threads() == before
 
 
+def test_fits_on_another_device_run_one_at_a_time_in_this_process(
+    frames: Frames, jobs: list[FitJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several at once would share its memory. The CPU by another name stands for a GPU, which is not at hand."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # it would be left behind
+    elsewhere = [replace(job, device="cpu:0") for job in jobs if job.forecaster.kind == "network"]
+    beside = [job for job in jobs if job.forecaster.kind != "network"]
+    assert (len(elsewhere), len(beside)) == (2, 2)
+    save_frames(frames, tmp_path / "frames")
+    before, made = children(), 0
+    for result in fit_all([*beside, *elsewhere], tmp_path / "frames", KeptFits(tmp_path / "kept"), 4):
+        assert result.fitted is not None, result.error
+        assert children() <= before, "a worker process was started"
+        made += 1
+    assert made == 4
+
+
 def test_no_worker_is_left_when_the_caller_stops(frames: Frames, jobs: list[FitJob], tmp_path: Path) -> None:
     save_frames(frames, tmp_path / "frames")
     results = fit_all(jobs, tmp_path / "frames", KeptFits(tmp_path / "kept"), 2)

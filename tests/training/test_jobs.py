@@ -70,9 +70,6 @@ OTHERS = {
             "schedule": "constant",
             "truncate_sessions": 7,
             "volatility_power": 0.5,
-            "warm_start": True,
-            "warm_share": 0.25,
-            "deterministic": False,
             "patience_looks": 9,
             "lookback_sessions": 99,
         }.items()
@@ -80,9 +77,35 @@ OTHERS = {
 }
 
 
+NOT_ALWAYS = {"warm_start", "warm_share", "deterministic"}
+"""Settings that change a result on some jobs alone."""
+
+
 def test_every_field_of_the_training_is_tried() -> None:
     tried = {name.removeprefix("training.") for name in OTHERS if name.startswith("training.")}
-    assert tried == set(TrainingSpec.model_fields)
+    assert tried == set(TrainingSpec.model_fields) - NOT_ALWAYS
+
+
+def trained(job: FitJob, **values: object) -> FitJob:
+    return replace(job, training=job.training.model_copy(update=values))
+
+
+def test_determinism_is_in_the_key_of_a_gpu_job_alone(job: FitJob) -> None:
+    on_gpu = replace(job, device="cuda")
+    assert job.device == "cpu"
+    assert trained(job, deterministic=False).key == job.key
+    assert trained(on_gpu, deterministic=False).key != on_gpu.key
+
+
+def test_what_a_warm_start_says_is_in_the_key_of_a_warm_fit_alone(job: FitJob) -> None:
+    assert trained(job, warm_share=0.25).key == job.key
+    assert trained(job, warm_start=True, warm_share=0.25).key == job.key, "the first fold begins anew either way"
+    warm = replace(trained(job, warm_start=True), begins_from="0" * 32)
+    assert trained(warm, warm_share=0.25).key != warm.key != job.key
+
+
+def test_a_description_is_read_by_people_as_it_was_before(job: FitJob) -> None:
+    assert job.description()["training"] == job.training.model_dump(), "a plain job's key is the one that it always had"
 
 
 @pytest.mark.parametrize("name", OTHERS)

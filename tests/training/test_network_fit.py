@@ -1,10 +1,13 @@
 """Training a network: the best weights kept, when it stops, what must not be seen, and what a head switches."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import fit_scaler
@@ -66,6 +69,40 @@ def test_same_job_same_bits_whatever_the_global_generators_say(frames: Frames, n
     assert same_arrays(*fits)
     assert fits[0].checks == fits[1].checks
     assert not same_arrays(fits[0], fit(replace(job, seed=job.seed + 1), frames))
+
+
+OTHER_THAN_CPU = "cpu:0"
+"""The CPU by a name that is not "cpu": the code takes it for another device, where a GPU is not at hand."""
+
+
+class Watch(TorchDispatchMode):
+    """Remembers of every operation within whether it had to be deterministic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, set[bool]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.seen.setdefault(str(func), set()).add(torch.are_deterministic_algorithms_enabled())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "within"), [("cpu", True, False), (OTHER_THAN_CPU, True, True), (OTHER_THAN_CPU, False, False)]
+)
+def test_every_step_of_a_fit_on_another_device_is_deterministic_where_that_is_wanted(
+    device: str, wanted: bool, within: bool, frames: Frames, job: FitJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # it would be left behind
+    asked = replace(job, device=device, training=job.training.model_copy(update={"deterministic": wanted}))
+    with Watch() as watch:
+        fit(asked, frames)
+    trained = {name: flags for name, flags in watch.seen.items() if "backward" in name or "lerp" in name}
+    assert len(trained) >= 2, "the loss was differentiated and the weights were averaged"
+    assert set.union(*trained.values()) == {within}
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 # --- A head switches the loss and the distribution, and nothing else ---

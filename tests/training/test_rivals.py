@@ -214,7 +214,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> None:
     backtest = build_backtest(*results)
-    assert list(backtest.quantiles) == [name for name in IN_ORDER if name != "pretrained"]
+    assert list(backtest.quantiles) == [name for name in IN_ORDER if name not in ("pretrained", "calibrated")]
     assert backtest.scored.any(axis=(0, 1)).all()
     scores, tests = score_table(backtest), significance_table(backtest)
     pooled = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")

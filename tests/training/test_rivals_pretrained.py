@@ -11,8 +11,9 @@ import torch
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError, UsageError
-from pipeline.models.rivals import PretrainedSpec
+from pipeline.models.rivals import HarSpec, PretrainedSpec
 from pipeline.models.specification import LEVELS
+from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
 from pipeline.training.fits import fit
 from pipeline.training.pretrained import (
     ORIGINS_AT_ONCE,
@@ -20,6 +21,7 @@ from pipeline.training.pretrained import (
     open_pipeline,
     pretrained_quantiles,
     weights_digest,
+    why_not_scored,
 )
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
@@ -85,6 +87,33 @@ def test_many_origins_are_asked_in_batches(frames: Frames) -> None:
     assert sum(pipeline.batches) == asked
     assert max(pipeline.batches) == ORIGINS_AT_ONCE
     np.testing.assert_array_equal(np.isfinite(found).all(axis=(2, 3)), frames.usable[:, 100:400])
+
+
+@pytest.mark.parametrize("horizons", [1, 2])
+def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons: int) -> None:
+    experiment = changed(TINY, horizons=horizons)
+    frames = frames_from(random_market(700, 3), experiment)
+    _, folds = jobs_for(frames, experiment)
+    last = frames.sessions[-1 - horizons]  # the last origin whose outcome at the last horizon is known
+    told = why_not_scored(PretrainedSpec(weights=Path("x"), trained_until=last.item()), frames, folds)
+    assert f"its training data may reach to {last}, and the last test origin" in told
+    assert f"{horizons} sessions ahead is {last}; expected test origins after the cut-off. Bring newer bars" in told
+    before = frames.sessions[-2 - horizons]
+    assert why_not_scored(PretrainedSpec(weights=Path("x"), trained_until=before.item()), frames, folds) == ""
+    assert why_not_scored(SPEC, frames, folds[:1]) != "", "the first fold tests until its refit alone"
+
+
+def test_a_rival_that_cannot_be_scored_is_left_out_and_the_others_stay(frames: Frames, tmp_path: Path) -> None:
+    late = SPEC.model_copy(update={"weights": tmp_path / "none", "trained_until": date(2999, 1, 1)})
+    experiment = changed(TINY, rivals=(HarSpec(), late))
+    folds = folds_of(frames, experiment)
+    kept, told = with_scorable_rivals(experiment, frames, folds)
+    assert kept == changed(TINY, rivals=(HarSpec(),))
+    assert len(told) == 1
+    assert "may reach to 2999-01-01" in told[0]
+    assert {job.forecaster.kind for job in jobs_of(frames, folds, kept, "cpu")} >= {"network", "har"}
+    fine = changed(TINY, rivals=(HarSpec(), SPEC))
+    assert with_scorable_rivals(fine, frames, folds) == (fine, ())
 
 
 def weights_in(folder: Path) -> Path:

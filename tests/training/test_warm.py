@@ -1,5 +1,6 @@
 """Folds that begin with the former fold's weights, and networks of one ticker each."""
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -10,8 +11,9 @@ import psutil
 import pytest
 import torch
 
+from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.errors import FitError, NothingUsableError
+from pipeline.errors import FitError, NothingUsableError, UsageError
 from pipeline.evaluation.backtest import fits_of, forecasts_by_forecaster
 from pipeline.experiment import Experiment
 from pipeline.models.network import new_network
@@ -23,6 +25,7 @@ from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
 from pipeline.training.reading import network_arrays, reader_of
+from pipeline.training.specification import refuse_shared_validation
 from pipeline.training.warm import EMBEDDING, begin_from
 from tests.panels import TINY, TINY_TRAINING, changed, fit_jobs, frames_from, jobs_for, random_market
 
@@ -82,6 +85,18 @@ def test_a_warm_fold_takes_its_share_of_the_steps(frames: Frames) -> None:
     assert fit(second, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 2
     quarter = replace(second, training=second.training.model_copy(update={"warm_share": 0.25}))
     assert fit(quarter, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 4
+
+
+def test_settings_that_are_not_in_a_key_change_no_bit(frames: Frames) -> None:
+    first, second = chains(WARM, frames)[0][:2]
+    cold = replace(first, training=TINY_TRAINING.model_copy(update={"warm_share": 0.25, "deterministic": False}))
+    assert cold.key == first.key
+    former, same = fit(first, frames), fit(cold, frames)
+    assert all(same.arrays[name].tobytes() == value.tobytes() for name, value in former.arrays.items())
+    free = replace(second, training=second.training.model_copy(update={"deterministic": False}))
+    assert free.key == second.key
+    warm, other = fit(second, frames, former), fit(free, frames, former)
+    assert all(other.arrays[name].tobytes() == value.tobytes() for name, value in warm.arrays.items())
 
 
 def test_a_ticker_that_is_new_begins_like_an_unknown_one(frames: Frames) -> None:
@@ -245,3 +260,25 @@ def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_p
     assert {result.job.key for result in results} == {job.key for job in jobs}
     assert all(result.fitted is None for result in results)
     assert any(result.error == KILLED for result in results)
+
+
+@pytest.mark.parametrize("refit", [3, 6, 9])
+@pytest.mark.parametrize("validation", [3, 6, 9])
+@pytest.mark.parametrize("calibration", [0, 3])
+def test_a_warm_fold_is_not_stopped_by_rows_that_chose_its_first_weights(
+    refit: int, validation: int, calibration: int, frames: Frames
+) -> None:
+    spec = FoldSpec(refit_months=refit, validation_months=validation, calibration_months=calibration)
+    folds = walk_forward(frames.sessions, frames.usable, spec)
+    shared = any(later.validation.start < former.validation.stop for former, later in itertools.pairwise(folds))
+    if not shared:
+        refuse_shared_validation(WARM.training, spec)
+        return
+    refuse_shared_validation(TINY_TRAINING, spec)
+    with pytest.raises(UsageError, match=f"validation_months {validation} and folds.refit_months {refit}: .* at most"):
+        refuse_shared_validation(WARM.training, spec)
+
+
+def test_a_fixed_split_has_no_former_fold() -> None:
+    spec = FoldSpec(refit_months=3, validation_months=9, train_end="2020-12-31", valid_end="2021-12-31")
+    refuse_shared_validation(WARM.training, spec)

@@ -120,8 +120,13 @@ def test_the_estimate_is_in_relation_to_the_baseline() -> None:
 
 
 def test_trials_before_this_search_are_counted() -> None:
-    assert chosen_among(TINY, 30) == 30
-    assert chosen_among(changed(TINY, trials=30), 30) == 59, "the base was tried in both searches"
+    assert chosen_among(TINY, 30, base_is_tried=True) == 30
+    assert chosen_among(changed(TINY, trials=30), 30, base_is_tried=True) == 59, "the base was tried in both searches"
+
+
+def test_a_base_outside_the_space_counts_only_where_a_former_search_tried_it() -> None:
+    assert chosen_among(TINY, 30, base_is_tried=False) == 30
+    assert chosen_among(changed(TINY, trials=30), 30, base_is_tried=False) == 60
 
 
 def test_the_fits_are_those_of_a_run(frames: Frames, tmp_path: Path) -> None:

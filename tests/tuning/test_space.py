@@ -4,7 +4,16 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.tuning.space import DEFAULT_SPACE, Choices, Interval, described, space_of, values_of, with_values
+from pipeline.tuning.space import (
+    DEFAULT_SPACE,
+    Choices,
+    Interval,
+    described,
+    outside,
+    space_of,
+    values_of,
+    with_values,
+)
 from tests.panels import TINY
 
 
@@ -77,6 +86,21 @@ def test_values_are_put_into_an_experiment_and_read_back() -> None:
     assert changed.model_copy(update={"network": TINY.network, "training": TINY.training}) == TINY
     space = {"network.hidden_size": Interval(2, 8, whole=True), "training.learning_rate": Interval(1e-4, 1e-2)}
     assert values_of(changed, space) == {"network.hidden_size": 5}, "0.02 is not within the space"
+
+
+def test_values_outside_the_space_are_told_by_name() -> None:
+    space = {
+        "network.hidden_size": Choices((8, 16)),
+        "training.learning_rate": Interval(1e-4, 1e-2),
+        "training.truncate_sessions": Choices((5, 7)),
+    }
+    assert outside(changed_to(37), space) == {"network.hidden_size": 37, "training.truncate_sessions": None}
+    assert outside(changed_to(16), space) == {"training.truncate_sessions": None}
+    assert outside(Experiment(), DEFAULT_SPACE) == {}
+
+
+def changed_to(hidden_size: int) -> Experiment:
+    return with_values(TINY, {"network.hidden_size": hidden_size})
 
 
 def test_values_that_do_not_go_together_are_refused() -> None:

@@ -7,17 +7,21 @@ from pipeline.dataset.panel import Floats
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import pinball_by_level
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
+from pipeline.evaluation.significance.session_means import mean_per_session
+
+
+def loss_by_ticker(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
+    """Return the mean pinball loss over levels [ticker, session], NaN where not scored."""
+    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    loss = np.full(where.shape, np.nan)
+    values, outcome = backtest.quantiles[forecaster][where, horizon - 1], backtest.realised[where, horizon - 1]
+    loss[where] = pinball_by_level(values.astype(np.float64), outcome.astype(np.float64)).mean(axis=1)
+    return loss
 
 
 def loss_per_session(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
     """Return the mean pinball loss over levels and tickers [session with any scored row]."""
-    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
-    loss = np.zeros(where.shape)
-    values, outcome = backtest.quantiles[forecaster][where, horizon - 1], backtest.realised[where, horizon - 1]
-    loss[where] = pinball_by_level(values.astype(np.float64), outcome.astype(np.float64)).mean(axis=1)
-    count = where.sum(axis=0)
-    mean: Floats = loss.sum(axis=0)[count > 0] / count[count > 0]
-    return mean
+    return mean_per_session(loss_by_ticker(backtest, forecaster, horizon))
 
 
 def significance_table(backtest: Backtest) -> pd.DataFrame:
@@ -39,6 +43,6 @@ def _compare(backtest: Backtest, baseline: str, horizon: int) -> dict[str, objec
         "dm_t": test.t,
         "dm_p": test.p,
         "dm_lags": test.lags,
-        "dm_p_short_lags": short.p,
+        "dm_p_short_lags": short.p_student,
         "sessions": test.sessions,
     }

@@ -1,0 +1,122 @@
+"""Conformal corrections: each band stretched or shrunk about the median until it holds what it says.
+
+A quantile of level l and horizon h becomes median + factor[h, l] (quantile - median). Factors are positive, so they are
+in units of the forecast's own spread, scale with its volatility and leave the median alone: correcting that would be a
+bet on direction. The same factors serve all tickers. Nothing here reads an outcome that is not known at the origin.
+"""
+
+import math
+
+import numpy as np
+
+from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.evaluation.calibration.specification import CalibrationSpec
+from pipeline.models.specification import LEVELS, MEDIAN
+
+SIDE = np.sign(np.array(LEVELS) - LEVELS[MEDIAN])
+"""-1 for levels below the median, +1 above it."""
+TAIL = np.where(SIDE < 0, np.array(LEVELS), 1 - np.array(LEVELS))
+"""The share of outcomes that ought to lie beyond each level, away from the median."""
+MISSES_GO_TOGETHER = 3.0
+"""(1 - r) / r for a correlation r = 0.25 of two tickers' misses in one session, as on the large panel before 2017."""
+MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
+"""Bounds of the two parts of a log factor: without them a price that stands still would close its band for good."""
+
+
+def calibrated(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, warm: int = 0) -> Floats32:
+    """Return corrected quantiles [ticker, origin, horizon, level] of log returns; NaN stays NaN, none cross.
+
+    Origins are sessions in time's order without a gap; `outcome` [ticker, origin, horizon] is NaN where it is unknown
+    or not to be used, and that of origin s and horizon h is known at s + h. The first `warm` origins are the fold's
+    calibration range: the split correction is learned on them, the adaptive one runs through them first. A corrected
+    quantile of origin t depends on no outcome that becomes known after t (split: after the calibration range).
+    """
+    match spec.method:
+        case "none":
+            return quantiles
+        case "split":
+            return stretched(quantiles, split_factors(quantiles[:, :warm], outcome[:, :warm]))
+        case "adaptive":
+            return _followed(quantiles, outcome, spec)
+
+
+def stretched(quantiles: Floats32, factors: Floats) -> Floats32:
+    """Return quantiles [..., horizon, level] stretched about their median by factors [horizon, level], in order."""
+    median = quantiles[..., MEDIAN : MEDIAN + 1].astype(np.float64)
+    result: Floats32 = np.sort(median + factors * (quantiles - median), axis=-1).astype(np.float32)
+    return result
+
+
+def split_factors(quantiles: Floats32, outcome: Floats32) -> Floats:
+    """Return the factors [horizon, level] that a calibration range asks for; labels not known within it are left out.
+
+    Romano, Patterson and Candes (2019), theorem 2, one side and level at a time, with the score (outcome - median) /
+    (quantile - median) and rows pooled over tickers: the ceil((n + 1)(1 - tail))-th smallest of n scores. Where rows
+    are exchangeable, the share beyond a level is at most its tail. The factor is 1 where there are too few rows for
+    this, and within the bounds of the adaptive one.
+    """
+    origins, horizons = outcome.shape[1:]
+    factors = np.ones((horizons, len(LEVELS)))
+    for h in range(horizons):
+        known = max(origins - h - 1, 0)
+        scores = _scores(quantiles[:, :known, h], outcome[:, :known, h])
+        for level in np.flatnonzero(SIDE):
+            factors[h, level] = _rank(scores[:, level], TAIL[level])
+    most = np.exp(MOST_OF_SCALE + MOST_OF_LEVEL)
+    return np.clip(factors, 1 / most, most)
+
+
+def _scores(quantiles: Floats32, outcome: Floats32) -> Floats:
+    """Return each known row's stretch [row, level] that brings a level's quantile onto the outcome."""
+    known = _known(quantiles, outcome)
+    values, truth = quantiles[known].astype(np.float64), outcome[known].astype(np.float64)
+    median = values[:, MEDIAN]
+    beyond, spread = (truth - median)[:, None] * SIDE, (values - median[:, None]) * SIDE
+    return np.divide(beyond, spread, out=np.where(beyond > 0, np.inf, 0.0), where=spread > 0)
+
+
+def _rank(scores: Floats, tail: float) -> float:
+    rank = math.ceil(round((len(scores) + 1) * (1 - tail), 6))  # 0.9 x 30 is 27, not a hair more
+    return float(np.partition(scores, rank - 1)[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def _known(quantiles: Floats32, outcome: Floats32) -> Booleans:
+    known: Booleans = np.isfinite(outcome) & np.isfinite(quantiles).all(axis=-1)
+    return known
+
+
+def _followed(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec) -> Floats32:
+    """Return the quantiles stretched by factors that follow how often the issued ones were missed.
+
+    Quantile tracking, Angelopoulos, Candes and Tibshirani (2023), section 2, after Gibbs and Candes (2021), eq. 2, on
+    log factors: a level that is missed more often than its tail says grows, else it shrinks. A log factor is the sum
+    of a scale that all levels of a horizon share, which is quick, and a part of its own, which is slow. What is judged
+    is what was issued.
+    """
+    issued = np.empty_like(quantiles)
+    horizons = outcome.shape[2]
+    scale, level = np.zeros((horizons, 1)), np.zeros((horizons, len(LEVELS)))
+    ahead = np.arange(1, horizons + 1)
+    for now in range(quantiles.shape[1]):
+        ripe = ahead[ahead <= now]  # horizons with an outcome that becomes known at this session's close
+        if len(ripe):
+            excess = _excess(issued[:, now - ripe, ripe - 1], outcome[:, now - ripe, ripe - 1]) / ripe[:, None]
+            moved = scale[: len(ripe)] + spec.scale_rate * excess[:, SIDE != 0].mean(axis=1, keepdims=True)
+            scale[: len(ripe)] = np.clip(moved, -MOST_OF_SCALE, MOST_OF_SCALE)
+            level[: len(ripe)] = np.clip(level[: len(ripe)] + spec.level_rate * excess, -MOST_OF_LEVEL, MOST_OF_LEVEL)
+        issued[:, now] = stretched(quantiles[:, now], np.exp(scale + level))
+    return issued
+
+
+def _excess(issued: Floats32, outcome: Floats32) -> Floats:
+    """Return by how much the share of tickers beyond each level exceeds its tail [horizon, level].
+
+    Weighted by n / (n + 3): of n tickers whose misses go together the share is the less noisy the more there are,
+    and with one ticker steps are a quarter of what they are with very many.
+    """
+    known = _known(issued, outcome)  # [ticker, horizon]
+    beyond = (outcome[..., None] - issued) * SIDE > 0
+    count = known.sum(axis=0)[:, None]
+    misses = (beyond & known[..., None]).sum(axis=0)
+    excess: Floats = (misses - count * TAIL) / (count + MISSES_GO_TOGETHER)
+    return np.where(SIDE == 0, 0.0, excess)

@@ -1,0 +1,132 @@
+"""Measures of calibration: where outcomes fall between the quantiles, and how often each band holds them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.panel import Booleans, Floats, Indices
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.scores import BANDS, POOLED
+from pipeline.models.specification import LEVELS
+
+EDGES = np.array([0.0, *LEVELS, 1.0])
+"""The levels cut the unit interval into bins; the first and the last are tails of which only the mass is known."""
+REGIMES = ("calm", "middle", "turbulent")
+REGIME_MEASURE = "last_close"
+"""The forecaster whose 80 % band measures the volatility known at an origin: it is that of the last 20 sessions."""
+
+
+def pit_bins(quantiles: Floats, outcome: Floats) -> Indices:
+    """Return the bin 0..7 between EDGES of each outcome [...] among its quantiles [..., level].
+
+    An outcome on a quantile is in the bin below it, as it is at or below that level.
+    """
+    bins: Indices = (outcome[..., None] > quantiles).sum(axis=-1)
+    return bins
+
+
+def pit_values(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return the probability integral transform [row] of outcomes [row] under quantiles [row, level].
+
+    Dawid (1984): uniform where forecasts are calibrated. Linear between two levels; beyond the outer quantiles only
+    the tail's mass is known, and the value is the middle of the tail.
+    """
+    bins = pit_bins(quantiles, outcome)
+    inner = (bins > 0) & (bins < len(LEVELS))
+    right = np.clip(bins, 1, len(LEVELS) - 1)
+    rows = np.arange(len(outcome))
+    low, high = quantiles[rows, right - 1], quantiles[rows, right]
+    share = np.divide(outcome - low, high - low, out=np.ones(len(outcome)), where=inner & (high > low))
+    between = EDGES[right] + share * (EDGES[right + 1] - EDGES[right])
+    return np.where(inner, between, (EDGES[bins] + EDGES[bins + 1]) / 2)
+
+
+def pit_table(backtest: Backtest) -> pd.DataFrame:
+    """Return the PIT histogram, pooled over tickers: a row per horizon, forecaster and bin.
+
+    Columns: horizon, forecaster, low and high (levels that bound the bin), expected and observed (shares of the rows),
+    rows. Observed is NaN at a horizon without any outcome.
+    """
+    scored = backtest.scored
+    return pd.concat(
+        (
+            _histogram(backtest, name, horizon, scored[..., horizon - 1])
+            for horizon in range(1, backtest.horizons + 1)
+            for name in backtest.quantiles
+        ),
+        ignore_index=True,
+    )
+
+
+def _histogram(backtest: Backtest, forecaster: str, horizon: int, where: Booleans) -> pd.DataFrame:
+    values, outcome = backtest.quantiles[forecaster][where, horizon - 1], backtest.realised[where, horizon - 1]
+    counts = np.bincount(pit_bins(values, outcome), minlength=len(EDGES) - 1)
+    rows = len(outcome)
+    return pd.DataFrame(
+        {
+            "horizon": horizon,
+            "forecaster": forecaster,
+            "low": EDGES[:-1],
+            "high": EDGES[1:],
+            "expected": np.diff(EDGES),
+            "observed": counts / rows if rows else np.nan,
+            "rows": rows,
+        }
+    )
+
+
+def coverage_table(backtest: Backtest) -> pd.DataFrame:
+    """Return how often each band holds the outcome: a row per horizon, forecaster and group of origins.
+
+    Columns: horizon, forecaster, by ("all", "regime", "ticker"), group, rows, coverage_50, coverage_80, coverage_90.
+    Regimes are calm, middle and turbulent: terciles of each ticker's own volatility over its last 20 sessions, known at
+    the origin; where a tercile ends is known only after the test, which describes a forecast and enters none. A
+    group without rows is left out, and so are regimes where the last close is not among the forecasters.
+    """
+    groups, scored = list(_groups(backtest)), backtest.scored
+    rows: list[dict[str, object]] = []
+    for horizon in range(1, backtest.horizons + 1):
+        own = [(by, group, where & scored[..., horizon - 1]) for by, group, where in groups]
+        for name in backtest.quantiles:
+            rows += _coverage_rows(backtest, name, horizon, own)
+    return pd.DataFrame(rows)
+
+
+def _groups(backtest: Backtest) -> Iterator[tuple[str, str, Booleans]]:
+    """Yield (by, group, mask [ticker, origin])."""
+    shape = backtest.realised.shape[:2]
+    yield "all", POOLED, np.ones(shape, dtype=bool)
+    if REGIME_MEASURE in backtest.quantiles:
+        regimes = regime_of_origin(backtest)
+        yield from (("regime", name, regimes == k) for k, name in enumerate(REGIMES))
+    own = np.arange(shape[0])[:, None]
+    yield from (("ticker", ticker, np.broadcast_to(own == k, shape)) for k, ticker in enumerate(backtest.tickers))
+
+
+def regime_of_origin(backtest: Backtest) -> Indices:
+    """Return 0, 1 or 2 [ticker, origin] for calm, middle and turbulent, -1 where the volatility is not known."""
+    low, high = BANDS[80]
+    band = backtest.quantiles[REGIME_MEASURE][:, :, 0].astype(np.float64)
+    width = band[..., high] - band[..., low]  # [ticker, origin]
+    regimes = np.full(width.shape, -1, dtype=np.int64)
+    for row, own in enumerate(width):
+        known = np.isfinite(own)
+        if known.any():
+            regimes[row, known] = np.searchsorted(np.quantile(own[known], (1 / 3, 2 / 3)), own[known])
+    return regimes
+
+
+def _coverage_rows(
+    backtest: Backtest, forecaster: str, horizon: int, groups: list[tuple[str, str, Booleans]]
+) -> Iterator[dict[str, object]]:
+    values, outcome = backtest.quantiles[forecaster][:, :, horizon - 1], backtest.realised[..., horizon - 1]
+    inside = {
+        f"coverage_{band}": (values[..., low] <= outcome) & (outcome <= values[..., high])
+        for band, (low, high) in BANDS.items()
+    }
+    for by, group, where in groups:
+        rows = int(where.sum())
+        if rows:
+            shares = {name: float(held[where].mean()) for name, held in inside.items()}
+            yield {"horizon": horizon, "forecaster": forecaster, "by": by, "group": group, "rows": rows, **shares}

@@ -1,0 +1,42 @@
+"""How the network's bands are corrected: a frozen value, light to import."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from pipeline.dataset.folds import FoldSpec
+from pipeline.errors import UsageError
+
+
+class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
+    """A conformal correction of the network's quantiles: none, learned once per fold, or followed session by session.
+
+    The two rates are steps in the logarithm of a band's width; tests/benchmarks/calibration.py chooses them on prices
+    of before 2017 alone.
+    """
+
+    method: Literal["none", "split", "adaptive"] = Field(
+        "none",
+        description="Correction of the network's bands: none, learned once on each fold's calibration range, or "
+        "followed session by session from outcomes known by then",
+    )
+    scale_rate: float = Field(
+        0.4, ge=0.0, le=4.0, description="Adaptive: step of the width that all levels of a horizon share"
+    )
+    level_rate: float = Field(0.02, ge=0.0, le=4.0, description="Adaptive: further step of each level by itself")
+
+
+def refuse_missing_calibration(calibration: CalibrationSpec, folds: FoldSpec) -> None:
+    """Raise UsageError where the split correction has no calibration range to learn from."""
+    if calibration.method != "split":
+        return
+    if folds.train_end:
+        raise UsageError(
+            'found calibration.method = "split" with a fixed split (folds.train_end), which has no calibration range; '
+            'expected folds by refit_months with calibration_months of at least 3, or method = "adaptive"'
+        )
+    if not folds.calibration_months:
+        raise UsageError(
+            'found calibration.method = "split" with folds.calibration_months = 0: there is nothing to learn it from; '
+            'set calibration_months to at least 3, or method = "adaptive"'
+        )

@@ -1,0 +1,151 @@
+"""Learned class probabilities, scored: down, flat and up by a direction head, against the classes' own frequencies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices
+from pipeline.evaluation.backtest import fits_of, test_slice
+from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
+from pipeline.models.specification import DirectionHeadSpec, RecurrentSpec
+from pipeline.training.fits import class_probabilities
+from pipeline.training.jobs import FitResult, Fitted
+from pipeline.training.labels import label_mask, scaled_target
+
+CLASSES = 3  # down, flat, up
+SMALLEST = float(np.finfo(np.float32).eps)
+"""A probability counts as this at least: a float32 network rounds a smaller one to nothing, at an infinite loss."""
+
+
+@dataclass(frozen=True)
+class ClassForecasts:
+    """What was said of the classes over test origins, and which of them came."""
+
+    learned: Floats  # [ticker, origin, horizon, class], NaN where the network is silent
+    frequencies: Floats  # the same shape: the classes' shares in the training range of the origin's fold
+    outcome: Indices  # [ticker, origin, horizon], 0 down, 1 flat, 2 up
+    known: Booleans  # [ticker, origin, horizon]
+
+    @property
+    def scored(self) -> Booleans:
+        """True [ticker, origin, horizon] where the network spoke and the outcome is known."""
+        mask: Booleans = self.known & np.isfinite(self.learned).all(axis=-1)
+        return mask
+
+
+def direction_table(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> pd.DataFrame | None:
+    """Return a row per horizon with the scores of learned class probabilities; None where no network learned any.
+
+    Columns are horizon, rows, log_loss and brier, each also with the ending _frequencies for the baseline, dm_p (of
+    the log loss per session) and dm_lags. A recursive network learns the classes of the first horizon alone.
+    """
+    parts = [_of_fold(fits, fold, frames) for fold in folds if (fits := _classifiers(results, fold))]
+    if not parts:
+        return None
+    whole = ClassForecasts(
+        learned=np.concatenate([part.learned for part in parts], axis=1),
+        frequencies=np.concatenate([part.frequencies for part in parts], axis=1),
+        outcome=np.concatenate([part.outcome for part in parts], axis=1),
+        known=np.concatenate([part.known for part in parts], axis=1),
+    )
+    return pd.DataFrame([_row(whole, h) for h in range(whole.learned.shape[2])])
+
+
+def _classifiers(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
+    return [fitted for fitted in fits_of(results, fold) if flat_of(fitted) is not None]
+
+
+def flat_of(fitted: Fitted) -> float | None:
+    """Return half the width of the class flat of a network with a direction head, None for any other forecaster."""
+    spec = fitted.forecaster
+    if isinstance(spec, RecurrentSpec) and isinstance(spec.head, DirectionHeadSpec):
+        return spec.head.flat
+    return None
+
+
+def _of_fold(fits: Sequence[Fitted], fold: Fold, frames: Frames) -> ClassForecasts:
+    origins, flat = test_slice(fold), flat_of(fits[0]) or 0.0
+    learned = _mean_of(fits, frames, origins).astype(np.float64)
+    horizons = learned.shape[2]
+    target = scaled_target(frames)[..., :horizons]
+    frequencies = class_frequencies(classes_of(target, flat), label_mask(frames, fold.train)[..., :horizons])
+    tested = target[:, origins]
+    return ClassForecasts(
+        learned=learned,
+        frequencies=np.broadcast_to(frequencies, learned.shape),
+        outcome=classes_of(tested, flat),
+        known=frames.usable[:, origins, None] & np.isfinite(tested),
+    )
+
+
+def _mean_of(fits: Sequence[Fitted], frames: Frames, origins: slice) -> Floats32:
+    """Return the mean of the networks' probabilities; where each ticker has its own, of those trained on it."""
+    if isinstance(fits[0].forecaster, RecurrentSpec) and fits[0].forecaster.scope == "universe":
+        mean: Floats32 = np.mean([class_probabilities(fitted, frames, origins) for fitted in fits], axis=0)
+        return mean
+    rows = []
+    for row, ticker in enumerate(frames.tickers):
+        own = [fitted for fitted in fits if ticker in fitted.tickers] or fits
+        alone = frames.at(np.array([row]))
+        rows.append(np.mean([class_probabilities(fitted, alone, origins) for fitted in own], axis=0)[0])
+    return np.stack(rows)
+
+
+def classes_of(target: Floats32, flat: float) -> Indices:
+    """Return 0 (down), 1 (flat) or 2 (up) for outcomes [...] in units of the target; flat includes its edges."""
+    classes: Indices = 1 + (target > flat).astype(np.int64) - (target < -flat).astype(np.int64)
+    return classes
+
+
+def class_frequencies(classes: Indices, known: Booleans) -> Floats:
+    """Return the share of each class [horizon, class] among the known ones [ticker, session, horizon], over tickers.
+
+    One of each is added (Laplace's rule of succession), so that a class that never came is not taken for impossible.
+    """
+    counts = np.stack([(known & (classes == k)).sum(axis=(0, 1)) for k in range(CLASSES)], axis=-1) + 1.0
+    shares: Floats = counts / counts.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def log_loss(probabilities: Floats, outcome: Indices) -> Floats:
+    """Return minus the log of what was said of the class that came [row], for probabilities [row, class]."""
+    said = probabilities[np.arange(len(outcome)), outcome]
+    loss: Floats = -np.log(np.clip(said, SMALLEST, 1.0))
+    return loss
+
+
+def brier(probabilities: Floats, outcome: Indices) -> Floats:
+    """Return the squared distance from what came, summed over classes [row]; Brier (1950), eq. 2."""
+    distance: Floats = ((probabilities - np.eye(CLASSES)[outcome]) ** 2).sum(axis=-1)
+    return distance
+
+
+def _row(whole: ClassForecasts, h: int) -> dict[str, float]:
+    where = whole.scored[..., h]  # [ticker, origin]
+    outcome = whole.outcome[where, h]
+    said: Mapping[str, Floats] = {"": whole.learned[where, h], "_frequencies": whole.frequencies[where, h]}
+    losses = {name: log_loss(values, outcome) for name, values in said.items()}
+    per_session = _mean_by_session(losses[""] - losses["_frequencies"], where)
+    test = diebold_mariano(per_session, h + 1, long_lags(h + 1))
+    scores = {
+        **{f"log_loss{name}": _mean(loss) for name, loss in losses.items()},
+        **{f"brier{name}": _mean(brier(values, outcome)) for name, values in said.items()},
+    }
+    return {"horizon": h + 1, "rows": len(outcome), **scores, "dm_p": test.p, "dm_lags": test.lags}
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _mean_by_session(values: Floats, where: Booleans) -> Floats:
+    """Return the mean over tickers [session with any] of values [row] that stand at places [ticker, session]."""
+    filled = np.zeros(where.shape)
+    filled[where] = values
+    count = where.sum(axis=0)
+    mean: Floats = filled.sum(axis=0)[count > 0] / count[count > 0]
+    return mean

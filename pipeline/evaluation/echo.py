@@ -1,0 +1,163 @@
+"""Is a point forecast more than yesterday's price? What a median claims, and whether outcomes bear it out.
+
+The last close is the best simple forecast of the next one, so any honest median sits near it and, drawn over the
+truth, looks like the truth one session late: that lag in levels proves nothing. An echo is a forecaster that claims
+more, the level or the direction, while its change from the last close has nothing to do with the change that came.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
+from pipeline.models.specification import MEDIAN
+
+SHIFTS = (-2, -1, 0, 1, 2)
+BOLD_SHARE = 0.05
+"""A median that moves this share of the outcomes' variance claims direction, whatever it calls itself."""
+NO_SHARE = 1e-9
+"""A median that moves less than this share of the outcomes' variance is the last close itself."""
+ONE_SIDED_97_5 = 1.96
+
+Name = Literal["informs", "no claim", "unproven", "echo", "persistence"]
+
+
+@dataclass(frozen=True)
+class Echo:
+    """What the median of one forecaster says beyond the last close, at one horizon."""
+
+    forecaster: str
+    name: Name
+    claims: bool
+    moved_share: float  # variance of the median's change over that of the outcome's: the R2 it would need to be right
+    relation_t: float  # of the covariance of median and outcome; above 1.96: related beyond luck
+    best_shift: int  # the shift of the truth, in units of the horizon, that the forecast lies closest to
+    sentence: str
+
+
+def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1) -> Echo:
+    """Return what the median of a forecaster is: informative, without a claim, unproven, an echo, or persistence.
+
+    `claims` says that the forecaster is sold as one of level or direction: one with a point or a direction head.
+    """
+    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    change = _filled(backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], where)
+    outcome = _filled(backtest.realised[..., horizon - 1], where)
+    moved = moved_share(change[where], outcome[where])
+    t = relation_t(change, outcome, where, horizon)
+    shift = best_shift(change, outcome, where, horizon)
+    informs = t > ONE_SIDED_97_5 and _errs_less_than_no_change(change[where], outcome[where])
+    claiming = claims or moved > BOLD_SHARE
+    name = _name(moved, informs, claiming, shift)
+    return Echo(forecaster, name, claiming, moved, t, shift, _sentence(forecaster, name, moved))
+
+
+def echoes(backtest: Backtest, claims: Mapping[str, bool], horizon: int = 1) -> dict[str, Echo]:
+    """Return forecaster -> Echo; `claims` names those that are sold as forecasts of level or direction."""
+    return {name: echo_of(backtest, name, claims.get(name, False), horizon) for name in backtest.quantiles}
+
+
+def moved_share(change: Floats, outcome: Floats) -> float:
+    """Return the variance of the median's change over the variance of the outcome's, NaN where nothing moved."""
+    spread = float(np.var(outcome)) if len(outcome) else 0.0
+    return float(np.var(change)) / spread if spread > 0 else float("nan")
+
+
+def relation_t(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> float:
+    """Return the t value of the covariance of median and outcome [ticker, origin], from its mean per session.
+
+    The mean over tickers of (median less its mean) x outcome, per session, against zero with a Bartlett variance of
+    max(2h, 20) lags. NaN with fewer sessions than lags, or where the median never moves.
+    """
+    count = where.sum(axis=0)
+    if not where.any() or np.ptp(change[where]) == 0:
+        return float("nan")
+    product = np.where(where, (change - change[where].mean()) * outcome, 0.0)
+    values = product.sum(axis=0)[count > 0] / count[count > 0]
+    lags = long_lags(horizon)
+    variance = bartlett_variance(values, lags) if len(values) > lags else 0.0
+    return float(values.mean() / np.sqrt(variance / len(values))) if variance > 0 else float("nan")
+
+
+def best_shift(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> int:
+    """Return the shift of the truth, in units of the horizon, at which forecast levels lie closest to it.
+
+    With 0 the forecast is compared with the price it was made for, with -1 with the last close: what it was made from.
+    Squared distance in log price, over the rows that have every shift.
+    """
+    distances = {shift: _distance(change, outcome, shift * horizon, horizon) for shift in SHIFTS}
+    known = where & np.logical_and.reduce([np.isfinite(distance) for distance in distances.values()])
+    if not known.any():
+        return 0
+    return min(SHIFTS, key=lambda shift: float(np.mean(distances[shift][known] ** 2)))
+
+
+def _distance(change: Floats, outcome: Floats, sessions: int, horizon: int) -> Floats:
+    """Return log forecast level less log level `sessions` after the target [ticker, origin], NaN where unknown.
+
+    The level k horizons after the origin is the sum of the outcomes of origins h, 2h, ... apart.
+    """
+    steps = sessions // horizon + 1  # horizons from the origin to the level compared with
+    level = np.zeros_like(outcome)
+    for step in range(steps):
+        level = level + _moved(outcome, step * horizon)
+    for step in range(steps, 0):
+        level = level - _moved(outcome, step * horizon)
+    return change - level
+
+
+def _moved(values: Floats, sessions: int) -> Floats:
+    """Return values [ticker, origin] of the origins that lie `sessions` later, NaN beyond either end."""
+    result = np.full_like(values, np.nan)
+    if sessions >= 0:
+        result[:, : values.shape[1] - sessions] = values[:, sessions:]
+    else:
+        result[:, -sessions:] = values[:, :sessions]
+    return result
+
+
+def _errs_less_than_no_change(change: Floats, outcome: Floats) -> bool:
+    """Return whether the squared error is below that of the last close, which one that is far too bold is not."""
+    return bool(np.mean((outcome - change) ** 2) < np.mean(outcome**2))
+
+
+def _filled(values: Floats32, where: Booleans) -> Floats:
+    filled: Floats = np.where(where, values.astype(np.float64), np.nan)
+    return filled
+
+
+def _name(moved: float, informs: bool, claims: bool, shift: int) -> Name:
+    if not moved > NO_SHARE:
+        return "persistence"
+    if informs:
+        return "informs"
+    if not claims:
+        return "no claim"
+    return "echo" if shift < 0 else "unproven"
+
+
+def _sentence(forecaster: str, name: Name, moved: float) -> str:
+    match name:
+        case "persistence":
+            return f"The median of {forecaster} is the last close itself (persistence): it says nothing on direction."
+        case "informs":
+            return f"The median of {forecaster} goes with the direction of the next return more than luck explains."
+        case "echo":
+            return (
+                f"The median of {forecaster} is an echo: it moves as if it explained {moved:.0%} of what prices do, "
+                "but its moves have no relation to those that came, and it lies closest to the price it was made from. "
+                "Any accuracy in levels that is claimed for it is that of the last close."
+            )
+        case "unproven":
+            return (
+                f"The median of {forecaster} moves as if it explained {moved:.0%} of what prices do; that its moves "
+                "have to do with those that came is not shown."
+            )
+    return (
+        f"The median of {forecaster} carries no information on direction, as expected of daily prices: the value is "
+        "in the bands, which say how far the price may move."
+    )

@@ -1,0 +1,180 @@
+"""Do outcomes fall within a band as often as it says, and without a pattern? Kupiec's and Christoffersen's tests.
+
+Their chi-square limits are wrong at the lengths of a backtest. A p-value here is the rank of the statistic among those
+of simulated independent hits (Monte Carlo test, Dufour 2006), ties broken at random, so that the size is the nominal
+one at any length. Nothing is random about the result: the simulation is seeded and ties are broken by the hits.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import xlogy
+
+from pipeline.dataset.panel import Booleans, Floats, Indices
+from pipeline.errors import UsageError
+
+SIMULATIONS = 4999
+FEWEST_SESSIONS = 30
+_STEP = 256
+"""Simulated lengths are rounded up to this, so that series of similar lengths share one simulation."""
+
+
+@dataclass(frozen=True)
+class CoverageTests:
+    """Likelihood ratios and Monte Carlo p-values per series [series]; NaN with fewer than 30 sessions."""
+
+    coverage: Floats  # share of hits
+    sessions: Indices
+    unconditional: Floats
+    unconditional_p: Floats
+    independence: Floats
+    independence_p: Floats
+    conditional: Floats
+    conditional_p: Floats
+
+
+@dataclass(frozen=True)
+class HitCounts:
+    """What the three ratios need to know of hit series, integers of any shape."""
+
+    sessions: Indices
+    hits: Indices
+    first: Indices  # 1 where the first session is a hit
+    last: Indices
+    pairs: Indices  # two hits in a row
+
+
+def coverage_tests(hits: Floats, coverage: float, seed: int = 0) -> CoverageTests:
+    """Return the tests of hits [series, session], 1 within the band, 0 outside, NaN where unknown, at nominal coverage.
+
+    Unconditional coverage: Kupiec (1995), table 2. Independence and conditional coverage: Christoffersen (1998), eq.
+    5 to 9. The null is hits independent over sessions with the nominal coverage. Those of horizons above 1 are
+    dependent by construction: use `coverage_tests_overlapping`. Tickers, which miss together, are tested one by one.
+    Raises UsageError where the coverage is not within 0 and 1 or a hit is neither 0 nor 1.
+    """
+    if not 0 < coverage < 1:
+        raise UsageError(f"a nominal coverage lies between 0 and 1, found {coverage}: give 0.8 for the 80 % band")
+    known = np.isfinite(hits)
+    if not np.isin(hits[known], (0.0, 1.0)).all():
+        raise UsageError("hits are 1 within the band, 0 outside and NaN where unknown: found another value")
+    series = [row[present] > 0 for row, present in zip(hits, known, strict=True)]
+    sessions = np.array([len(one) for one in series], dtype=np.int64)
+    ratios, p = np.full((len(series), 3), np.nan), np.full((len(series), 3), np.nan)
+    for row in np.flatnonzero(sessions >= FEWEST_SESSIONS).tolist():
+        ratios[row], p[row] = _tested(series[row], coverage, seed)
+    share = np.array([one.mean() if len(one) else np.nan for one in series])
+    columns = (column for k in range(3) for column in (ratios[:, k], p[:, k]))
+    return CoverageTests(share, sessions, *columns)
+
+
+def coverage_tests_overlapping(hits: Floats, coverage: float, horizon: int, seed: int = 0) -> CoverageTests:
+    """Return the tests of hits [series, session] at a horizon h, whose outcomes overlap with those of h - 1 others.
+
+    Diebold, Gunther and Tay (1998), section 3: every h-th session is tested by itself, h series, and the smallest p
+    times h is a p-value of all (Bonferroni). Ratios are the largest of the h; coverage is that of all sessions.
+    Raises UsageError as `coverage_tests` does.
+    """
+    if horizon == 1:
+        return coverage_tests(hits, coverage, seed)
+    parts = [coverage_tests(hits[:, k::horizon], coverage, seed) for k in range(horizon)]
+    whole = [_worst([getattr(part, name) for part in parts], name.endswith("_p")) for name in _TESTS]
+    sessions = np.sum([part.sessions for part in parts], axis=0)
+    return CoverageTests(_share(hits), sessions, *whole)
+
+
+_TESTS = tuple(name for stem in ("unconditional", "independence", "conditional") for name in (stem, f"{stem}_p"))
+
+
+def _share(hits: Floats) -> Floats:
+    known = np.isfinite(hits)
+    share: Floats = np.where(known, hits, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    return share
+
+
+def _worst(values: list[Floats], is_p: bool) -> Floats:
+    """Return Bonferroni's p, or the largest ratio [series]; NaN where a part has none."""
+    stacked = np.array(values)
+    worst: Floats = np.minimum(len(values) * stacked.min(axis=0), 1.0) if is_p else stacked.max(axis=0)
+    return worst
+
+
+def _tested(hits: Booleans, coverage: float, seed: int) -> tuple[Floats, Floats]:
+    """Return the three ratios of one series and their p-values."""
+    ratios = likelihood_ratios(counts_of(hits), coverage)
+    simulated = _null(len(hits), coverage, seed)  # [test, simulation], sorted
+    below = np.array([np.searchsorted(null, value) for null, value in zip(simulated, ratios, strict=True)])
+    upto = np.array([np.searchsorted(null, value, "right") for null, value in zip(simulated, ratios, strict=True)])
+    # Of the simulated ratios that are equal to the observed one, a share drawn at random counts as larger.
+    ties = np.floor(_uniform(hits, seed) * (upto - below + 1))
+    p: Floats = (SIMULATIONS - upto + ties + 1) / (SIMULATIONS + 1)
+    return ratios, p
+
+
+def _uniform(hits: Booleans, seed: int) -> float:
+    """Return a number within 0 and 1 that the hits alone decide, as if drawn at random."""
+    digest = blake2b(np.packbits(hits).tobytes(), digest_size=7, key=str((seed, len(hits))).encode()).digest()
+    return int.from_bytes(digest, "big") / 2**56
+
+
+def counts_of(hits: Booleans) -> HitCounts:
+    """Return the counts of hit series [..., session]."""
+    pairs = (hits[..., 1:] & hits[..., :-1]).sum(axis=-1)
+    first, last = hits[..., 0].astype(np.int64), hits[..., -1].astype(np.int64)
+    return HitCounts(np.asarray(hits.shape[-1]), hits.sum(axis=-1), first, last, pairs)
+
+
+def likelihood_ratios(counts: HitCounts, coverage: float) -> Floats:
+    """Return the ratios of unconditional coverage, independence and conditional coverage [3, ...].
+
+    -2 log(L(null) / L(alternative)). The last is the sum of the first two (Christoffersen 1998, eq. 9): the first
+    session's hit counts for coverage, and is given for independence. Rounded, so that equal counts are equal ratios.
+    """
+    misses = counts.sessions - counts.hits
+    unconditional = _likelihood(counts.hits, misses) - xlogy(counts.hits, coverage) - xlogy(misses, 1 - coverage)
+    before, after = counts.hits - counts.last, counts.hits - counts.first  # hits that have a next, a previous session
+    moved_out, moved_in = before - counts.pairs, after - counts.pairs
+    stayed_out = counts.sessions - 1 - before - moved_in
+    free = _likelihood(counts.pairs, moved_out) + _likelihood(moved_in, stayed_out)
+    independence = free - _likelihood(after, counts.sessions - 1 - after)
+    ratios: Floats = 2 * np.stack([unconditional, independence, unconditional + independence])
+    return np.maximum(np.round(ratios, 9), 0.0)
+
+
+def _likelihood(hits: Indices, misses: Indices) -> Floats:
+    """Return the log likelihood of hits and misses at their own share."""
+    total = np.maximum(hits + misses, 1)
+    likelihood: Floats = xlogy(hits, hits / total) + xlogy(misses, misses / total)
+    return likelihood
+
+
+@lru_cache(maxsize=512)
+def _null(sessions: int, coverage: float, seed: int) -> Floats:
+    """Return the three ratios of simulated independent hits [3, simulation], sorted, read-only."""
+    simulated = _simulated(-(-sessions // _STEP) * _STEP, coverage, seed)
+    hits, pairs = simulated.hits[sessions - 1].astype(np.int64), simulated.pairs[sessions - 1].astype(np.int64)
+    first, last = simulated.drawn[0].astype(np.int64), simulated.drawn[sessions - 1].astype(np.int64)
+    ratios = likelihood_ratios(HitCounts(np.asarray(sessions), hits, first, last, pairs), coverage)
+    ratios.sort(axis=1)
+    ratios.setflags(write=False)
+    return ratios
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """Independent hits [session, simulation], and how many hits and pairs of hits there are until each session."""
+
+    drawn: Booleans
+    hits: npt.NDArray[np.int32]
+    pairs: npt.NDArray[np.int32]
+
+
+@lru_cache(maxsize=4)
+def _simulated(longest: int, coverage: float, seed: int) -> _Simulated:
+    """Return the simulation, drawn session by session: a longer one begins with the same sessions."""
+    drawn = np.random.default_rng(seed).uniform(size=(longest, SIMULATIONS)) < coverage
+    pairs = np.zeros(drawn.shape, dtype=np.int32)
+    np.cumsum(drawn[1:] & drawn[:-1], axis=0, dtype=np.int32, out=pairs[1:])
+    return _Simulated(drawn, np.cumsum(drawn, axis=0, dtype=np.int32), pairs)

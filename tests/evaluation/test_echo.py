@@ -1,0 +1,159 @@
+"""The echo detector: what claims and has nothing is named, what is honest is not, and a signal is found."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.echo import Name, best_shift, echo_of, echoes, moved_share, relation_t
+from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
+from pipeline.models.specification import LEVELS
+
+SESSIONS, TICKERS, NOISE = 600, 5, 0.02
+
+
+def market(signal: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [ticker, session], and the part of the next one that could be known [ticker, session]."""
+    draws = np.random.default_rng(seed)
+    known = draws.normal(0, NOISE, (TICKERS, SESSIONS))
+    came = signal * np.roll(known, 1, axis=1) + np.sqrt(1 - signal**2) * draws.normal(0, NOISE, (TICKERS, SESSIONS))
+    return came, signal * known
+
+
+def backtest_of(returns: np.ndarray, median: np.ndarray) -> Backtest:
+    """A forecaster with this median for the next session, at horizon 1, and the last close beside it."""
+    realised = np.full(returns.shape, np.nan)
+    realised[:, :-1] = returns[:, 1:]
+    band = NOISE * norm.ppf(LEVELS)
+    days = np.datetime64("2020-01-01") + np.arange(SESSIONS + 1)
+    values = {"network": median[..., None, None] + band, "last_close": np.zeros_like(median)[..., None, None] + band}
+    return Backtest(
+        tickers=tuple(f"T{row}" for row in range(TICKERS)),
+        sessions=days[:-1],
+        fold_names=("only",),
+        fold_of_origin=np.zeros(SESSIONS, dtype=np.int64),
+        quantiles={name: quantiles.astype(np.float32) for name, quantiles in values.items()},
+        realised=realised[..., None].astype(np.float32),
+        reference_close=100 * np.exp(np.cumsum(returns, axis=1)),
+        target_sessions=days[1:, None],
+    )
+
+
+def of(returns: np.ndarray, median: np.ndarray, claims: bool) -> Name:
+    return echo_of(backtest_of(returns, median), "network", claims).name
+
+
+def sold_as_accurate(returns: np.ndarray) -> np.ndarray:
+    """What a network trained on levels does: the last close, less half of the last move, and noise."""
+    return -0.5 * returns + np.random.default_rng(9).normal(0, 0.3 * NOISE, returns.shape)
+
+
+def test_persistence_that_is_sold_as_accurate_is_an_echo() -> None:
+    returns, _ = market()
+    median = sold_as_accurate(returns)
+    backtest = backtest_of(returns, median)
+    levels = backtest.reference_close[:, :-1] * np.exp(median[:, :-1])
+    truth = backtest.reference_close[:, 1:]
+    accuracy = 100 * (1 - np.sqrt(np.mean(((levels - truth) / truth) ** 2)))
+    assert accuracy > 95  # the popular formula is delighted
+    found = echo_of(backtest, "network", claims=True)
+    assert (found.name, found.best_shift) == ("echo", -1)
+    assert "echo" in found.sentence
+    assert f"{found.moved_share:.0%}" in found.sentence
+
+
+def test_it_is_an_echo_even_where_it_makes_no_claim_by_name() -> None:
+    returns, _ = market()
+    assert of(returns, sold_as_accurate(returns), claims=False) == "echo"
+
+
+def test_yesterdays_echo_is_one_too() -> None:
+    returns, _ = market()
+    found = echo_of(backtest_of(returns, -0.97 * returns), "network", claims=True)
+    assert (found.name, found.best_shift) == ("echo", -2)
+
+
+@pytest.mark.parametrize("signal", [0.1, 0.3, 0.6])
+def test_a_planted_one_day_signal_is_not_an_echo(signal: float) -> None:
+    returns, known = market(signal)
+    found = echo_of(backtest_of(returns, known), "network", claims=True)
+    assert found.name == "informs"
+    assert found.moved_share == pytest.approx(signal**2, rel=0.1)
+
+
+def test_an_honest_quantile_forecaster_is_not_an_echo() -> None:
+    """Its median is a little off zero, as those of trained networks are, and nothing is claimed."""
+    returns, _ = market()
+    median = np.random.default_rng(4).normal(0, 0.05 * NOISE, returns.shape)
+    found = echo_of(backtest_of(returns, median), "network", claims=False)
+    assert found.name == "no claim"
+    assert found.best_shift == -1  # the lag in levels alone proves nothing
+    assert "as expected" in found.sentence
+    assert of(returns, median, claims=True) == "echo"  # the same median, sold as one of direction
+
+
+def test_a_median_that_never_moves_is_persistence() -> None:
+    returns, _ = market()
+    found = echoes(backtest_of(returns, np.full(returns.shape, 0.0)), {"network": True})
+    assert found["network"].name == found["last_close"].name == "persistence"
+    assert np.isnan(found["network"].relation_t)
+
+
+def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
+    """Related to what came, but so bold that the last close errs less."""
+    returns, known = market(0.3)
+    noisy = 6 * known + np.random.default_rng(1).normal(0, NOISE, known.shape)
+    found = echo_of(backtest_of(returns, noisy), "network", claims=True)
+    assert found.relation_t > 1.96
+    assert found.name != "informs"
+
+
+def test_the_relation_is_the_diebold_mariano_statistic_of_the_covariance() -> None:
+    returns, known = market(0.2, seed=3)
+    outcome, where = np.roll(returns, -1, axis=1), np.ones(returns.shape, dtype=bool)
+    product = ((known - known.mean()) * outcome).mean(axis=0)
+    test = diebold_mariano(product, 1, 20)
+    factor = np.sqrt((SESSIONS - 1) / SESSIONS)  # of the small sample, which the relation does without
+    assert relation_t(known, outcome, where, 1) == pytest.approx(test.t / factor, rel=1e-9)
+
+
+def slow_shift(change: np.ndarray, outcome: np.ndarray, shift: int, horizon: int) -> dict[tuple[int, int], float]:
+    """(ticker, origin) -> log forecast level less log price `shift` horizons after the target, by a walk along it."""
+    found = {}
+    for ticker in range(outcome.shape[0]):
+        for origin in range(outcome.shape[1]):
+            level, at, steps = 0.0, origin, shift + 1
+            while steps > 0 and at < outcome.shape[1]:
+                level, at, steps = level + outcome[ticker, at], at + horizon, steps - 1
+            while steps < 0 and at - horizon >= 0:
+                at, steps = at - horizon, steps + 1
+                level -= outcome[ticker, at]
+            if steps == 0:
+                found[ticker, origin] = change[ticker, origin] - level
+    return found
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 3), st.integers(0, 10_000), st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0, 2.0]))
+def test_the_best_shift_is_that_of_a_walk_along_the_prices(horizon: int, seed: int, strength: float) -> None:
+    draws = np.random.default_rng(seed)
+    outcome = draws.normal(0, 1, (2, 40))
+    change = strength * np.roll(outcome, draws.integers(-3, 4), axis=1)
+    outcome[draws.uniform(size=outcome.shape) < 0.05] = np.nan
+    change[np.isnan(outcome)] = np.nan
+    walks = {shift: slow_shift(change, outcome, shift, horizon) for shift in (-2, -1, 0, 1, 2)}
+    rows = [row for row in walks[0] if all(np.isfinite(walk.get(row, np.nan)) for walk in walks.values())]
+    means = {shift: np.mean([walk[row] ** 2 for row in rows]) for shift, walk in walks.items()}
+    assert best_shift(change, outcome, np.isfinite(outcome), horizon) == min(means, key=lambda shift: means[shift])
+
+
+def test_nothing_scored_is_no_crash() -> None:
+    returns, known = market(0.3)
+    backtest = backtest_of(returns, known)
+    nothing = replace(backtest, realised=np.full_like(backtest.realised, np.nan))
+    assert echo_of(nothing, "network", claims=True).name in ("persistence", "no claim")
+    assert np.isnan(moved_share(np.array([]), np.array([])))
