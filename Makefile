@@ -48,6 +48,7 @@ bench: $(INSTALLED)  ## Measure accuracy, speed, the price store, rivals, networ
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
 	$(BIN)/python -m tests.benchmarks.tutorials
+	$(BIN)/python -m tests.benchmarks.sanity
 
 clean:  ## Remove caches; state in .tapecast and the environment in .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -139,6 +139,49 @@ def tune(
 
 
 @app.command()
+def audit(
+    tickers: Tickers = None,
+    universe: Universe = None,
+    source: Source = None,
+    path: DataPath = None,
+    as_known: AsKnown = None,
+    experiment: File = None,
+    origins: Annotated[int | None, typer.Option(min=1, help="Origins to look from; default: every fold's.")] = None,
+    others: Annotated[int, typer.Option(min=0, help="Further origins, amid the folds' tests.")] = 3,
+    every_forecaster: Annotated[bool, typer.Option("--every-forecaster", help="The slow ones too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the garbage and of the other origins.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Look for leaks: replace everything after an origin, run all stages again, compare; fails where one differs."""
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path)
+    known = instant(as_known)
+    asked = {"origins": origins, "others": others, "every_forecaster": every_forecaster, "seed": seed}
+
+    def look(call: "Call") -> int:
+        from flows.audit_commands import run_audit  # noqa: PLC0415  --help needs none of it
+
+        return run_audit(call, experiment, overrides, known, asked)
+
+    _call(as_json, look)
+
+
+@app.command()
+def sanity(
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the prices and of the networks.")] = 0,
+    seeds: Annotated[int, typer.Option(min=5, help="How often nothing has to be found where nothing is.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Check that planted signals are found, nothing in noise, and leaks are caught; fails where a number is off."""
+
+    def check(call: "Call") -> int:
+        from flows.sanity_commands import run_sanity  # noqa: PLC0415  --help needs none of it
+
+        return run_sanity(call, seed, seeds)
+
+    _call(as_json, check)
+
+
+@app.command()
 def tutorial(
     name: Annotated[TutorialChoice, typer.Argument(help="Which tutorial, or all.")] = TutorialChoice.ALL,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the series and of the networks.")] = 0,

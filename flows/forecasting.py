@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
+
 from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
 from flows.loading import nothing_left
 from flows.markets import Market, markets_of
@@ -12,6 +14,7 @@ from flows.parts import Parts, over_markets
 from flows.recording import Recording
 from flows.tasks import as_task
 from pipeline.errors import UsageError
+from pipeline.evaluation.calibration.correction import correction_after
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut
 from pipeline.market.specification import SourceSpec, known_at
@@ -20,6 +23,7 @@ from pipeline.market.universe_file import Spell
 from pipeline.operation.live import left_behind
 from pipeline.operation.model import Model, latest_models
 from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import marked
 
 
 def forecast_from_latest(
@@ -67,7 +71,9 @@ class ForecastingOn:
         with self.job.clock.stage("features"):
             frames = as_task(frames_on, "features")(market, described, members_of(self.job, model, market))
         shown = forecastable(frames, market, wanted)
-        forecasts = forecast_stage(self.job, model.fits, shown, market.calendar)
+        correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
+        found = forecast_stage(self.job, model.fits, frames, shown.tickers, market.calendar, correction)
+        forecasts = marked(found, model.publication)
         outcome = Outcome(
             experiment=described,
             source_note=market.note,
@@ -83,6 +89,7 @@ class ForecastingOn:
             warnings=(),
             evaluation=None,
             forecasts=forecasts,
+            publication=model.publication,
         )
         return record_results(self.job, recording, outcome)
 

@@ -15,6 +15,7 @@ from flows.tasks import as_task
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.frames import Frames
+from pipeline.evaluation.calibration.correction import Correction
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec
 from pipeline.operation.live import live_forecasts
@@ -86,10 +87,12 @@ def frames_on(market: Market, experiment: Experiment, members: tuple[str, ...] |
     return frames_of(market.bars, experiment, members, market.others, market.universe, given)
 
 
-def forecast_stage(job: Job, fits: Sequence[Fitted], frames: Frames, calendar: str) -> pd.DataFrame:
-    """Return the live forecasts from the instant that the run looks from."""
+def forecast_stage(
+    job: Job, fits: Sequence[Fitted], frames: Frames, tickers: Sequence[str], calendar: str, correction: Correction
+) -> pd.DataFrame:
+    """Return the live forecasts of these tickers from the instant that the run looks from."""
     with job.clock.stage("forecast"):
-        return as_task(live_forecasts, "forecast")(fits, frames, calendar, job.now)
+        return as_task(live_forecasts, "forecast")(fits, frames, calendar, job.now, correction, tickers)
 
 
 def unseen(trained_on: Sequence[str], forecasts: pd.DataFrame | None) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from flows.parts import Parts
 from flows.values import plain
 from pipeline.errors import TapecastError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.gate import pooled
 from pipeline.evaluation.scores import POOLED
-from pipeline.operation.live import network_rows
-from pipeline.operation.outcome import Evaluation
+from pipeline.operation.publication import published_rows
 
 SCORE_NAMES = (
     "pinball",
@@ -125,7 +126,7 @@ def failed(error: BaseException) -> Summary:
 
 def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
     """Return the network's forecasts, a row per ticker and horizon, dates as ISO text."""
-    rows = network_rows(forecasts)[list(FORECAST_NAMES)].copy()
+    rows = published_rows(forecasts)[list(FORECAST_NAMES)].copy()
     for name in ("as_of", "target_session"):
         rows[name] = rows[name].dt.strftime("%Y-%m-%d")
     return [{str(name): plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
@@ -133,23 +134,25 @@ def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
 
 def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
     """Return horizon -> forecaster -> score."""
-    pooled = evaluation.scores[evaluation.scores["ticker"] == POOLED]
+    own = evaluation.scores[evaluation.scores["ticker"] == POOLED]
     result: dict[str, dict[str, Row]] = {}
-    for row in pooled.to_dict("records"):
+    for row in own.to_dict("records"):
         scores = {name: plain(row[name]) for name in SCORE_NAMES}
         result.setdefault(str(row["horizon"]), {})[row["forecaster"]] = scores
     return result
 
 
 def pooled_skill(evaluation: Evaluation) -> dict[str, Row]:
-    """Return horizon -> baseline -> skill."""
-    pooled = evaluation.skill.xs(POOLED, level="ticker")
-    return {str(h): {str(k): plain(v) for k, v in row.items()} for h, row in pooled.T.to_dict().items()}
+    """Return horizon -> opponent -> skill of the model."""
+    return _against(evaluation, "skill")
 
 
 def p_values(evaluation: Evaluation) -> dict[str, Row]:
-    """Return horizon -> baseline -> p of the Diebold-Mariano test with long lags."""
-    result: dict[str, Row] = {}
-    for row in evaluation.significance.to_dict("records"):
-        result.setdefault(str(row["horizon"]), {})[str(row["baseline"])] = plain(row["dm_p"])
-    return result
+    """Return horizon -> opponent -> p of the Diebold-Mariano test, adjusted for what was tried."""
+    return _against(evaluation, "p_adjusted")
+
+
+def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
+    horizons = range(1, evaluation.backtest.horizons + 1)
+    found = {h: pooled(evaluation.gate, evaluation.verdict.model, h)[column] for h in horizons}
+    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in found.items()}

@@ -13,19 +13,24 @@ from flows.recording import Recording
 from flows.tasks import as_task
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
+from pipeline.dataset.panel import build_panel
 from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
+from pipeline.evaluation.calibration.correction import correction_of
 from pipeline.evaluation.direction import direction_table
-from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
-from pipeline.evaluation.verdict import verdict
+from pipeline.evaluation.evaluation import Asked, Evaluation
+from pipeline.evaluation.evaluation import evaluate as evaluated
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.opens import opens_of
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
+from pipeline.models.specification import DirectionHeadSpec, PointHeadSpec
 from pipeline.operation.live import left_behind
 from pipeline.operation.model import Trained, publish
-from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication, marked, publication
 from pipeline.reporting.wording import count_of
 from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
 from pipeline.training.devices import choose_device
@@ -80,7 +85,8 @@ class TrainingOn:
         with clock.stage("fit"):
             results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
         with clock.stage("evaluate"):
-            evaluation = as_task(evaluate, "evaluate")(results, folds, frames)
+            asked = asked_of(market, experiment)
+            evaluation = as_task(evaluate, "evaluate")(results, folds, frames, experiment, asked)
         outcome = self._outcome(market, frames, folds, results, evaluation)
         outcome = replace(outcome, warnings=(*outcome.warnings, *unscored))
         finished = record_results(self.job, recording, outcome)
@@ -88,13 +94,22 @@ class TrainingOn:
             self.check(outcome)
         latest = tuple(of_latest_fold(results, folds))
         described = on_one(experiment, market)
-        trained = Trained(market.calendar, described, market.bars.tickers, market.beside, market.universe, latest)
+        trained = Trained(
+            calendar=market.calendar,
+            experiment=described,
+            market=market.bars.tickers,
+            beside=market.beside,
+            universe=market.universe,
+            results=latest,
+            publication=outcome.publication,
+        )
         return replace(finished, trained=trained)
 
     def _outcome(
         self, market: Market, frames: Frames, folds: tuple[Fold, ...], results: list[FitResult], evaluation: Evaluation
     ) -> Outcome:
-        forecasts = self._forecasts(results, folds, frames, market) if self.live else None
+        chosen = publication(evaluation, self.experiment.abstain)
+        forecasts = self._forecasts(results, folds, frames, market, chosen) if self.live else None
         behind = left_behind(forecastable(frames, market)) if self.live else ()
         return Outcome(
             experiment=self.experiment,
@@ -111,13 +126,22 @@ class TrainingOn:
             warnings=warnings_of(market, self.experiment, evaluation),
             evaluation=evaluation,
             forecasts=forecasts,
+            publication=chosen,
         )
 
     def _forecasts(
-        self, results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, market: Market
+        self,
+        results: Sequence[FitResult],
+        folds: Sequence[Fold],
+        frames: Frames,
+        market: Market,
+        chosen: Publication,
     ) -> pd.DataFrame:
         """Return the live forecasts of the latest fold's fits, its tail held out exactly as in the backtest."""
-        return forecast_stage(self.job, fits_of(results, folds[-1]), forecastable(frames, market), market.calendar)
+        correction = correction_of(folds[-1], self.experiment.calibration)
+        shown = forecastable(frames, market)
+        fits = fits_of(results, folds[-1])
+        return marked(forecast_stage(self.job, fits, frames, shown.tickers, market.calendar, correction), chosen)
 
 
 def on_one(experiment: Experiment, market: Market) -> Experiment:
@@ -161,15 +185,20 @@ def fit_folds(
     return results
 
 
-def evaluate(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames) -> Evaluation:
-    """Return the backtest of the fits with its scores, tests and verdict."""
-    backtest = build_backtest(results, folds, frames)
+def asked_of(market: Market, experiment: Experiment) -> Asked:
+    """Return what the evaluation is to know beside the backtest: where trades are filled, and what was claimed."""
+    sold = isinstance(experiment.network.head, PointHeadSpec | DirectionHeadSpec)
+    return Asked(opens_of(build_panel(market.bars)), experiment.money, Luck(tuned=experiment.trials), sold)
+
+
+def evaluate(
+    results: list[FitResult], folds: tuple[Fold, ...], frames: Frames, experiment: Experiment, asked: Asked
+) -> Evaluation:
+    """Return the backtest of the fits with everything that it shows."""
+    backtest = build_backtest(results, folds, frames, experiment.calibration)
     if not backtest.scored.any():
         raise NothingUsableError(
             f"nothing to score: no outcome is known yet after {folds[0].test.first}, expected some sessions to test; "
             "end the validation earlier or bring newer bars"
         )
-    scores = score_table(backtest)
-    skill, significance = skill_table(scores), significance_table(backtest)
-    told = verdict(backtest, skill, significance)
-    return Evaluation(backtest, scores, skill, significance, told, direction_table(results, folds, frames))
+    return evaluated(backtest, asked, direction_table(results, folds, frames))

@@ -21,7 +21,9 @@ from pipeline.dataset.features import FEATURES, Feature, exogenous_feature, sele
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.paths import refuse_unmodelled
 from pipeline.errors import UsageError
+from pipeline.evaluation.abstain import Abstain
 from pipeline.evaluation.calibration.specification import CalibrationSpec, refuse_missing_calibration
+from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.market.specification import SampleSource, SourceSpec
 from pipeline.models.rivals import BoostingSpec, HarSpec, RidgeSpec, RivalSpec
 from pipeline.models.specification import BASELINES, ForecasterSpec, LinearSpec, RecurrentSpec
@@ -79,6 +81,12 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     folds: FoldSpec = Field(default_factory=FoldSpec)
     calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
+    abstain: Abstain = Field(
+        "never",
+        description="Whether the best simple baseline is published, labelled so, where the network has not shown to be "
+        "better than every one: never, judged by all tickers together (pooled), or by each ticker (ticker)",
+    )
+    money: MoneySpec = Field(default_factory=MoneySpec)
     seeds: int = Field(3, ge=1, le=100, description="Networks per fold, S: the forecast is their mean")
     seed: int = Field(0, ge=0, description="Seed of the first network; the others count on from it")
     device: DeviceChoice = Field("auto", description="Where networks are trained")
@@ -104,6 +112,14 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def _one_way_to_name_tickers(self) -> Self:
         if self.tickers and self.universe is not None:
             raise ValueError(f"found tickers and universe {self.universe}, expected one of them; leave the other out")
+        return self
+
+    @model_validator(mode="after")
+    def _money_within_the_horizons(self) -> Self:
+        if self.money.horizon > self.horizons:
+            raise ValueError(
+                f"found money.horizon {self.money.horizon}, expected at most the {self.horizons} horizons forecast"
+            )
         return self
 
     @model_validator(mode="after")

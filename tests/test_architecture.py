@@ -21,6 +21,8 @@ ROOMS = (
     "evaluation",
     "experiment",
     "stages",
+    "audit",
+    "sanity",
     "operation",
     "tuning",
     "tutorials",

@@ -141,8 +141,7 @@ def calibrated_network(fits: Sequence[Fitted], frames: Frames, stop: int, correc
     first, tested = correction.starts(frames.sessions[:stop])
     ranges = [slice(a, b) for a, b in ((first, tested), (tested, stop)) if a < b]
     parts = [forecasts_by_forecaster(network, frames, part)[NETWORK] for part in ranges]
-    rows = slice(first, stop)
-    outcome = np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.float32(np.nan))
+    outcome = frames.future_return[:, first:stop]  # that of an origin without a forecast counts for nothing
     return calibrated(np.concatenate(parts, axis=1), outcome, correction.spec, tested - first)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.dataset.panel import Booleans, Floats, Floats32
 from pipeline.evaluation.backtest import Backtest
-from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
+from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test
+from pipeline.evaluation.significance.session_means import mean_per_session
 from pipeline.models.specification import MEDIAN
 
 SHIFTS = (-2, -1, 0, 1, 2)
@@ -21,7 +22,7 @@ BOLD_SHARE = 0.05
 """A median that moves this share of the outcomes' variance claims direction, whatever it calls itself."""
 NO_SHARE = 1e-9
 """A median that moves less than this share of the outcomes' variance is the last close itself."""
-ONE_SIDED_97_5 = 1.96
+RELATED = 0.025
 
 Name = Literal["informs", "no claim", "unproven", "echo", "persistence"]
 
@@ -34,7 +35,7 @@ class Echo:
     name: Name
     claims: bool
     moved_share: float  # variance of the median's change over that of the outcome's: the R2 it would need to be right
-    relation_t: float  # of the covariance of median and outcome; above 1.96: related beyond luck
+    relation_p: float  # of the covariance of median and outcome, one-sided: up to 0.025 they are related beyond luck
     best_shift: int  # the shift of the truth, in units of the horizon, that the forecast lies closest to
     sentence: str
 
@@ -48,12 +49,12 @@ def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1)
     change = _filled(backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], where)
     outcome = _filled(backtest.realised[..., horizon - 1], where)
     moved = moved_share(change[where], outcome[where])
-    t = relation_t(change, outcome, where, horizon)
+    p = relation_p(change, outcome, where, horizon)
     shift = best_shift(change, outcome, where, horizon)
-    informs = t > ONE_SIDED_97_5 and _errs_less_than_no_change(change[where], outcome[where])
+    informs = p <= RELATED and _errs_less_than_no_change(change[where], outcome[where])
     claiming = claims or moved > BOLD_SHARE
     name = _name(moved, informs, claiming, shift)
-    return Echo(forecaster, name, claiming, moved, t, shift, _sentence(forecaster, name, moved))
+    return Echo(forecaster, name, claiming, moved, p, shift, _sentence(forecaster, name, moved))
 
 
 def echoes(backtest: Backtest, claims: Mapping[str, bool], horizon: int = 1) -> dict[str, Echo]:
@@ -67,20 +68,16 @@ def moved_share(change: Floats, outcome: Floats) -> float:
     return float(np.var(change)) / spread if spread > 0 else float("nan")
 
 
-def relation_t(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> float:
-    """Return the t value of the covariance of median and outcome [ticker, origin], from its mean per session.
+def relation_p(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> float:
+    """Return the one-sided p-value that median and outcome [ticker, origin] go together, from their covariance.
 
-    The mean over tickers of (median less its mean) x outcome, per session, against zero with a Bartlett variance of
-    max(2h, 20) lags. NaN with fewer sessions than lags, or where the median never moves.
+    The mean over tickers of (median less its mean) x outcome, per session, against zero, with max(2h, 20) lags. NaN
+    with fewer than 30 sessions, or where the median never moves.
     """
-    count = where.sum(axis=0)
     if not where.any() or np.ptp(change[where]) == 0:
         return float("nan")
-    product = np.where(where, (change - change[where].mean()) * outcome, 0.0)
-    values = product.sum(axis=0)[count > 0] / count[count > 0]
-    lags = long_lags(horizon)
-    variance = bartlett_variance(values, lags) if len(values) > lags else 0.0
-    return float(values.mean() / np.sqrt(variance / len(values))) if variance > 0 else float("nan")
+    product = np.where(where, (change - change[where].mean()) * outcome, np.nan)
+    return mean_test(mean_per_session(product), horizon, long_lags(horizon)).p_above
 
 
 def best_shift(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> int:

@@ -68,9 +68,10 @@ def gate_table(backtest: Backtest, luck: Luck) -> pd.DataFrame:
     """Return a row per horizon, model, opponent and ticker (or POOLED): what every test says.
 
     Columns: horizon, forecaster, baseline, ticker, loss, skill, t, p (Diebold-Mariano), p_adjusted, word, sessions, and
-    where pooled lags, p_short_lags (h - 1 lags), gw_p (Giacomini-White, conditional) and, against the last close, cw_p
-    (Clark-West, of the median as a forecast of the mean). p_adjusted accounts for the specifications tested on these
-    sessions before (pooled) and for the number of tickers (per ticker; Benjamini-Hochberg); the word follows it.
+    where pooled lags, p_short_lags (h - 1 lags), gw_p (Giacomini-White, conditional at horizon 1) and, against the
+    last close, cw_p (Clark-West, of the median as a forecast of the mean). p_adjusted accounts for the specifications
+    tested on these sessions before (pooled) and for the number of tickers (per ticker; Benjamini-Hochberg); the word
+    follows it.
     """
     parts = [_at_horizon(backtest, h, luck) for h in range(1, backtest.horizons + 1)]
     return pd.DataFrame([row for rows in parts for row in rows])
@@ -105,7 +106,8 @@ def _pooled(own: Floats, other: Floats, horizon: int, luck: Luck) -> dict[str, o
         "sessions": test.sessions,
         "lags": test.lags,
         "p_short_lags": diebold_mariano(difference, horizon, horizon - 1).p_student,
-        "gw_p": giacomini_white(difference, horizon).p,
+        # Conditional on the last loss known it rejects too often beyond the first horizon, where losses overlap.
+        "gw_p": giacomini_white(difference, horizon, conditional=horizon == 1).p,
     }
 
 
@@ -132,7 +134,7 @@ def clark_west_p(backtest: Backtest, model: str, horizon: int) -> float:
     where = backtest.scored[..., horizon - 1]
     outcome = np.where(where, backtest.realised[..., horizon - 1], np.nan).astype(np.float64)
     median = np.where(where, backtest.quantiles[model][..., horizon - 1, MEDIAN], np.nan).astype(np.float64)
-    return clark_west(outcome, np.where(where, 0.0, np.nan), median, long_lags(horizon)).p
+    return clark_west(outcome, np.where(where, 0.0, np.nan), median, horizon, long_lags(horizon)).p
 
 
 def pooled(gate: pd.DataFrame, model: str, horizon: int) -> pd.DataFrame:
@@ -157,17 +159,20 @@ def best_of(opponents: pd.DataFrame) -> str:
     return str(opponents["skill"].fillna(-np.inf).idxmin())
 
 
-def words_by_ticker(gate: pd.DataFrame, model: str, horizon: int) -> "pd.Series[str]":
+def words_by_ticker(gate: pd.DataFrame, model: str, horizon: int) -> dict[str, Word]:
     """Return ticker -> word of a model at one horizon against the simple baselines."""
-    of_model = (gate["horizon"] == horizon) & (gate["forecaster"] == model) & gate["baseline"].isin(SIMPLE)
-    return gate[of_model & (gate["ticker"] != POOLED)].groupby("ticker", sort=False)["word"].agg(_over_all)
+    return {ticker: _over_all(rows["word"]) for ticker, rows in _tickers(gate, model, horizon)}
 
 
 def best_by_ticker(gate: pd.DataFrame, model: str, horizon: int) -> dict[str, str]:
     """Return ticker -> its simple baseline with the smallest loss at one horizon."""
+    return {ticker: best_of(rows.set_index("baseline")) for ticker, rows in _tickers(gate, model, horizon)}
+
+
+def _tickers(gate: pd.DataFrame, model: str, horizon: int) -> Iterator[tuple[str, pd.DataFrame]]:
     of_model = (gate["horizon"] == horizon) & (gate["forecaster"] == model) & gate["baseline"].isin(SIMPLE)
-    own = gate[of_model & (gate["ticker"] != POOLED)]
-    return {str(ticker): best_of(rows.set_index("baseline")) for ticker, rows in own.groupby("ticker", sort=False)}
+    for ticker, rows in gate[of_model & (gate["ticker"] != POOLED)].groupby("ticker", sort=False):
+        yield str(ticker), rows
 
 
 def _over_all(words: "pd.Series[str]") -> Word:

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.dataset.panel import Booleans, Floats
-from pipeline.evaluation.backtest import CALIBRATED, IN_ORDER, NETWORK, Backtest
+from pipeline.evaluation.backtest import Backtest
 from pipeline.models.specification import LEVELS, MEDIAN
 
 BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
 """Indices of the lower and upper level of each central band."""
 
-Metric = Callable[[Floats, Floats], float]
+Metric = Callable[[Floats, Floats], Floats]
+"""Of quantiles [row, level] and outcomes [row], a value per row; a score is its mean, of rmse_return the root of it."""
 
 
 def pinball_by_level(quantiles: Floats, outcome: Floats) -> Floats:
@@ -26,75 +27,91 @@ def pinball_by_level(quantiles: Floats, outcome: Floats) -> Floats:
     return loss
 
 
-def pinball(quantiles: Floats, outcome: Floats) -> float:
-    """Return the mean pinball loss over rows and levels."""
-    return float(pinball_by_level(quantiles, outcome).mean())
+def pinball_of(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return the mean pinball loss over levels of each row."""
+    loss: Floats = pinball_by_level(quantiles, outcome).mean(axis=1)
+    return loss
 
 
-def crps(quantiles: Floats, outcome: Floats) -> float:
+def crps_of(quantiles: Floats, outcome: Floats) -> Floats:
     """Return twice the integral of the pinball loss over the levels, by trapezoids: a CRPS between 5 and 95 %.
 
     Gneiting and Ranjan (2011), eq. 13, with weight one on the levels forecast and none outside.
     """
-    return float(2 * np.trapezoid(pinball_by_level(quantiles, outcome), np.array(LEVELS), axis=1).mean())
+    integral: Floats = 2 * np.trapezoid(pinball_by_level(quantiles, outcome), np.array(LEVELS), axis=1)
+    return integral
 
 
-def coverage(band: int) -> Metric:
-    """Return the metric: share of outcomes within the central band, its edges included."""
+def within(band: int) -> Metric:
+    """Return the metric: one where the outcome lies within the central band, its edges included, else zero."""
     low, high = BANDS[band]
-    return lambda quantiles, outcome: float(((quantiles[:, low] <= outcome) & (outcome <= quantiles[:, high])).mean())
+    return lambda quantiles, outcome: ((quantiles[:, low] <= outcome) & (outcome <= quantiles[:, high])).astype(float)
 
 
 def width(band: int) -> Metric:
-    """Return the metric: mean width of the central band, in log return."""
+    """Return the metric: width of the central band, in log return."""
     low, high = BANDS[band]
-    return lambda quantiles, _: float((quantiles[:, high] - quantiles[:, low]).mean())
+    return lambda quantiles, _: quantiles[:, high] - quantiles[:, low]
 
 
 def winkler(band: int) -> Metric:
-    """Return the metric: mean interval score of the central band, in log return; lower is better.
+    """Return the metric: interval score of the central band, in log return; lower is better.
 
     Gneiting and Raftery (2007), eq. 43: its width, and 2 / alpha times what an outcome lies outside it.
     """
     low, high = BANDS[band]
     alpha = 1 - band / 100
 
-    def score(quantiles: Floats, outcome: Floats) -> float:
+    def score(quantiles: Floats, outcome: Floats) -> Floats:
         below = np.maximum(quantiles[:, low] - outcome, 0)
         above = np.maximum(outcome - quantiles[:, high], 0)
-        return float((quantiles[:, high] - quantiles[:, low] + 2 / alpha * (below + above)).mean())
+        interval: Floats = quantiles[:, high] - quantiles[:, low] + 2 / alpha * (below + above)
+        return interval
 
     return score
 
 
-def rmse_return(quantiles: Floats, outcome: Floats) -> float:
-    """Return the root mean squared error of the median, in log return."""
-    return float(np.sqrt(((outcome - quantiles[:, MEDIAN]) ** 2).mean()))
+def squared_error(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return the squared error of the median, in log return."""
+    return (outcome - quantiles[:, MEDIAN]) ** 2
 
 
-def mae_return(quantiles: Floats, outcome: Floats) -> float:
-    """Return the mean absolute error of the median, in log return."""
-    return float(np.abs(outcome - quantiles[:, MEDIAN]).mean())
+def absolute_error(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return the absolute error of the median, in log return."""
+    return np.abs(outcome - quantiles[:, MEDIAN])
 
 
-def directional_accuracy(quantiles: Floats, outcome: Floats) -> float:
-    """Return the share of rows whose median has the outcome's sign, NaN where no median or outcome has a sign."""
+def right_direction(quantiles: Floats, outcome: Floats) -> Floats:
+    """Return one where the median has the outcome's sign, else zero; NaN where either has none."""
     signed = (quantiles[:, MEDIAN] != 0) & (outcome != 0)
-    if not signed.any():
-        return float("nan")
-    return float((np.sign(quantiles[signed, MEDIAN]) == np.sign(outcome[signed])).mean())
+    return np.where(signed, np.sign(quantiles[:, MEDIAN]) == np.sign(outcome), np.nan)
 
 
+RMSE = "rmse_return"
 METRICS: Mapping[str, Metric] = {
-    "pinball": pinball,
-    "crps": crps,
-    **{f"coverage_{band}": coverage(band) for band in BANDS},
+    "pinball": pinball_of,
+    "crps": crps_of,
+    **{f"coverage_{band}": within(band) for band in BANDS},
     **{f"width_{band}": width(band) for band in BANDS},
     **{f"winkler_{band}": winkler(band) for band in (80, 90)},
-    "rmse_return": rmse_return,
-    "mae_return": mae_return,
-    "directional_accuracy": directional_accuracy,
+    RMSE: squared_error,
+    "mae_return": absolute_error,
+    "directional_accuracy": right_direction,
 }
+
+
+def score(metric: str, quantiles: Floats, outcome: Floats) -> float:
+    """Return a score of quantiles [row, level] against outcomes [row]: the mean of its values, NaN without any."""
+    values = METRICS[metric](quantiles, outcome)
+    values = values[np.isfinite(values)]
+    mean = float(values.mean()) if len(values) else float("nan")
+    return float(np.sqrt(mean)) if metric == RMSE else mean
+
+
+def pinball(quantiles: Floats, outcome: Floats) -> float:
+    """Return the mean pinball loss over rows and levels."""
+    return score("pinball", quantiles, outcome)
+
 
 POOLED = "all tickers"  # with a space: no ticker has this name
 
@@ -114,13 +131,6 @@ def score_table(backtest: Backtest) -> pd.DataFrame:
         for name, values in backtest.quantiles.items()
     ]
     return pd.DataFrame(rows)
-
-
-def skill_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return skill = 1 - network pinball / baseline pinball per horizon and ticker, a column per baseline."""
-    loss = scores.set_index(["horizon", "ticker", "forecaster"])["pinball"].unstack("forecaster")  # noqa: PD010
-    baselines = [name for name in IN_ORDER if name in loss.columns and name not in (NETWORK, CALIBRATED)]
-    return 1 - loss[baselines].where(loss[baselines] > 0).rdiv(1.0).mul(loss[NETWORK], axis=0)
 
 
 def skill_of(loss: float, baseline_loss: float) -> float:
@@ -149,4 +159,4 @@ def _metrics(quantiles: Floats, outcome: Floats) -> dict[str, float]:
     if not len(outcome):
         return {"rows": 0, **dict.fromkeys(METRICS, float("nan"))}
     values, truth = quantiles.astype(np.float64), outcome.astype(np.float64)
-    return {"rows": len(truth), **{name: metric(values, truth) for name, metric in METRICS.items()}}
+    return {"rows": len(truth), **{name: score(name, values, truth) for name in METRICS}}

@@ -2,26 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats
-from pipeline.evaluation.backtest import NETWORK, Backtest
-from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
-from pipeline.models.specification import MEDIAN
-
-SIGNIFICANT = 0.05
-ONE_SIDED_97_5 = 1.96
-
-Word = Literal["better", "no evidence", "worse"]
+from pipeline.evaluation.echo import Echo
+from pipeline.evaluation.gate import Word, best_of, judge, pooled, words_by_ticker
+from pipeline.evaluation.luck import Luck
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The network against one baseline at one horizon."""
+    """The model against one opponent at one horizon, pooled over tickers; p is adjusted for what was tried."""
 
     baseline: str
     skill: float
@@ -31,95 +22,93 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run showed, at one horizon, pooled over tickers."""
+    """What a run showed of one model, at one horizon, pooled over tickers; `tickers` has the word of each."""
 
+    model: str
     horizon: int
     comparisons: tuple[Comparison, ...]
-    median_informs: bool
+    tickers: dict[str, Word]
+    echo: Echo
     sentence: str
 
-
-def judge(t: float, p: float) -> Word:
-    """Return better or worse where the test is significant, by its sign, else no evidence."""
-    if not p <= SIGNIFICANT:  # NaN is no evidence
-        return "no evidence"
-    return "better" if t < 0 else "worse"
+    @property
+    def best(self) -> Comparison:
+        """The comparison with the opponent that has the smallest loss."""
+        return min(self.comparisons, key=lambda c: -math.inf if math.isnan(c.skill) else c.skill)
 
 
-def verdict(backtest: Backtest, skill: pd.DataFrame, significance: pd.DataFrame, horizon: int = 1) -> Verdict:
-    """Return the verdict at one horizon from the pooled skills and tests."""
-    tests = significance[significance["horizon"] == horizon].set_index("baseline")
-    skills = skill.loc[[(horizon, POOLED)]].iloc[0]
-    comparisons = tuple(
-        _comparison(name, float(skills[name]), float(tests["dm_t"][name]), float(tests["dm_p"][name]))
-        for name in backtest.baselines
+def verdict(gate: pd.DataFrame, model: str, echo: Echo, luck: Luck, horizon: int = 1) -> Verdict:
+    """Return the verdict on one model at one horizon from the gate's table and what its median is."""
+    rows = pooled(gate, model, horizon)
+    comparisons = tuple(_comparison(str(name), row) for name, row in rows.iterrows())
+    best = next(c for c in comparisons if c.baseline == best_of(rows))
+    words = words_by_ticker(gate, model, horizon)
+    parts = (_skill_sentence(model, comparisons, best), _tickers_sentence(words), echo.sentence, _luck_sentence(luck))
+    return Verdict(model, horizon, comparisons, words, echo, " ".join(part for part in parts if part))
+
+
+def _comparison(name: str, row: "pd.Series[float]") -> Comparison:
+    return Comparison(
+        name, float(row["skill"]), float(row["p_adjusted"]), judge(float(row["t"]), float(row["p_adjusted"]))
     )
-    informs = median_informs(backtest, horizon)
-    return Verdict(horizon, comparisons, informs, f"{_skill_sentence(comparisons)} {_median_sentence(informs)}")
 
 
-def _comparison(baseline: str, skill: float, t: float, p: float) -> Comparison:
-    return Comparison(baseline, skill, p, judge(t, p))
+def _subject(model: str) -> str:
+    return "The network" if model == "network" else f"The {model} network"
 
 
-def median_informs(backtest: Backtest, horizon: int) -> bool:
-    """Return whether the network's median tells the direction: it goes with the outcome, and errs less than zero does.
-
-    The mean per session of (median less its mean) x outcome, the covariance of a forecast with what it forecasts, is
-    tested against zero with a Bartlett variance; and the mean squared error must be below that of no change at all,
-    which a median that is right a little too often but far too bold does not reach.
-    """
-    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
-    median, outcome = backtest.quantiles[NETWORK][where, horizon - 1, MEDIAN], backtest.realised[where, horizon - 1]
-    if not where.any() or not np.mean((outcome - median) ** 2) < np.mean(outcome**2):
-        return False
-    product = np.zeros(where.shape)
-    product[where] = (median - median.mean()) * outcome
-    count = where.sum(axis=0)
-    return _above_zero(product.sum(axis=0)[count > 0] / count[count > 0], long_lags(horizon))
-
-
-def _above_zero(values: Floats, lags: int) -> bool:
-    """Return whether the mean of serially correlated values is above zero beyond luck."""
-    if len(values) <= lags:
-        return False
-    variance = bartlett_variance(values, lags)
-    return bool(variance > 0 and values.mean() / np.sqrt(variance / len(values)) > ONE_SIDED_97_5)
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _skill_sentence(comparisons: tuple[Comparison, ...]) -> str:
+def _skill_sentence(model: str, comparisons: tuple[Comparison, ...], best: Comparison) -> str:
     better = [c for c in comparisons if c.word == "better"]
-    # A baseline that is never wrong (a price that stands still) has no skill to compare with, and is the best.
-    best = min(comparisons, key=lambda c: -math.inf if math.isnan(c.skill) else c.skill)
+    subject = _subject(model)
     if len(better) == len(comparisons):
         return (
-            f"The network is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
+            f"{subject} is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
             f"the best of them ({best.baseline}, {_p(best.p)})."
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
         return (
-            "Nothing can be tested: too few sessions were scored, or a price stood still. The network's pinball loss "
+            f"Nothing can be tested: too few sessions were scored, or a price stood still. The pinball loss of {model} "
             f"is {_size(best.skill)} than that of the best baseline ({best.baseline})."
         )
     if best.word == "worse":
         return (
-            f"The network is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
+            f"{subject} is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
             f"larger ({_p(best.p)}). Use the baseline."
         )
-    size = _size(best.skill)
     beaten = (
         f"better than {_names(better)}, but there is"
         if better
         else "not shown to be better than any baseline: there is"
     )
     return (
-        f"The network is {beaten} no evidence that it beats the best baseline ({best.baseline}): its pinball loss is "
-        f"{size}, p = {best.p:.2f}."
+        f"{subject} is {beaten} no evidence that it beats the best baseline ({best.baseline}): its pinball loss is "
+        f"{_size(best.skill)}, p = {best.p:.2f}."
     )
+
+
+def _tickers_sentence(words: dict[str, Word]) -> str:
+    """Return of how many tickers that holds by itself; nothing where there is one ticker or none."""
+    count = len(words)
+    if count < 2:
+        return ""
+    found = list(words.values())
+    return (
+        f"Ticker by ticker it is better than every baseline for {found.count('better')} of {count}, worse than one "
+        f"for {found.count('worse')}, and for {found.count('no evidence')} there is no evidence."
+    )
+
+
+def _luck_sentence(luck: Luck) -> str:
+    if luck.tested == 1:
+        return ""
+    return (
+        f"{luck.tested} specifications have been tested on these prices, and every p-value is raised for that: who "
+        "tries often finds something by luck alone."
+    )
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _size(skill: float) -> str:
@@ -131,12 +120,3 @@ def _size(skill: float) -> str:
 def _names(comparisons: list[Comparison]) -> str:
     names = [c.baseline for c in comparisons]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _median_sentence(informs: bool) -> str:
-    if informs:
-        return "Its median goes with the direction of the next return more than luck explains."
-    return (
-        "The median carries no information on direction, as expected of daily prices: the value is in the bands, "
-        "which say how far the price may move."
-    )

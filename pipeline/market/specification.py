@@ -13,13 +13,17 @@ COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 YAHOO = "yahoo"
 """The collection of the store that Yahoo's prices are kept in."""
 
-Process = Literal["sine", "random_walk", "planted", "planted_volatility"]
+Process = Literal["sine", "random_walk", "planted", "planted_volatility", "planted_garch"]
+
+GARCH_PERSISTENCE = 0.95
+"""Of planted_garch: how much of a departure of the variance from its mean is left a session later, on average."""
 
 DEFAULT_STRENGTH: dict[Process, float] = {
     "sine": 2.0,
     "random_walk": 0.0,
     "planted": 0.3,
     "planted_volatility": 0.1,
+    "planted_garch": 0.25,
 }
 
 
@@ -80,7 +84,8 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
     strength: float | None = Field(
         default=None,
         description="sine: amplitude as a multiple of the noise (2); planted: autoregressive coefficient (0.3); "
-        "planted_volatility: innovation of the log volatility (0.1); random_walk has none. Empty: the default.",
+        "planted_volatility: innovation of the log volatility (0.1); planted_garch: weight of the last squared return "
+        "(0.25); random_walk has none. Empty: the default.",
     )
     period_sessions: float = Field(default=40.0, ge=2, description="sine: sessions per period.")
 
@@ -97,6 +102,8 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"strength is {self.strength}, but planted needs a coefficient between -1 and 1")
         if self.process == "planted_volatility" and not 0 <= self.effective_strength <= 0.5:
             raise ValueError(f"strength is {self.strength}, but planted_volatility needs one from 0 to 0.5")
+        if self.process == "planted_garch" and not 0 <= self.effective_strength <= GARCH_PERSISTENCE:
+            raise ValueError(f"strength is {self.strength}, but planted_garch needs one from 0 to {GARCH_PERSISTENCE}")
         return self
 
 

@@ -6,6 +6,9 @@ The daily log return is r_t = E[r_t | past] + sigma_t * eps_t with eps_t iid sta
 - sine:               E = strength * noise * sin(2 pi t / period_sessions + phase_k), sigma = noise; phase_k uniform
 - planted:            E = strength * r_(t-1), sigma = noise
 - planted_volatility: E = 0, sigma_t = noise * exp(h_t), h_t = 0.97 h_(t-1) + strength * eta_t, h stationary
+- planted_garch:      E = 0, sigma_t^2 = 0.05 noise^2 + strength r_(t-1)^2 + (0.95 - strength) sigma_(t-1)^2 from
+                      sigma_0 = noise: a GARCH(1, 1) (Bollerslev 1986, eq. 2), whose past returns tell its volatility;
+                      that of planted_volatility also moves by itself
 
 In the first three the smallest one-step root mean square error that any forecaster can have is therefore `noise`,
 and over the next h sessions of a sine it is noise * sqrt(h). Ticker k depends on (seed, k) and the process alone.
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.market.calendars import sessions_between
 from pipeline.market.held import HeldPrices
-from pipeline.market.specification import SyntheticSource
+from pipeline.market.specification import GARCH_PERSISTENCE, SyntheticSource
 
 VOLATILITY_PERSISTENCE = 0.97
 FIRST_PRICE = 100.0
@@ -29,7 +32,10 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class KnownReturns:
-    """A ticker's daily log returns with what the best forecaster knows the day before: mean and volatility."""
+    """A ticker's daily log returns with the mean and volatility that each is drawn with.
+
+    From the returns before, the best forecaster knows both, but for the volatility of planted_volatility.
+    """
 
     returns: Series
     expectation: Series
@@ -50,7 +56,7 @@ def ticker_name(k: int) -> str:
 
 
 def known_returns(spec: SyntheticSource, k: int) -> KnownReturns:
-    """Ticker k's daily log returns, and the mean and volatility of each given all days before it."""
+    """Ticker k's daily log returns, and the mean and volatility that each is drawn with."""
     draws = np.random.default_rng((spec.seed, k, 0))
     phase = draws.uniform(0.0, 2.0 * np.pi)
     eps, eta = draws.standard_normal((spec.sessions, 2)).T
@@ -67,6 +73,8 @@ def known_returns(spec: SyntheticSource, k: int) -> KnownReturns:
             return KnownReturns(returns, np.append(0.0, strength * returns[:-1]), flat)
         case "planted_volatility":
             return _around(np.zeros(spec.sessions), spec.noise * np.exp(_log_volatility(strength, eta)), eps)
+        case "planted_garch":
+            return _around(np.zeros(spec.sessions), spec.noise * _garch_volatility(strength, eps), eps)
 
 
 def _around(expectation: Series, volatility: Series, eps: Series) -> KnownReturns:
@@ -85,6 +93,15 @@ def _log_volatility(strength: float, eta: Series) -> Series:
     shocks = strength * eta
     shocks[0] /= np.sqrt(1.0 - VOLATILITY_PERSISTENCE**2)  # starts in its stationary distribution
     return _autoregression(VOLATILITY_PERSISTENCE, shocks)
+
+
+def _garch_volatility(strength: float, eps: Series) -> Series:
+    """The volatility of a GARCH(1, 1) with a mean variance of one, from one on."""
+    variance = np.ones(len(eps))
+    for t in range(1, len(eps)):
+        kept = strength * eps[t - 1] ** 2 + GARCH_PERSISTENCE - strength
+        variance[t] = 1 - GARCH_PERSISTENCE + kept * variance[t - 1]
+    return np.sqrt(variance)
 
 
 def _sessions(spec: SyntheticSource) -> NDArray[np.datetime64]:

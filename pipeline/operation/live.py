@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32, Sessions
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, forecasts_by_forecaster, with_calibrated
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS, forecasts_by_forecaster, with_calibrated
 from pipeline.evaluation.calibration.correction import Correction
 from pipeline.market.bars import LeftOut
 from pipeline.market.calendars import age_sessions, next_sessions
@@ -21,17 +21,24 @@ MOST_SESSIONS_BEHIND = 10
 
 
 def live_forecasts(
-    fits: Sequence[Fitted], frames: Frames, calendar: str, now: datetime, correction: Correction | None = None
+    fits: Sequence[Fitted],
+    frames: Frames,
+    calendar: str,
+    now: datetime,
+    correction: Correction | None = None,
+    tickers: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return the long table of forecasts, in prices, of every ticker that has an origin among the last sessions.
+    """Return the long table of forecasts, in prices, of the tickers (default: all) that have an origin of late.
 
     Columns: ticker, as_of, horizon, target_session, forecaster, reference_close, age_sessions, q05 ... q95. Targets
     are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`. With a
     correction the network is there twice, as it speaks and corrected by what has come of its forecasts since its fold
-    began; the frames' tickers all take part in that, so give those of the run and choose rows afterwards.
+    began; the frames' tickers all take part in that, whichever are named. Raises NothingUsableError where none of the
+    tickers has an origin among the last sessions.
     """
     recent = _recent(frames)
-    usable = frames.usable[:, recent]  # [ticker, recent session]
+    asked = np.isin(frames.tickers, frames.tickers if tickers is None else tuple(tickers))
+    usable = frames.usable[:, recent] & asked[:, None]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
     if correction:
         by_forecaster = with_calibrated(by_forecaster, fits, frames, recent.start, correction)
@@ -52,11 +59,6 @@ def left_behind(frames: Frames) -> tuple[LeftOut, ...]:
     """Return the tickers without an origin among the last sessions, and why."""
     usable = np.any(frames.usable[:, _recent(frames)], axis=1)
     return tuple(LeftOut(ticker, _behind(frames, row)) for row, ticker in enumerate(frames.tickers) if not usable[row])
-
-
-def network_rows(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Return the network's rows alone."""
-    return forecasts[forecasts["forecaster"] == NETWORK].reset_index(drop=True)
 
 
 def _recent(frames: Frames) -> slice:

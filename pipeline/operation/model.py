@@ -11,11 +11,13 @@ from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.universe import Universe
+from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult, Fitted
 from pipeline.training.kept import KeptFits, read_fitted
 
 LATEST = "latest.json"
 
+_PUBLICATION: TypeAdapter[Publication] = TypeAdapter(Publication)
 _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 
 
@@ -33,6 +35,7 @@ class Model:
     universe: Universe | None
     trained_until: str
     fits: tuple[Fitted, ...]
+    publication: Publication
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -51,6 +54,7 @@ class Trained:
     beside: tuple[str, ...]
     universe: Universe | None
     results: tuple[FitResult, ...]
+    publication: Publication
 
 
 def publish(folder: Path, trained: Sequence[Trained]) -> None:
@@ -67,6 +71,7 @@ def _description(one: Trained) -> dict[str, object]:
         "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
         "trained_until": str(one.results[0].job.fold.validation.until),
         "fits": [result.job.key for result in one.results],
+        "publication": _PUBLICATION.dump_python(one.publication, mode="json"),
     }
 
 
@@ -94,6 +99,7 @@ def _model(described: Mapping[str, object], kept: KeptFits) -> Model:
         universe=_UNIVERSE.validate_python(described["universe"]),
         trained_until=str(described["trained_until"]),
         fits=tuple(read_fitted(kept.folder / key) for key in keys),
+        publication=_PUBLICATION.validate_python(described["publication"]),
     )
 
 

@@ -7,23 +7,11 @@ import pandas as pd
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import Backtest
-from pipeline.evaluation.verdict import Verdict
+from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut, Listing, Problem, Stale
+from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A backtest with its scores, tests and verdict."""
-
-    backtest: Backtest
-    scores: pd.DataFrame  # a row per horizon, forecaster and ticker (POOLED for all)
-    skill: pd.DataFrame  # index (horizon, ticker), a column per baseline
-    significance: pd.DataFrame  # a row per horizon and baseline: dm_t, dm_p, dm_lags, dm_p_short_lags, sessions
-    verdict: Verdict
-    direction: pd.DataFrame | None = None  # a row per horizon: learned class probabilities against frequencies
 
 
 @dataclass(frozen=True)
@@ -47,6 +35,7 @@ class Outcome:
     warnings: tuple[str, ...]  # sentences that belong beside every number of this run
     evaluation: Evaluation | None
     forecasts: pd.DataFrame | None
+    publication: Publication  # which forecaster's forecasts are the run's own
 
     @property
     def status(self) -> str:

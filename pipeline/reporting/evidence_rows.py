@@ -6,18 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.gate import Word, pooled, words_by_ticker
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.verdict import judge
-from pipeline.operation.outcome import Evaluation
 from pipeline.reporting.wording import basis_points, decimal, p_value, percent, signed_percent
 
-SYMBOLS = {"better": "▲", "no evidence": "○", "worse": "▼"}
+SYMBOLS: Mapping[Word, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
 
 
 @dataclass(frozen=True)
 class Against:
-    """The network against one baseline at one horizon."""
+    """The model against one opponent at one horizon."""
 
     skill: str
     word: str
@@ -28,27 +27,26 @@ class Against:
 
 @dataclass(frozen=True)
 class SkillRow:
-    """The network against one baseline, by horizon."""
+    """The model against one opponent, by horizon."""
 
     baseline: str
     cells: tuple[Against, ...]
 
 
 def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
-    """Return a row per baseline, pooled over tickers."""
-    return [SkillRow(baseline, _by_horizon(evaluation, baseline)) for baseline in evaluation.backtest.baselines]
+    """Return a row per opponent of the model, pooled over tickers."""
+    horizons = range(1, evaluation.backtest.horizons + 1)
+    by_horizon = [pooled(evaluation.gate, evaluation.verdict.model, horizon) for horizon in horizons]
+    return [
+        SkillRow(name, tuple(_against(rows.loc[[name]].iloc[0]) for rows in by_horizon))
+        for name in evaluation.backtest.baselines
+    ]
 
 
-def _by_horizon(evaluation: Evaluation, baseline: str) -> tuple[Against, ...]:
-    skills = evaluation.skill.xs(POOLED, level="ticker")[baseline].sort_index()
-    tests = evaluation.significance[evaluation.significance["baseline"] == baseline].sort_values("horizon")
-    return tuple(_against(float(skill), test) for skill, (_, test) in zip(skills, tests.iterrows(), strict=True))
-
-
-def _against(skill: float, test: "pd.Series[float]") -> Against:
-    word = judge(float(test["dm_t"]), float(test["dm_p"]))
-    p, short = p_value(test["dm_p"]), p_value(test["dm_p_short_lags"])
-    return Against(signed_percent(skill), word, SYMBOLS[word], p, short)
+def _against(test: "pd.Series[Any]") -> Against:
+    word: Word = test["word"]
+    p, short = p_value(test["p_adjusted"]), p_value(test["p_short_lags"])
+    return Against(signed_percent(test["skill"]), word, SYMBOLS[word], p, short)
 
 
 @dataclass(frozen=True)
@@ -117,19 +115,24 @@ def _direction_values(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TickerSkillRow:
-    """One ticker's skill against every baseline at one horizon, and on how many forecasts it stands."""
+    """One ticker's skill against every opponent at one horizon, the verdict, and on how many forecasts they stand."""
 
     ticker: str
     forecasts: int
+    word: Word
+    symbol: str
     skills: tuple[str, ...]
 
 
 def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillRow]:
-    """Return a row per ticker that was scored at this horizon."""
-    scores = evaluation.scores
-    own = scores[(scores["horizon"] == horizon) & (scores["forecaster"] == NETWORK) & (scores["ticker"] != POOLED)]
-    skill = evaluation.skill.xs(horizon, level="horizon")[list(evaluation.backtest.baselines)]
-    return [
-        TickerSkillRow(ticker, int(count), tuple(signed_percent(value) for value in skill.loc[ticker]))
-        for ticker, count in zip(own["ticker"], own["rows"], strict=True)
-    ]
+    """Return a row per ticker that was scored at this horizon, with the gate's word on the model."""
+    model = evaluation.verdict.model
+    own = evaluation.gate[(evaluation.gate["horizon"] == horizon) & (evaluation.gate["forecaster"] == model)]
+    words = words_by_ticker(evaluation.gate, model, horizon)
+    by_ticker = {str(ticker): rows for ticker, rows in own.groupby("ticker", sort=False)}
+    return [_ticker_row(ticker, by_ticker[ticker], word) for ticker, word in words.items()]
+
+
+def _ticker_row(ticker: str, rows: pd.DataFrame, word: Word) -> TickerSkillRow:
+    skills = tuple(signed_percent(value) for value in rows["skill"])
+    return TickerSkillRow(ticker, int(rows["sessions"].iloc[0]), word, SYMBOLS[word], skills)

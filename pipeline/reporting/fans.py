@@ -13,7 +13,7 @@ from pipeline.dataset.panel import Floats, Sessions
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import BANDS
 from pipeline.models.specification import MEDIAN
-from pipeline.operation.live import network_rows
+from pipeline.operation.publication import published_rows
 from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, drawable, quiet_axes, write_title
 
 SHOWN_SESSIONS = 60
@@ -40,7 +40,7 @@ class Fan:
 
 def fans(forecasts: pd.DataFrame, frames: Frames, currencies: Mapping[str, str]) -> Iterator[Fan]:
     """Yield the fan of every forecast ticker, in the table's order."""
-    for ticker, rows in network_rows(forecasts).groupby("ticker", sort=False):
+    for ticker, rows in published_rows(forecasts).groupby("ticker", sort=False):
         yield _fan(rows, frames, currencies[str(ticker)])
 
 

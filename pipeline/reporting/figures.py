@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from matplotlib.figure import Figure
 
-from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.operation.outcome import Outcome
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.operation.live import network_rows
+from pipeline.operation.publication import published_rows
 from pipeline.reporting.wording import day, price, signed_percent
 
 
@@ -44,7 +44,7 @@ class Spoken:
 
 def forecast_rows(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str]) -> list[ForecastRow]:
     """Return a row per ticker of the network's forecasts, in the table's order."""
-    tickers = network_rows(forecasts).groupby("ticker", sort=False)
+    tickers = published_rows(forecasts).groupby("ticker", sort=False)
     return [
         _row(rows.sort_values("horizon"), str(ticker) not in unseen, currencies[str(ticker)])
         for ticker, rows in tickers

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.gate import SIGNIFICANT, pooled
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.verdict import SIGNIFICANT
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
-from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.operation.outcome import Outcome
 from pipeline.reporting.evidence_rows import (
     DIRECTION_COLUMNS,
     SCORE_COLUMNS,
@@ -154,7 +154,8 @@ def fan_in_words(row: ForecastRow) -> str:
 
 def _evidence(evaluation: Evaluation) -> Values:
     horizons = range(1, evaluation.backtest.horizons + 1)
-    lags = evaluation.significance["dm_lags"]
+    model = evaluation.verdict.model
+    lags = pd.concat([pooled(evaluation.gate, model, h)["lags"] for h in horizons]).astype(int)
     return {
         "measured": measured(evaluation),
         "tiles": tiles(evaluation),
@@ -174,18 +175,18 @@ def _evidence(evaluation: Evaluation) -> Values:
 def measured(evaluation: Evaluation) -> str:
     """Return on what the verdict stands: horizon, sessions, forecasts, tickers and refits."""
     backtest, horizon = evaluation.backtest, evaluation.verdict.horizon
-    pooled = _network_scores(evaluation)
+    scores = _model_scores(evaluation)
     return (
         f"Measured {count_of(horizon, 'session')} ahead, from {day(backtest.sessions[0])} to "
-        f"{day(backtest.sessions[-1])}: {count_of(int(pooled['rows']), 'forecast')} for "
+        f"{day(backtest.sessions[-1])}: {count_of(int(scores['rows']), 'forecast')} for "
         f"{count_of(len(backtest.tickers), 'ticker')} by {count_of(len(backtest.fold_names), 'model')}, "
         f"none of which had seen anything of the days it was tested on."
     )
 
 
-def _network_scores(evaluation: Evaluation) -> "pd.Series[float]":
+def _model_scores(evaluation: Evaluation) -> "pd.Series[float]":
     scores = evaluation.scores
-    own = (scores["horizon"] == evaluation.verdict.horizon) & (scores["forecaster"] == NETWORK)
+    own = (scores["horizon"] == evaluation.verdict.horizon) & (scores["forecaster"] == evaluation.verdict.model)
     return scores[own & (scores["ticker"] == POOLED)].iloc[0]
 
 
@@ -200,14 +201,14 @@ class Tile:
 
 def tiles(evaluation: Evaluation) -> list[Tile]:
     """Return the numbers to glance at: skill over the best baseline, coverage of the band, direction."""
-    best = min(evaluation.verdict.comparisons, key=lambda comparison: comparison.skill)
-    pooled = _network_scores(evaluation)
+    best = evaluation.verdict.best
+    scores = _model_scores(evaluation)
     return [
         Tile(
             f"Skill over {best.baseline}, the best baseline",
             signed_percent(best.skill),
             f"{p_value(best.p)}: {best.word}",
         ),
-        Tile("Outcomes within the 80 % band", percent(pooled["coverage_80"]), "80 % is right"),
-        Tile("Right direction of the median", percent(pooled["directional_accuracy"]), "50 % is a coin"),
+        Tile("Outcomes within the 80 % band", percent(scores["coverage_80"]), "80 % is right"),
+        Tile("Right direction of the median", percent(scores["directional_accuracy"]), "50 % is a coin"),
     ]

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.backtest import NETWORK, QUANTILE_COLUMNS, Backtest, forecast_frames
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS, Backtest, forecast_frames
+from pipeline.evaluation.evaluation import Evaluation
 from pipeline.models.specification import RecurrentSpec
 from pipeline.operation.outcome import Outcome
 from pipeline.tracking.words import latest_results
@@ -92,18 +93,31 @@ def tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
     if outcome.forecasts is not None:
-        by_network = outcome.forecasts["forecaster"] == NETWORK
-        yield "forecasts", outcome.forecasts[by_network]
-        yield "forecasts_of_baselines", outcome.forecasts[~by_network]
+        published = outcome.forecasts["published"]
+        yield "forecasts", outcome.forecasts[published].drop(columns="published")
+        yield "forecasts_of_others", outcome.forecasts[~published].drop(columns="published")
     if outcome.evaluation:
-        yield "scores", outcome.evaluation.scores
-        yield "skill", outcome.evaluation.skill.reset_index()
-        yield "significance", outcome.evaluation.significance
-        if outcome.evaluation.direction is not None:
-            yield "direction", outcome.evaluation.direction
+        yield from _evidence(outcome.evaluation)
     yield "left_out", pd.DataFrame([asdict(one) for one in outcome.left_out])
     yield "stale", pd.DataFrame([asdict(one) for one in outcome.stale])
     yield "problems", pd.DataFrame([asdict(one) for one in outcome.problems])
+
+
+def _evidence(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFrame]]:
+    yield "one_table", evaluation.one_table
+    yield "scores", evaluation.scores
+    yield "gate", evaluation.gate
+    yield "echoes", pd.DataFrame([asdict(one) for one in evaluation.echoes.values()])
+    yield "candidates", evaluation.candidates
+    yield "signs", evaluation.signs
+    yield "ranking", evaluation.ranking
+    yield "deciles", evaluation.deciles
+    yield "pit", evaluation.pit
+    yield "coverage", evaluation.coverage
+    yield "coverage_tests", evaluation.coverage_tests
+    yield "money", evaluation.money_table
+    if evaluation.direction is not None:
+        yield "direction", evaluation.direction
 
 
 def _as_shown(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pipeline.dataset.panel import Booleans
 from pipeline.evaluation.backtest import NETWORK, Backtest
-from pipeline.evaluation.scores import METRICS, POOLED, skill_of
-from pipeline.operation.outcome import Evaluation
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.scores import POOLED, score, skill_of
 from pipeline.training.jobs import Check, Fitted
 
 Item = TypeVar("Item")
@@ -83,7 +83,7 @@ def outcome_points(evaluation: Evaluation) -> list[Point]:
 
     Of learned class probabilities there are h1/direction/log_loss and others.
     """
-    points = [*_scores(evaluation.scores), *_skills(evaluation.skill), *_p_values(evaluation.significance)]
+    points = [*_scores(evaluation.scores), *_against(evaluation.gate, evaluation.verdict.model)]
     points += _directions(evaluation.direction)
     return sorted(points, key=_telling_first) + [_by_horizon(point) for point in points if _telling(point)]
 
@@ -110,14 +110,11 @@ def _scores(scores: pd.DataFrame) -> Iterator[Point]:
             yield Point(f"h{row['horizon']}/{row['forecaster']}/{name}", factor * row[metric])
 
 
-def _skills(skill: pd.DataFrame) -> Iterator[Point]:
-    for horizon, row in skill.xs(POOLED, level="ticker").iterrows():
-        yield from (Point(f"h{horizon}/skill/{baseline}", float(value)) for baseline, value in row.items())
-
-
-def _p_values(significance: pd.DataFrame) -> Iterator[Point]:
-    for row in significance.to_dict("records"):
-        yield Point(f"h{row['horizon']}/dm_p/{row['baseline']}", row["dm_p"])
+def _against(gate: pd.DataFrame, model: str) -> Iterator[Point]:
+    """Yield skill and adjusted p-value of the model against each opponent."""
+    for row in gate[(gate["forecaster"] == model) & (gate["ticker"] == POOLED)].to_dict("records"):
+        yield Point(f"h{row['horizon']}/skill/{row['baseline']}", row["skill"])
+        yield Point(f"h{row['horizon']}/dm_p/{row['baseline']}", row["p_adjusted"])
 
 
 DIRECTION_SCORES = ("log_loss", "log_loss_frequencies", "brier", "brier_frequencies", "dm_p")
@@ -142,7 +139,7 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
     pinball = {}
     for name, values in backtest.quantiles.items():
         quantiles = values[:, own, h][where].astype(float)
-        scores = {metric: METRICS[metric](quantiles, outcome) for metric in FOLD_SCORES}
+        scores = {metric: score(metric, quantiles, outcome) for metric in FOLD_SCORES}
         pinball[name] = scores["pinball"]
         for metric, value in scores.items():
             label, factor = SCORES[metric]

@@ -10,11 +10,11 @@ from pipeline.dataset.folds import Fold, Range
 from pipeline.evaluation.backtest import fits_of
 from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
-from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import published_rows
 from pipeline.training.jobs import FitResult
 
-Kind = Literal["run", "backtest", "forecast", "sine", "tune"]
+Kind = Literal["run", "backtest", "forecast", "sine", "tune", "audit"]
 
 NOTE = "mlflow.note.content"
 NAMED_TICKERS = 5
@@ -27,6 +27,7 @@ WHAT: Mapping[Kind, str] = {
     "forecast": "live forecast from the latest fitted model",
     "sine": "sanity check on a sine with noise",
     "tune": "search over network and training settings, judged on validation ranges alone",
+    "audit": "leak audit",
 }
 
 HOLDS: Mapping[str, str] = {
@@ -157,8 +158,8 @@ def _p_value(p: float) -> str:
 
 def _next_session(forecasts: pd.DataFrame) -> str:
     """Return a table of the first horizon for a few tickers."""
-    network = network_rows(forecasts)
-    first = network[network["horizon"] == 1].head(2 * NAMED_TICKERS).to_dict("records")
+    published = published_rows(forecasts)
+    first = published[published["horizon"] == 1].head(2 * NAMED_TICKERS).to_dict("records")
     head = ("ticker", "last close of", "close", "next session", "10 %", "median", "90 %")
     return _table("Forecast of the next session", head, [_forecast_cells(row) for row in first])
 

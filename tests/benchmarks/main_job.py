@@ -23,8 +23,9 @@ import torch
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
-from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
+from pipeline.evaluation.gate import gate_table, pooled
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
@@ -97,18 +98,17 @@ def fitted(frames: Frames, experiment: Experiment) -> tuple[list[FitResult], tup
 
 def print_scores(name: str, backtest: Backtest) -> None:
     scores = score_table(backtest)
-    pooled = scores[scores["ticker"] == POOLED]
+    shown, gate = scores[scores["ticker"] == POOLED], gate_table(backtest, Luck())
     for horizon in (1, backtest.horizons):
         print(
             f"\n{name}, horizon {horizon}: pinball x 1e4, 80 % coverage, the network's skill, DM t and p (short-lag p)"
         )
-        skill, tests = skill_table(scores).loc[[(horizon, POOLED)]].iloc[0], significance_table(backtest)
-        for row in pooled[pooled["horizon"] == horizon].itertuples():
+        tests = pooled(gate, "network", horizon)
+        for row in shown[shown["horizon"] == horizon].itertuples():
             text = f"  {row.forecaster:<12} {1e4 * row.pinball:8.3f}  {row.coverage_80:.4f}"
-            own = tests[(tests["horizon"] == horizon) & (tests["baseline"] == row.forecaster)]
-            for test in own.itertuples():
-                p = f"p {test.dm_p:.2g} ({test.dm_p_short_lags:.2g})"
-                text += f"  {skill[row.forecaster]:+.4%}  t {test.dm_t:+.2f}  {p}"
+            if row.forecaster in tests.index:
+                test = tests.loc[row.forecaster]
+                text += f"  {test['skill']:+.4%}  t {test['t']:+.2f}  p {test['p']:.2g} ({test['p_short_lags']:.2g})"
             print(text)
 
 
@@ -128,8 +128,7 @@ def accuracy() -> Iterator[Measured]:
             for one in results if one.job.forecaster.kind == "network"]  # fmt: skip
     print("  each seed alone:", " ".join(f"{pinball_at_1(alone)['network']:.3f}" for alone in each))
     losses, scores = pinball_at_1(backtest), score_table(backtest)
-    tests = significance_table(backtest)
-    p = tests[tests["horizon"] == 1].set_index("baseline")["dm_p"]
+    p = pooled(gate_table(backtest, Luck()), "network", 1)["p"]
     network = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1) & (scores["forecaster"] == "network")]
     yield at_most("large panel: network, mean of 3 seeds, pinball x 1e4", losses["network"], 41.40)
     yield at_most("large panel: linear, pinball x 1e4", losses["linear"], 41.78)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.evaluation.backtest import FORECASTERS, Backtest
+from pipeline.evaluation.money.opens import Opens
 
 
 def made_backtest(
@@ -29,3 +30,9 @@ def made_backtest(
         reference_close=draws.uniform(10, 90, (tickers, origins)),
         target_sessions=np.stack([days[h : h + origins] for h in range(1, horizons + 1)], axis=1),
     )
+
+
+def flat_opens(backtest: Backtest) -> Opens:
+    """Opens at which every price stands still."""
+    tradable = np.ones((len(backtest.tickers), len(backtest.sessions)), dtype=bool)
+    return Opens(backtest.tickers, backtest.sessions, tradable, ~tradable, np.ones(tradable.shape))

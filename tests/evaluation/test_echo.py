@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.evaluation.backtest import Backtest
-from pipeline.evaluation.echo import Name, best_shift, echo_of, echoes, moved_share, relation_t
+from pipeline.evaluation.echo import Name, best_shift, echo_of, echoes, moved_share, relation_p
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
 from pipeline.models.specification import LEVELS
 
@@ -100,7 +100,7 @@ def test_a_median_that_never_moves_is_persistence() -> None:
     returns, _ = market()
     found = echoes(backtest_of(returns, np.full(returns.shape, 0.0)), {"network": True})
     assert found["network"].name == found["last_close"].name == "persistence"
-    assert np.isnan(found["network"].relation_t)
+    assert np.isnan(found["network"].relation_p)
 
 
 def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
@@ -108,17 +108,29 @@ def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
     returns, known = market(0.3)
     noisy = 6 * known + np.random.default_rng(1).normal(0, NOISE, known.shape)
     found = echo_of(backtest_of(returns, noisy), "network", claims=True)
-    assert found.relation_t > 1.96
+    assert found.relation_p < 0.025
     assert found.name != "informs"
 
 
-def test_the_relation_is_the_diebold_mariano_statistic_of_the_covariance() -> None:
-    returns, known = market(0.2, seed=3)
+def test_the_relation_is_the_test_of_the_covariance() -> None:
+    returns, known = market(0.06, seed=3)
     outcome, where = np.roll(returns, -1, axis=1), np.ones(returns.shape, dtype=bool)
     product = ((known - known.mean()) * outcome).mean(axis=0)
     test = diebold_mariano(product, 1, 20)
-    factor = np.sqrt((SESSIONS - 1) / SESSIONS)  # of the small sample, which the relation does without
-    assert relation_t(known, outcome, where, 1) == pytest.approx(test.t / factor, rel=1e-9)
+    assert 0.001 < test.p < 0.999
+    assert relation_p(known, outcome, where, 1) == pytest.approx(test.p / 2 if test.t > 0 else 1 - test.p / 2, rel=1e-9)
+    assert relation_p(-known, outcome, where, 1) == pytest.approx(1 - relation_p(known, outcome, where, 1), rel=1e-9)
+
+
+def test_a_median_is_said_to_inform_no_more_often_than_stated() -> None:
+    """Medians without any relation, each over its own market: at most 2.5 % and two standard errors."""
+    said = 0
+    for seed in range(200):
+        draws = np.random.default_rng(seed)
+        outcome = draws.standard_t(5, (TICKERS, 250)) * NOISE
+        median = draws.normal(0, 0.05 * NOISE, outcome.shape)
+        said += relation_p(median, outcome, np.ones(outcome.shape, dtype=bool), 1) <= 0.025
+    assert said / 200 <= 0.025 + 2 * np.sqrt(0.025 * 0.975 / 200)
 
 
 def slow_shift(change: np.ndarray, outcome: np.ndarray, shift: int, horizon: int) -> dict[tuple[int, int], float]:

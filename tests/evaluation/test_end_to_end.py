@@ -9,8 +9,10 @@ import pytest
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
 from pipeline.evaluation.backtest import Backtest, build_backtest
-from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
+from pipeline.evaluation.echo import echo_of
+from pipeline.evaluation.gate import gate_table, pooled
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
@@ -55,13 +57,13 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     source = SyntheticSource(process="planted", sessions=2000, tickers=8, strength=0.4)
     backtest = backtest_of(source, tmp_path)
     scores = score_table(backtest)
-    skill, significance = skill_table(scores), significance_table(backtest)
-    against = significance.set_index(["horizon", "baseline"]).loc[(1, "climatology")]
-    assert skill.loc[(1, POOLED), "climatology"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
-    assert skill.loc[(1, POOLED), "climatology"] < 0.095
-    assert against["dm_t"] < -4
-    found = verdict(backtest, skill, significance)
-    assert found.median_informs
+    gate, echo = gate_table(backtest, Luck()), echo_of(backtest, "network", claims=False)
+    against = pooled(gate, "network", 1).loc["climatology"]
+    assert against["skill"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
+    assert against["skill"] < 0.095
+    assert against["t"] < -4
+    found = verdict(gate, "network", echo, Luck())
+    assert echo.name == "informs"
     assert found.sentence.startswith("The network is better than every baseline")
     network = scores[(scores["ticker"] == POOLED) & (scores["forecaster"] == "network")].iloc[0]
     assert network["directional_accuracy"] > 0.58
@@ -70,13 +72,11 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
 
 def test_nothing_is_found_in_a_random_walk(tmp_path: Path) -> None:
     backtest = backtest_of(SyntheticSource(process="random_walk", sessions=2000, tickers=8), tmp_path)
-    scores = score_table(backtest)
-    skill, significance = skill_table(scores), significance_table(backtest)
-    against = significance.set_index(["horizon", "baseline"]).loc[(1, "climatology")]
-    assert skill.loc[(1, POOLED), "climatology"] < 0.003
-    assert not (against["dm_t"] < 0 and against["dm_p"] < 0.05)
-    assert skill.loc[(1, POOLED), "climatology"] > -0.03  # nor does it do real harm
-    assert not verdict(backtest, skill, significance).median_informs
+    against = pooled(gate_table(backtest, Luck()), "network", 1).loc["climatology"]
+    assert against["skill"] < 0.003
+    assert against["word"] != "better"
+    assert against["skill"] > -0.03  # nor does it do real harm
+    assert echo_of(backtest, "network", claims=False).name == "no claim"
     where = backtest.scored[..., 0]
     outcome = backtest.realised[where, 0].astype(np.float64)
     median = backtest.quantiles["network"][where, 0, 3].astype(np.float64)

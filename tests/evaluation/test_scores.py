@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.scores import BANDS, METRICS, POOLED, reliability, score_table, skill_table
+from pipeline.evaluation.scores import BANDS, METRICS, POOLED, reliability, score, score_table, skill_of
 from pipeline.models.specification import LEVELS
 
 from .made import made_backtest
@@ -65,8 +65,8 @@ def test_every_metric_is_what_a_plain_loop_says(rows: list[Row]) -> None:
     quantiles, outcome = np.array([q for q, _ in rows]), np.array([y for _, y in rows])
     expected = slow_metrics(rows)
     assert expected.keys() == METRICS.keys()
-    for name, metric in METRICS.items():
-        assert metric(quantiles, outcome) == pytest.approx(expected[name], abs=1e-12, nan_ok=True)
+    for name, value in expected.items():
+        assert score(name, quantiles, outcome) == pytest.approx(value, abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("band", BANDS)
@@ -74,16 +74,21 @@ def test_an_outcome_on_the_edge_is_covered_and_one_beyond_is_not(band: int) -> N
     quantiles = np.array([[-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]])
     edge = {50: 1.0, 80: 2.0, 90: 3.0}[band]
     for sign in (-1, 1):
-        assert METRICS[f"coverage_{band}"](quantiles, np.array([sign * edge])) == 1.0
-        assert METRICS[f"coverage_{band}"](quantiles, np.array([np.nextafter(sign * edge, sign * 9)])) == 0.0
+        assert score(f"coverage_{band}", quantiles, np.array([sign * edge])) == 1.0
+        assert score(f"coverage_{band}", quantiles, np.array([np.nextafter(sign * edge, sign * 9)])) == 0.0
 
 
 def test_direction_is_undefined_without_a_sign() -> None:
     up, flat = np.full((2, 7), 0.1), np.zeros((2, 7))
-    accuracy = METRICS["directional_accuracy"]
-    assert math.isnan(accuracy(flat, np.array([0.1, -0.1])))
-    assert math.isnan(accuracy(up, np.zeros(2)))
-    assert accuracy(up, np.array([0.1, 0.0])) == 1.0
+    accuracy = "directional_accuracy"
+    assert math.isnan(score(accuracy, flat, np.array([0.1, -0.1])))
+    assert math.isnan(score(accuracy, up, np.zeros(2)))
+    assert score(accuracy, up, np.array([0.1, 0.0])) == 1.0
+
+
+def test_a_price_that_stands_still_leaves_no_skill() -> None:
+    assert skill_of(0.9, 1.0) == pytest.approx(0.1)
+    assert math.isnan(skill_of(0.1, 0.0))
 
 
 def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() -> None:
@@ -102,16 +107,6 @@ def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() ->
         assert row["rows"] == len(rows)
         for name, value in slow_metrics(rows).items():
             assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
-
-
-def test_skill_is_one_less_the_ratio_of_losses() -> None:
-    scores = score_table(made_backtest())
-    skill = skill_table(scores)
-    losses = {(r["horizon"], r["ticker"], r["forecaster"]): r["pinball"] for r in scores.to_dict("records")}
-    assert sorted(skill.columns) == ["climatology", "drift", "ewma", "last_close", "linear"]
-    for (horizon, ticker), row in skill.iterrows():
-        for name, value in row.items():
-            assert value == pytest.approx(1 - losses[horizon, ticker, "network"] / losses[horizon, ticker, name])
 
 
 def test_without_a_scored_row_the_metrics_are_undefined() -> None:

@@ -1,43 +1,39 @@
 """The verdict: its words follow skill and significance, and the median is said to inform only where it does."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.echo import Echo
+from pipeline.evaluation.gate import judge
+from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.verdict import judge, median_informs, verdict
-
-from .made import made_backtest
+from pipeline.evaluation.verdict import verdict
 
 BASELINES = ("climatology", "last_close", "drift", "ewma", "linear")
 
 
-def tables(skills: list[float], ps: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables whose test goes the way of the skill at horizon 1, and that say otherwise at horizon 2."""
-    index = pd.MultiIndex.from_tuples([(1, POOLED), (2, POOLED)], names=["horizon", "ticker"])
-    skill = pd.DataFrame([skills, [-9.0] * 5], index=index, columns=BASELINES)
-    rows = list(zip(BASELINES, skills, ps, strict=True))
-    tests = [{"horizon": 1, "baseline": name, "dm_t": -np.sign(gain), "dm_p": p} for name, gain, p in rows]
-    tests += [{"horizon": 2, "baseline": name, "dm_t": 9.0, "dm_p": 0.0} for name in BASELINES]
-    return skill, pd.DataFrame(tests)
+def gate_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
+    """A gate whose tests go the way of the skill at horizon 1, and that says otherwise elsewhere."""
+    of_tickers = [("T0", -1.0), ("T1", -1.0), ("T2", 1.0)]
+    rows = [
+        {"ticker": POOLED, "baseline": name, "skill": gain, "t": -np.sign(gain), "p_adjusted": p}
+        for name, gain, p in zip(BASELINES, skills, ps, strict=True)
+    ]
+    rows += [
+        {"ticker": ticker, "baseline": name, "skill": -t, "t": t, "p_adjusted": 0.01}
+        for ticker, t in of_tickers
+        for name in BASELINES
+    ]
+    here = [{"horizon": 1, "forecaster": "network"} | row for row in rows]
+    elsewhere = {"skill": -9.0, "t": 9.0, "p_adjusted": 0.0}
+    others = [{"horizon": 2, "forecaster": "network"}, {"horizon": 1, "forecaster": "ridge"}]
+    gate = pd.DataFrame([*here, *(other | row | elsewhere for other in others for row in rows)])
+    return gate.assign(word=[judge(t, p) for t, p in zip(gate["t"], gate["p_adjusted"], strict=True)])
 
 
-@pytest.mark.parametrize(
-    ("t", "p", "word"),
-    [
-        (-3.0, 0.01, "better"),
-        (-2.0, 0.05, "better"),
-        (-1.9, 0.051, "no evidence"),
-        (3.0, 0.01, "worse"),
-        (0.3, 0.5, "no evidence"),
-        (float("nan"), float("nan"), "no evidence"),
-    ],
-)
-def test_the_word_follows_sign_and_significance(t: float, p: float, word: str) -> None:
-    assert judge(t, p) == word
+def said(name: str) -> Echo:
+    return Echo("network", name, False, 0.01, 0.3, -1, f"What the median is: {name}.")
 
 
 @pytest.mark.parametrize(
@@ -75,36 +71,28 @@ def test_the_word_follows_sign_and_significance(t: float, p: float, word: str) -
     ],
 )
 def test_the_sentence_says_better_worse_or_no_evidence(skills: list[float], ps: list[float], start: str) -> None:
-    found = verdict(made_backtest(), *tables(skills, ps))
+    found = verdict(gate_of(skills, ps), "network", said("no claim"), Luck())
     assert found.sentence.startswith(start)
     assert [c.skill for c in found.comparisons] == skills
-    assert not found.median_informs
-    assert "The median carries no information on direction" in found.sentence
+    assert found.tickers == {"T0": "better", "T1": "better", "T2": "worse"}
+    assert (
+        "better than every baseline for 2 of 3, worse than one for 1, and for 0 there is no evidence" in found.sentence
+    )
+    assert found.sentence.endswith("What the median is: no claim.")
+    assert found.best.skill == min(skills)
 
 
-def with_median(share: float, noise: float, origins: int = 300) -> Backtest:
-    """Outcomes have deviation 0.02; the network's median is a share of them and noise."""
-    backtest = made_backtest(origins=origins, seed=3)
-    network = np.array(backtest.quantiles["network"])
-    wrong = np.random.default_rng(4).normal(0, noise, backtest.realised.shape)
-    network[..., 3] = share * np.nan_to_num(backtest.realised) + wrong
-    return replace(backtest, quantiles={**backtest.quantiles, "network": network.astype(np.float32)})
+def test_it_says_how_much_was_tried() -> None:
+    found = verdict(gate_of([0.1] * 5, [0.2] * 5), "network", said("echo"), Luck(tested=12, tuned=30))
+    assert "12 specifications have been tested on these prices" in found.sentence
+    assert "What the median is: echo." in found.sentence
 
 
-def test_a_median_informs_where_it_goes_with_the_outcome() -> None:
-    assert median_informs(with_median(0.3, 0.01), 1)
-    assert not median_informs(with_median(0.0, 0.01), 1)
-    assert not median_informs(with_median(-0.3, 0.01), 1)
-    assert not median_informs(with_median(0.5, 0.04), 1)  # it goes with it, but errs more than no change does
-    sentence = verdict(with_median(0.3, 0.01), *tables([0.1] * 5, [0.2] * 5)).sentence
-    assert "Its median goes with the direction" in sentence
+def test_the_corrected_network_is_called_so() -> None:
+    gate = gate_of([0.1] * 5, [0.001] * 5).replace({"network": "calibrated"})
+    assert verdict(gate, "calibrated", said("no claim"), Luck()).sentence.startswith("The calibrated network is better")
 
 
-def test_a_constant_or_zero_median_informs_of_nothing() -> None:
-    backtest = with_median(0.0, 0.01)
-    rising = replace(backtest, realised=backtest.realised + np.float32(0.03))  # a market that only rises
-    for value in (0.0, 0.001):
-        constant = np.array(backtest.quantiles["network"])
-        constant[..., 3] = value
-        assert not median_informs(replace(rising, quantiles={**backtest.quantiles, "network": constant}), 1)
-    assert not median_informs(made_backtest(origins=15), 1)
+def test_nothing_can_be_tested_is_said() -> None:
+    found = verdict(gate_of([0.1] * 5, [float("nan")] * 5), "network", said("no claim"), Luck())
+    assert found.sentence.startswith("Nothing can be tested")

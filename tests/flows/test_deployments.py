@@ -76,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
-    assert set(deployments) == {"daily", "ingest", "sine-sanity", "tune", "tutorial"}
+    assert set(deployments) == {"audit", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
     daily = deployments["daily"]
     assert daily["schedules"][0]["schedule"]["cron"] == "30 18 * * 1-5"
     assert daily["schedules"][0]["schedule"]["timezone"] == "America/New_York"

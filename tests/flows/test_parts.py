@@ -22,7 +22,9 @@ from flows.summary import summarise
 from flows.training import on_one, warnings_of
 from flows.watching import Quiet
 from pipeline.errors import NothingUsableError, UsageError
-from pipeline.evaluation.verdict import Verdict
+from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Admitted, Bars, LeftOut, Listing, Stale
 from pipeline.market.calendars import listing_of
@@ -31,10 +33,11 @@ from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import Model, Trained, publish
-from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication
 from pipeline.settings import Settings
 from pipeline.training.jobs import Fitted
-from tests.evaluation.made import made_backtest
+from tests.evaluation.made import flat_opens, made_backtest
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
@@ -127,12 +130,14 @@ def outcome_on(market: Market, experiment: Experiment) -> Outcome:
         warnings=(),
         evaluation=evaluation_of(sentence),
         forecasts=None,
+        publication=Publication(),
     )
 
 
 def evaluation_of(sentence: str, origins: int = 60) -> Evaluation:
-    nothing = pd.DataFrame()
-    return Evaluation(made_backtest(origins), nothing, nothing, nothing, Verdict(1, (), False, sentence))
+    backtest = made_backtest(origins)
+    whole = evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
+    return replace(whole, verdict=replace(whole.verdict, sentence=sentence))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
 from pipeline.market.door import Terms, admit
-from pipeline.operation.live import left_behind, live_forecasts, network_rows
+from pipeline.operation.live import left_behind, live_forecasts
 from pipeline.stages import frames_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
@@ -67,7 +67,6 @@ def test_the_table_has_a_row_per_ticker_forecaster_and_horizon(ready: Ready) -> 
     assert set(table["ticker"]) == {"T0", "T1", "T2", "T4"}
     assert set(table["forecaster"]) == set(KINDS)
     assert (table[list(QUANTILE_COLUMNS)].diff(axis=1).iloc[:, 1:] > 0).all(axis=None)
-    assert set(network_rows(table)["forecaster"]) == {"network"}
     row = frames.tickers.index("T1")
     assert set(table.loc[table["ticker"] == "T1", "reference_close"]) == {frames.reference_close[row, -4]}
 

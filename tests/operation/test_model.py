@@ -16,6 +16,7 @@ from pipeline.errors import FitError, UsageError
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
+from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
 from pipeline.training.kept import WEIGHTS, KeptFits
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
@@ -25,8 +26,11 @@ DATED = Universe("some", ("T0",), (Spell("T0", date(2020, 1, 2), None),))
 Published = tuple[Path, KeptFits, list[FitResult]]
 
 
+CHOSEN = Publication("network", {1: "network", 2: "ewma"}, {2: {"T1": "network"}})
+
+
 def trained(market: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
-    return Trained(calendar, TINY, market, ("BTC-USD",), DATED, tuple(results))
+    return Trained(calendar, TINY, market, ("BTC-USD",), DATED, tuple(results), CHOSEN)
 
 
 @pytest.fixture

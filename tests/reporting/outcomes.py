@@ -10,15 +10,17 @@ from scipy.stats import norm
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.backtest import FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
-from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
-from pipeline.evaluation.verdict import verdict
+from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity
 from pipeline.models.specification import LEVELS, EwmaSpec, RecurrentSpec
-from pipeline.operation.outcome import Evaluation, Outcome
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication, marked
 from pipeline.training.jobs import Check, FitJob, FitResult, Fitted
 from pipeline.training.specification import TrainingSpec
+from tests.evaluation.made import flat_opens
 
 HORIZONS = 3
 NOISE = 0.01
@@ -45,6 +47,7 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
         warnings=(),
         evaluation=evaluation_of(small_backtest(frames, folds)),
         forecasts=small_forecasts(frames),
+        publication=Publication(),
     )
 
 
@@ -103,9 +106,7 @@ def log_quantiles(spread: float, tickers: int, origins: int) -> np.ndarray:
 
 
 def evaluation_of(backtest: Backtest) -> Evaluation:
-    scores = score_table(backtest)
-    skill, significance = skill_table(scores), significance_table(backtest)
-    return Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance))
+    return evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
 
 
 def small_forecasts(frames: Frames, age_sessions: int = 0) -> pd.DataFrame:
@@ -126,7 +127,7 @@ def small_forecasts(frames: Frames, age_sessions: int = 0) -> pd.DataFrame:
                 "age_sessions": age_sessions,
             }
             parts.append(pd.DataFrame({**columns, **dict(zip(QUANTILE_COLUMNS, price.T, strict=True))}))
-    return pd.concat(parts, ignore_index=True)
+    return marked(pd.concat(parts, ignore_index=True), Publication())
 
 
 def fit_result(fold: Fold, seed: int) -> FitResult:

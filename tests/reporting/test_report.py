@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.gate import words_by_ticker
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.verdict import judge
 from pipeline.market.bars import LeftOut, Problem, Severity, Stale
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.figures import draw_figures
@@ -122,17 +123,15 @@ def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: Outcome, page: Eleme
     evaluation = outcome.evaluation
     rows = rows_of(page.by_id("skill").all("table")[0])
     assert list(rows) == list(evaluation.backtest.baselines)
-    for test in evaluation.significance.itertuples():
-        skill = evaluation.skill.loc[(test.horizon, POOLED), test.baseline]
+    pooled = evaluation.gate[(evaluation.gate["forecaster"] == NETWORK) & (evaluation.gate["ticker"] == POOLED)]
+    for test in pooled.itertuples():
         cell = rows[test.baseline][test.horizon - 1]
         number, rest = cell.split(" % ", 1)
-        assert float(number.replace("−", "-")) == pytest.approx(100 * skill, abs=0.00501)
-        assert judge(test.dm_t, test.dm_p) in rest
-        assert cell_class(page, test.baseline, test.horizon) == judge(test.dm_t, test.dm_p).replace(" ", "-")
-        assert ("p < 0.001" if test.dm_p < 0.001 else f"p = {test.dm_p:.3f}") in rest.split("(")[0]
-        assert ("p < 0.001" if test.dm_p_short_lags < 0.001 else f"p = {test.dm_p_short_lags:.3f}") in rest.split("(")[
-            1
-        ]
+        assert float(number.replace("−", "-")) == pytest.approx(100 * test.skill, abs=0.00501)
+        assert test.word in rest
+        assert cell_class(page, test.baseline, test.horizon) == test.word.replace(" ", "-")
+        assert ("p < 0.001" if test.p_adjusted < 0.001 else f"p = {test.p_adjusted:.3f}") in rest.split("(")[0]
+        assert ("p < 0.001" if test.p_short_lags < 0.001 else f"p = {test.p_short_lags:.3f}") in rest.split("(")[1]
 
 
 def cell_class(page: Element, baseline: str, horizon: int) -> str:
@@ -178,8 +177,11 @@ def test_undefined_direction_is_a_dash(page: Element) -> None:
 
 def test_skill_of_every_ticker_is_the_outcome_s(outcome: Outcome, page: Element) -> None:
     table = page.by_id("tickers").all("table")[1]
-    skill = outcome.evaluation.skill.loc[(HORIZONS, "BBB")]
-    cells = rows_of(table)["BBB"][1:]
+    gate = outcome.evaluation.gate
+    own = gate[(gate["horizon"] == HORIZONS) & (gate["ticker"] == "BBB") & (gate["forecaster"] == NETWORK)]
+    skill = own.set_index("baseline")["skill"]
+    assert words_by_ticker(gate, NETWORK, HORIZONS)["BBB"] in rows_of(table)["BBB"][1]
+    cells = rows_of(table)["BBB"][2:]
     for name, cell in zip(outcome.evaluation.backtest.baselines, cells, strict=True):
         assert float(cell.removesuffix(" %").replace("−", "-")) == pytest.approx(100 * skill[name], abs=0.00501)
 

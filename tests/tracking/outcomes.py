@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
-from pipeline.evaluation.scores import score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
-from pipeline.evaluation.verdict import verdict
+from pipeline.evaluation.evaluation import Asked, evaluate
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.opens import opens_of
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
 from pipeline.operation.live import live_forecasts
-from pipeline.operation.outcome import Evaluation, Outcome
-from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, random_market
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication, marked
+from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, panel_of, random_market
 
 EXPERIMENT = changed(TINY, seeds=2)
 
@@ -21,8 +22,7 @@ def small_outcome(folder: Path) -> Outcome:
     jobs, folds = jobs_for(frames, EXPERIMENT, FORECASTERS, slice(-2, None))
     results = fit_jobs(jobs, frames, folder)
     backtest = build_backtest(results, folds, frames)
-    scores, significance = score_table(backtest), significance_table(backtest)
-    skill = skill_table(scores)
+    opens = opens_of(panel_of(random_market()))
     return Outcome(
         experiment=EXPERIMENT,
         known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
@@ -36,8 +36,9 @@ def small_outcome(folder: Path) -> Outcome:
         stale=(Stale("T1", "2023-12-27", 2, "the source did not answer"),),
         unseen=(),
         warnings=("Chosen today, tested on the past.",),
-        evaluation=Evaluation(backtest, scores, skill, significance, verdict(backtest, skill, significance)),
-        forecasts=live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW),
+        evaluation=evaluate(backtest, Asked(opens, EXPERIMENT.money, Luck())),
+        forecasts=marked(live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW), Publication()),
+        publication=Publication(),
     )
 
 

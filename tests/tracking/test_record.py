@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.backtest import FORECASTERS, NETWORK, Backtest, build_backtest, forecast_frames
 from pipeline.evaluation.scores import POOLED, score_table
-from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import published_rows
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store
 from pipeline.training.jobs import digest_of_rows
@@ -87,10 +87,10 @@ def test_metrics_equal_the_scores(recorded: Recorded, outcome: Outcome) -> None:
     for (horizon, forecaster), row in pooled.iterrows():
         assert metrics[f"h{horizon}/{forecaster}/pinball_x1e4"] == pytest.approx(1e4 * row["pinball"], rel=1e-12)
         assert metrics[f"h{horizon}/{forecaster}/coverage_80"] == row["coverage_80"]
-    for row in outcome.evaluation.significance.itertuples():
-        assert metrics[f"h{row.horizon}/dm_p/{row.baseline}"] == row.dm_p
-    skill = outcome.evaluation.skill.xs(POOLED, level="ticker")
-    assert metrics["h2/skill/ewma"] == skill.loc[2, "ewma"]
+    gate = outcome.evaluation.gate
+    for row in gate[(gate["ticker"] == POOLED) & (gate["forecaster"] == "network")].itertuples():
+        assert metrics[f"h{row.horizon}/dm_p/{row.baseline}"] == row.p_adjusted
+        assert metrics[f"h{row.horizon}/skill/{row.baseline}"] == row.skill
     assert {stage: metrics[f"seconds/{stage}"] for stage in SECONDS} == SECONDS
 
 
@@ -158,11 +158,11 @@ def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(recorded: R
 
 def test_tables_come_back_as_they_were(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
     assert outcome.forecasts is not None
-    expected = network_rows(outcome.forecasts)
+    expected = published_rows(outcome.forecasts)
     found = table(recorded, "forecasts", tmp_path)
     assert list(found["target_session"]) == list(expected["target_session"].dt.strftime("%Y-%m-%d"))
     np.testing.assert_allclose(found["q05"], expected["q05"], rtol=1e-9)
-    assert len(table(recorded, "forecasts_of_baselines", tmp_path)) == 5 * len(expected)
+    assert len(table(recorded, "forecasts_of_others", tmp_path)) == 5 * len(expected)
     assert outcome.evaluation
     assert len(table(recorded, "scores", tmp_path)) == len(outcome.evaluation.scores)
     assert table(recorded, "left_out", tmp_path)["ticker"].tolist() == ["BAD"]
@@ -214,7 +214,7 @@ def test_figures_report_and_experiment_come_back(recorded: Recorded, outcome: Ou
 def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: Outcome, tmp_path: Path) -> None:
     recorded = record(store, forecast_only(outcome), report=None)
     assert children(recorded) == {}
-    assert len(table(recorded, "forecasts", tmp_path)) == len(network_rows(outcome.forecasts))
+    assert len(table(recorded, "forecasts", tmp_path)) == len(published_rows(outcome.forecasts))
     tags = run_of(recorded).data.tags
     assert tags["tapecast.unseen"] == "T3"
     assert "not trained on T3" in tags["mlflow.note.content"]

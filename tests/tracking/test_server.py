@@ -15,8 +15,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.scores import POOLED
-from pipeline.operation.live import network_rows
 from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import published_rows
 from pipeline.tracking.store import prepare_store, run_url
 from pipeline.training.kept import read_fitted
 
@@ -77,6 +77,6 @@ def test_a_run_is_written_over_http_and_comes_back(
     expected = 1e4 * scores.loc[(POOLED, 1, "network"), "pinball"]
     assert run.data.metrics["h1/network/pinball_x1e4"] == pytest.approx(expected)
     table = Path(client.download_artifacts(run_id, "tables/forecasts.json", str(tmp_path)))
-    assert len(pd.read_json(table, orient="split")) == len(network_rows(outcome.forecasts))
+    assert len(pd.read_json(table, orient="split")) == len(published_rows(outcome.forecasts))
     assert read_fitted(Path(client.download_artifacts(run_id, "model/network_seed_0", str(tmp_path)))).horizons == 2
     assert seconds < 30, f"{seconds:.1f} s: is something written one by one?"

@@ -10,8 +10,9 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest
-from pipeline.evaluation.scores import POOLED, score_table, skill_table
-from pipeline.evaluation.significance.losses import significance_table
+from pipeline.evaluation.gate import gate_table, models_of, pooled
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec, RivalSpec
 from pipeline.models.specification import LEVELS, EwmaSpec
 from pipeline.training.fits import fit, quantiles
@@ -216,13 +217,14 @@ def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> No
     backtest = build_backtest(*results)
     assert list(backtest.quantiles) == [name for name in IN_ORDER if name not in ("pretrained", "calibrated")]
     assert backtest.scored.any(axis=(0, 1)).all()
-    scores, tests = score_table(backtest), significance_table(backtest)
-    pooled = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")
-    assert set(pooled.index) == set(backtest.quantiles)
+    scores, gate = score_table(backtest), gate_table(backtest, Luck())
+    shown = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")
+    assert set(shown.index) == set(backtest.quantiles)
     # Trees on 900 drawn rows learn noise: none has to be good here, but none may be of another size.
-    assert (pooled.loc[list(KINDS), "pinball"] < 1.3 * pooled.loc["climatology", "pinball"]).all()
-    assert set(KINDS) <= set(tests["baseline"])
+    assert (shown.loc[list(KINDS), "pinball"] < 1.3 * shown.loc["climatology", "pinball"]).all()
+    assert set(KINDS) <= set(models_of(backtest))
+    assert all(len(pooled(gate, kind, 1)) == 5 for kind in KINDS)
 
 
 def test_the_network_has_a_skill_over_every_rival(results: tuple) -> None:
-    assert set(KINDS) <= set(skill_table(score_table(build_backtest(*results))).columns)
+    assert set(KINDS) <= set(pooled(gate_table(build_backtest(*results), Luck()), "network", 1).index)

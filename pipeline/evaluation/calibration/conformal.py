@@ -15,6 +15,7 @@ from pipeline.models.specification import LEVELS, MEDIAN
 
 SIDE = np.sign(np.array(LEVELS) - LEVELS[MEDIAN])
 """-1 for levels below the median, +1 above it."""
+OFF_MEDIAN = np.flatnonzero(SIDE)
 TAIL = np.where(SIDE < 0, np.array(LEVELS), 1 - np.array(LEVELS))
 """The share of outcomes that ought to lie beyond each level, away from the median."""
 MISSES_GO_TOGETHER = 3.0
@@ -60,7 +61,7 @@ def split_factors(quantiles: Floats32, outcome: Floats32) -> Floats:
     for h in range(horizons):
         known = max(origins - h - 1, 0)
         scores = _scores(quantiles[:, :known, h], outcome[:, :known, h])
-        for level in np.flatnonzero(SIDE):
+        for level in OFF_MEDIAN:
             factors[h, level] = _rank(scores[:, level], TAIL[level])
     most = np.exp(MOST_OF_SCALE + MOST_OF_LEVEL)
     return np.clip(factors, 1 / most, most)
@@ -101,7 +102,7 @@ def _followed(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec) -> 
         ripe = ahead[ahead <= now]  # horizons with an outcome that becomes known at this session's close
         if len(ripe):
             excess = _excess(issued[:, now - ripe, ripe - 1], outcome[:, now - ripe, ripe - 1]) / ripe[:, None]
-            moved = scale[: len(ripe)] + spec.scale_rate * excess[:, SIDE != 0].mean(axis=1, keepdims=True)
+            moved = scale[: len(ripe)] + spec.scale_rate * excess[:, OFF_MEDIAN].mean(axis=1, keepdims=True)
             scale[: len(ripe)] = np.clip(moved, -MOST_OF_SCALE, MOST_OF_SCALE)
             level[: len(ripe)] = np.clip(level[: len(ripe)] + spec.level_rate * excess, -MOST_OF_LEVEL, MOST_OF_LEVEL)
         issued[:, now] = stretched(quantiles[:, now], np.exp(scale + level))
@@ -111,12 +112,12 @@ def _followed(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec) -> 
 def _excess(issued: Floats32, outcome: Floats32) -> Floats:
     """Return by how much the share of tickers beyond each level exceeds its tail [horizon, level].
 
-    Weighted by n / (n + 3): of n tickers whose misses go together the share is the less noisy the more there are,
-    and with one ticker steps are a quarter of what they are with very many.
+    That of the median says nothing. Weighted by n / (n + 3): of n tickers whose misses go together the share is the
+    less noisy the more there are, and with one ticker steps are a quarter of what they are with very many.
     """
     known = _known(issued, outcome)  # [ticker, horizon]
     beyond = (outcome[..., None] - issued) * SIDE > 0
     count = known.sum(axis=0)[:, None]
     misses = (beyond & known[..., None]).sum(axis=0)
     excess: Floats = (misses - count * TAIL) / (count + MISSES_GO_TOGETHER)
-    return np.where(SIDE == 0, 0.0, excess)
+    return excess

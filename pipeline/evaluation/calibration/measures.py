@@ -39,7 +39,8 @@ def pit_values(quantiles: Floats, outcome: Floats) -> Floats:
     low, high = quantiles[rows, right - 1], quantiles[rows, right]
     share = np.divide(outcome - low, high - low, out=np.ones(len(outcome)), where=inner & (high > low))
     between = EDGES[right] + share * (EDGES[right + 1] - EDGES[right])
-    return np.where(inner, between, (EDGES[bins] + EDGES[bins + 1]) / 2)
+    values: Floats = np.where(inner, between, (EDGES[bins] + EDGES[bins + 1]) / 2)
+    return values
 
 
 def pit_table(backtest: Backtest) -> pd.DataFrame:

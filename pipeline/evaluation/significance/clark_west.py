@@ -6,8 +6,7 @@ import numpy as np
 
 from pipeline.dataset.panel import Floats
 from pipeline.errors import UsageError
-from pipeline.evaluation.significance.diebold_mariano import mean_over_error
-from pipeline.evaluation.significance.fixed_bandwidth import one_sided_p
+from pipeline.evaluation.significance.diebold_mariano import mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
 
 
@@ -22,12 +21,13 @@ class ClarkWest:
     sessions: int
 
 
-def clark_west(outcome: Floats, smaller: Floats, larger: Floats, lags: int) -> ClarkWest:
+def clark_west(outcome: Floats, smaller: Floats, larger: Floats, horizon: int, lags: int) -> ClarkWest:
     """Return the test of forecasts of the mean by nested models, [session] or [ticker, session], NaN where missing.
 
     Clark and West (2007), eq. 3.1: the mean of (y - f1)^2 - ((y - f2)^2 - (f1 - f2)^2), averaged over the tickers of
-    a session first, over its Bartlett standard error. The adjustment is the noise that a larger model adds where the
-    smaller one is true; it is one of squared errors. Never use it for pinball loss, where it means nothing.
+    a session first, over its Bartlett standard error; p is the one-sided one of `mean_test`. The adjustment is the
+    noise that a larger model adds where the smaller one is true; it is one of squared errors. Never use it for pinball
+    loss, where it means nothing.
     Raises UsageError where the shapes differ.
     """
     if not outcome.shape == smaller.shape == larger.shape:
@@ -37,7 +37,7 @@ def clark_west(outcome: Floats, smaller: Floats, larger: Floats, lags: int) -> C
         )
     gain = np.square(outcome - smaller) - (np.square(outcome - larger) - np.square(smaller - larger))
     values = mean_per_session(np.atleast_2d(gain))
-    t, n = mean_over_error(values, lags), len(values)
-    lags = min(lags, n - 1)
-    p = one_sided_p(t, n, lags) if np.isfinite(t) else float("nan")
-    return ClarkWest(t, p, float(values.mean()) if n else float("nan"), lags, n)
+    test = mean_test(values, horizon, lags)
+    return ClarkWest(
+        test.t, test.p_above, float(values.mean()) if len(values) else float("nan"), test.lags, len(values)
+    )

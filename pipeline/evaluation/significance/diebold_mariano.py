@@ -14,6 +14,24 @@ ROUNDING = 1e-13
 """What is smaller than this times the values is rounding, and no variance."""
 
 
+FLAT_BEYOND_HORIZON = 2
+
+
+@dataclass(frozen=True)
+class MeanTest:
+    """A two-sided test of a mean of zero."""
+
+    t: float
+    p: float
+    lags: int
+    sessions: int
+
+    @property
+    def p_above(self) -> float:
+        """The one-sided p: the chance of a larger t."""
+        return self.p / 2 if self.t > 0 else 1 - self.p / 2
+
+
 @dataclass(frozen=True)
 class DieboldMariano:
     """A two-sided test of equal mean loss; negative t: the first forecaster has the smaller loss.
@@ -46,18 +64,28 @@ def diebold_mariano(difference: Floats, horizon: int, lags: int) -> DieboldMaria
     """Return the test on loss differences per session [session], first forecaster less second.
 
     Diebold and Mariano (1995), eq. 4, with the Bartlett weights of Newey and West (1987) and the small-sample factor
-    of Harvey, Leybourne and Newbold (1997), eq. 9; `p` by the fixed-bandwidth law of Kiefer and Vogelsang (2005),
-    `p_student` by a t distribution with n - 1 degrees of freedom. NaN with fewer than 30 sessions or where the losses
-    do not differ.
+    of Harvey, Leybourne and Newbold (1997), eq. 9. `p` is that of `mean_test`, `p_student` that of a t distribution
+    with n - 1 degrees of freedom. NaN with fewer than 30 sessions or where the losses do not differ.
     """
-    n = len(difference)
-    lags = min(lags, n - 1)
-    raw = mean_over_error(difference, lags)
-    if np.isnan(raw):
-        return DieboldMariano(raw, float("nan"), lags, n, float("nan"))
-    t = raw * small_sample_factor(n, horizon)
-    p = float(_p(np.array([t]), n, lags)[0])
-    return DieboldMariano(t, p, lags, n, float(2 * stdtr(n - 1, -abs(t))))
+    test = mean_test(difference, horizon, lags)
+    t = test.t * small_sample_factor(test.sessions, horizon)
+    return DieboldMariano(t, test.p, test.lags, test.sessions, float(2 * stdtr(test.sessions - 1, -abs(t))))
+
+
+def mean_test(values: Floats, horizon: int, lags: int) -> MeanTest:
+    """Return the test that the mean of serially correlated values [session] at a horizon is zero.
+
+    t is the mean over its Bartlett error. For p, t is made smaller by the small-sample factor of the horizon against
+    that of horizon 1, and by what the Bartlett weights take off the autocovariances that matter (`_taken_off`); the
+    law of what is left accounts for the number of lags (Kiefer and Vogelsang 2005). NaN with fewer than 30 sessions or
+    where all values are equal.
+    """
+    n = len(values)
+    lags = min(lags, max(n - 1, 0))
+    if n < FEWEST_SESSIONS:
+        return MeanTest(float("nan"), float("nan"), lags, n)
+    t, p = _mean_tests(values[None], horizon, lags)
+    return MeanTest(float(t[0]), float(p[0]), lags, n)
 
 
 def diebold_mariano_each(differences: Floats, horizon: int, lags: int) -> DieboldMarianoEach:
@@ -71,39 +99,41 @@ def diebold_mariano_each(differences: Floats, horizon: int, lags: int) -> Diebol
     for n in np.unique(sessions[sessions >= FEWEST_SESSIONS]).tolist():
         rows = sessions == n
         values = differences[rows][present[rows]].reshape(-1, n)
-        own_lags = min(lags, n - 1)
-        t[rows] = _means_over_errors(values, own_lags) * small_sample_factor(n, horizon)
-        p[rows] = _p(t[rows], n, own_lags)
+        t[rows], p[rows] = _mean_tests(values, horizon, min(lags, n - 1))
+        t[rows] *= small_sample_factor(n, horizon)
     return DieboldMarianoEach(t, p, sessions)
 
 
 def small_sample_factor(sessions: int, horizon: int) -> float:
     """Return sqrt((n + 1 - 2h + h (h - 1) / n) / n); Harvey, Leybourne and Newbold (1997), eq. 9."""
-    factor = (sessions + 1 - 2 * horizon + horizon * (horizon - 1) / sessions) / sessions
+    factor = (sessions + 1 - 2 * horizon + horizon * (horizon - 1) / sessions) / sessions if sessions else 0.0
     return float(np.sqrt(factor)) if factor > 0 else float("nan")
 
 
-def _p(t: Floats, sessions: int, lags: int) -> Floats:
-    # The law knows by itself that n values have n - 1 degrees of freedom, which is the factor at horizon 1.
-    return two_sided_p(t / small_sample_factor(sessions, 1), sessions, lags)
-
-
-def mean_over_error(values: Floats, lags: int) -> float:
-    """Return mean / sqrt(Bartlett variance / n) of values [session]; NaN with fewer than 30 or where all are equal."""
-    n = len(values)
-    variance = bartlett_variance(values, min(lags, n - 1)) if n >= FEWEST_SESSIONS else 0.0
-    if n == 0 or variance <= (ROUNDING * np.abs(values).max()) ** 2:
-        return float("nan")
-    return float(values.mean() / np.sqrt(variance / n))
-
-
-def _means_over_errors(values: Floats, lags: int) -> Floats:
-    """Return the same of each row [series, session] without a gap; NaN where all values of a row are equal."""
-    mean = values.mean(axis=1)
+def _mean_tests(values: Floats, horizon: int, lags: int) -> tuple[Floats, Floats]:
+    """Return t and p of each row [series, session] without a gap; NaN where all values of a row are equal."""
+    n = values.shape[1]
     variance = bartlett_variances(values, lags)
-    equal = variance <= (ROUNDING * np.abs(values).max(axis=1)) ** 2
-    t: Floats = mean / np.sqrt(np.where(equal, np.nan, variance) / values.shape[1])
-    return t
+    variance[variance <= (ROUNDING * np.abs(values).max(axis=1)) ** 2] = np.nan
+    t = values.mean(axis=1) / np.sqrt(variance / n)
+    # The law knows by itself that n values have n - 1 degrees of freedom, which is the factor at horizon 1.
+    smaller = small_sample_factor(n, horizon) / small_sample_factor(n, 1)
+    kept = np.sqrt(variance / (variance + _taken_off(values, horizon, lags)))
+    return t, two_sided_p(t * smaller * kept, n, lags)
+
+
+def _taken_off(values: Floats, horizon: int, lags: int) -> Floats:
+    """Return what the Bartlett weights take off the variance of each row: 2 sum k / (lags + 1) gamma_k; zero at least.
+
+    Over the lags h + 2 at most, where the overlap of horizons and a mild autocorrelation are: with it those lags
+    have the weight one, as under the flat top of Politis and Romano (1995). Without, such series reject too often.
+    """
+    n = values.shape[1]
+    centred = values - values.mean(axis=1, keepdims=True)
+    taken = np.zeros(len(values))
+    for k in range(1, min(horizon + FLAT_BEYOND_HORIZON, lags) + 1):
+        taken += 2 * k / (lags + 1) * np.einsum("st,st->s", centred[:, k:], centred[:, :-k]) / n
+    return np.maximum(taken, 0.0)
 
 
 def bartlett_variance(values: Floats, lags: int) -> float:

@@ -43,12 +43,6 @@ def two_sided_p(t: Floats, sessions: int, lags: int) -> Floats:
     return p
 
 
-def one_sided_p(t: float, sessions: int, lags: int) -> float:
-    """Return P(T > t)."""
-    half = float(two_sided_p(np.array([t]), sessions, lags)[0]) / 2
-    return half if t > 0 else 1 - half
-
-
 @lru_cache(maxsize=4096)
 def bandwidth_law(sessions: int, lags: int) -> BandwidthLaw:
     """Return the law for weights 1 - k / (lags + 1) over n sessions.
@@ -72,7 +66,7 @@ def _eigenvalues(size: int, bandwidth: float) -> Floats:
     place = np.arange(size) / size
     weights = np.clip(1 - np.abs(np.subtract.outer(place, place)) / bandwidth, 0, None)
     centred = weights - weights.mean(axis=0) - weights.mean(axis=1)[:, None] + weights.mean()
-    values: Floats = np.clip(np.linalg.eigvalsh(centred), 0, None)
+    values: Floats = np.clip(np.linalg.eigvalsh(centred), _TINY, None)
     return values
 
 

@@ -6,7 +6,14 @@ import numpy as np
 from scipy.special import fdtrc
 
 from pipeline.dataset.panel import Floats
-from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, ROUNDING, long_lags
+from pipeline.evaluation.significance.diebold_mariano import (
+    FEWEST_SESSIONS,
+    FLAT_BEYOND_HORIZON,
+    ROUNDING,
+    long_lags,
+    mean_test,
+    small_sample_factor,
+)
 from pipeline.evaluation.significance.fixed_bandwidth import bandwidth_law
 
 
@@ -24,24 +31,40 @@ class GiacominiWhite:
 def giacomini_white(difference: Floats, horizon: int, conditional: bool = True) -> GiacominiWhite:
     """Return the test on loss differences per session [session], first forecaster less second.
 
-    Giacomini and White (2006), eq. 6 and 9: n z' O^-1 z of the moments z = mean of (1, last difference known) times
-    the difference, or of the difference alone where it is not conditional. At origin t the last difference known is
-    that of origin t - h. O is centred with Bartlett weights: no lags at horizon 1, where the null is that nothing is
-    foretold, else as many as the Diebold-Mariano test has. The centred wald W and the paper's uncentred one, U, are
-    tied by U = W / (1 + W / n) at no lags. In the place of chi-square(q) stands its small-sample counterpart:
-    Hotelling's F with the degrees of freedom of the variance estimate, of which chi-square is the limit.
-    NaN with fewer than 30 sessions or where the losses do not differ.
+    Giacomini and White (2006), eq. 6: n z' O^-1 z of z, the mean of (1, last difference known) times the difference;
+    at origin t the last one known is that of origin t - h. Not conditional, it is the Diebold-Mariano test (their
+    section 3.4), here its squared t without the small-sample factor, and its p. O is centred and has Bartlett weights:
+    no lags at horizon 1, where the null is that nothing is foretold, else as many as the Diebold-Mariano test. The
+    centred wald W and the paper's uncentred one U are tied by U = W / (1 + W / n) without lags. In the place of
+    chi-square stands its small-sample counterpart: Hotelling's F with the degrees of freedom of the variance estimate,
+    of which chi-square is the limit. Above horizon 1, p is of the smaller wald where the lags of the overlap have the
+    weight one, as in `mean_test`. NaN with fewer than 30 sessions or where the losses do not differ.
     """
-    moments = _moments(difference, horizon) if conditional else difference[:, None]
-    n, q = moments.shape
-    lags = min(0 if conditional and horizon == 1 else long_lags(horizon), max(n - 1, 0))
-    wald = _wald(moments, lags) if n >= FEWEST_SESSIONS else float("nan")
-    if np.isnan(wald):
-        return GiacominiWhite(wald, float("nan"), q, lags, n)
-    law = bandwidth_law(n, lags)
-    left = law.freedom - q + 1
-    p = fdtrc(q, left, wald * law.expectation * left / (law.freedom * q)) if left > 0 else float("nan")
-    return GiacominiWhite(wald, float(p), q, lags, n)
+    if not conditional:
+        test = mean_test(difference, horizon, long_lags(horizon))
+        return GiacominiWhite(test.t**2, test.p, 1, test.lags, test.sessions)
+    moments = _moments(difference, horizon)
+    n = len(moments)
+    lags = 0 if horizon == 1 else min(long_lags(horizon), max(n - 1, 0))
+    if n < FEWEST_SESSIONS:
+        return GiacominiWhite(float("nan"), float("nan"), 2, lags, n)
+    wald = _wald(moments, bartlett_weights(lags))
+    cautious = np.fmin(wald, _wald(moments, bartlett_weights(lags, flat=horizon + FLAT_BEYOND_HORIZON)))
+    smaller = small_sample_factor(n, horizon) / small_sample_factor(n, 1)
+    return GiacominiWhite(wald, _p(cautious * smaller**2, n, lags), 2, lags, n)
+
+
+def bartlett_weights(lags: int, flat: int = 0) -> Floats:
+    """Return 1 - k / (lags + 1) of lag k = 1 to lags, but 1 up to the lag `flat`."""
+    k = np.arange(1, lags + 1)
+    return np.where(k <= flat, 1.0, 1 - k / (lags + 1))
+
+
+def _p(wald: float, sessions: int, lags: int) -> float:
+    """Return P(W > wald) of two restrictions: Hotelling's F with as many degrees of freedom as the variance has."""
+    law = bandwidth_law(sessions, lags)
+    left = max(law.freedom - 1, ROUNDING)
+    return float(fdtrc(2, left, wald * law.expectation * left / (law.freedom * 2)))
 
 
 def _moments(difference: Floats, horizon: int) -> Floats:
@@ -51,14 +74,14 @@ def _moments(difference: Floats, horizon: int) -> Floats:
     return np.stack([now, now * known / scale if scale > 0 else np.zeros(len(now))], axis=1)
 
 
-def _wald(moments: Floats, lags: int) -> float:
-    """Return n z' O^-1 z; NaN where O cannot be inverted."""
+def _wald(moments: Floats, weights: Floats) -> float:
+    """Return n z' O^-1 z, O with these weights of lags; NaN where O cannot be inverted."""
     mean, n = moments.mean(axis=0), len(moments)
     centred = moments - mean
     omega = centred.T @ centred
-    for k in range(1, lags + 1):
+    for k, weight in enumerate(weights.tolist(), start=1):
         product = centred[k:].T @ centred[: n - k]
-        omega += (1 - k / (lags + 1)) * (product + product.T)
+        omega += weight * (product + product.T)
     omega /= n
     if np.linalg.eigvalsh(omega)[0] <= (ROUNDING * np.abs(moments).max()) ** 2:
         return float("nan")

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from pipeline.dataset.panel import Floats
-from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, mean_over_error
-from pipeline.evaluation.significance.fixed_bandwidth import one_sided_p
+from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
 
 
@@ -50,7 +49,7 @@ def _variance(x: float, y: float, n: int) -> float:
     return (expected * (1 - expected) - of_expected) / n
 
 
-def pesaran_timmermann_pooled(forecast: Floats, outcome: Floats, lags: int) -> PesaranTimmermann:
+def pesaran_timmermann_pooled(forecast: Floats, outcome: Floats, horizon: int, lags: int) -> PesaranTimmermann:
     """Return the test over many tickers [ticker, session], NaN where missing; up is above zero.
 
     Tickers rise and fall together, and a session is but one observation: the mean over its tickers of
@@ -67,8 +66,7 @@ def pesaran_timmermann_pooled(forecast: Floats, outcome: Floats, lags: int) -> P
     of_ticker = known.sum(axis=1, keepdims=True)
     x, y = (some.sum(axis=1, keepdims=True) / np.maximum(of_ticker, 1) for some in (up, rose))
     values = mean_per_session(np.where(known, (up - x) * (rose - y), np.nan))
-    t, n = mean_over_error(values, lags), len(values)
-    p = one_sided_p(t, n, min(lags, n - 1)) if np.isfinite(t) else float("nan")
+    test = mean_test(values, horizon, lags)
     hit_rate = float((known & (up == rose)).sum() / known.sum())
     expected = float((of_ticker * (x * y + (1 - x) * (1 - y))).sum() / known.sum())
-    return PesaranTimmermann(hit_rate, expected, t, p, n)
+    return PesaranTimmermann(hit_rate, expected, test.t, test.p_above, test.sessions)

@@ -15,31 +15,34 @@ from pipeline.evaluation.significance.diebold_mariano import (
     diebold_mariano_each,
     long_lags,
 )
-from pipeline.evaluation.significance.losses import loss_by_ticker, loss_per_session, significance_table
+from pipeline.evaluation.significance.losses import loss_by_ticker, loss_per_session
 from pipeline.models.specification import LEVELS
 from tests.evaluation.made import made_backtest
 from tests.evaluation.significance.series import PROCESSES, largest_size
 from tests.evaluation.significance.test_fixed_bandwidth import slow_p
 
 
+def slow_autocovariance(d: list[float], k: int) -> float:
+    n, mean = len(d), sum(d) / len(d)
+    return sum((d[t] - mean) * (d[t - abs(k)] - mean) for t in range(abs(k), n)) / n
+
+
 def slow_variance(d: list[float], lags: int) -> float:
     """Gamma_0 + 2 sum (1 - k / (L + 1)) gamma_k, autocovariances over n."""
-    n, mean = len(d), sum(d) / len(d)
-    total = 0.0
-    for k in range(-lags, lags + 1):
-        gamma = sum((d[t] - mean) * (d[t - abs(k)] - mean) for t in range(abs(k), n)) / n
-        total += (1 - abs(k) / (lags + 1)) * gamma
-    return total
+    return sum((1 - abs(k) / (lags + 1)) * slow_autocovariance(d, k) for k in range(-lags, lags + 1))
 
 
 def slow_test(d: list[float], h: int, lags: int) -> tuple[float, float]:
-    n = len(d)
-    raw = (sum(d) / n) / math.sqrt(slow_variance(d, lags) / n)
+    """t, and p of a t with the variance whose weights are one up to lag h + 2, where that is larger."""
+    n, variance = len(d), slow_variance(d, lags)
+    raw = (sum(d) / n) / math.sqrt(variance / n)
     corrected = raw * math.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
-    return corrected, slow_p(abs(corrected) * math.sqrt(n / (n - 1)), n, lags)
+    flat = variance + sum(2 * k / (lags + 1) * slow_autocovariance(d, k) for k in range(1, min(h + 2, lags) + 1))
+    cautious = corrected * math.sqrt(min(variance / flat, 1)) if flat > 0 else corrected
+    return corrected, slow_p(abs(cautious) * math.sqrt(n / (n - 1)), n, lags)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(30, 120), st.integers(1, 10), st.integers(0, 25), st.integers(0, 10_000))
 def test_it_is_what_an_independent_implementation_says(n: int, horizon: int, lags: int, seed: int) -> None:
     draws = np.random.default_rng(seed)
@@ -118,9 +121,9 @@ def test_the_sums_over_windows_are_the_weighted_autocovariances() -> None:
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("n", [250, 1000])
 def test_its_size(n: int, process: str) -> None:
-    values = PROCESSES[process](np.random.default_rng(n), 4000, n)
+    values = PROCESSES[process](np.random.default_rng(n), 2500, n)
     found = diebold_mariano_each(values, 1, long_lags(1))
-    assert 0.03 <= np.mean(found.p < 0.05) <= largest_size(4000)
+    assert 0.03 <= np.mean(found.p < 0.05) <= largest_size(2500)
     if n == 250 and process == "independent":
         assert np.mean(2 * student.sf(np.abs(found.t), n - 1) < 0.05) > 0.065, "what the t distribution would say"
 
@@ -160,16 +163,3 @@ def test_the_loss_of_a_session_is_the_mean_over_its_scored_tickers() -> None:
                     expected.append(sum(losses) / len(losses))
             assert len(expected) < 60
             assert loss_per_session(backtest, name, horizon).tolist() == pytest.approx(expected, rel=1e-9)
-
-
-def test_the_table_compares_the_network_with_every_baseline() -> None:
-    backtest = made_backtest()
-    table = significance_table(backtest)
-    assert len(table) == 2 * 5
-    for row in table.to_dict("records"):
-        h = row["horizon"]
-        d = loss_per_session(backtest, "network", h) - loss_per_session(backtest, row["baseline"], h)
-        assert (row["dm_t"], row["dm_p"]) == pytest.approx(slow_test(d.tolist(), h, 20), rel=1e-4)
-        short = slow_test(d.tolist(), h, h - 1)[0]
-        assert row["dm_p_short_lags"] == pytest.approx(2 * student.sf(abs(short), len(d) - 1), rel=1e-6)
-        assert (row["dm_lags"], row["sessions"]) == (20, len(d))

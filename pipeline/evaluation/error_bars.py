@@ -1,0 +1,62 @@
+"""Error bars of scores: sessions are drawn again in blocks, and every score with them."""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset.panel import Floats
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.scores import METRICS, POOLED, RMSE
+from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts
+from pipeline.evaluation.significance.session_means import mean_per_session
+
+OF_TICKERS = ("pinball",)
+"""Scores that have an error bar for each ticker; the others have one pooled."""
+
+
+def with_error_bars(scores: pd.DataFrame, backtest: Backtest, seed: int = 0) -> pd.DataFrame:
+    """Return the table of scores with a standard error beside each: `pinball_error` and so on, NaN where there is none.
+
+    The stationary bootstrap over sessions: a session's mean over its tickers is drawn as one. The error of the root
+    mean squared error is that of the mean square over twice the root (delta method).
+    """
+    parts = [
+        _errors(backtest, horizon, name, seed)
+        for horizon in range(1, backtest.horizons + 1)
+        for name in backtest.quantiles
+    ]
+    errors = pd.DataFrame([row for rows in parts for row in rows])
+    both = scores.merge(errors, on=["horizon", "forecaster", "ticker"], how="left", validate="one_to_one")
+    both[f"{RMSE}_error"] /= 2 * both[RMSE].where(both[RMSE] > 0)
+    return both
+
+
+def _errors(backtest: Backtest, horizon: int, forecaster: str, seed: int) -> list[dict[str, object]]:
+    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    of = {"horizon": horizon, "forecaster": forecaster}
+    sessions = where.any(axis=0)
+    if not sessions.any():
+        return [of | {"ticker": POOLED} | {f"{name}_error": np.nan for name in METRICS}]
+    each = {name: values_by_ticker(backtest, forecaster, horizon, name)[:, sessions] for name in METRICS}
+    counts = resampled_counts(int(sessions.sum()), block_length(int(sessions.sum()), horizon), seed)
+    pooled = {f"{name}_error": _pooled_error(values, counts) for name, values in each.items()}
+    by_ticker = {f"{name}_error": error_bar(each[name], counts).standard_error for name in OF_TICKERS}
+    rows = [{key: values[row] for key, values in by_ticker.items()} for row in range(len(backtest.tickers))]
+    named = [of | {"ticker": ticker} | row for ticker, row in zip(backtest.tickers, rows, strict=True)]
+    return [of | {"ticker": POOLED} | pooled, *named]
+
+
+def values_by_ticker(backtest: Backtest, forecaster: str, horizon: int, metric: str) -> Floats:
+    """Return the values of a metric [ticker, origin], NaN where not scored or undefined."""
+    where = backtest.scored[..., horizon - 1]
+    values = np.full(where.shape, np.nan)
+    quantiles = backtest.quantiles[forecaster][where, horizon - 1].astype(np.float64)
+    values[where] = METRICS[metric](quantiles, backtest.realised[where, horizon - 1].astype(np.float64))
+    return values
+
+
+def _pooled_error(values: Floats, counts: Floats) -> float:
+    """Return the standard error of the mean over sessions of values [ticker, session], those without any left out."""
+    known = np.isfinite(values).any(axis=0)
+    means = np.full(values.shape[1], np.nan)
+    means[known] = mean_per_session(values)
+    return float(error_bar(means, counts).standard_error)

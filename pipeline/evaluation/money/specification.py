@@ -1,0 +1,61 @@
+"""What is simulated and what trading costs: a frozen value that a form or a file can hold."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+SESSIONS_PER_YEAR = 252
+
+Rule = Literal["long_only", "long_short", "volatility_target"]
+RULES: tuple[Rule, ...] = ("long_only", "long_short", "volatility_target")
+
+
+class MoneySpec(BaseModel, frozen=True, extra="forbid"):
+    """Trading rules, their limits and their costs. A weight is a share of what the account is worth."""
+
+    rules: tuple[Rule, ...] = Field(RULES, min_length=1, description="Rules to simulate, each at most once")
+    horizon: int = Field(1, ge=1, le=60, description="Horizon of the forecasts that decide, in sessions")
+    entry_bps: float = Field(
+        0.0, ge=0.0, allow_inf_nan=False, description="Size that a median must exceed to be traded, over the horizon"
+    )
+    commission_bps: float = Field(1.0, ge=0.0, le=1000.0, description="Commission, of the amount traded")
+    half_spread_bps: float = Field(2.0, ge=0.0, le=1000.0, description="Half the bid-ask spread, of the amount traded")
+    slippage_bps: float = Field(2.0, ge=0.0, le=1000.0, description="Slippage, of the amount traded")
+    borrow_bps_per_year: float = Field(
+        50.0, ge=0.0, le=10_000.0, description="Cost of what is borrowed: shares sold short, cash beyond the capital"
+    )
+    most_weight: float = Field(0.2, gt=0.0, le=10.0, description="Largest weight of a ticker, long or short")
+    most_gross: float = Field(1.0, gt=0.0, le=10.0, description="Largest sum of the sizes of all weights")
+    target_volatility: float = Field(
+        0.15, gt=0.0, le=10.0, description="Yearly volatility that the rule volatility_target aims at"
+    )
+
+    @model_validator(mode="after")
+    def _each_rule_once(self) -> Self:
+        twice = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
+        if twice:
+            raise ValueError(f"found the rule {', '.join(twice)} more than once, expected each at most once")
+        return self
+
+    @property
+    def cost_share(self) -> float:
+        """Cost of a trade as a share of the amount traded: commission, half the spread and slippage."""
+        return (self.commission_bps + self.half_spread_bps + self.slippage_bps) / 10_000
+
+    @property
+    def borrow_share_per_session(self) -> float:
+        """Cost of what is borrowed over one session, as a share of it: a year has 252 of them."""
+        return self.borrow_bps_per_year / 10_000 / SESSIONS_PER_YEAR
+
+    def describe(self) -> str:
+        """Return the sentences that belong beside every result: when is traded, at what cost, within what limits."""
+        return (
+            f"Decided at the close from the forecasts over {_sessions(self.horizon)}, filled at the next open. A trade "
+            f"costs {10_000 * self.cost_share:g} bps of its amount, what is borrowed {self.borrow_bps_per_year:g} bps "
+            f"a year; cash earns nothing. At most {self.most_weight:.0%} in one ticker and {self.most_gross:.0%} "
+            "in all."
+        )
+
+
+def _sessions(count: int) -> str:
+    return "one session" if count == 1 else f"{count} sessions"

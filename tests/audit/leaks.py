@@ -1,0 +1,218 @@
+"""The leaks that people build in, each as one stage of the pipeline put in the place of the honest one."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.audit.steps import Found, Setting, Steps, frames_from, rows_found, with_feature
+from pipeline.dataset.features import Feature, Series
+from pipeline.dataset.folds import Fold, Range
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest, build_backtest
+from pipeline.evaluation.calibration.conformal import split_factors, stretched
+from pipeline.evaluation.calibration.specification import CalibrationSpec
+from pipeline.experiment import Experiment
+from pipeline.market.adjustment import adjusted
+from pipeline.market.bars import Admitted, Bars
+from pipeline.market.calendars import sessions_between
+from pipeline.market.door import Terms, admit
+from pipeline.market.source import Source
+from pipeline.stages import folds_of
+from pipeline.training.fits import fit
+from pipeline.training.jobs import FitJob, FitResult, Fitted
+
+# --- Load ---
+
+
+def filled_before_the_door(source: Source, tickers: Iterable[str]) -> Found:
+    """Every session of the calendar that lacks a row gets the next row's numbers."""
+    found = rows_found(source, tickers)
+    return {ticker: back_filled(rows) if isinstance(rows, pd.DataFrame) else rows for ticker, rows in found.items()}
+
+
+def back_filled(rows: pd.DataFrame) -> pd.DataFrame:
+    days = rows["session"].to_numpy().astype("datetime64[D]")
+    every = sessions_between("XNYS", days[0], days[-1]).astype("datetime64[s]")
+    return rows.set_index("session").reindex(every).bfill().rename_axis("session").reset_index()
+
+
+# --- Door ---
+
+
+def without_troubled_tickers(found: Found, terms: Terms) -> Admitted:
+    """A ticker with a finding anywhere in its history is not let in at all."""
+    admitted = admit(found, terms)
+    bad = {problem.ticker for problem in admitted.problems if problem.rule != "missing_sessions"}
+    return only(admitted, [listing.ticker for listing in admitted.bars.listings if listing.ticker not in bad])
+
+
+def only(admitted: Admitted, tickers: Sequence[str]) -> Admitted:
+    bars = admitted.bars
+    frame = bars.frame[bars.frame["ticker"].isin(tickers)].reset_index(drop=True)
+    listings = tuple(listing for listing in bars.listings if listing.ticker in tickers)
+    return replace(admitted, bars=Bars(frame, listings, bars.returns_from))
+
+
+def without_outliers(found: Found, terms: Terms) -> Admitted:
+    """Rows beyond the whole history's quantiles of the close are put aside."""
+    admitted = admit(found, terms)
+    frame = admitted.bars.frame
+    low, high = (frame.groupby("ticker")["close"].transform(lambda x, q=q: x.quantile(q)) for q in (0.02, 0.98))
+    kept = frame[(frame["close"] >= low) & (frame["close"] <= high)].reset_index(drop=True)
+    return replace(admitted, bars=Bars(kept, admitted.bars.listings, admitted.bars.returns_from))
+
+
+# --- Adjust ---
+
+
+def dividends_from_the_future(bars: Bars) -> Bars:
+    """Prices scaled down by every later dividend: what most charts show."""
+    return Bars(adjusted(bars.frame, "total_return"), bars.listings, bars.returns_from)
+
+
+def filled_backwards(bars: Bars) -> Bars:
+    """A bar for every session from the first bar on, missing ones from the next."""
+    parts = [back_filled(rows).assign(ticker=ticker) for ticker, rows in bars.frame.groupby("ticker")]
+    return Bars(pd.concat(parts, ignore_index=True)[bars.frame.columns], bars.listings, bars.returns_from)
+
+
+# --- Features ---
+
+
+def centred_mean(series: Series) -> np.ndarray:
+    """The mean of the last, this and the next return."""
+    return np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same")
+
+
+def filled_with_the_next(series: Series) -> np.ndarray:
+    """The volume, where none was traded the next one that was."""
+    traded = pd.Series(series.volume).replace(0.0, np.nan)
+    return traded.bfill().fillna(1.0).to_numpy()
+
+
+def target_as_feature(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
+    """The return of the next session written over a feature."""
+    frames = frames_from(bars, others, setting)
+    features = np.array(frames.features)
+    features[..., 0] = np.where(frames.usable, np.nan_to_num(frames.future_return[..., 0]), features[..., 0])
+    return replace(frames, features=features)
+
+
+def mean_of_the_next_session(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
+    """The mean over all tickers of the session after, from an index that is off by one."""
+    frames = frames_from(bars, others, setting)
+    features = np.array(frames.features)
+    there = np.isfinite(frames.features[:, 1:, 0])
+    features[:, :-1, 0] = np.nan_to_num(frames.features[:, 1:, 0]).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    return replace(frames, features=np.where(np.isfinite(frames.features), features, np.nan).astype(np.float32))
+
+
+# --- Labels ---
+
+
+def without_extreme_outcomes(frames: Frames) -> Frames:
+    """Origins whose outcome is extreme are dropped as if they had been bad data."""
+    extreme = np.abs(np.nan_to_num(frames.future_return)).max(axis=2) > 2.5 * np.nan_to_num(frames.volatility)
+    return replace(frames, usable=frames.usable & ~extreme)
+
+
+def without_rare_labels(frames: Frames) -> Frames:
+    """Labels beyond quantiles of the whole history are made unknown."""
+    low, high = np.nanquantile(frames.future_return, (0.05, 0.95))
+    inside = (frames.future_return >= low) & (frames.future_return <= high)
+    return replace(frames, future_return=np.where(inside, frames.future_return, np.nan).astype(np.float32))
+
+
+# --- Fold ---
+
+
+@dataclass(frozen=True)
+class Unpurged(Range):
+    """A range that uses every label of its rows, those too that are known only after it."""
+
+    def label_known(self, horizons: int) -> np.ndarray:
+        return np.ones((len(self), horizons), dtype=bool)
+
+
+def unpurged(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
+    def open_ended(part: Range) -> Range:
+        return Unpurged(part.first, part.until, part.start, part.stop)
+
+    return tuple(Fold(one.name, *map(open_ended, one.ranges)) for one in folds_of(frames, experiment))
+
+
+# --- Fit ---
+
+
+def scaled_on_everything(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
+    """Features standardised over the whole history before anything is split."""
+    rows = frames.features[frames.usable]
+    features = (frames.features - rows.mean(axis=0)) / rows.std(axis=0)
+    return fit(job, replace(frames, features=features.astype(np.float32)), former)
+
+
+def stopped_on_test(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
+    """The test range chooses the step."""
+    fold = replace(job.fold, validation=job.fold.test)
+    return fit(replace(job, fold=fold), frames, former)
+
+
+def refitted_with_the_test(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
+    """A baseline's mean taken over everything."""
+    fitted = fit(job, frames, former)
+    if job.forecaster.kind != "drift":
+        return fitted
+    mean = np.nanmean(np.where(frames.usable, frames.log_return, np.nan)).astype(np.float32)
+    return replace(fitted, arrays={name: np.full_like(values, mean) for name, values in fitted.arrays.items()})
+
+
+# --- Predict and calibrate ---
+
+
+def shifted_forecasts(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> Backtest:
+    """Every forecast is that of the session after."""
+    told = build_backtest(results, folds, frames)
+    return replace(told, quantiles={name: np.roll(values, -1, axis=1) for name, values in told.quantiles.items()})
+
+
+def calibrated_on_test(
+    results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, calibration: CalibrationSpec
+) -> Backtest:
+    """The bands are stretched by what the test's own outcomes ask for."""
+    told = build_backtest(results, folds, frames, calibration)
+    own = told.quantiles[NETWORK]
+    corrected = stretched(own, split_factors(own, told.realised))
+    return replace(told, quantiles={**told.quantiles, CALIBRATED: corrected})
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A leak, the stage where it sits, and what is told to change first."""
+
+    steps: Steps
+    stage: str
+    what: str
+
+
+PLANTED: Mapping[str, Planted] = {
+    "scaler fitted on everything": Planted(Steps(fit=scaled_on_everything), "scale", "scaler.mean of network"),
+    "door that refuses for later rows": Planted(Steps(door=without_troubled_tickers), "door", "open"),
+    "door that drops by later rows": Planted(Steps(door=without_outliers), "door", "open"),
+    "centred rolling mean": Planted(with_feature(Feature("centred", 1, centred_mean)), "features", "feature centred"),
+    "back-fill of bars": Planted(Steps(adjust=filled_backwards), "adjust", "open"),
+    "back-fill of rows": Planted(Steps(load=filled_before_the_door), "load", "open"),
+    "target in the features": Planted(Steps(features=target_as_feature), "features", "feature log_return"),
+    "early stopping on test": Planted(Steps(fit=stopped_on_test), "early stop", "losses of network"),
+    "calibration on test": Planted(Steps(calibrate=calibrated_on_test), "calibrate", "quantiles of calibrated"),
+    "mean of the next session": Planted(Steps(features=mean_of_the_next_session), "features", "feature log_return"),
+    "dropped extreme labels": Planted(Steps(labels=without_extreme_outcomes), "labels", "usable"),
+    "labels dropped by quantile": Planted(Steps(labels=without_rare_labels), "labels", "label"),
+    "dividends from the future": Planted(Steps(adjust=dividends_from_the_future), "adjust", "open"),
+    "unpurged overlap": Planted(Steps(fold=unpurged), "fold", "labels of "),
+    "a mean of everything": Planted(Steps(fit=refitted_with_the_test), "fit", "mean of drift"),
+    "forecasts off by one": Planted(Steps(predict=shifted_forecasts), "predict", "quantiles of "),
+}
+
+Leak = Callable[..., object]

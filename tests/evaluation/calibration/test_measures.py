@@ -1,0 +1,140 @@
+"""PIT and coverage against plain loops, on forecasts that are right, and with groups known at the origin."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.calibration.measures import (
+    EDGES,
+    coverage_table,
+    pit_bins,
+    pit_table,
+    pit_values,
+    regime_of_origin,
+)
+from pipeline.evaluation.scores import POOLED
+from pipeline.models.specification import LEVELS
+from tests.evaluation.made import made_backtest
+
+VALUE = st.sampled_from([-0.5, -0.1, 0.0, 0.1, 0.25, 0.5])
+ROW = st.tuples(st.lists(VALUE, min_size=7, max_size=7).map(sorted), st.one_of(VALUE, st.floats(-1, 1)))
+
+
+def slow_pit(quantiles: list[float], outcome: float) -> float:
+    below = [level for level, q in zip(LEVELS, quantiles, strict=True) if q < outcome]
+    if not below:
+        return 0.025
+    if len(below) == 7:
+        return 0.975
+    k = len(below)
+    share = (outcome - quantiles[k - 1]) / (quantiles[k] - quantiles[k - 1])
+    return LEVELS[k - 1] + share * (LEVELS[k] - LEVELS[k - 1])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(ROW, min_size=1, max_size=8))
+def test_a_pit_value_is_what_a_plain_loop_says(rows: list[tuple[list[float], float]]) -> None:
+    quantiles, outcome = np.array([q for q, _ in rows]), np.array([y for _, y in rows])
+    found = pit_values(quantiles, outcome)
+    np.testing.assert_allclose(found, [slow_pit(q, y) for q, y in rows], atol=1e-12)
+    bins = pit_bins(quantiles, outcome)
+    assert ((EDGES[bins] - 1e-12 <= found) & (found <= EDGES[bins + 1] + 1e-12)).all()
+
+
+def test_a_pit_value_of_known_rows() -> None:
+    quantiles = np.tile([-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0], (6, 1))
+    found = pit_values(quantiles, np.array([-9.0, -4.0, -3.0, 0.0, 0.5, 9.0]))
+    np.testing.assert_allclose(found, [0.025, 0.025, 0.075, 0.5, 0.625, 0.975])
+
+
+def normal_backtest(tickers: int = 20, origins: int = 1500) -> Backtest:
+    """A backtest whose network knows the distribution, and whose ewma is half as wide."""
+    made = made_backtest(origins, tickers, 1, missing=0.0)
+    draws = np.random.default_rng(7)
+    spread = np.exp(draws.normal(0, 0.5, (tickers, origins, 1)))
+    right = (spread[..., None] * norm.ppf(LEVELS)).astype(np.float32)
+    outcome = (spread * draws.normal(size=spread.shape)).astype(np.float32)
+    return replace(made, quantiles={**made.quantiles, "network": right, "ewma": right / 2}, realised=outcome)
+
+
+def test_the_pit_of_the_right_distribution_is_uniform_and_of_a_narrow_one_is_not() -> None:
+    backtest = normal_backtest()
+    table = pit_table(backtest).set_index("forecaster")
+    right, narrow = table.loc["network"], table.loc["ewma"]
+    error = np.sqrt(right["expected"] * (1 - right["expected"]) / right["rows"])
+    assert (np.abs(right["observed"] - right["expected"]) < 3 * error).all()
+    assert narrow["observed"].iloc[0] == pytest.approx(norm.cdf(norm.ppf(0.05) / 2), abs=0.01)
+    assert narrow["observed"].iloc[-1] == pytest.approx(norm.cdf(norm.ppf(0.05) / 2), abs=0.01)
+    values = pit_values(backtest.quantiles["network"][:, :, 0].reshape(-1, 7), backtest.realised.reshape(-1))
+    assert values.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
+    backtest = made_backtest()
+    table, scored = pit_table(backtest), backtest.scored
+    assert len(table) == 8 * len(backtest.quantiles) * 2
+    assert table["expected"].iloc[:8].tolist() == pytest.approx([0.05, 0.05, 0.15, 0.25, 0.25, 0.15, 0.05, 0.05])
+    for (horizon, name), own in table.groupby(["horizon", "forecaster"]):
+        counts = [0] * 8
+        for k, t in np.argwhere(scored[..., horizon - 1]):
+            y = backtest.realised[k, t, horizon - 1]
+            counts[sum(bool(y > q) for q in backtest.quantiles[name][k, t, horizon - 1])] += 1
+        assert (own["observed"] * own["rows"]).tolist() == pytest.approx(counts)
+        assert own["rows"].tolist() == [scored[..., horizon - 1].sum()] * 8
+
+
+def test_the_coverage_table_counts_what_a_plain_loop_counts() -> None:
+    backtest = made_backtest(missing=0.2)
+    table, scored, regimes = coverage_table(backtest), backtest.scored, regime_of_origin(backtest)
+    assert set(table["by"]) == {"all", "regime", "ticker"}
+    for row in table.to_dict("records"):
+        h, held, rows = row["horizon"] - 1, {50: 0, 80: 0, 90: 0}, 0
+        for k, t in np.argwhere(scored[..., h]):
+            mine = {POOLED, backtest.tickers[k], {0: "calm", 1: "middle", 2: "turbulent", -1: None}[int(regimes[k, t])]}
+            if row["group"] not in mine:
+                continue
+            rows += 1
+            for band, low, high in ((50, 2, 4), (80, 1, 5), (90, 0, 6)):
+                q, y = backtest.quantiles[row["forecaster"]][k, t, h], backtest.realised[k, t, h]
+                held[band] += bool(q[low] <= y <= q[high])
+        assert row["rows"] == rows > 0
+        assert [row[f"coverage_{band}"] for band in held] == pytest.approx([n / rows for n in held.values()])
+    pooled, parts = (
+        table[table["by"] == by].groupby(["horizon", "forecaster"])["rows"].sum() for by in ("all", "ticker")
+    )
+    assert parts.to_dict() == pooled.to_dict()
+
+
+def test_an_outcome_on_the_edge_of_a_band_is_within() -> None:
+    made = made_backtest(8, 1, 1, missing=0.0)
+    quantiles = {"network": np.broadcast_to(np.float32([-4, -2, -1, 0, 1, 2, 4]), (1, 8, 1, 7))}
+    edges = replace(made, quantiles=quantiles, realised=np.float32([-2, 2, 1, -4] * 2).reshape(1, 8, 1))
+    (pooled,) = coverage_table(edges).query("by == 'all'").to_dict("records")
+    assert (pooled["coverage_50"], pooled["coverage_80"], pooled["coverage_90"]) == (0.25, 0.75, 1.0)
+
+
+def test_regimes_are_terciles_of_each_tickers_own_volatility() -> None:
+    made = made_backtest(90, 2, 1, missing=0.0)
+    volatility = np.stack([np.linspace(1, 2, 90), np.linspace(20, 10, 90)])
+    band = (volatility[..., None, None] * norm.ppf(LEVELS)).astype(np.float32)
+    band[1, 5] = np.nan
+    regimes = regime_of_origin(replace(made, quantiles={**made.quantiles, "last_close": band}))
+    assert regimes[0].tolist() == [0] * 30 + [1] * 30 + [2] * 30
+    assert regimes[1, 5] == -1
+    assert regimes[1, 0] == 2
+    assert regimes[1, -1] == 0
+
+
+def test_without_the_measure_there_are_no_regimes_and_without_outcomes_no_rows() -> None:
+    made = made_backtest()
+    alone = replace(made, quantiles={"network": made.quantiles["network"]})
+    assert set(coverage_table(alone)["by"]) == {"all", "ticker"}
+    unknown = replace(made, realised=np.full_like(made.realised, math.nan))
+    assert len(coverage_table(unknown)) == 0
+    assert pit_table(unknown)["observed"].isna().all()

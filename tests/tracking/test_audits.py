@@ -1,0 +1,52 @@
+"""An audit's run: counts, verdict, table."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.audit.comparing import Difference
+from pipeline.audit.handed import STAGES
+from pipeline.audit.origins import Origin
+from pipeline.audit.verdict import Verdict
+from pipeline.experiment import Experiment
+from pipeline.tracking.audits import log_audit, short_verdict
+from pipeline.tracking.runs import start_run
+from pipeline.tracking.store import Store, open_client
+
+from .conftest import THIRD_PARTY
+
+pytestmark = THIRD_PARTY
+
+CLEAN = Verdict(
+    calendar="XNYS",
+    origins=(Origin(np.datetime64("2011-03-04"), "amid the test of 2010-10-01", holed=True),),
+    forecasters=("network",),
+    training_steps=16,
+    counts=dict.fromkeys(STAGES, 100),
+    differences=(),
+    seconds=1.0,
+)
+FOUND = Difference("features", "feature centred", "GOOG", "2011-03-04", "2011-03-04", "garbage", "0.1", "0.2")
+LEAKING = replace(CLEAN, calendar="XBOM", differences=(FOUND,))
+
+
+def test_the_verdicts_of_every_calendar_are_written(store: Store, tmp_path: Path) -> None:
+    run_id = start_run(store, "audit", Experiment())
+    log_audit(store, run_id, (CLEAN, LEAKING))
+    data = open_client(store.uri).get_run(run_id).data
+    assert data.metrics["audit/features"] == 200
+    assert data.metrics["audit/leaks"] == 1
+    assert data.metrics["audit/origins"] == 2
+    assert data.tags["tapecast.verdict"] == "leak in features"
+    assert "Leak in stage `features`: `feature centred` of GOOG at 2011-03-04" in data.tags["mlflow.note.content"]
+    file = open_client(store.uri).download_artifacts(run_id, "tables/audit.json", str(tmp_path))
+    table = pd.read_json(file, orient="split")
+    assert list(table["verdict"]).count("LEAK") == 1
+    assert set(table["calendar"]) == {"XNYS", "XBOM"}
+
+
+def test_a_verdict_in_a_few_words() -> None:
+    assert short_verdict([CLEAN]) == "no leak found"
+    assert short_verdict([CLEAN, LEAKING]) == "leak in features"

@@ -1,0 +1,246 @@
+"""What was tested before: counted over a real store, by specification, prices and sessions."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.dataset.folds import FoldSpec
+from pipeline.errors import TrackingError
+from pipeline.evaluation.calibration.specification import CalibrationSpec
+from pipeline.evaluation.luck import Luck
+from pipeline.experiment import Experiment
+from pipeline.market.specification import (
+    FilesSource,
+    SampleSource,
+    SourceSpec,
+    StoredSource,
+    SyntheticSource,
+    YahooSource,
+)
+from pipeline.models.rivals import HarSpec
+from pipeline.models.specification import RecurrentSpec
+from pipeline.tracking import history
+from pipeline.tracking.history import Attempt, prices_of, specification_of, tried_before
+from pipeline.tracking.runs import create_run, finish, start_run
+from pipeline.tracking.store import Store, prepare_store
+from pipeline.training.specification import TrainingSpec
+from tests.panels import TINY, changed
+
+from .conftest import THIRD_PARTY
+
+pytestmark = THIRD_PARTY
+
+FIRST, LAST = np.datetime64("2020-01-02"), np.datetime64("2021-06-30")
+
+
+def other_size(size: int) -> Experiment:
+    return changed(TINY, network=RecurrentSpec(hidden_size=size))
+
+
+def attempt(size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST) -> Attempt:
+    return Attempt(specification_of(other_size(size)), prices, np.datetime64(first), np.datetime64(last))
+
+
+@pytest.fixture
+def empty(store: Store, request: pytest.FixtureRequest) -> Store:
+    """An MLflow experiment of the test's own, in the store of all."""
+    return prepare_store(store.uri, None, f"history {request.node.name}")
+
+
+def count(store: Store, what: Attempt, status: str = "FINISHED", tuned: int = 1) -> Luck:
+    """Run what is tested: count as it is about to look, and end."""
+    run_id = start_run(store, "run", TINY)
+    luck = tried_before(store, run_id, what, tuned)
+    finish(store, run_id, status, "" if status == "FINISHED" else "no space left")
+    return luck
+
+
+def test_the_first_test_of_all_counts_itself(empty: Store) -> None:
+    assert count(empty, attempt()) == Luck(1, 1)
+
+
+def test_every_other_specification_counts_once(empty: Store) -> None:
+    assert [count(empty, attempt(size)).tested for size in (4, 5, 6, 5, 4, 7)] == [1, 2, 3, 3, 3, 4]
+
+
+def test_the_same_specification_every_day_counts_once(empty: Store) -> None:
+    days = [LAST + np.timedelta64(k, "D") for k in range(5)]
+    assert [count(empty, attempt(last=day)).tested for day in days] == [1] * 5
+
+
+def test_other_prices_are_counted_by_themselves(empty: Store) -> None:
+    count(empty, attempt(4, prices="others"))
+    assert count(empty, attempt(5)).tested == 1
+    assert count(empty, attempt(5, prices="others")).tested == 2
+
+
+def test_only_tests_that_share_sessions_count(empty: Store) -> None:
+    count(empty, attempt(4, first="2010-01-04", last="2019-12-31"))
+    count(empty, attempt(5, first="2021-07-01", last="2022-12-30"))
+    assert count(empty, attempt(6)).tested == 1
+    count(empty, attempt(7, first="2010-01-04", last=FIRST))
+    assert count(empty, attempt(6)).tested == 2
+    count(empty, attempt(8, first=LAST, last="2024-01-02"))
+    assert count(empty, attempt(6)).tested == 3
+
+
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_run_that_ended_badly_has_shown_its_test(empty: Store, status: str) -> None:
+    count(empty, attempt(4), status)
+    assert count(empty, attempt(5)).tested == 2
+
+
+def test_a_run_that_is_still_under_way_counts(empty: Store) -> None:
+    tried_before(empty, start_run(empty, "run", TINY), attempt(4))
+    assert count(empty, attempt(5)).tested == 2
+
+
+def test_deleting_runs_does_not_undo_their_tests(empty: Store) -> None:
+    client = MlflowClient(tracking_uri=empty.uri)
+    for size in (4, 5):
+        run_id = start_run(empty, "run", TINY)
+        tried_before(empty, run_id, attempt(size))
+        client.delete_run(run_id)
+    assert count(empty, attempt(6)).tested == 3
+
+
+def test_runs_that_tested_nothing_do_not_count(empty: Store) -> None:
+    finish(empty, start_run(empty, "forecast", TINY), "FINISHED")
+    client = MlflowClient(tracking_uri=empty.uri)
+    create_run(client, empty, "trial", {"tapecast.trial": "1", "mlflow.parentRunId": "0"})
+    assert count(empty, attempt(6)).tested == 1
+
+
+def test_trials_of_a_search_are_tuned_and_not_tested(empty: Store) -> None:
+    luck = count(empty, attempt(), tuned=30)
+    assert (luck.tested, luck.tuned, luck.trials) == (1, 30, 30)
+
+
+def test_another_mlflow_experiment_is_another_history(empty: Store, store: Store) -> None:
+    count(prepare_store(store.uri, None, "history elsewhere"), attempt(4))
+    assert count(empty, attempt(5)).tested == 1
+
+
+def test_its_run_says_what_it_tests(empty: Store) -> None:
+    run_id = start_run(empty, "run", TINY)
+    what = attempt()
+    tried_before(empty, run_id, what)
+    tags = MlflowClient(tracking_uri=empty.uri).get_run(run_id).data.tags
+    assert {name: tags[name] for name in what.tags} == {
+        "tapecast.specification": specification_of(TINY),
+        "tapecast.tested_on": "these",
+        "tapecast.test_first": "2020-01-02",
+        "tapecast.test_last": "2021-06-30",
+    }
+
+
+def test_more_runs_than_a_page_holds_are_counted(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient(tracking_uri=empty.uri)
+    for size in range(1, 8):
+        create_run(client, empty, "run", attempt(size).tags)
+    monkeypatch.setattr(history, "PAGE", 3)
+    assert count(empty, attempt(99)).tested == 8
+
+
+def test_a_store_that_does_not_answer_is_a_tracking_error(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
+        tried_before(Store(f"sqlite:///{tmp_path}", "0"), "0123", attempt())
+
+
+def test_an_unknown_run_is_a_tracking_error(empty: Store) -> None:
+    with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
+        tried_before(empty, "0123", attempt())
+
+
+SAME: Mapping[str, Mapping[str, Any]] = {
+    "tickers": {"tickers": ("T0", "T1")},
+    "source": {"source": SampleSource()},
+    "rivals": {"rivals": (HarSpec(),)},
+    "device": {"device": "auto"},
+    "workers": {"workers": 7},
+    "trials": {"trials": 12},
+    "deterministic": {"training": TINY.training.model_copy(update={"deterministic": False})},
+    "warm_share without warm_start": {"training": TINY.training.model_copy(update={"warm_share": 0.9})},
+    "rates without a correction": {"calibration": CalibrationSpec(scale_rate=0.3)},
+}
+ANOTHER: Mapping[str, Mapping[str, Any]] = {
+    "network": {"network": RecurrentSpec(hidden_size=7)},
+    "features": {"features": TINY.features[1:]},
+    "order of features": {"features": TINY.features[::-1]},
+    "index": {"index": "T0"},
+    "sectors": {"sectors": Path("sectors.csv")},
+    "calendar": {"calendar_covariates": ("half_day",)},
+    "covariates": {"covariates": ({"name": "vix", "path": "a.csv", "column": "c", "publication_lag_days": 1},)},
+    "training": {"training": TrainingSpec(learning_rate=1e-3)},
+    "warm start": {"training": TINY.training.model_copy(update={"warm_start": True})},
+    "folds": {"folds": FoldSpec(refit_months=6, validation_months=3)},
+    "training window": {"folds": FoldSpec(refit_months=9, validation_months=3, train_years=2)},
+    "correction": {"calibration": CalibrationSpec(method="adaptive")},
+    "horizons": {"horizons": 3},
+    "seeds": {"seeds": 2},
+    "seed": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("values", SAME.values(), ids=SAME)
+def test_what_does_not_change_the_network_is_the_same_specification(values: Mapping[str, Any]) -> None:
+    assert specification_of(changed(TINY, **values)) == specification_of(TINY)
+
+
+@pytest.mark.parametrize("values", ANOTHER.values(), ids=ANOTHER)
+def test_what_changes_the_network_is_another_specification(values: Mapping[str, Any]) -> None:
+    assert specification_of(changed(TINY, **values)) != specification_of(TINY)
+
+
+def test_a_correction_that_follows_is_told_by_its_rates() -> None:
+    slow, quick = (changed(TINY, calibration=CalibrationSpec(method="adaptive", scale_rate=r)) for r in (0.1, 0.4))
+    assert specification_of(slow) != specification_of(quick)
+
+
+def test_every_field_of_an_experiment_was_thought_of() -> None:
+    """A field that is added later has to be put on one side: it is the same specification, or another one."""
+    same = {"tickers", "universe", "source", "rivals", "device", "workers", "trials", "abstain", "money"}
+    another = {"network", "features", "index", "sectors", "calendar_covariates", "covariates", "training", "folds"}
+    another |= {"calibration", "horizons", "seeds", "seed"}
+    assert set(Experiment.model_fields) == same | another
+
+
+YAHOO = YahooSource()
+THE_SAME_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
+    "as stored": (YAHOO, StoredSource()),
+    "as known": (YAHOO, StoredSource(as_known=datetime(2024, 1, 1, tzinfo=UTC))),
+    "from an earlier day": (YAHOO, YahooSource(start=date(1990, 1, 1))),
+    "a file that was moved": (FilesSource(path=Path("a.csv")), FilesSource(path=Path("b.csv"))),
+    "more sessions": (SyntheticSource(sessions=900), SyntheticSource(sessions=901, end=date(2025, 1, 2))),
+}
+OTHER_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
+    "another kind": (YAHOO, SampleSource()),
+    "another collection": (YAHOO, StoredSource(collection="mine")),
+    "another seed": (SyntheticSource(), SyntheticSource(seed=1)),
+    "another process": (SyntheticSource(), SyntheticSource(process="random_walk")),
+    "more noise": (SyntheticSource(), SyntheticSource(noise=0.02)),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
+def test_the_same_prices_by_another_way_are_the_same(one: SourceSpec, other: SourceSpec) -> None:
+    assert prices_of(one, "XNYS", ("A", "B")) == prices_of(other, "XNYS", ("B", "A", "B"))
+
+
+@pytest.mark.parametrize(("one", "other"), OTHER_PRICES.values(), ids=OTHER_PRICES)
+def test_other_prices_are_others(one: SourceSpec, other: SourceSpec) -> None:
+    assert prices_of(one, "XNYS", ("A", "B")) != prices_of(other, "XNYS", ("A", "B"))
+
+
+def test_prices_are_told_by_calendar_and_by_tickers_or_universe() -> None:
+    plain = prices_of(YAHOO, "XNYS", ("A", "B"))
+    assert plain != prices_of(YAHOO, "XBOM", ("A", "B"))
+    assert plain != prices_of(YAHOO, "XNYS", ("A",))
+    listed = prices_of(YAHOO, "XNYS", ("A", "B"), "large")
+    assert listed == prices_of(YAHOO, "XNYS", ("A", "C"), "large"), "a list by that name that has changed since"
+    assert len({plain, listed, prices_of(YAHOO, "XNYS", ("A", "B"), "small")}) == 3
