@@ -47,6 +47,7 @@ bench: $(INSTALLED)  ## Measure accuracy, speed, the price store, rivals, networ
 	$(BIN)/python -m tests.benchmarks.rivals
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
+	$(BIN)/python -m tests.benchmarks.luck
 	$(BIN)/python -m tests.benchmarks.tutorials
 	$(BIN)/python -m tests.benchmarks.sanity
 

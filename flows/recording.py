@@ -7,9 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline.evaluation.luck import Luck
 from pipeline.experiment import Experiment
 from pipeline.operation.outcome import Outcome
 from pipeline.settings import Settings
+from pipeline.tracking.history import Attempt, tried_before
 from pipeline.tracking.record import log_outcome
 from pipeline.tracking.runs import Status, describe, finish, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
@@ -65,6 +67,11 @@ class Recording:
         """Write the run's description and tags, where it has no outcome of its own."""
         store, run_id = self._opened.result()
         describe(store, run_id, note, tags)
+
+    def counted(self, attempt: Attempt, tuned: int) -> Luck:
+        """Return how many specifications were tested on these prices, and note that this one is about to be."""
+        store, run_id = self._opened.result()
+        return tried_before(store, run_id, attempt, tuned)
 
     def log_seconds(self, stage: str, seconds: float) -> None:
         """Write how long one more stage took."""

@@ -33,6 +33,7 @@ from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.reporting.wording import count_of
 from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
+from pipeline.tracking.history import Attempt, prices_of, specification_of
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitResult
@@ -85,7 +86,8 @@ class TrainingOn:
         with clock.stage("fit"):
             results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
         with clock.stage("evaluate"):
-            asked = asked_of(market, experiment)
+            luck = recording.counted(attempt_of(market, experiment, frames, folds), experiment.trials)
+            asked = asked_of(market, experiment, luck)
             evaluation = as_task(evaluate, "evaluate")(results, folds, frames, experiment, asked)
         outcome = self._outcome(market, frames, folds, results, evaluation)
         outcome = replace(outcome, warnings=(*outcome.warnings, *unscored))
@@ -185,10 +187,21 @@ def fit_folds(
     return results
 
 
-def asked_of(market: Market, experiment: Experiment) -> Asked:
+def attempt_of(market: Market, experiment: Experiment, frames: Frames, folds: Sequence[Fold]) -> Attempt:
+    """Return what is about to be tested on whose prices."""
+    asked = (*market.bars.tickers, *(out.ticker for out in market.left_out))
+    return Attempt(
+        specification=specification_of(experiment),
+        prices=prices_of(experiment.source, market.calendar, asked, market.universe.name if market.universe else None),
+        first=frames.sessions[folds[0].test.start],
+        last=frames.sessions[-1],
+    )
+
+
+def asked_of(market: Market, experiment: Experiment, luck: Luck) -> Asked:
     """Return what the evaluation is to know beside the backtest: where trades are filled, and what was claimed."""
     sold = isinstance(experiment.network.head, PointHeadSpec | DirectionHeadSpec)
-    return Asked(opens_of(build_panel(market.bars)), experiment.money, Luck(tuned=experiment.trials), sold)
+    return Asked(opens_of(build_panel(market.bars)), experiment.money, luck, sold)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ CALIBRATED = "calibrated"
 FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
 """The forecasters of every run."""
 IN_ORDER = (NETWORK, CALIBRATED, *FORECASTERS[1:], *RIVAL_KINDS)
-UNCALIBRATED = CalibrationSpec()
+UNCALIBRATED = CalibrationSpec(method="none")
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
 
 
@@ -50,7 +51,7 @@ class Backtest:
         """The forecasters that the network is compared with."""
         return tuple(name for name in self.quantiles if name not in (NETWORK, CALIBRATED))
 
-    @property
+    @cached_property
     def scored(self) -> Booleans:
         """Return True [ticker, origin, horizon] where every forecaster spoke and the outcome is known."""
         mask: Booleans = np.isfinite(self.realised)
@@ -135,13 +136,16 @@ def calibrated_network(fits: Sequence[Fitted], frames: Frames, stop: int, correc
     """Return the network's corrected quantiles [ticker, origin, horizon, level], from the correction's first origin on.
 
     The correction begins anew with every fold, at its calibration range or, where it has none, at its test: backtest
-    and live forecasts both come here, so an origin is corrected alike in both.
+    and live forecasts both come here, so an origin is corrected alike in both. Outcomes of the tickers that the network
+    was trained on teach it, so that one added later changes nothing for the others; where there is none, all teach it.
     """
     network = [fitted for fitted in fits if fitted.forecaster.kind == NETWORK]
+    trained_on = np.isin(frames.tickers, [ticker for fitted in network for ticker in fitted.tickers])
     first, tested = correction.starts(frames.sessions[:stop])
     ranges = [slice(a, b) for a, b in ((first, tested), (tested, stop)) if a < b]
     parts = [forecasts_by_forecaster(network, frames, part)[NETWORK] for part in ranges]
-    outcome = frames.future_return[:, first:stop]  # that of an origin without a forecast counts for nothing
+    teaching = (trained_on if trained_on.any() else ~trained_on)[:, None, None]
+    outcome = np.where(teaching, frames.future_return[:, first:stop], np.float32(np.nan))
     return calibrated(np.concatenate(parts, axis=1), outcome, correction.spec, tested - first)
 
 

@@ -38,7 +38,9 @@ def _errors(backtest: Backtest, horizon: int, forecaster: str, seed: int) -> lis
         return [of | {"ticker": POOLED} | {f"{name}_error": np.nan for name in METRICS}]
     each = {name: values_by_ticker(backtest, forecaster, horizon, name)[:, sessions] for name in METRICS}
     counts = resampled_counts(int(sessions.sum()), block_length(int(sessions.sum()), horizon), seed)
-    pooled = {f"{name}_error": _pooled_error(values, counts) for name, values in each.items()}
+    means = np.stack([_per_session(values) for values in each.values()])  # [metric, session]
+    errors = error_bar(means, counts).standard_error
+    pooled = {f"{name}_error": float(error) for name, error in zip(each, errors, strict=True)}
     by_ticker = {f"{name}_error": error_bar(each[name], counts).standard_error for name in OF_TICKERS}
     rows = [{key: values[row] for key, values in by_ticker.items()} for row in range(len(backtest.tickers))]
     named = [of | {"ticker": ticker} | row for ticker, row in zip(backtest.tickers, rows, strict=True)]
@@ -54,9 +56,8 @@ def values_by_ticker(backtest: Backtest, forecaster: str, horizon: int, metric: 
     return values
 
 
-def _pooled_error(values: Floats, counts: Floats) -> float:
-    """Return the standard error of the mean over sessions of values [ticker, session], those without any left out."""
-    known = np.isfinite(values).any(axis=0)
+def _per_session(values: Floats) -> Floats:
+    """Return the mean over tickers of values [ticker, session], NaN at a session without any."""
     means = np.full(values.shape[1], np.nan)
-    means[known] = mean_per_session(values)
-    return float(error_bar(means, counts).standard_error)
+    means[np.isfinite(values).any(axis=0)] = mean_per_session(values)
+    return means

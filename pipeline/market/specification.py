@@ -23,7 +23,7 @@ DEFAULT_STRENGTH: dict[Process, float] = {
     "random_walk": 0.0,
     "planted": 0.3,
     "planted_volatility": 0.1,
-    "planted_garch": 0.25,
+    "planted_garch": 0.35,
 }
 
 
@@ -85,7 +85,7 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
         default=None,
         description="sine: amplitude as a multiple of the noise (2); planted: autoregressive coefficient (0.3); "
         "planted_volatility: innovation of the log volatility (0.1); planted_garch: weight of the last squared return "
-        "(0.25); random_walk has none. Empty: the default.",
+        "(0.35); random_walk has none. Empty: the default.",
     )
     period_sessions: float = Field(default=40.0, ge=2, description="sine: sessions per period.")
 

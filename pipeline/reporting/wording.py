@@ -19,6 +19,45 @@ def signed_percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED
 
 
+def plus_minus(value: float, form: str, factor: float = 1.0) -> str:
+    """Return "± 0.31" of a standard error times `factor`, nothing where undefined."""
+    return f"± {factor * value:{form}}" if math.isfinite(value) else ""
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Return a number with its sign, a dash where undefined."""
+    return f"{value:+.{decimals}f}".replace("-", "−") if math.isfinite(value) else UNDEFINED
+
+
+def plain_number(value: float, decimals: int = 2) -> str:
+    """Return a number with a true minus, a dash where undefined."""
+    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else UNDEFINED
+
+
+def ahead(horizon: int) -> str:
+    """Return "1 session ahead", "5 sessions ahead"."""
+    return f"{count_of(horizon, 'session')} ahead"
+
+
+RULES_IN_WORDS = {
+    "long_only": "long only",
+    "long_short": "long and short",
+    "volatility_target": "volatility target",
+    "buy_and_hold": "buy and hold",
+    "equal_weight": "equal weight",
+}
+
+
+def rule_in_words(rule: str) -> str:
+    """Return the name of a trading rule or benchmark as people say it."""
+    return RULES_IN_WORDS.get(rule, rule.replace("_", " "))
+
+
+def model_in_words(model: str) -> str:
+    """Return the model's name within a sentence: "the network", "the calibrated network"."""
+    return "the network" if model == "network" else f"the {model} network"
+
+
 def basis_points(value: float) -> str:
     """Return a log return times 10,000, a dash where undefined."""
     return f"{1e4 * value:.2f}" if math.isfinite(value) else UNDEFINED

@@ -11,7 +11,7 @@ from pipeline.experiment import Experiment
 from pipeline.tracking.runs import Status, end_run, start_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, flat_params
-from pipeline.tracking.words import LONGEST_TAG, NOTE
+from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
 from pipeline.tuning.outcome import State, Trial, best_of, counts, ranked
 
 TRIAL, ERROR = "tapecast.trial", "tapecast.error"
@@ -122,7 +122,7 @@ def _table(trials: Sequence[Trial]) -> str:
     names = sorted({name for trial in best for name in trial.values})
     head = ["trial", "state", "validation pinball x1e4", *names]
     rows = [[str(one.number), one.state, _loss(one), *(_short(one.values.get(name)) for name in names)] for one in best]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+    return markdown_table(head, rows)
 
 
 def _loss(trial: Trial) -> str:

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.tracking.runs import child_run, create_run, end_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, fit_points, flat_params
-from pipeline.tracking.words import LONGEST_TAG, NOTE
+from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
 from pipeline.training.kept import write_fitted
 from pipeline.tutorials.lesson import MEASURES
 from pipeline.tutorials.teaching import Taught, Verdict, forecast_rows, table
@@ -105,9 +105,14 @@ def _floor(verdict: Verdict) -> str:
 
 def markdown(frame: pd.DataFrame) -> str:
     """Return a table as markdown."""
-    rows = [list(frame.columns), *frame.astype(object).to_numpy().tolist()]
-    lines = ["| " + " | ".join("" if pd.isna(value) else str(value) for value in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|---" * len(frame.columns) + "|", *lines[1:]])
+    rows = frame.astype(object).to_numpy().tolist()
+    return markdown_table(list(frame.columns), [[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124  NaN is not itself
 
 
 def _tags(verdict: Verdict) -> dict[str, str]:

@@ -10,8 +10,9 @@ from typing import TypeVar
 import pandas as pd
 
 from pipeline.dataset.panel import Booleans
-from pipeline.evaluation.backtest import NETWORK, Backtest
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.scores import POOLED, score, skill_of
 from pipeline.training.jobs import Check, Fitted
 
@@ -30,8 +31,10 @@ SCORES: Mapping[str, tuple[str, float]] = {
 }
 """Scores that become metrics of the parent run: the name and factor of each; the tables have them all."""
 
-TELLING = (NETWORK, "skill", "dm_p")
+TELLING = (CALIBRATED, NETWORK, "skill", "dm_p")
 """Groups of metrics that a reviewer looks at first."""
+
+MONEY = ("sharpe", "sharpe_error", "deflated_sharpe", "yearly_return", "max_drawdown", "turnover_per_year")
 
 FOLD_SCORES = ("pinball", "coverage_80")
 
@@ -84,8 +87,30 @@ def outcome_points(evaluation: Evaluation) -> list[Point]:
     Of learned class probabilities there are h1/direction/log_loss and others.
     """
     points = [*_scores(evaluation.scores), *_against(evaluation.gate, evaluation.verdict.model)]
-    points += _directions(evaluation.direction)
-    return sorted(points, key=_telling_first) + [_by_horizon(point) for point in points if _telling(point)]
+    points += [*_candidates(evaluation.candidates), *_echoes(evaluation), *_directions(evaluation.direction)]
+    telling = [_by_horizon(point) for point in points if _telling(point)]
+    return sorted(points, key=_telling_first) + telling + list(money_points(evaluation))
+
+
+def money_points(evaluation: Evaluation) -> Iterator[Point]:
+    """Yield what the model's rules would have earned, and buying without any: money/calibrated/long_only/sharpe."""
+    own = evaluation.money_table["forecaster"].isin([evaluation.verdict.model, BENCHMARK])
+    for row in evaluation.money_table[own].to_dict("records"):
+        of = f"money/{row['forecaster']}/{row['rule']}"
+        yield from (Point(f"{of}/{name}", float(row[name])) for name in MONEY)
+
+
+def _candidates(candidates: pd.DataFrame) -> Iterator[Point]:
+    for row in candidates.to_dict("records"):
+        yield Point(f"h{row['horizon']}/mcs_p/{row['forecaster']}", float(row["mcs_p"]))
+        yield Point(f"h{row['horizon']}/spa_p/{row['forecaster']}", float(row["spa_p"]))
+
+
+def _echoes(evaluation: Evaluation) -> Iterator[Point]:
+    """Yield what the model's median claims and whether it is related to what came."""
+    echo = evaluation.verdict.echo
+    yield Point(f"h{evaluation.verdict.horizon}/median/moved_share", echo.moved_share)
+    yield Point(f"h{evaluation.verdict.horizon}/median/relation_p", echo.relation_p)
 
 
 def _telling_first(point: Point) -> tuple[int, int]:

@@ -32,7 +32,7 @@ WHAT: Mapping[Kind, str] = {
 
 HOLDS: Mapping[str, str] = {
     "report": "**report** (the HTML page: start there)",
-    "tables": "**tables** (forecasts, scores, skill, significance, left_out)",
+    "tables": "**tables** (one_table: statistics and money; gate: every test; forecasts, scores, coverage, left_out)",
     "figures": "**figures**",
     "forecasts": "**forecasts** (of every forecaster, Parquet)",
     "backtest": "**backtest** (every forecast beside what happened, Parquet)",
@@ -73,6 +73,9 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
     tags = {
         "tapecast.verdict": short_verdict(verdict) if verdict else "",
         "tapecast.verdict_sentence": verdict.sentence if verdict else "",
+        "tapecast.echo": verdict.echo.name if verdict else "",
+        "tapecast.tried": str(outcome.evaluation.luck.tested) if outcome.evaluation else "",
+        "tapecast.abstained": " ".join(f"h{horizon}" for horizon in outcome.publication.abstained),
         "tapecast.status": outcome.status,
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
@@ -146,8 +149,8 @@ def _left_out(outcome: Outcome) -> str:
 
 def _comparisons(verdict: Verdict) -> str:
     rows = [(c.baseline, f"{c.skill:+.2%}", _p_value(c.p), c.word) for c in verdict.comparisons]
-    title = f"Network against each baseline, horizon {verdict.horizon}"
-    return _table(title, ("baseline", "skill (pinball loss saved)", "p", "the network is"), rows)
+    title = f"{verdict.model.capitalize()} against each baseline, horizon {verdict.horizon}"
+    return titled(title, ("baseline", "skill (pinball loss saved)", "p", f"the {verdict.model} is"), rows)
 
 
 def _p_value(p: float) -> str:
@@ -161,7 +164,7 @@ def _next_session(forecasts: pd.DataFrame) -> str:
     published = published_rows(forecasts)
     first = published[published["horizon"] == 1].head(2 * NAMED_TICKERS).to_dict("records")
     head = ("ticker", "last close of", "close", "next session", "10 %", "median", "90 %")
-    return _table("Forecast of the next session", head, [_forecast_cells(row) for row in first])
+    return titled("Forecast of the next session", head, [_forecast_cells(row) for row in first])
 
 
 def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
@@ -170,9 +173,15 @@ def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [row["ticker"], days["as_of"], f"{row['reference_close']:.2f}", days["target_session"], *prices]
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def titled(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as markdown below its title."""
+    return f"**{title}**\n\n{markdown_table(head, rows)}"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as markdown, with room between its columns."""
     lines = [f"| {f'{GAP} | '.join(cells)} |" for cells in (head, *rows)]
-    return "\n".join([f"**{title}**", "", lines[0], "|---" * len(head) + "|", *lines[1:]])
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
 def _data(kind: str, outcome: Outcome) -> str:
@@ -193,7 +202,8 @@ def _where(outcome: Outcome, artifacts: Sequence[str]) -> str:
         "Where to look:\n"
         "- Model metrics: `by_horizon` draws the network's scores, skills and p-values over the horizons (step = "
         "horizon); `h<horizon>/<forecaster>/<score>` are pooled over tickers; `h<horizon>/skill/<baseline>` and "
-        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), `seconds/<stage>`; search for `skill` or `h1/network`\n"
+        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), `money/<forecaster>/<rule>/sharpe`, `seconds/<stage>`; "
+        "search for `skill` or `h1/network`\n"
         f"- Artifacts: {'; '.join(HOLDS.get(name, name) for name in artifacts)}{folds}"
     )
 

@@ -1,6 +1,6 @@
 """The leaks that people build in, each as one stage of the pipeline put in the place of the honest one."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -215,4 +215,8 @@ PLANTED: Mapping[str, Planted] = {
     "forecasts off by one": Planted(Steps(predict=shifted_forecasts), "predict", "quantiles of "),
 }
 
-Leak = Callable[..., object]
+
+def series_known_too_early(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
+    """A series of a file, used three days before it was published."""
+    past = [replace(one, known_from=one.known_from - np.timedelta64(3, "D")) for one in setting.given.past]
+    return frames_from(bars, others, replace(setting, given=replace(setting.given, past=tuple(past))))

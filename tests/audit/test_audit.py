@@ -13,6 +13,8 @@ from pipeline.audit.origins import chosen_origins
 from pipeline.audit.specification import AuditSpec
 from pipeline.audit.steps import Found, Setting, Steps, rows_found
 from pipeline.audit.verdict import HANDED_ON, Verdict, refuse_leak, table
+from pipeline.dataset.covariates.exogenous import Given
+from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.errors import NothingUsableError, SanityError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import ReturnsFrom
@@ -20,7 +22,7 @@ from pipeline.market.door import Terms
 from pipeline.market.held import HeldPrices
 from pipeline.market.source import Source
 from pipeline.stages import folds_of
-from tests.audit.leaks import PLANTED
+from tests.audit.leaks import PLANTED, series_known_too_early
 from tests.panels import NOW, TINY, changed, frames_from, random_market
 
 H5: Experiment = changed(TINY, horizons=5)
@@ -133,6 +135,21 @@ def test_the_audit_says_how_it_was_made_and_what_it_cannot_show() -> None:
     quick = replace(honest(), counts={**honest().counts, "calibrate": 0})
     assert "Nothing was compared at calibrate." in quick.remarks
     assert table(quick).set_index("stage").loc["calibrate", "verdict"] == "not compared"
+
+
+def test_series_of_files_are_tampered_with_as_well() -> None:
+    series = {"name": "vix", "path": "vix.csv", "column": "close", "publication_lag_days": 0}
+    experiment: Experiment = changed(H5, covariates=(series,))
+    first = held().frames["T0"]["session"].iloc[0].to_datetime64().astype("datetime64[s]")
+    known_from = first + np.arange(1200) * np.timedelta64(1, "D")
+    values = np.random.default_rng(0).normal(15, 2, len(known_from))
+    given = Given(past=(PastCovariate("vix", known_from, values, True, 9.0, "vix.csv"),))
+    setting = replace(setting_of(held(), experiment), given=given)
+    spec = AuditSpec(origins=3, training_steps=4)
+    assert audit(held(), setting, spec).passed
+    leak = audit(held(), setting, spec, Steps(features=series_known_too_early)).leak
+    assert leak is not None
+    assert (leak.stage, leak.what) == ("features", "feature vix")
 
 
 @pytest.mark.slow

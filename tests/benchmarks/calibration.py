@@ -94,7 +94,7 @@ def said_before(bars: Bars, folds: FoldSpec) -> list[Said]:
 
 def judged(said: Sequence[Said], spec: CalibrationSpec) -> dict[int, tuple[float, float, float]]:
     """Return by horizon: relative change of pinball, and the quarters' mean squared (root) and worst coverage error."""
-    plain, found = [one.tested(CalibrationSpec()) for one in said], [one.tested(spec) for one in said]
+    plain, found = [one.tested(CalibrationSpec(method="none")) for one in said], [one.tested(spec) for one in said]
     result = {}
     for horizon in HORIZONS:
         losses = [np.mean([one.score("pinball", horizon) for one in some]) for some in (plain, found)]
@@ -139,7 +139,7 @@ def choose() -> Iterator[Measured]:
     print("\nyearly folds of 2003 to 2016, 100 tickers, one network each; pinball against the network's own")
     said = said_before(bars, FoldSpec())
     print(f"  correlation of two tickers' misses in one session, horizon 1: {miss_correlation(said):.3f}")
-    print_judged("none", judged(said, CalibrationSpec()))
+    print_judged("none", judged(said, CalibrationSpec(method="none")))
     cheap = []
     for scale_rate, level_rate in product(SCALE_RATES, LEVEL_RATES):
         spec = CalibrationSpec(method="adaptive", scale_rate=scale_rate, level_rate=level_rate)
@@ -154,7 +154,7 @@ def choose() -> Iterator[Measured]:
     yield within("level_rate chosen before 2017 is the default", ADAPTIVE.level_rate, level_rate, level_rate)
     said = said_before(bars, FoldSpec(calibration_months=6))
     print("\nthe same with a calibration range of 6 months before each test, from which both corrections begin")
-    for spec in (CalibrationSpec(), SPLIT, ADAPTIVE):
+    for spec in (CalibrationSpec(method="none"), SPLIT, ADAPTIVE):
         print_judged(spec.method, judged(said, spec))
 
 
@@ -170,7 +170,7 @@ def print_few(said: Sequence[Said]) -> None:
 
 
 def print_few_changes(count: int, groups: Sequence[Said]) -> None:
-    plain, found = ([one.tested(spec) for one in groups] for spec in (CalibrationSpec(), ADAPTIVE))
+    plain, found = ([one.tested(spec) for one in groups] for spec in (CalibrationSpec(method="none"), ADAPTIVE))
     for horizon in HORIZONS:
         loss = [np.mean([one.score("pinball", horizon) for one in some]) for some in (plain, found)]
         held = [[one.score("coverage_80", horizon) for one in some] for some in (plain, found)]

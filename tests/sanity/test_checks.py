@@ -123,9 +123,8 @@ def test_half_the_signal_is_too_little_and_a_part_of_the_outcome_too_much() -> N
     assert leak[1].found > SHARE[1]
     assert [one[1].passed for one in (half, whole, leak)] == [False, True, False]
     assert whole[0].passed
-    assert not planted_checks("planted", result_of(peeking, expectation, outcome), {**found, "direction": False})[
-        0
-    ].passed
+    unseen = planted_checks("planted", result_of(spread(expectation), expectation, outcome), {**found, "skill": False})
+    assert not unseen[0].passed
 
 
 def test_rows_that_were_not_scored_do_not_count() -> None:
@@ -146,7 +145,15 @@ def verdict_at(*stages: str) -> Verdict:
     differences = tuple(
         Difference(stage, "open", "T0", "2020-01-02", "2020-01-01", "garbage", "1", "2") for stage in stages
     )
-    return Verdict((), ("network",), 8, dict.fromkeys(("door", "scale"), 10), differences, 0.1)
+    return Verdict(
+        calendar="XNYS",
+        origins=(),
+        forecasters=("network",),
+        training_steps=8,
+        counts=dict.fromkeys(("door", "scale"), 10),
+        differences=differences,
+        seconds=0.1,
+    )
 
 
 def test_an_honest_pipeline_must_pass_the_audit() -> None:

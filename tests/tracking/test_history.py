@@ -1,5 +1,6 @@
 """What was tested before: counted over a real store, by specification, prices and sessions."""
 
+import socket
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -147,9 +148,12 @@ def test_more_runs_than_a_page_holds_are_counted(empty: Store, monkeypatch: pyte
     assert count(empty, attempt(99)).tested == 8
 
 
-def test_a_store_that_does_not_answer_is_a_tracking_error(tmp_path: Path) -> None:
+def test_a_store_that_does_not_answer_is_a_tracking_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
     with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
-        tried_before(Store(f"sqlite:///{tmp_path}", "0"), "0123", attempt())
+        tried_before(Store(f"http://127.0.0.1:{port}", "0"), "0123", attempt())
 
 
 def test_an_unknown_run_is_a_tracking_error(empty: Store) -> None:
@@ -166,7 +170,6 @@ SAME: Mapping[str, Mapping[str, Any]] = {
     "trials": {"trials": 12},
     "deterministic": {"training": TINY.training.model_copy(update={"deterministic": False})},
     "warm_share without warm_start": {"training": TINY.training.model_copy(update={"warm_share": 0.9})},
-    "rates without a correction": {"calibration": CalibrationSpec(scale_rate=0.3)},
 }
 ANOTHER: Mapping[str, Mapping[str, Any]] = {
     "network": {"network": RecurrentSpec(hidden_size=7)},
@@ -180,7 +183,6 @@ ANOTHER: Mapping[str, Mapping[str, Any]] = {
     "warm start": {"training": TINY.training.model_copy(update={"warm_start": True})},
     "folds": {"folds": FoldSpec(refit_months=6, validation_months=3)},
     "training window": {"folds": FoldSpec(refit_months=9, validation_months=3, train_years=2)},
-    "correction": {"calibration": CalibrationSpec(method="adaptive")},
     "horizons": {"horizons": 3},
     "seeds": {"seeds": 2},
     "seed": {"seed": 1},
@@ -197,9 +199,14 @@ def test_what_changes_the_network_is_another_specification(values: Mapping[str, 
     assert specification_of(changed(TINY, **values)) != specification_of(TINY)
 
 
-def test_a_correction_that_follows_is_told_by_its_rates() -> None:
-    slow, quick = (changed(TINY, calibration=CalibrationSpec(method="adaptive", scale_rate=r)) for r in (0.1, 0.4))
-    assert specification_of(slow) != specification_of(quick)
+def corrected(**values: Any) -> str:
+    return specification_of(changed(TINY, calibration=CalibrationSpec(**values)))
+
+
+def test_a_correction_is_another_specification_and_told_by_its_rates_where_they_count() -> None:
+    assert corrected(method="adaptive") != corrected(method="none")
+    assert corrected(method="adaptive", scale_rate=0.1) != corrected(method="adaptive", scale_rate=0.4)
+    assert corrected(method="none", scale_rate=0.1) == corrected(method="none", scale_rate=0.4)
 
 
 def test_every_field_of_an_experiment_was_thought_of() -> None:

@@ -52,7 +52,7 @@ def test_the_run_above_has_the_table_and_says_how_many_passed(
     assert run.data.tags["tapecast.kind"] == "tutorial"
     assert run.data.tags["tapecast.verdict"] == "3 of 4 passed"
     assert run.data.tags["mlflow.note.content"].startswith("**3 of 4 tutorials reached their mark.**")
-    assert "| concat-cell | nll above floor |" in run.data.tags["mlflow.note.content"]
+    assert "| concat-cell &nbsp; | nll above floor &nbsp; |" in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["elman/found"] == pytest.approx(verdicts[0].found)
     table = read_table(client, parent, tmp_path)
     assert table["tutorial"].tolist() == [verdict.tutorial.name for verdict in verdicts]

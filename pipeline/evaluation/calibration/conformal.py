@@ -19,7 +19,7 @@ OFF_MEDIAN = np.flatnonzero(SIDE)
 TAIL = np.where(SIDE < 0, np.array(LEVELS), 1 - np.array(LEVELS))
 """The share of outcomes that ought to lie beyond each level, away from the median."""
 MISSES_GO_TOGETHER = 3.0
-"""(1 - r) / r for a correlation r = 0.25 of two tickers' misses in one session, as on the large panel before 2017."""
+"""(1 - r) / r for a correlation r = 1/4 of two tickers' misses in one session, near that on prices of before 2017."""
 MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
 """Bounds of the two parts of a log factor: without them a price that stands still would close its band for good."""
 

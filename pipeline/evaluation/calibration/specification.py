@@ -16,7 +16,7 @@ class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
     """
 
     method: Literal["none", "split", "adaptive"] = Field(
-        "none",
+        "adaptive",
         description="Correction of the network's bands: none, learned once on each fold's calibration range, or "
         "followed session by session from outcomes known by then",
     )

@@ -175,7 +175,7 @@ def test_levels_that_would_cross_are_put_in_order() -> None:
 
 def test_no_method_leaves_everything_as_it_is() -> None:
     quantiles = spoken((2, 5, 1))
-    assert calibrated(quantiles, np.zeros((2, 5, 1), dtype=np.float32), CalibrationSpec(), 3) is quantiles
+    assert calibrated(quantiles, np.zeros((2, 5, 1), dtype=np.float32), CalibrationSpec(method="none"), 3) is quantiles
 
 
 def test_a_ticker_without_any_outcome_changes_nothing_for_the_others() -> None:

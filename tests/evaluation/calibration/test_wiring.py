@@ -61,7 +61,8 @@ def test_every_fold_is_corrected_from_its_own_calibration_range_on(finished: Fin
     for k, fold in enumerate(folds):
         rows = slice(fold.calibration.start, fold.test.stop)
         network = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
-        outcome = np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.nan)
+        taught_by = np.isin(frames.tickers, fits_of(results, fold)[0].tickers)  # a young one comes in the second fold
+        outcome = np.where(taught_by[:, None, None], frames.future_return[:, rows], np.nan)
         expected = calibrated(network, outcome, spec, len(fold.calibration))[:, len(fold.calibration) :]
         found = backtest.quantiles[CALIBRATED][:, backtest.fold_of_origin == k]
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -100,7 +101,7 @@ def test_without_a_correction_live_is_as_it_was(finished: Finished) -> None:
     frames, folds, results = finished
     fits = fits_of(results, folds[-1])
     plain = live_forecasts(fits, frames, "XNYS", EVENING)
-    none = live_forecasts(fits, frames, "XNYS", EVENING, correction_of(folds[-1], CalibrationSpec()))
+    none = live_forecasts(fits, frames, "XNYS", EVENING, correction_of(folds[-1], CalibrationSpec(method="none")))
     assert plain.equals(none)
     assert set(plain["forecaster"]) == set(KINDS)
 
@@ -182,6 +183,21 @@ def test_the_correction_changes_no_fit(finished: Finished) -> None:
     frames, folds, _ = finished
     keys = [
         [job.key for job in jobs_of(frames, folds, changed(EXPERIMENT, calibration=spec), "cpu")]
-        for spec in (CalibrationSpec(), ADAPTIVE, SPLIT)
+        for spec in (CalibrationSpec(method="none"), ADAPTIVE, SPLIT)
     ]
     assert keys[0] == keys[1] == keys[2]
+
+
+def test_a_ticker_that_was_not_trained_on_teaches_the_others_nothing(tmp_path: Path) -> None:
+    rows = random_market(700, 4)
+    known = {ticker: own for ticker, own in rows.items() if ticker != "T3"}
+    experiment = changed(TINY, folds=FOLDS)
+    few, more = frames_from(known, experiment), frames_from(rows, experiment)
+    jobs, folds = jobs_for(few, experiment, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
+    results = fit_jobs(jobs, few, tmp_path)
+    alone = build_backtest(results, folds, more.of(few.tickers), ADAPTIVE)  # with the same market means
+    joined = build_backtest(results, folds, more, ADAPTIVE)
+    np.testing.assert_allclose(joined.quantiles[CALIBRATED][:3], alone.quantiles[CALIBRATED], atol=1e-7)
+    assert np.isfinite(joined.quantiles[CALIBRATED][3]).any()
+    corrected, plain = joined.quantiles[CALIBRATED][3], joined.quantiles[NETWORK][3]
+    assert np.nanmax(np.abs(corrected - plain)) > 1e-4  # it is corrected by what the others taught
