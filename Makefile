@@ -40,13 +40,17 @@ test: lint  ## Every test, the linters included
 test-quick: $(INSTALLED)  ## The tests that take seconds
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not slow"
 
-bench: $(INSTALLED)  ## Measure accuracy, speed, the price store, rivals, networks and tutorials (panel in ../shared/data)
+bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tutorials (panel in ../shared/data)
 	$(BIN)/python -m tests.benchmarks.main_job
 	$(BIN)/python -m tests.benchmarks.store
 	$(BIN)/python -m tests.benchmarks.prices
 	$(BIN)/python -m tests.benchmarks.rivals
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
+	$(BIN)/python -m tests.benchmarks.significance
+	$(BIN)/python -m tests.benchmarks.calibration
+	$(BIN)/python -m tests.benchmarks.evaluation
+	$(BIN)/python -m tests.benchmarks.audit
 	$(BIN)/python -m tests.benchmarks.luck
 	$(BIN)/python -m tests.benchmarks.tutorials
 	$(BIN)/python -m tests.benchmarks.sanity

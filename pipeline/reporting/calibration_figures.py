@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.dataset.panel import Floats, Indices, Sessions
-from pipeline.evaluation.backtest import NETWORK, Backtest
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.scores import BANDS, reliability
 from pipeline.models.specification import LEVELS
 from pipeline.reporting.canvas import (
@@ -19,42 +19,51 @@ from pipeline.reporting.canvas import (
     write_legend_below_title,
     write_title,
 )
+from pipeline.reporting.wording import ahead
 
 NOMINAL = 100 * np.array(LEVELS)
 BAND = 80
+OWN = (NETWORK, CALIBRATED)
 COMPARED = "ewma"  # the strongest of the baselines that learn nothing
 
 
 def draw_reliability(backtest: Backtest) -> Figure:
     """Return observed share against nominal level at the first and the last horizon, their difference below."""
-    horizons = sorted({1, _last_scored(backtest)})
+    horizons = sorted({1, last_scored(backtest)})
     figure = blank_figure(0.6 + 3.6 * len(horizons), 5.4)
     panel = 0.97 / len(horizons)
     for column, horizon in enumerate(horizons):
         left, width = 0.06 + panel * column, panel - 0.06
         upper = quiet_axes(figure, (left, 0.45, width, 0.50))
         lower = quiet_axes(figure, (left, 0.15, width, 0.21))
-        _draw_levels(upper, lower, reliability(backtest, horizon))
-        write_title(upper, f"{_ahead(horizon)}: observed share, %")
+        observed = reliability(backtest, horizon)
+        _draw_levels(upper, lower, observed)
+        write_title(upper, f"{ahead(horizon)}: observed share, %")
         write_title(lower, "observed less nominal, percentage points")
-    figure.legend(*upper.get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=7.5, frameon=False)
+    figure.legend(
+        *upper.get_legend_handles_labels(),
+        loc="lower center",
+        ncols=_in_two_rows(len(observed)),
+        fontsize=7.5,
+        frameon=False,
+    )
     return figure
 
 
-def _last_scored(backtest: Backtest) -> int:
+def _in_two_rows(entries: int) -> int:
+    return entries if entries <= 7 else -(-entries // 2)
+
+
+def last_scored(backtest: Backtest) -> int:
     """Return the last horizon with an outcome: a test shorter than H sessions has none at the end."""
     scored = np.flatnonzero(backtest.scored.any(axis=(0, 1)))
     return int(scored[-1]) + 1 if len(scored) else 1
 
 
-def _ahead(horizon: int) -> str:
-    return "1 session ahead" if horizon == 1 else f"{horizon} sessions ahead"
-
-
 def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:
     upper.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=":")
     lower.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    for name in sorted(observed, key=lambda name: name == NETWORK):  # the network last: on top of the others
+    for name in sorted(observed, key=OWN.__contains__):  # the network last: on top of the others
         _draw_forecaster(upper, name, 100 * observed[name])
         _draw_forecaster(lower, name, 100 * observed[name] - NOMINAL)
     for axes in (upper, lower):
@@ -63,21 +72,21 @@ def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:
 
 
 def _draw_forecaster(axes: Axes, name: str, values: Floats) -> None:
-    width = 2.0 if name == NETWORK else 1.0
+    width = 2.0 if name in OWN else 1.0
     axes.plot(NOMINAL, values, color=colour_of(name), marker=marker_of(name), markersize=4, linewidth=width, label=name)
 
 
 def draw_coverage(backtest: Backtest) -> Figure:
     """Return the observed coverage of the 80 % band by quarter; upright lines are refits."""
-    figure = blank_figure(6.4, 3.2)
-    axes = quiet_axes(figure, (0.09, 0.13, 0.88, 0.68))
+    figure = blank_figure(7.2, 3.2)
+    axes = quiet_axes(figure, (0.08, 0.13, 0.89, 0.68))
     axes.axhline(BAND, color=GREY, linewidth=0.8, linestyle=":")
     axes.vlines(_refits(backtest), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
-    last = _last_scored(backtest)
-    if COMPARED in backtest.quantiles:
-        _draw_quarters(axes, backtest, COMPARED, 1)
-    _draw_quarters(axes, backtest, NETWORK, 1)
-    if last > 1:
+    last = last_scored(backtest)
+    for name in (COMPARED, *OWN):
+        if name in backtest.quantiles:
+            _draw_quarters(axes, backtest, name, 1)
+    if last > 1 and CALIBRATED not in backtest.quantiles:  # four lines are too many to follow
         _draw_quarters(axes, backtest, NETWORK, last)
     write_title(axes, f"Outcomes within the {BAND} % band, % of each quarter (upright lines: refits)", LEGEND_PAD)
     write_legend_below_title(axes)
@@ -96,10 +105,10 @@ def _draw_quarters(axes: Axes, backtest: Backtest, forecaster: str, horizon: int
         100 * coverage,
         color=colour_of(forecaster),
         linestyle="-" if horizon == 1 else "--",
-        linewidth=1.8 if (forecaster, horizon) == (NETWORK, 1) else 1.0,
+        linewidth=1.8 if forecaster in OWN and horizon == 1 else 1.0,
         marker=marker_of(forecaster),
         markersize=2.5,
-        label=f"{forecaster}, {_ahead(horizon)}",
+        label=f"{forecaster}, {ahead(horizon)}",
     )
 
 

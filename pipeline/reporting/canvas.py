@@ -6,16 +6,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK
 
 DOTS_PER_INCH = 120
 COLOURS = 64
 LEGEND_PAD = 20.0  # points: room for one line of legend below a title
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 NETWORK_COLOUR = "#1f4e9c"
+CALIBRATED_COLOUR = "#0096c7"
 
 # Colour is never the only carrier: every forecaster has a marker of its own as well.
-_BASELINE_COLOURS = {
+_COLOURS = {
+    NETWORK: NETWORK_COLOUR,
+    CALIBRATED: CALIBRATED_COLOUR,
     "climatology": "#8a5a00",
     "linear": "#b0307a",
     "drift": "#5f7f1e",
@@ -28,18 +31,18 @@ _BASELINE_COLOURS = {
     "pretrained": "#334155",
 }
 _MARKERS = {NETWORK: "o", "climatology": "s", "linear": "^", "drift": "v", "ewma": "D", "last_close": "X"} | {
-    "garch": "<", "har": ">", "ridge": "p", "boosting": "h", "pretrained": "*"
+    CALIBRATED: "P", "garch": "<", "har": ">", "ridge": "p", "boosting": "h", "pretrained": "*"
 }  # fmt: skip
 
 
 def colour_of(forecaster: str) -> str:
     """Return the forecaster's colour, the same in every figure."""
-    return NETWORK_COLOUR if forecaster == NETWORK else _BASELINE_COLOURS.get(forecaster, GREY)
+    return _COLOURS.get(forecaster, GREY)
 
 
 def marker_of(forecaster: str) -> str:
     """Return the forecaster's marker, the same in every figure."""
-    return _MARKERS.get(forecaster, "P")
+    return _MARKERS.get(forecaster, ".")
 
 
 def blank_figure(width: float, height: float) -> Figure:
@@ -63,9 +66,9 @@ def write_title(axes: Axes, text: str, pad: float = 6.0) -> None:
     axes.set_title(text, loc="left", fontsize=9.5, color=INK, parse_math=False, pad=pad)
 
 
-def write_legend_below_title(axes: Axes) -> None:
+def write_legend_below_title(axes: Axes, columns: int = 4) -> None:
     """Put the legend in one line between the axes and a title that was written with LEGEND_PAD."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4, fontsize=8, frameon=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, fontsize=8, frameon=False)
 
 
 def drawable(text: str) -> str:

@@ -22,7 +22,6 @@ class Against:
     word: str
     symbol: str
     p: str
-    p_short_lags: str
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
 
 def _against(test: "pd.Series[Any]") -> Against:
     word: Word = test["word"]
-    p, short = p_value(test["p_adjusted"]), p_value(test["p_short_lags"])
-    return Against(signed_percent(test["skill"]), word, SYMBOLS[word], p, short)
+    return Against(signed_percent(test["skill"]), word, SYMBOLS[word], p_value(test["p_adjusted"]))
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class ScoreRow:
 
     forecaster: str
     best: bool
+    marked: bool
     values: tuple[str, ...]
 
 
@@ -65,17 +64,21 @@ SCORE_COLUMNS = (
     "coverage 80 %",
     "coverage 90 %",
     "width 80 %",
+    "Winkler 80 % × 10⁴",
     "RMSE",
     "MAE",
     "direction",
 )
 
 
-def score_rows(scores: pd.DataFrame, horizon: int) -> list[ScoreRow]:
-    """Return the pooled scores of every forecaster at one horizon, the network first."""
+def score_rows(scores: pd.DataFrame, horizon: int, model: str) -> list[ScoreRow]:
+    """Return the pooled scores of every forecaster at one horizon, the network first and the model marked."""
     own = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)]
     smallest = own["pinball"].min()
-    return [ScoreRow(row["forecaster"], row["pinball"] == smallest, _score_values(row)) for _, row in own.iterrows()]
+    return [
+        ScoreRow(row["forecaster"], row["pinball"] == smallest, row["forecaster"] == model, _score_values(row))
+        for _, row in own.iterrows()
+    ]
 
 
 def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
@@ -84,6 +87,7 @@ def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
         basis_points(row["crps"]),
         *(percent(row[f"coverage_{band}"]) for band in (50, 80, 90)),
         percent(row["width_80"], 2),
+        basis_points(row["winkler_80"]),
         percent(row["rmse_return"], 2),
         percent(row["mae_return"], 2),
         percent(row["directional_accuracy"]),

@@ -22,12 +22,13 @@ MOST_DATED_SESSIONS = 5
 FANS_PER_ROW = 5
 LARGEST_DIVIDEND = 0.08  # a close that moves this much (log) beside its total return has been split
 
+INSTEAD_COLOUR = "#9a4a00"
 _BAND_COLOURS = {90: "#dbe7f6", 80: "#b3cbeb", 50: "#7fa6d8"}
 
 
 @dataclass(frozen=True)
 class Fan:
-    """One ticker's recent closes and the network's price quantiles."""
+    """One ticker's recent closes and the published price quantiles; `instead` names baselines shown, and where."""
 
     ticker: str
     currency: str
@@ -36,15 +37,18 @@ class Fan:
     targets: Sessions  # [horizon]
     prices: Floats  # [horizon, level]
     age_sessions: int
+    instead: str = ""
 
 
-def fans(forecasts: pd.DataFrame, frames: Frames, currencies: Mapping[str, str]) -> Iterator[Fan]:
-    """Yield the fan of every forecast ticker, in the table's order."""
+def fans(
+    forecasts: pd.DataFrame, frames: Frames, currencies: Mapping[str, str], model: str | None = None
+) -> Iterator[Fan]:
+    """Yield the fan of every forecast ticker, in the table's order; one that is not of the `model` alone says so."""
     for ticker, rows in published_rows(forecasts).groupby("ticker", sort=False):
-        yield _fan(rows, frames, currencies[str(ticker)])
+        yield _fan(rows, frames, currencies[str(ticker)], model)
 
 
-def _fan(rows: pd.DataFrame, frames: Frames, currency: str) -> Fan:
+def _fan(rows: pd.DataFrame, frames: Frames, currency: str, model: str | None) -> Fan:
     ticker = str(rows["ticker"].iloc[0])
     as_of = rows["as_of"].iloc[0].to_datetime64()
     sessions, closes = recent_closes(frames, ticker, as_of)
@@ -56,7 +60,17 @@ def _fan(rows: pd.DataFrame, frames: Frames, currency: str) -> Fan:
         targets=rows["target_session"].to_numpy("datetime64[D]"),
         prices=rows[list(QUANTILE_COLUMNS)].to_numpy(),
         age_sessions=int(rows["age_sessions"].iloc[0]),
+        instead="" if model is None else _instead(rows, model),
     )
+
+
+def _instead(rows: pd.DataFrame, model: str) -> str:
+    """Return which baselines stand in the model's place, and at which horizons."""
+    shown = set(rows["forecaster"])
+    if len(shown) == 1 and model not in shown:
+        return f"baseline {shown.pop()}"
+    by_name = rows[rows["forecaster"] != model].groupby("forecaster", sort=False)["horizon"]
+    return ", ".join(f"baseline {name} at +{', +'.join(map(str, own))}" for name, own in by_name)
 
 
 def recent_closes(frames: Frames, ticker: str, as_of: np.datetime64) -> tuple[Sessions, Floats]:
@@ -86,6 +100,7 @@ def draw_fan(fan: Fan) -> Figure:
         axes,
         f"{drawable(fan.ticker)}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}",
     )
+    axes.text(0.01, 0.98, fan.instead, transform=axes.transAxes, fontsize=7.5, color=INSTEAD_COLOUR, va="top")
     return figure
 
 
@@ -105,6 +120,7 @@ def draw_sheet(sheet: Sequence[Fan]) -> Figure:
         axes.set_xticks([])
         axes.tick_params(labelsize=6.5)
         write_title(axes, drawable(fan.ticker), pad=2)
+        axes.text(0.03, 0.97, fan.instead, transform=axes.transAxes, fontsize=5.5, color=INSTEAD_COLOUR, va="top")
     return figure
 
 

@@ -13,9 +13,13 @@ from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans
 from pipeline.reporting.fold_rows import network_fits
 from pipeline.reporting.loss_figures import draw_latest_loss, draw_losses_by_fold
+from pipeline.reporting.money_figures import draw_equity, draw_groups, has_groups
+from pipeline.reporting.money_rows import has_money
+from pipeline.reporting.pit_figure import draw_pit
 from pipeline.reporting.skill_figure import draw_skill
 
 SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
+PIT, EQUITY, GROUPS = "pit.png", "equity.png", "groups.png"
 LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
 
 MOST_SINGLE_FANS = 150
@@ -48,7 +52,7 @@ def fan_name(ticker: str) -> str:
 
 def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
     if outcome.forecasts is not None:
-        yield from _fans(fans(outcome.forecasts, outcome.frames, outcome.currencies))
+        yield from _fans(fans(outcome.forecasts, outcome.frames, outcome.currencies, outcome.publication.model))
     if outcome.evaluation is not None:
         yield from _of_backtest(outcome.evaluation)
     yield from _losses(outcome)
@@ -65,6 +69,12 @@ def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     yield SKILL, draw_skill(evaluation)
     yield RELIABILITY, draw_reliability(evaluation.backtest)
     yield COVERAGE, draw_coverage(evaluation.backtest)
+    if evaluation.pit["observed"].notna().any():
+        yield PIT, draw_pit(evaluation)
+    if has_money(evaluation):
+        yield EQUITY, draw_equity(evaluation)
+    if has_groups(evaluation):
+        yield GROUPS, draw_groups(evaluation)
 
 
 def _losses(outcome: Outcome) -> Iterator[tuple[str, Figure]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from pipeline.reporting.wording import day, price, signed_percent
 
 @dataclass(frozen=True)
 class Cell:
-    """One ticker's forecast for one session."""
+    """One ticker's forecast for one session; `instead` names the baseline that stands in the model's place."""
 
     target_session: str
     low: str  # of the 80 % band
@@ -19,6 +20,7 @@ class Cell:
     low_change: str
     high_change: str
     median: str
+    instead: str
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,18 @@ class Spoken:
     bands: tuple[str, ...]
 
 
-def forecast_rows(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str]) -> list[ForecastRow]:
-    """Return a row per ticker of the network's forecasts, in the table's order."""
+def forecast_rows(
+    forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str], model: str
+) -> list[ForecastRow]:
+    """Return a row per ticker of the published forecasts, in the table's order; those not of the model say so."""
     tickers = published_rows(forecasts).groupby("ticker", sort=False)
     return [
-        _row(rows.sort_values("horizon"), str(ticker) not in unseen, currencies[str(ticker)])
+        _row(rows.sort_values("horizon"), str(ticker) not in unseen, currencies[str(ticker)], model)
         for ticker, rows in tickers
     ]
 
 
-def _row(rows: pd.DataFrame, seen: bool, currency: str) -> ForecastRow:
+def _row(rows: pd.DataFrame, seen: bool, currency: str, model: str) -> ForecastRow:
     first = rows.iloc[0]
     return ForecastRow(
         ticker=str(first["ticker"]),
@@ -60,11 +64,11 @@ def _row(rows: pd.DataFrame, seen: bool, currency: str) -> ForecastRow:
         age_sessions=int(first["age_sessions"]),
         reference_close=price(first["reference_close"]),
         seen=seen,
-        cells=tuple(_cell(row) for _, row in rows.iterrows()),
+        cells=tuple(_cell(row, model) for _, row in rows.iterrows()),
     )
 
 
-def _cell(row: "pd.Series[float]") -> Cell:
+def _cell(row: "pd.Series[Any]", model: str) -> Cell:
     close = row["reference_close"]
     return Cell(
         target_session=day(row["target_session"]),
@@ -73,6 +77,7 @@ def _cell(row: "pd.Series[float]") -> Cell:
         low_change=signed_percent(row["q10"] / close - 1, 1),
         high_change=signed_percent(row["q90"] / close - 1, 1),
         median=price(row["q50"]),
+        instead="" if row["forecaster"] == model else str(row["forecaster"]),
     )
 
 

@@ -2,28 +2,29 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import SIGNIFICANT, pooled
-from pipeline.evaluation.scores import POOLED
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
 from pipeline.operation.outcome import Outcome
-from pipeline.reporting.evidence_rows import (
-    DIRECTION_COLUMNS,
-    SCORE_COLUMNS,
-    direction_rows,
-    score_rows,
-    skill_rows,
-    ticker_skill_rows,
+from pipeline.operation.publication import published_rows
+from pipeline.reporting.abstention import Published, shown_instead
+from pipeline.reporting.evidence import evidence_values
+from pipeline.reporting.figures import (
+    COVERAGE,
+    EQUITY,
+    GROUPS,
+    LATEST_LOSS,
+    LOSSES_BY_FOLD,
+    PIT,
+    RELIABILITY,
+    SKILL,
+    sheets_of_fans,
 )
-from pipeline.reporting.figures import COVERAGE, LATEST_LOSS, LOSSES_BY_FOLD, RELIABILITY, SKILL, sheets_of_fans
 from pipeline.reporting.fold_rows import fold_table
 from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forecast_rows, next_session_bands
-from pipeline.reporting.wording import count_of, day, names, p_value, percent, signed_percent
+from pipeline.reporting.wording import count_of, day, names
 
 MOST_PROBLEMS = 50
 GRAVITY = tuple(Severity)  # in the order of their definition: the gravest last
@@ -32,6 +33,9 @@ PICTURES = {
     "skill": SKILL,
     "reliability": RELIABILITY,
     "coverage": COVERAGE,
+    "pit": PIT,
+    "equity": EQUITY,
+    "groups": GROUPS,
     "latest_loss": LATEST_LOSS,
     "losses_by_fold": LOSSES_BY_FOLD,
 }
@@ -43,7 +47,7 @@ def page_values(outcome: Outcome) -> Values:
     """Return everything that the report's template reads, but for the pictures."""
     return {
         "title": title(outcome),
-        "lead": lead(outcome),
+        "lead": in_two(lead(outcome)),
         "source_note": outcome.source_note,
         "left_out": outcome.left_out,
         "stale": outcome.stale,
@@ -51,10 +55,8 @@ def page_values(outcome: Outcome) -> Values:
         "problems": problem_list(outcome.problems),
         "problem_count": len(outcome.problems),
         "unseen": outcome.unseen,
-        "forecast": None
-        if outcome.forecasts is None
-        else _forecast(outcome.forecasts, outcome.unseen, outcome.currencies),
-        "evidence": None if outcome.evaluation is None else _evidence(outcome.evaluation),
+        "forecast": None if outcome.forecasts is None else _forecast(outcome.forecasts, outcome),
+        "evidence": None if outcome.evaluation is None else evidence_values(outcome.evaluation),
         "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),
         "folds_in_words": outcome.experiment.folds.describe(),
         "chosen_from": outcome.experiment.chosen_from,
@@ -84,6 +86,12 @@ def lead(outcome: Outcome) -> str:
     )
 
 
+def in_two(sentences: str) -> tuple[str, str]:
+    """Return the first sentence and the others: what counts most, and what belongs to it."""
+    first, mark, rest = sentences.partition(". ")
+    return first + mark.rstrip(), rest
+
+
 def problem_list(problems: Sequence[Problem]) -> Sequence[Problem]:
     """Return the problems that are listed one by one, the gravest first."""
     return sorted(problems, key=lambda problem: -GRAVITY.index(problem.severity))[:MOST_PROBLEMS]
@@ -108,8 +116,9 @@ def _setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mapping[str, str]) -> Values:
-    rows = forecast_rows(forecasts, unseen, currencies)
+def _forecast(forecasts: pd.DataFrame, outcome: Outcome) -> Values:
+    model = outcome.publication.model
+    rows = forecast_rows(forecasts, outcome.unseen, outcome.currencies, model)
     forecasters, bands = next_session_bands(forecasts)
     return {
         "rows": rows,
@@ -119,7 +128,14 @@ def _forecast(forecasts: pd.DataFrame, unseen: Sequence[str], currencies: Mappin
         "fans": fans_in_words(rows),
         "forecasters": forecasters,
         "bands": bands,
+        "instead": shown_instead(published_names(forecasts), model),
     }
+
+
+def published_names(forecasts: pd.DataFrame) -> list[Published]:
+    """Return ticker, horizon and forecaster of every published row."""
+    rows = published_rows(forecasts)
+    return [(str(row["ticker"]), int(row["horizon"]), str(row["forecaster"])) for _, row in rows.iterrows()]
 
 
 def old_in_words(age_sessions: int, horizons: int) -> str:
@@ -150,65 +166,3 @@ def fan_in_words(row: ForecastRow) -> str:
         f"Forecast fan of {row.ticker}: last close {row.reference_close} {row.currency} on {row.as_of}; on "
         f"{last.target_session} the median is {last.median} and the 80 % band goes from {last.low} to {last.high}."
     )
-
-
-def _evidence(evaluation: Evaluation) -> Values:
-    horizons = range(1, evaluation.backtest.horizons + 1)
-    model = evaluation.verdict.model
-    lags = pd.concat([pooled(evaluation.gate, model, h)["lags"] for h in horizons]).astype(int)
-    return {
-        "measured": measured(evaluation),
-        "tiles": tiles(evaluation),
-        "horizons": horizons,
-        "baselines": evaluation.backtest.baselines,
-        "skill": skill_rows(evaluation),
-        "significant": percent(SIGNIFICANT, 0),
-        "lags": f"{lags.min()}" if lags.min() == lags.max() else f"{lags.min()} to {lags.max()}",
-        "score_columns": SCORE_COLUMNS,
-        "scores": [(horizon, score_rows(evaluation.scores, horizon)) for horizon in horizons],
-        "direction_columns": DIRECTION_COLUMNS,
-        "direction": direction_rows(evaluation.direction),
-        "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in sorted({horizons[0], horizons[-1]})],
-    }
-
-
-def measured(evaluation: Evaluation) -> str:
-    """Return on what the verdict stands: horizon, sessions, forecasts, tickers and refits."""
-    backtest, horizon = evaluation.backtest, evaluation.verdict.horizon
-    scores = _model_scores(evaluation)
-    return (
-        f"Measured {count_of(horizon, 'session')} ahead, from {day(backtest.sessions[0])} to "
-        f"{day(backtest.sessions[-1])}: {count_of(int(scores['rows']), 'forecast')} for "
-        f"{count_of(len(backtest.tickers), 'ticker')} by {count_of(len(backtest.fold_names), 'model')}, "
-        f"none of which had seen anything of the days it was tested on."
-    )
-
-
-def _model_scores(evaluation: Evaluation) -> "pd.Series[float]":
-    scores = evaluation.scores
-    own = (scores["horizon"] == evaluation.verdict.horizon) & (scores["forecaster"] == evaluation.verdict.model)
-    return scores[own & (scores["ticker"] == POOLED)].iloc[0]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One number that is worth a glance."""
-
-    label: str
-    number: str
-    note: str
-
-
-def tiles(evaluation: Evaluation) -> list[Tile]:
-    """Return the numbers to glance at: skill over the best baseline, coverage of the band, direction."""
-    best = evaluation.verdict.best
-    scores = _model_scores(evaluation)
-    return [
-        Tile(
-            f"Skill over {best.baseline}, the best baseline",
-            signed_percent(best.skill),
-            f"{p_value(best.p)}: {best.word}",
-        ),
-        Tile("Outcomes within the 80 % band", percent(scores["coverage_80"]), "80 % is right"),
-        Tile("Right direction of the median", percent(scores["directional_accuracy"]), "50 % is a coin"),
-    ]

@@ -8,6 +8,7 @@ from pipeline.dataset.panel import Booleans, Floats
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import SIGNIFICANT, pooled
 from pipeline.reporting.canvas import INK, blank_figure, colour_of, marker_of, quiet_axes, write_title
+from pipeline.reporting.wording import model_in_words
 
 MOST_HORIZON_TICKS = 10
 
@@ -29,7 +30,9 @@ def draw_skill(evaluation: Evaluation) -> Figure:
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False, title="against", title_fontsize=8
     )
-    write_title(axes, f"Above zero the {evaluation.verdict.model} is better; a filled mark has p ≤ {SIGNIFICANT}")
+    write_title(
+        axes, f"Above zero {model_in_words(evaluation.verdict.model)} is better; a filled mark has p ≤ {SIGNIFICANT}"
+    )
     return figure
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.reporting.wording import UNDEFINED
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -11,6 +13,22 @@ class Cell:
     text: str
     notes: tuple[str, ...] = ()
     colour: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The smaller lines that say something."""
+        return tuple(note for note in self.notes if note)
+
+
+NOTHING = Cell("")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands above a column, and below it in small its unit, its scale, or what is good."""
+
+    label: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -21,15 +39,6 @@ class Row:
     cells: tuple[Cell, ...]
     note: str = ""
     marked: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """What stands above a column, its unit or scale below it, and whether its cells hold words."""
-
-    label: str
-    unit: str = ""
-    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class TableOf:
 
 
 def table_of(label: str, first: str, columns: Sequence[Column], rows: Sequence[Row], caption: str = "") -> TableOf:
-    """Return the table, without the columns that no row says anything in."""
-    kept = [place for place in range(len(columns)) if any(row.cells[place].text != "" for row in rows)]
-    shown = [Row(row.name, tuple(row.cells[place] for place in kept), row.note, row.marked) for row in rows]
-    return TableOf(label, first, tuple(columns[place] for place in kept), tuple(shown), caption)
+    """Return the table, without the columns that have no number in any row."""
+    kept = [k for k in range(len(columns)) if any(row.cells[k].text not in ("", UNDEFINED) for row in rows)]
+    shown = [Row(row.name, tuple(row.cells[k] for k in kept), row.note, row.marked) for row in rows]
+    return TableOf(label, first, tuple(columns[k] for k in kept), tuple(shown), caption)

@@ -25,8 +25,11 @@ def plus_minus(value: float, form: str, factor: float = 1.0) -> str:
 
 
 def signed(value: float, decimals: int = 2) -> str:
-    """Return a number with its sign, a dash where undefined."""
-    return f"{value:+.{decimals}f}".replace("-", "−") if math.isfinite(value) else UNDEFINED
+    """Return a number with its sign, which a zero has not; a dash where undefined."""
+    if not math.isfinite(value):
+        return UNDEFINED
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def plain_number(value: float, decimals: int = 2) -> str:

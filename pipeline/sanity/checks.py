@@ -20,7 +20,7 @@ RARE = 0.001
 SINE_RATIO = (0.99, 1.10)
 """RMSE of the median over that of the best forecast on the same rows; above is the mark of the sine flow."""
 SHARE = (0.75, 1.05)
-"""Share of the theoretical optimum. Of 30 seeds the benchmark prints the least and the most."""
+"""Share of the theoretical optimum; the benchmark prints the least and the most of 30 seeds."""
 
 
 def has_skill(backtest: Backtest) -> bool:

@@ -66,7 +66,7 @@ def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home:
     def show(checks: Sequence[Check]) -> None:
         shown.extend(checks)
 
-    with pytest.raises(SanityError, match="sanity checks are out of range[.] sine: RMSE"):
+    with pytest.raises(SanityError, match=r"sanity checks are out of range\. sine: RMSE"):
         build_sanity(Quiet(), show, NOTHING_LEARNED)(0, 5)
     out = {check.name for check in shown if not check.passed}
     assert out >= SHARES

@@ -49,6 +49,7 @@ def test_too_few_seeds_are_refused() -> None:
 # --- What the pipeline as it is has to pass, and broken ones have to fail ---
 
 
+@pytest.mark.slow
 def test_the_sine_is_learned_and_without_learning_it_is_not() -> None:
     assert words(part("sine")()) == {"sine": True}
     (failed,) = part("sine", NOTHING_LEARNED)()
@@ -79,6 +80,7 @@ def test_a_planted_volatility_is_found_up_to_the_optimum_and_no_further() -> Non
     assert too_much.found > too_much.high
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_noise_but_by_a_leak() -> None:
     for name, prices in (("random walk", random_walk), ("shuffled returns", shuffled)):
         several = [prices(seed) for seed in range(3)]
@@ -88,10 +90,12 @@ def test_nothing_is_found_in_noise_but_by_a_leak() -> None:
         assert not any(check.passed for check in leaking)
 
 
+@pytest.mark.slow
 def test_leaks_are_caught_and_the_pipeline_has_none() -> None:
     assert words(leaks(0, REAL)) == {"no leak": True, "planted leaks": True, "leak, seen in scores": True}
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_a_leak_is_no_honest_one() -> None:
     told = words(leaks(0, Steps(fit=scaled_on_everything)))
     assert (told["no leak"], told["planted leaks"]) == (False, True)
@@ -112,6 +116,19 @@ def test_the_best_quantiles_are_those_of_the_session_after_the_origin(process: s
             draws = np.random.default_rng(0).normal(known.expectation[session], known.volatility[session], 200_000)
             np.testing.assert_allclose(best[k, row], np.quantile(draws, LEVELS), atol=2e-4)
     assert np.isnan(best[:, 2]).all()
+
+
+def test_the_planted_garch_follows_its_recursion_from_past_returns_alone() -> None:
+    source = SyntheticSource(process="planted_garch", sessions=3000, noise=0.02, strength=0.1)
+    known = known_returns(source, 0)
+    variance = 0.02**2
+    for t in range(200):
+        assert known.volatility[t] ** 2 == pytest.approx(variance)
+        variance = 0.05 * 0.02**2 + 0.1 * known.returns[t] ** 2 + 0.85 * variance
+    assert (known.returns / known.volatility).std() == pytest.approx(1.0, rel=0.05)
+    assert known.returns.std() == pytest.approx(0.02, rel=0.1)
+    with pytest.raises(ValueError, match=r"planted_garch needs one from 0 to 0\.95"):
+        SyntheticSource(process="planted_garch", strength=0.96)
 
 
 def rows_of(prices: HeldPrices, ticker: str) -> pd.DataFrame:

@@ -1,0 +1,49 @@
+"""Every test of the skill gate at one horizon, a row per opponent: the small print beside the words."""
+
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.gate import pooled
+from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
+from pipeline.reporting.wording import UNDEFINED, ahead, p_value, plain_number, signed_percent
+
+COLUMNS = (
+    Column("Skill", "smaller pinball loss"),
+    Column("t", "Diebold-Mariano"),
+    Column("p", "Diebold-Mariano"),
+    Column("p, adjusted", "for what was tried"),
+    Column("p, few lags", "h − 1, the textbook's"),
+    Column("p, conditional", "Giacomini-White"),
+    Column("p of the median", "Clark-West, squared error"),
+    Column("p that none is better", "Hansen's SPA, of the opponent"),
+)
+
+
+def gate_tables(evaluation: Evaluation, horizons: "range | list[int]") -> list[TableOf]:
+    """Return a table per horizon with every pooled test of the model against each opponent."""
+    return [_at_horizon(evaluation, horizon) for horizon in horizons]
+
+
+def _at_horizon(evaluation: Evaluation, horizon: int) -> TableOf:
+    tests = pooled(evaluation.gate, evaluation.verdict.model, horizon)
+    candidates = evaluation.candidates
+    spa = candidates[candidates["horizon"] == horizon].set_index("forecaster")["spa_p"]
+    rows = [Row(str(name), _cells(row, float(spa[name]))) for name, row in tests.iterrows()]
+    label = f"Every test, {ahead(horizon)}"
+    return table_of(label, "Against", COLUMNS, rows, f"{ahead(horizon)}, over {_sessions(tests)} sessions")
+
+
+def _sessions(tests: pd.DataFrame) -> str:
+    least, most = int(tests["sessions"].min()), int(tests["sessions"].max())
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _cells(row: "pd.Series[Any]", spa_p: float) -> tuple[Cell, ...]:
+    tested = [_p(row[name]) for name in ("p", "p_adjusted", "p_short_lags", "gw_p", "cw_p")]
+    return (Cell(signed_percent(row["skill"])), Cell(plain_number(row["t"])), *tested, _p(spa_p))
+
+
+def _p(p: float) -> Cell:
+    return NOTHING if pd.isna(p) else Cell(p_value(p).removeprefix("p ").removeprefix("= ") or UNDEFINED)
