@@ -1,7 +1,7 @@
 """The summary of a run: what --json prints, and what the terminal and the Prefect artifacts show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import pandas as pd
@@ -14,18 +14,28 @@ from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import pooled
 from pipeline.evaluation.scores import POOLED
+from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import published_rows
+from pipeline.reporting.abstention import published_names, shown_instead
+from pipeline.reporting.echo_rows import echo_in_short
+from pipeline.reporting.money_rows import money_in_short
 
 SCORE_NAMES = (
     "pinball",
+    "pinball_error",
     "crps",
     "coverage_50",
     "coverage_80",
+    "coverage_80_error",
     "coverage_90",
+    "winkler_80",
     "rmse_return",
     "directional_accuracy",
 )
-FORECAST_NAMES = ("ticker", "as_of", "horizon", "target_session", "reference_close", "age_sessions", *QUANTILE_COLUMNS)
+FORECAST_NAMES = (
+    *("ticker", "as_of", "horizon", "target_session", "forecaster", "reference_close", "age_sessions"),
+    *QUANTILE_COLUMNS,
+)
 
 Row = dict[str, Any]
 
@@ -33,6 +43,10 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Summary:
     """The result of a run as plain JSON values; None stands where a number is not defined.
+
+    `tickers` has the verdict's word on each, `echo` the name of what the model's median is, `one_table` statistics and
+    money of every forecaster, `publication` the forecaster shown by horizon (and ticker, where it differs), `instead`
+    the same in sentences where that is a baseline, and `luck` how many specifications were tried.
 
     A run over several calendars has a summary per calendar in `markets`; scores and the like stand there alone.
     """
@@ -51,6 +65,15 @@ class Summary:
     scores: dict[str, dict[str, Row]] = field(default_factory=dict)
     skill: dict[str, Row] = field(default_factory=dict)
     dm_p: dict[str, Row] = field(default_factory=dict)
+    model: str | None = None
+    tickers: dict[str, str] = field(default_factory=dict)
+    echo: str | None = None
+    echo_in_short: str | None = None
+    money: str | None = None
+    one_table: list[Row] = field(default_factory=list)
+    publication: Row = field(default_factory=dict)
+    instead: list[str] = field(default_factory=list)
+    luck: Row = field(default_factory=dict)
     mlflow_run_id: str | None = None
     mlflow_url: str | None = None
     report: str | None = None
@@ -96,7 +119,7 @@ def added(seconds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def summary_of(result: Finished) -> Summary:
     """Return the summary of one market's part."""
     outcome, evaluation = result.outcome, result.outcome.evaluation
-    return Summary(
+    summary = Summary(
         status=outcome.status,
         calendar=outcome.calendar,
         known_at=outcome.known_at.isoformat() if outcome.known_at else None,
@@ -110,11 +133,52 @@ def summary_of(result: Finished) -> Summary:
         scores=pooled_scores(evaluation) if evaluation else {},
         skill=pooled_skill(evaluation) if evaluation else {},
         dm_p=p_values(evaluation) if evaluation else {},
+        publication=publication_of(outcome),
+        instead=instead_of(outcome),
         mlflow_run_id=result.recorded.run_id,
         mlflow_url=result.recorded.url,
         report=str(result.report),
         seconds=result.seconds,
     )
+    return summary if evaluation is None else with_evidence(summary, evaluation)
+
+
+def with_evidence(summary: Summary, evaluation: Evaluation) -> Summary:
+    """Return the summary with what a backtest shows beyond its scores."""
+    verdict, luck = evaluation.verdict, evaluation.luck
+    return replace(
+        summary,
+        model=verdict.model,
+        tickers=dict(verdict.tickers),
+        echo=verdict.echo.name,
+        echo_in_short=echo_in_short(verdict.echo),
+        money=money_in_short(evaluation) or None,
+        one_table=plain_rows(evaluation.one_table),
+        luck={"tested": luck.tested, "tuned": luck.tuned, "trials": luck.trials},
+    )
+
+
+def publication_of(outcome: Outcome) -> Row:
+    """Return the model, the forecaster shown by horizon for all tickers, and by ticker where it is another."""
+    chosen = outcome.publication
+    pooled = {str(horizon): name for horizon, name in (chosen.pooled or {}).items()}
+    by_ticker = {
+        str(horizon): {ticker: name for ticker, name in own.items() if name != (chosen.pooled or {}).get(horizon)}
+        for horizon, own in (chosen.by_ticker or {}).items()
+    }
+    return {"model": chosen.model, "pooled": pooled, "by_ticker": {h: own for h, own in by_ticker.items() if own}}
+
+
+def instead_of(outcome: Outcome) -> list[str]:
+    """Return a sentence for each baseline that is shown in the model's place; none without forecasts."""
+    if outcome.forecasts is None:
+        return []
+    return shown_instead(published_names(outcome.forecasts), outcome.publication.model)
+
+
+def plain_rows(table: pd.DataFrame) -> list[Row]:
+    """Return the rows of a table as plain JSON values."""
+    return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def failed(error: BaseException) -> Summary:
@@ -125,11 +189,13 @@ def failed(error: BaseException) -> Summary:
 
 
 def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
-    """Return the network's forecasts, a row per ticker and horizon, dates as ISO text."""
+    """Return the published forecasts, a row per ticker and horizon in this order, dates as ISO text."""
     rows = published_rows(forecasts)[list(FORECAST_NAMES)].copy()
+    order = {ticker: place for place, ticker in enumerate(dict.fromkeys(rows["ticker"]))}
+    rows = rows.sort_values(["ticker", "horizon"], key=lambda own: own.map(order) if own.name == "ticker" else own)
     for name in ("as_of", "target_session"):
         rows[name] = rows[name].dt.strftime("%Y-%m-%d")
-    return [{str(name): plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
+    return plain_rows(rows)
 
 
 def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:

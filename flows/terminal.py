@@ -73,11 +73,17 @@ def show_summary(console: Console, summary: Summary) -> None:
 
 
 def show_market(console: Console, summary: Summary) -> None:
-    """Print the verdict, the scores and the forecast of one market."""
+    """Print the verdict, the scores, what the median is, money, and the forecast of one market."""
     if summary.verdict:
-        console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
+        first, mark, rest = summary.verdict.partition(". ")
+        console.print(f"\n[bold]{escape(first + mark)}[/bold]{escape(rest)}")
     if summary.scores:
         console.print(score_table(summary))
+    for name, line in (("Echo", summary.echo_in_short), ("Money", summary.money)):
+        if line:
+            console.print(f"{name:<7} {escape(line)}")
+    for sentence in summary.instead:
+        console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
     if summary.forecasts:
         console.print(forecast_table(summary.forecasts))
 
@@ -133,25 +139,38 @@ def forecast_cells(rows: dict[int, Row], horizons: list[int], latest: str) -> li
     """Return the cells of one ticker; one with an older origin than the others shows it."""
     first = rows[1]
     name = escape(first["ticker"]) + ("" if first["as_of"] == latest else f" ({first['as_of']})")
-    bands = [f"{rows[h]['q50']:.2f}  {rows[h]['q10']:.2f}…{rows[h]['q90']:.2f}" for h in horizons]
+    bands = [band(rows[h]) for h in horizons]
     return [name, f"{first['reference_close']:.2f}", *bands]
 
 
+def band(row: Row) -> str:
+    """Return median and 80 % band."""
+    return f"{row['q50']:.2f}  {row['q10']:.2f}…{row['q90']:.2f}"
+
+
 def score_table(summary: Summary) -> Table:
-    """Return a row per forecaster at horizon 1: pinball, coverage, and the network's skill with its p."""
-    table = Table(title="Backtest, one session ahead (pinball x 1e4: lower is better)", title_justify="left")
-    for name in ("forecaster", "pinball", "80 % band covers", "network's skill", "test"):
-        table.add_column(name, justify="left" if name == "forecaster" else "right")
+    """Return a row per forecaster at horizon 1: pinball, coverage, and the model's skill with its p."""
+    title = "Backtest, one session ahead (* the model; pinball x 1e4, lower is better)"
+    table = Table(title=title, title_justify="left")
+    for name in ("forecaster", "pinball", "80 % band holds", "skill over it", "test"):
+        table.add_column(name, justify="left" if name == "forecaster" else "right", no_wrap=True)
     for name, scores in summary.scores["1"].items():
         skill, p = summary.skill["1"].get(name), summary.dm_p["1"].get(name)
+        model = name == summary.model
         table.add_row(
-            name,
-            number(scores["pinball"], 1e4, ".2f"),
-            number(scores["coverage_80"], 100, ".1f", " %"),
+            f"{name} *" if model else name,
+            number(scores["pinball"], 1e4, ".2f") + error(scores["pinball_error"], 1e4, ".2f"),
+            number(scores["coverage_80"], 100, ".1f") + error(scores["coverage_80_error"], 100, ".1f", " %"),
             number(skill, 100, "+.2f", " %"),
             "" if p is None else p_value(p),
+            style="bold" if model else None,
         )
     return table
+
+
+def error(value: float | None, factor: float, form: str, unit: str = "") -> str:
+    """Return a standard error as text after its number, the unit alone where there is none."""
+    return unit if value is None else f" ± {value * factor:{form}}{unit}"
 
 
 def number(value: float | None, factor: float, form: str, unit: str = "") -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.dataset.panel import Booleans, Floats, Floats32
-from pipeline.evaluation.backtest import Backtest
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
 from pipeline.models.specification import MEDIAN
@@ -138,23 +138,29 @@ def _name(moved: float, informs: bool, claims: bool, shift: int) -> Name:
 
 
 def _sentence(forecaster: str, name: Name, moved: float) -> str:
+    median = _median_of(forecaster)
     match name:
         case "persistence":
-            return f"The median of {forecaster} is the last close itself (persistence): it says nothing on direction."
+            return f"{median} is the last close itself (persistence): it says nothing on direction."
         case "informs":
-            return f"The median of {forecaster} goes with the direction of the next return more than luck explains."
+            return f"{median} goes with the direction of the next return more than luck explains."
         case "echo":
             return (
-                f"The median of {forecaster} is an echo: it moves as if it explained {moved:.0%} of what prices do, "
-                "but its moves have no relation to those that came, and it lies closest to the price it was made from. "
-                "Any accuracy in levels that is claimed for it is that of the last close."
+                f"{median} is an echo: it moves as if it explained {moved:.0%} of what prices do, but its moves have "
+                "no relation to those that came, and it lies closest to the price it was made from. Any accuracy in "
+                "levels that is claimed for it is that of the last close."
             )
         case "unproven":
             return (
-                f"The median of {forecaster} moves as if it explained {moved:.0%} of what prices do; that its moves "
-                "have to do with those that came is not shown."
+                f"{median} moves as if it explained {moved:.0%} of what prices do; that its moves have to do with "
+                "those that came is not shown."
             )
     return (
-        f"The median of {forecaster} carries no information on direction, as expected of daily prices: the value is "
-        "in the bands, which say how far the price may move."
+        f"{median} carries no information on direction, as expected of daily prices: the value is in the bands, "
+        "which say how far the price may move."
     )
+
+
+def _median_of(forecaster: str) -> str:
+    own = {NETWORK: "The network's median", CALIBRATED: "The calibrated network's median"}
+    return own.get(forecaster, f"The median of {forecaster}")

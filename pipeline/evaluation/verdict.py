@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.gate import Word, best_of, judge, pooled, words_by_ticker
 from pipeline.evaluation.luck import Luck
@@ -54,7 +55,7 @@ def _comparison(name: str, row: "pd.Series[float]") -> Comparison:
 
 
 def _subject(model: str) -> str:
-    return "The network" if model == "network" else f"The {model} network"
+    return "The network" if model == NETWORK else f"The {model} network"
 
 
 def _skill_sentence(model: str, comparisons: tuple[Comparison, ...], best: Comparison) -> str:
@@ -67,7 +68,7 @@ def _skill_sentence(model: str, comparisons: tuple[Comparison, ...], best: Compa
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
         return (
-            f"Nothing can be tested: too few sessions were scored, or a price stood still. The pinball loss of {model} "
+            f"Nothing can be tested: too few sessions were scored, or a price stood still. {subject}'s pinball loss "
             f"is {_size(best.skill)} than that of the best baseline ({best.baseline})."
         )
     if best.word == "worse":

@@ -2,10 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
+from pipeline.operation.publication import published_rows
 from pipeline.reporting.wording import count_of, model_in_words, names
 
 Published = tuple[str, int, str]
 """Ticker, horizon and the forecaster whose forecast is shown."""
+
+
+def published_names(forecasts: pd.DataFrame) -> list[Published]:
+    """Return ticker, horizon and forecaster of every published row."""
+    rows = published_rows(forecasts)
+    return [(str(row["ticker"]), int(row["horizon"]), str(row["forecaster"])) for _, row in rows.iterrows()]
 
 
 def shown_instead(published: Iterable[Published], model: str) -> list[str]:

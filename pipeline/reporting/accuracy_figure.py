@@ -29,12 +29,10 @@ def draw_popular_accuracy(found: PopularAccuracy) -> Figure:
     figure.text(0.02, 0.94, "“Accuracy” = 100 (1 − root mean squared relative error)", fontsize=10.5, color=INK)
     figure.text(0.02, 0.885, _of_what(found), fontsize=8, color=GREY, parse_math=False)
     panel = 0.98 / count
-    first: Axes | None = None
     for column, line in enumerate(found.lines):
-        axes = quiet_axes(figure, (0.045 + panel * column, 0.1, panel - 0.05, 0.56))
-        first = first or axes
+        axes = quiet_axes(figure, (0.045 + panel * column, 0.14, panel - 0.05, 0.54))
         _draw_line(axes, found, line)
-        axes.set_ylim(first.get_ylim() if axes is not first else _limits(found))
+        axes.set_ylim(_limits(found))
         write_title(axes, f"{line.name}: {line.accuracy:.2f} %", LEGEND_PAD)
         write_legend_below_title(axes)
     return figure
@@ -48,10 +46,9 @@ def _of_what(found: PopularAccuracy) -> str:
 
 
 def _draw_line(axes: Axes, found: PopularAccuracy, line: PriceLine) -> None:
-    before = len(found.fitted_closes[-BEFORE:])
+    before = found.fitted_closes[-BEFORE:]
     ahead = range(1, len(found.closes) + 1)
-    axes.plot(range(1 - before, 1), found.fitted_closes[-BEFORE:], color=INK, linewidth=1.1)
-    axes.plot(ahead, found.closes, color=INK, linewidth=1.1, label="close")
+    axes.plot([*range(1 - len(before), 1), *ahead], [*before, *found.closes], color=INK, linewidth=1.1, label="close")
     axes.plot([0, *ahead], [found.fitted_closes[-1], *line.prices], color=COLOURS.get(line.name, GREY),
               linewidth=1.8, linestyle="--", label="forecast")  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=":")

@@ -15,7 +15,7 @@ from pipeline.reporting.wording import ahead, basis_points, p_value, percent, pl
 
 BAND = 80
 MOST_HORIZONS = 10
-REGIMES_IN_WORDS = {"calm": "calm sessions", "middle": "middling sessions", "turbulent": "turbulent sessions"}
+REGIMES_IN_WORDS = {"calm": "calm", "middle": "middling", "turbulent": "turbulent"}
 HORIZON_COLUMNS = (
     *(Column(f"{band} % band holds", "of outcomes") for band in (50, 80, 90)),
     Column("Winkler score", "80 % band, × 10⁴"),
@@ -39,11 +39,12 @@ def horizons_listed(count: int) -> list[int]:
 def calibration_by_horizon(evaluation: Evaluation) -> TableOf:
     """Return coverage, Winkler score, CRPS and the share of tickers with a wrong coverage, by horizon."""
     listed = horizons_listed(evaluation.backtest.horizons)
-    pooled = evaluation.scores[evaluation.scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
+    pooled = evaluation.scores[evaluation.scores["ticker"] == POOLED]
+    found = {(row["horizon"], row["forecaster"]): row for _, row in pooled.iterrows()}
     rows = [
         Row(
             ahead(horizon),
-            (*_scores(pooled.loc[(horizon, name)]), *_rejected(evaluation.coverage_tests, horizon, name)),
+            (*_scores(found[horizon, name]), *_rejected(evaluation.coverage_tests, horizon, name)),
             _side(name),
             name == evaluation.verdict.model,
         )
@@ -89,7 +90,7 @@ def coverage_by_regime(evaluation: Evaluation, horizons: Sequence[int]) -> Table
     """Return the coverage of the 80 % band on calm, middling and turbulent sessions, with and without correction."""
     rows = _coverage_rows(evaluation, "regime", horizons, REGIMES_IN_WORDS)
     caption = f"{BAND} % band: share of outcomes within it, by how much the ticker moved over the 20 sessions before"
-    return table_of("Coverage by volatility", "", _coverage_columns(evaluation, horizons), rows, caption)
+    return table_of("Coverage by volatility", "Sessions", _coverage_columns(evaluation, horizons), rows, caption)
 
 
 def coverage_by_ticker(evaluation: Evaluation, horizons: Sequence[int]) -> TableOf:

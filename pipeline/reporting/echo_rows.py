@@ -56,5 +56,4 @@ def _cells(echo: Echo) -> tuple[Cell, ...]:
 
 def echo_in_short(echo: Echo) -> str:
     """Return what the median is in a few words, for one line."""
-    share = percent(echo.moved_share)
-    return f"{echo.forecaster}: {echo.name} (the median moves as if it explained {share} of what prices do)"
+    return f"{echo.name}: the median moves as if it explained {percent(echo.moved_share)} of what prices do"

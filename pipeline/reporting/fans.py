@@ -45,7 +45,7 @@ def fans(
 ) -> Iterator[Fan]:
     """Yield the fan of every forecast ticker, in the table's order; one that is not of the `model` alone says so."""
     for ticker, rows in published_rows(forecasts).groupby("ticker", sort=False):
-        yield _fan(rows, frames, currencies[str(ticker)], model)
+        yield _fan(rows.sort_values("horizon"), frames, currencies[str(ticker)], model)
 
 
 def _fan(rows: pd.DataFrame, frames: Frames, currency: str, model: str | None) -> Fan:
@@ -68,9 +68,10 @@ def _instead(rows: pd.DataFrame, model: str) -> str:
     """Return which baselines stand in the model's place, and at which horizons."""
     shown = set(rows["forecaster"])
     if len(shown) == 1 and model not in shown:
-        return f"baseline {shown.pop()}"
+        return f"baseline {shown.pop()} is shown"
     by_name = rows[rows["forecaster"] != model].groupby("forecaster", sort=False)["horizon"]
-    return ", ".join(f"baseline {name} at +{', +'.join(map(str, own))}" for name, own in by_name)
+    parts = [f"baseline {name} at +{', +'.join(map(str, own))}" for name, own in by_name]
+    return f"shown: {', '.join(parts)}" if parts else ""
 
 
 def recent_closes(frames: Frames, ticker: str, as_of: np.datetime64) -> tuple[Sessions, Floats]:
@@ -92,15 +93,16 @@ def _in_shares_of_the_last(closes: Floats, log_return: Floats) -> Floats:
 def draw_fan(fan: Fan) -> Figure:
     """Return the figure of one fan."""
     figure = blank_figure(5.6, 3.2)
-    axes = quiet_axes(figure, (0.11, 0.18, 0.85, 0.72))
+    axes = quiet_axes(figure, (0.11, 0.18, 0.85, 0.66 if fan.instead else 0.72))
     draw_bands(axes, fan)
     _date_ticks(axes, fan)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, fontsize=7, frameon=False, handlelength=1.2)
     write_title(
         axes,
         f"{drawable(fan.ticker)}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}",
+        pad=16 if fan.instead else 6,
     )
-    axes.text(0.01, 0.98, fan.instead, transform=axes.transAxes, fontsize=7.5, color=INSTEAD_COLOUR, va="top")
+    axes.text(0, 1.025, fan.instead, transform=axes.transAxes, fontsize=8, color=INSTEAD_COLOUR)
     return figure
 
 
@@ -109,7 +111,10 @@ def _age(fan: Fan) -> str:
 
 
 def draw_sheet(sheet: Sequence[Fan]) -> Figure:
-    """Return the figure of many small fans, without dates: they all begin at their ticker's last close."""
+    """Return the figure of many small fans, without dates: they all begin at their ticker's last close.
+
+    A star marks a ticker that is not forecast by the model alone.
+    """
     rows = -(-len(sheet) // FANS_PER_ROW)
     figure = blank_figure(8.0, 1.5 * rows)
     for number, fan in enumerate(sheet):
@@ -119,8 +124,7 @@ def draw_sheet(sheet: Sequence[Fan]) -> Figure:
         draw_bands(axes, fan)
         axes.set_xticks([])
         axes.tick_params(labelsize=6.5)
-        write_title(axes, drawable(fan.ticker), pad=2)
-        axes.text(0.03, 0.97, fan.instead, transform=axes.transAxes, fontsize=5.5, color=INSTEAD_COLOUR, va="top")
+        write_title(axes, drawable(fan.ticker) + (" *" if fan.instead else ""), pad=2)
     return figure
 
 

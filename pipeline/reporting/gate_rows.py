@@ -1,5 +1,6 @@
 """Every test of the skill gate at one horizon, a row per opponent: the small print beside the words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ COLUMNS = (
 )
 
 
-def gate_tables(evaluation: Evaluation, horizons: "range | list[int]") -> list[TableOf]:
+def gate_tables(evaluation: Evaluation, horizons: Sequence[int]) -> list[TableOf]:
     """Return a table per horizon with every pooled test of the model against each opponent."""
     return [_at_horizon(evaluation, horizon) for horizon in horizons]
 
@@ -30,7 +31,7 @@ def _at_horizon(evaluation: Evaluation, horizon: int) -> TableOf:
     tests = pooled(evaluation.gate, evaluation.verdict.model, horizon)
     candidates = evaluation.candidates
     spa = candidates[candidates["horizon"] == horizon].set_index("forecaster")["spa_p"]
-    rows = [Row(str(name), _cells(row, float(spa[name]))) for name, row in tests.iterrows()]
+    rows = [Row(str(name), _cells(row, float(spa[str(name)]))) for name, row in tests.iterrows()]
     label = f"Every test, {ahead(horizon)}"
     return table_of(label, "Against", COLUMNS, rows, f"{ahead(horizon)}, over {_sessions(tests)} sessions")
 

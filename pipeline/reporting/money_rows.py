@@ -62,7 +62,7 @@ def money_of_model(evaluation: Evaluation) -> TableOf:
         "Rule",
         COLUMNS,
         rows,
-        f"Rules on the forecasts of {model}, then buying without a forecast; all net of costs where not said",
+        f"Rules on the forecasts of {model}, then buying without a forecast; net of costs but for the gross return",
     )
 
 
@@ -87,9 +87,7 @@ def _whose(row: "pd.Series[Any]") -> str:
 
 def _cells(row: "pd.Series[Any]") -> tuple[Cell, ...]:
     return (
-        Cell(
-            signed_percent(row["yearly_return"], 1), (f"{signed_percent(row['yearly_gross_return'], 1)} before costs",)
-        ),
+        Cell(signed_percent(row["yearly_return"], 1), (f"gross {signed_percent(row['yearly_gross_return'], 1)}",)),
         Cell(percent(row["yearly_volatility"])),
         Cell(signed(row["sharpe"]), (plus_minus(row["sharpe_error"], ".2f"),)),
         NOTHING if row["forecaster"] == BENCHMARK else Cell(percent(row["deflated_sharpe"], 0)),
@@ -106,14 +104,16 @@ def _since(row: "pd.Series[Any]") -> str:
     if pd.isna(row["drawdown_since"]):
         return ""
     since, until = (day(pd.Timestamp(row[f"drawdown_{end}"]).date())[:7] for end in ("since", "until"))
-    return f"{since} to {until}"
+    return f"{since} – {until}"
 
 
-def money_sentence(evaluation: Evaluation) -> str:
-    """Return the Sharpe ratio of each of the model's rules beside buy and hold, in one sentence; empty without any."""
+def money_in_short(evaluation: Evaluation) -> str:
+    """Return the Sharpe ratio of the model's first rule beside buy and hold, for one line; empty if it never traded."""
     own = results_of(evaluation.money, evaluation.verdict.model)
-    parts = [f"{rule_in_words(one.rule)} {ratio_of(one)}" for one in own if math.isfinite(one.performance.sharpe)]
-    return f"Sharpe ratio a year, net of costs: {'; '.join(parts)}." if parts else ""
+    held = next(one for one in own if one.rule == "buy_and_hold")
+    if not math.isfinite(own[0].performance.sharpe):
+        return ""
+    return f"Sharpe, {rule_in_words(own[0].rule)}, net of costs {ratio_of(own[0])}; buy and hold {ratio_of(held)}"
 
 
 def ratio_of(result: MoneyResult) -> str:

@@ -8,8 +8,7 @@ import pandas as pd
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
 from pipeline.operation.outcome import Outcome
-from pipeline.operation.publication import published_rows
-from pipeline.reporting.abstention import Published, shown_instead
+from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.reporting.evidence import evidence_values
 from pipeline.reporting.figures import (
     COVERAGE,
@@ -130,12 +129,6 @@ def _forecast(forecasts: pd.DataFrame, outcome: Outcome) -> Values:
         "bands": bands,
         "instead": shown_instead(published_names(forecasts), model),
     }
-
-
-def published_names(forecasts: pd.DataFrame) -> list[Published]:
-    """Return ticker, horizon and forecaster of every published row."""
-    rows = published_rows(forecasts)
-    return [(str(row["ticker"]), int(row["horizon"]), str(row["forecaster"])) for _, row in rows.iterrows()]
 
 
 def old_in_words(age_sessions: int, horizons: int) -> str:

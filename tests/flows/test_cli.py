@@ -58,7 +58,7 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
     assert {frozenset(row) for row in first["forecasts"]} == {frozenset(FORECAST_KEYS)}
     assert len(first["forecasts"]) == 3 * 2
     assert set(first["scores"]) == set(first["skill"]) == set(first["dm_p"]) == {"1", "2"}
-    assert set(first["scores"]["1"]) == {"network", *BASELINES}
+    assert set(first["scores"]["1"]) == {"network", "calibrated", *BASELINES}
     assert all(set(scores) == SCORE_KEYS for scores in first["scores"]["1"].values())
     assert first["scores"]["1"]["last_close"]["directional_accuracy"] is None
     assert set(first["skill"]["2"]) == set(first["dm_p"]["2"]) == BASELINES

@@ -39,7 +39,7 @@ def test_a_source_of_another_kind_replaces_the_whole_table() -> None:
         ("sedes = 1", "unknown key sedes; did you mean seeds?"),
         ("[training]\nlearning_rat = 1", "unknown key training.learning_rat; did you mean learning_rate?"),
         ('[source]\nkind = "files"\npath = "x"\npth = "y"', "unknown key source.files.pth; did you mean path?"),
-        ("zzz = 1", "unknown key zzz; expected one of calendar_covariates, covariates, device, features, folds"),
+        ("zzz = 1", "unknown key zzz; expected one of abstain, calendar_covariates, calibration, covariates, device"),
         ("seeds = 0", "seeds: Input should be greater than or equal to 1, found 0"),
         ('features = ["log_retrun"]', "unknown feature log_retrun"),
         ("[folds]\ntrain_end = 2020-01-01\nvalid_end = 2019-01-01", "must come before valid_end"),

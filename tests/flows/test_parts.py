@@ -293,7 +293,7 @@ class Heard(Quiet):
 def model_of(*market: str, until: str = "2024-06-03", beside: tuple[str, ...] = ("BTC-USD",)) -> Model:
     experiment = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
     fitted = cast("Fitted", None)
-    return Model(experiment, market, beside, None, until, (fitted,))
+    return Model(experiment, market, beside, None, until, (fitted,), Publication())
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_the_tickers_beside_the_model_s_own_are_read_too(desk: Desk, tmp_path: P
     frames = frames_from(random_market(500, 3))
     results = fit_jobs(jobs_for(frames, kinds=("ewma",), folds=slice(-1, None))[0], frames, tmp_path)
     (tmp_path / "kept").rename(desk.job.settings.fits)
-    own = Trained("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results))
+    own = Trained("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results), Publication())
     publish(desk.job.settings.models, [own])
 
     @flow(persist_result=False)

@@ -9,9 +9,10 @@ from scipy.stats import norm
 
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
+from pipeline.evaluation.backtest import CALIBRATED, FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.opens import Opens
 from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.experiment import Experiment
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity
@@ -49,6 +50,44 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
         forecasts=small_forecasts(frames),
         publication=Publication(),
     )
+
+
+def rich_outcome(sessions: int = 330) -> Outcome:
+    """A run of one fold over six tickers: medians that take sides, a corrected network, opens that move, luck tried."""
+    frames = small_frames(("AAA", "BBB", "CCC", "DDD", "EEE", "FFF"), sessions)
+    fold = small_fold(frames, 130, sessions)
+    plain, draws = small_backtest(frames, (fold,)), np.random.default_rng(11)
+    moved = (0.2 * NOISE * draws.normal(size=plain.realised.shape)).astype(np.float32)[..., None]
+    network, calibrated = (log_quantiles(spread, *plain.realised.shape[:2]) + moved for spread in (0.6, 1.0))
+    quantiles = {**plain.quantiles, NETWORK: network, "linear": plain.quantiles["linear"] - moved}
+    backtest = replace(plain, quantiles={NETWORK: network, CALIBRATED: calibrated, **without(quantiles, NETWORK)})
+    evaluation = evaluate(backtest, Asked(moving_opens(frames), MoneySpec(), Luck(tested=2, tuned=4)))
+    forecasts = small_forecasts(frames, names=tuple(backtest.quantiles))
+    return replace(
+        small_outcome(frames.tickers, sessions),
+        frames=frames,
+        folds=(fold,),
+        results=(),
+        warnings=("These 6 tickers were chosen today.",),
+        evaluation=evaluation,
+        publication=Publication(CALIBRATED),
+        forecasts=published(forecasts, Publication(CALIBRATED)),
+    )
+
+
+def without(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {other: value for other, value in values.items() if other != name}
+
+
+def moving_opens(frames: Frames) -> Opens:
+    """Opens that move as the closes do, a session's growth that of its return."""
+    tradable = np.ones(frames.log_return.shape, dtype=bool)
+    return Opens(frames.tickers, frames.sessions, tradable, ~tradable, np.exp(frames.log_return.astype(np.float64)))
+
+
+def published(forecasts: pd.DataFrame, chosen: Publication) -> pd.DataFrame:
+    """The table of forecasts, marked anew."""
+    return marked(forecasts.drop(columns="published", errors="ignore"), chosen)
 
 
 def small_frames(tickers: tuple[str, ...], sessions: int) -> Frames:
@@ -109,14 +148,14 @@ def evaluation_of(backtest: Backtest) -> Evaluation:
     return evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
 
 
-def small_forecasts(frames: Frames, age_sessions: int = 0) -> pd.DataFrame:
+def small_forecasts(frames: Frames, age_sessions: int = 0, names: tuple[str, ...] = FORECASTERS) -> pd.DataFrame:
     last = frames.sessions[-1]
     targets = np.array([np.busday_offset(last, h) for h in range(1, HORIZONS + 1)])
     parts = []
     for row, ticker in enumerate(frames.tickers):
         close = frames.reference_close[row, -1]
-        for name in FORECASTERS:
-            price = close * np.exp(log_quantiles(SPREADS[name], 1, 1)[0, 0].astype(np.float64))
+        for name in names:
+            price = close * np.exp(log_quantiles(SPREADS.get(name, 1.0), 1, 1)[0, 0].astype(np.float64))
             columns = {
                 "ticker": ticker,
                 "as_of": last.astype("datetime64[s]"),

@@ -16,7 +16,7 @@ from pipeline.reporting.fold_rows import network_fits
 from .outcomes import HORIZONS, only_backtest, only_forecast, small_frames, small_outcome
 
 PNG = b"\x89PNG\r\n\x1a\n"
-BACKTEST = {"skill.png", "reliability.png", "coverage.png"}
+BACKTEST = {"skill.png", "reliability.png", "coverage.png", "pit.png", "equity.png"}
 LOSSES = {"loss_latest_fold.png", "loss_by_fold.png"}
 
 

@@ -1,0 +1,94 @@
+"""The whole evaluation: its parts agree with each other, and the one table says what they say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.evaluation.backtest import FORECASTERS
+from pipeline.evaluation.candidates import candidate_table
+from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
+from pipeline.evaluation.gate import SIMPLE, standing
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.significance.losses import loss_per_session
+from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
+from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
+from pipeline.models.specification import MEDIAN
+from tests.evaluation.made import flat_opens, made_backtest
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    made = made_backtest(origins=90, tickers=6, seed=4)
+    return evaluate(made, Asked(flat_opens(made), MoneySpec(), Luck(tested=3, tuned=2)))
+
+
+def test_every_table_has_every_horizon_and_forecaster(evaluation: Evaluation) -> None:
+    wanted = {(h, name) for h in (1, 2) for name in FORECASTERS}
+    for name in ("scores", "candidates", "signs", "ranking", "deciles", "pit", "coverage"):
+        table: pd.DataFrame = getattr(evaluation, name)
+        assert set(zip(table["horizon"], table["forecaster"], strict=True)) == wanted, name
+    assert set(evaluation.gate["forecaster"]) == set(evaluation.coverage_tests["forecaster"]) == {"network"}
+    assert set(evaluation.echoes) == set(FORECASTERS)
+
+
+def test_the_one_table_says_what_its_parts_say(evaluation: Evaluation) -> None:
+    table = evaluation.one_table.set_index(["horizon", "forecaster"])
+    scores = evaluation.scores[evaluation.scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
+    money = evaluation.money_table.set_index(["forecaster", "rule"])
+    for key in [(1, "network"), (2, "linear"), (1, "ewma")]:
+        row = table.loc[key]
+        assert row["pinball"] == scores.loc[key, "pinball"]
+        assert row["coverage_80_error"] == scores.loc[key, "coverage_80_error"]
+        assert row["long_short_sharpe"] == pytest.approx(money.loc[(key[1], "long_short"), "sharpe"], nan_ok=True)
+    stands = standing(evaluation.gate, "network", 2)
+    row = table.loc[(2, "network")]
+    assert (row["word"], row["best_baseline"], row["skill"], row["p"]) == (
+        stands.word,
+        stands.best_baseline,
+        stands.skill,
+        stands.p,
+    )
+    assert pd.isna(table.loc[(1, "ewma"), "word"])
+    assert {"buy_and_hold", "equal_weight"} <= set(table.loc[0].index)
+    assert table.loc[(0, "buy_and_hold"), "long_only_sharpe"] == pytest.approx(
+        money.loc[("benchmark", "buy_and_hold"), "sharpe"], nan_ok=True
+    )
+
+
+def test_money_is_deflated_by_everything_that_was_tried(evaluation: Evaluation) -> None:
+    own = evaluation.money_table[evaluation.money_table["forecaster"] == "network"]
+    assert set(own["trials"]) == {(3 + 2 - 1) * 3}  # specifications times rules
+
+
+def test_candidates_are_the_tests_over_all(evaluation: Evaluation) -> None:
+    backtest = evaluation.backtest
+    losses = {name: loss_per_session(backtest, name, 2) for name in FORECASTERS}
+    found = candidate_table(backtest).set_index(["horizon", "forecaster"])
+    best = confidence_set(losses, 2)
+    for name in FORECASTERS:
+        assert found.loc[(2, name), "mcs_p"] == best.p[name]
+        assert found.loc[(2, name), "may_be_best"] == (name in best.members)
+        expected = superior_ability(losses, name, 2).p if name in SIMPLE else np.nan
+        assert found.loc[(2, name), "spa_p"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_signs_are_those_of_the_medians_on_scored_rows(evaluation: Evaluation) -> None:
+    backtest = evaluation.backtest
+    where = backtest.scored[..., 0]
+    median = np.where(where, backtest.quantiles["drift"][..., 0, MEDIAN], np.nan).astype(float)
+    outcome = np.where(where, backtest.realised[..., 0], np.nan).astype(float)
+    test = pesaran_timmermann_pooled(median, outcome, 1, 20)
+    row = evaluation.signs.set_index(["horizon", "forecaster"]).loc[(1, "drift")]
+    assert (row["p"], row["hit_rate"]) == (test.p, test.hit_rate)
+
+
+def test_coverage_tests_are_made_on_the_hits_of_each_ticker(evaluation: Evaluation) -> None:
+    tests = evaluation.coverage_tests.set_index(["horizon", "band", "ticker"])
+    scores = evaluation.scores.set_index(["horizon", "forecaster", "ticker"])
+    for ticker in evaluation.backtest.tickers:
+        row = tests.loc[(1, 80, ticker)]
+        assert row["coverage"] == pytest.approx(scores.loc[(1, "network", ticker), "coverage_80"])
+        assert row["sessions"] == scores.loc[(1, "network", ticker), "rows"]
+        assert 0 < row["kupiec_p"] <= 1
