@@ -14,6 +14,7 @@ from flows.values import plain
 from flows.watching import LogWatch, Stopwatch, Watch
 from pipeline.audit.steps import Steps
 from pipeline.sanity.check import Check, refuse_out_of_range, table, verdict_sentence
+from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import Part, suite
 from pipeline.settings import Settings
 from pipeline.tracking.runs import finish
@@ -55,8 +56,10 @@ def build_sanity(watch: Watch, show: Show, steps: Steps = REAL) -> Callable[...,
         parts = suite(seed, seeds, steps)
         with recording(settings, seed, seeds) as (store, run_id):
             checks = tuple(one for name, part in parts.items() for one in timed(name, clock, part))
+            with clock.stage("popular accuracy"):
+                figures = as_task(popular_figures, "popular accuracy")()
             with clock.stage("record"):
-                as_task(log_checks, "record")(store, run_id, checks, dict(clock.seconds))
+                as_task(log_checks, "record")(store, run_id, checks, figures, dict(clock.seconds))
             show(checks)
             make_artifacts(checks, run_url(store, run_id))
             refuse_out_of_range(checks)
@@ -70,6 +73,14 @@ def timed(name: str, clock: Stopwatch, part: Part) -> tuple[Check, ...]:
     """Return the checks of one part of the suite, run as a task."""
     with clock.stage(name):
         return as_task(part, name)()
+
+
+def popular_figures() -> dict[str, bytes]:
+    """Return the figure of the popular "accuracy" by its file name."""
+    from pipeline.reporting.accuracy_figure import draw_popular_accuracy  # noqa: PLC0415  matplotlib, when it draws
+    from pipeline.reporting.canvas import png_bytes  # noqa: PLC0415
+
+    return {"popular_accuracy.png": png_bytes(draw_popular_accuracy(popular_on_sample()))}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pipeline.dataset.panel import Floats, Indices, Sessions
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.scores import BANDS, reliability
 from pipeline.models.specification import LEVELS
+from pipeline.reporting.calibration_rows import last_scored
 from pipeline.reporting.canvas import (
     FAINT,
     GREY,
@@ -52,12 +53,6 @@ def draw_reliability(backtest: Backtest) -> Figure:
 
 def _in_two_rows(entries: int) -> int:
     return entries if entries <= 7 else -(-entries // 2)
-
-
-def last_scored(backtest: Backtest) -> int:
-    """Return the last horizon with an outcome: a test shorter than H sessions has none at the end."""
-    scored = np.flatnonzero(backtest.scored.any(axis=(0, 1)))
-    return int(scored[-1]) + 1 if len(scored) else 1
 
 
 def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
@@ -28,6 +29,12 @@ HORIZON_COLUMNS = (
 def corrected_or_not(backtest: Backtest) -> tuple[str, ...]:
     """Return the network and, where there is one, the network with its bands corrected."""
     return tuple(name for name in (NETWORK, CALIBRATED) if name in backtest.quantiles)
+
+
+def last_scored(backtest: Backtest) -> int:
+    """Return the last horizon with an outcome: a test shorter than H sessions has none at the end."""
+    scored = np.flatnonzero(backtest.scored.any(axis=(0, 1)))
+    return int(scored[-1]) + 1 if len(scored) else 1
 
 
 def horizons_listed(count: int) -> list[int]:

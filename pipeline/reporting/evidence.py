@@ -14,6 +14,7 @@ from pipeline.reporting.calibration_rows import (
     corrected_or_not,
     coverage_by_regime,
     coverage_by_ticker,
+    last_scored,
 )
 from pipeline.reporting.echo_rows import echo_sentences, echo_table
 from pipeline.reporting.evidence_rows import (
@@ -54,7 +55,7 @@ def evidence_values(evaluation: Evaluation) -> Values:
     horizons = range(1, evaluation.backtest.horizons + 1)
     model = evaluation.verdict.model
     lags = pd.concat([pooled(evaluation.gate, model, h)["lags"] for h in horizons]).astype(int)
-    ends = sorted({horizons[0], horizons[-1]})
+    ends = sorted({1, last_scored(evaluation.backtest)})
     return {
         "measured": measured(evaluation),
         "tiles": tiles(evaluation),

@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.simulation import MoneyResult
@@ -39,11 +38,8 @@ def draw_equity(evaluation: Evaluation) -> Figure:
     own = results_of(money, evaluation.verdict.model)
     for one in own:
         _draw_account(axes, money.opened, one)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    _tick_plainly(axes)
-    write_title(axes, "What 1 became after costs, at the opens (log scale)", LEGEND_PAD)
+    scale = " (log scale)" if _scaled_by_log(axes) else ""
+    write_title(axes, f"What 1 became after costs, at the opens{scale}", LEGEND_PAD)
     write_legend_below_title(axes, columns=len(own))
     return figure
 
@@ -54,16 +50,17 @@ def _draw_account(axes: Axes, opened: "np.typing.NDArray[np.datetime64]", one: M
     axes.plot(opened, worth, color=colour, linestyle=style, linewidth=width, label=rule_in_words(one.rule))
 
 
-def _tick_plainly(axes: Axes) -> None:
-    """Mark 1, 2, 5, 10 ... where an account moved by much, else let the ticks be."""
-    low, high = axes.get_ylim()
-    steps = [one * 10.0**power for power in range(-6, 7) for one in (1, 2, 5)]
-    inside = [step for step in steps if low <= step <= high]
-    if len(inside) >= 2:
-        axes.set_yticks(inside, [f"{step:g}" for step in inside])
-        axes.set_yticks([], minor=True)
-    else:
-        axes.set_yscale("linear")
+def _scaled_by_log(axes: Axes) -> bool:
+    """Use a log scale, marked at 1, 2, 5, 10 ..., where an account passed two of them; return whether it is used."""
+    low, high = axes.dataLim.intervaly
+    steps = [float(f"{one}e{power}") for power in range(-6, 10) for one in (1, 2, 5)]
+    inside = [step for step in steps if 0.95 * low <= step <= 1.05 * high]
+    if not low > 0 or len(inside) < 2:
+        return False
+    axes.set_yscale("log")
+    axes.set_yticks(inside, [f"{step:g}" for step in inside])
+    axes.set_yticks([], minor=True)
+    return True
 
 
 def draw_groups(evaluation: Evaluation) -> Figure:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.evaluation import Evaluation
+from pipeline.reporting.calibration_rows import last_scored
 from pipeline.reporting.evidence_rows import SYMBOLS
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
 from pipeline.reporting.wording import (
@@ -32,8 +33,8 @@ STATISTICS = (
 
 
 def horizons_shown(evaluation: Evaluation) -> list[int]:
-    """Return the horizons that have a table: the first, the last, and the one that money is made from."""
-    return sorted({1, evaluation.backtest.horizons, evaluation.money.spec.horizon})
+    """Return the horizons that have a table: the first, the last with outcomes, and that which money is made from."""
+    return sorted({1, last_scored(evaluation.backtest), evaluation.money.spec.horizon})
 
 
 def one_tables(evaluation: Evaluation) -> list[TableOf]:
@@ -67,7 +68,9 @@ def _statistics(row: "pd.Series[Any]") -> tuple[Cell, ...]:
     return (
         Cell(basis_points(row["pinball"]), (plus_minus(row["pinball_error"], ".2f", 1e4),)),
         _skill(row),
-        Cell("yes" if row["may_be_best"] else "no", (p_value(row["mcs_p"]),)),
+        Cell(UNDEFINED)
+        if pd.isna(row["mcs_p"])
+        else Cell("yes" if row["may_be_best"] else "no", (p_value(row["mcs_p"]),)),
         Cell(percent(row["coverage_80"]), (plus_minus(row["coverage_80_error"], ".1f", 100),)),
         Cell(basis_points(row["winkler_80"]), (plus_minus(row["winkler_80_error"], ".1f", 1e4),)),
         Cell(percent(row["directional_accuracy"]), _direction_notes(row)),

@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.models.specification import LEVELS
-from pipeline.reporting.calibration_figures import last_scored
-from pipeline.reporting.calibration_rows import corrected_or_not
+from pipeline.reporting.calibration_rows import corrected_or_not, last_scored
 from pipeline.reporting.canvas import FAINT, GREY, LEGEND_PAD, blank_figure, colour_of, quiet_axes, write_title
 from pipeline.reporting.canvas import write_legend_below_title as write_legend
 from pipeline.reporting.wording import ahead

@@ -1,6 +1,8 @@
 """The sanity suite in MLflow: one run with every number, its range and a red sign where it lies outside."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.sanity.check import Check, table, verdict_sentence
 from pipeline.tracking.runs import create_run, write_batches
@@ -29,13 +31,19 @@ def start_sanity(store: Store, seed: int, seeds: int) -> str:
         return run_id
 
 
-def log_checks(store: Store, run_id: str, checks: Sequence[Check], seconds: Mapping[str, float]) -> None:
-    """Write every check's number, range and whether it passed, the table and its sentence into the run."""
+def log_checks(
+    store: Store, run_id: str, checks: Sequence[Check], figures: Mapping[str, bytes], seconds: Mapping[str, float]
+) -> None:
+    """Write every check's number, range and whether it passed, the table, its sentence and figures into the run."""
     with translated(store.uri, f"write run {run_id}"):
         client = open_client(store.uri)
         points = [*_points(checks), *(Point(f"seconds/{metric_name(part)}", value) for part, value in seconds.items())]
         write_batches(client, run_id, points, tags={name: text[:LONGEST_TAG] for name, text in _tags(checks).items()})
         client.log_table(run_id, table(checks), CHECK_TABLE)
+        with TemporaryDirectory() as folder:
+            for name, png in figures.items():
+                (Path(folder) / name).write_bytes(png)
+            client.log_artifacts(run_id, folder, "figures")
 
 
 def checks_note(checks: Sequence[Check]) -> str:
@@ -46,7 +54,8 @@ def checks_note(checks: Sequence[Check]) -> str:
         f"**{verdict_sentence(checks)}**\n\n{markdown(shown)}\n\n"
         "Each number must lie from low to high, both included. Random walks and shuffled returns hold nothing to find; "
         "a share of the optimum above one means that something later was read. Where to look: Model metrics "
-        f"`sanity/<check>/found`, `low`, `high` and `passed` (1 or 0); `{CHECK_TABLE}`."
+        f"`sanity/<check>/found`, `low`, `high` and `passed` (1 or 0); `{CHECK_TABLE}`; "
+        '`figures/popular_accuracy.png`: the "accuracy" that many claim for a forecast price, of lines that know nothing.'
     )
 
 

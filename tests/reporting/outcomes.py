@@ -1,5 +1,6 @@
 """A small outcome made without training: normal forecasts of random walks, with every part of a real run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -59,8 +60,13 @@ def rich_outcome(sessions: int = 330) -> Outcome:
     plain, draws = small_backtest(frames, (fold,)), np.random.default_rng(11)
     moved = (0.2 * NOISE * draws.normal(size=plain.realised.shape)).astype(np.float32)[..., None]
     network, calibrated = (log_quantiles(spread, *plain.realised.shape[:2]) + moved for spread in (0.6, 1.0))
-    quantiles = {**plain.quantiles, NETWORK: network, "linear": plain.quantiles["linear"] - moved}
-    backtest = replace(plain, quantiles={NETWORK: network, CALIBRATED: calibrated, **without(quantiles, NETWORK)})
+    known = np.exp(0.3 * draws.normal(size=plain.realised.shape[:2])).astype(np.float32)[..., None, None]
+    baselines = {
+        **without(plain.quantiles, NETWORK),
+        "linear": plain.quantiles["linear"] - moved,
+        "last_close": plain.quantiles["last_close"] * known,  # its width is the volatility that regimes go by
+    }
+    backtest = replace(plain, quantiles={NETWORK: network, CALIBRATED: calibrated, **baselines})
     evaluation = evaluate(backtest, Asked(moving_opens(frames), MoneySpec(), Luck(tested=2, tuned=4)))
     forecasts = small_forecasts(frames, names=tuple(backtest.quantiles))
     return replace(
@@ -75,7 +81,7 @@ def rich_outcome(sessions: int = 330) -> Outcome:
     )
 
 
-def without(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def without(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     return {other: value for other, value in values.items() if other != name}
 
 

@@ -22,7 +22,7 @@ NONE = Check("sine", "RMSE / best possible", float("nan"), 0.99, 1.1)
 
 def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> None:
     run_id = start_sanity(store, 3, 20)
-    log_checks(store, run_id, (GOOD, BAD, NONE), {"random walk": 4.5})
+    log_checks(store, run_id, (GOOD, BAD, NONE), {"popular_accuracy.png": b"a picture"}, {"random walk": 4.5})
     finish(store, run_id, "FAILED", "out of range")
     client = MlflowClient(tracking_uri=store.uri)
     run = client.get_run(run_id)
@@ -40,6 +40,8 @@ def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> Non
     assert run.info.status == "FAILED"
     file = client.download_artifacts(run_id, "tables/sanity.json", str(tmp_path))
     assert pd.read_json(file, orient="split")["passed"].tolist() == [True, False, False]
+    picture = client.download_artifacts(run_id, "figures/popular_accuracy.png", str(tmp_path))
+    assert Path(picture).read_bytes() == b"a picture"
 
 
 def test_red_is_what_is_out_of_range_and_nothing_else() -> None:

@@ -1,0 +1,64 @@
+"""The popular "accuracy" of a network fitted on one year of the bundled sample, beside lines that know nothing."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+
+from pipeline.dataset.folds import FoldSpec
+from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import Floats, build_panel
+from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.popular_accuracy import (
+    FITTED_SESSIONS,
+    FORECAST_SESSIONS,
+    PopularAccuracy,
+    popular_accuracies,
+)
+from pipeline.experiment import Experiment
+from pipeline.market.bars import Bars
+from pipeline.market.door import load
+from pipeline.market.sample import open_sample
+from pipeline.models.specification import MEDIAN
+from pipeline.sanity.suite import NOW
+from pipeline.stages import folds_of, frames_of, jobs_of
+from pipeline.training.fits import fit, quantiles
+
+VALIDATED_SESSIONS = 52
+"""Of the fitted year: at 30 sessions ahead 22 of them have an outcome within it."""
+
+
+def popular_on_sample(ticker: str = "GOOG", seeds: int = 3) -> PopularAccuracy:
+    """Return the last 30 sessions of a sample ticker: last value, straight line, and a network's medians.
+
+    All three see the 252 sessions before and nothing else; the network is one of quantiles, trained on 200 of them.
+    Raises UsageError where the sample does not hold the ticker, FitError where a fit fails.
+    """
+    bars = last_sessions(load(open_sample(), (ticker,), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
+    panel = build_panel(bars)
+    network = median_line(bars, seeds)
+    return popular_accuracies(ticker, panel.sessions, panel.close[0], network)
+
+
+def last_sessions(bars: Bars, count: int) -> Bars:
+    """Return the same bars without those of before the last sessions."""
+    return replace(bars, frame=bars.frame.groupby("ticker", sort=False).tail(count).reset_index(drop=True))
+
+
+def median_line(bars: Bars, seeds: int) -> Floats:
+    """Return the median prices of the next 30 sessions, all from the last close of the fitted year [session]."""
+    sessions = build_panel(bars).sessions
+    ends = [date.fromisoformat(str(sessions[FITTED_SESSIONS - 1 - back])) for back in (VALIDATED_SESSIONS, 0)]
+    folds = FoldSpec(train_end=ends[0], valid_end=ends[1])
+    experiment = Experiment(horizons=FORECAST_SESSIONS, folds=folds, seeds=seeds, device="cpu")
+    frames = frames_of(bars, experiment)
+    origin = FITTED_SESSIONS - 1
+    median = np.mean([one[0, 0, :, MEDIAN] for one in _from(frames, experiment, origin)], axis=0, dtype=np.float64)
+    line: Floats = frames.reference_close[0, origin] * np.exp(median)
+    return line
+
+
+def _from(frames: Frames, experiment: Experiment, origin: int) -> list[Floats]:
+    jobs = jobs_of(frames, folds_of(frames, experiment), experiment, "cpu")
+    fits = [fit(job, frames) for job in jobs if job.forecaster.kind == NETWORK]
+    return [quantiles(fitted, frames, slice(origin, origin + 1)).astype(np.float64) for fitted in fits]

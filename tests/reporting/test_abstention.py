@@ -1,0 +1,100 @@
+"""Where a baseline stands in the model's place, every forecast of it says so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication
+from pipeline.reporting.abstention import horizons_in_words, shown_instead
+from pipeline.reporting.fans import draw_fan, draw_sheet, fans
+from pipeline.reporting.report import report_html
+
+from .html_pages import read_page
+from .outcomes import HORIZONS, published, small_outcome
+
+MIXED = Publication(NETWORK, {1: NETWORK, 2: "ewma", 3: "ewma"}, {3: {"BBB": NETWORK}})
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return small_outcome()
+
+
+def under(outcome: Outcome, chosen: Publication) -> Outcome:
+    """The outcome with another publication."""
+    return replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
+
+
+def rows(names: dict[str, list[str]]) -> list[tuple[str, int, str]]:
+    return [(ticker, h, name) for ticker, own in names.items() for h, name in enumerate(own, start=1)]
+
+
+def test_nothing_is_said_of_the_model() -> None:
+    assert shown_instead(rows({"A": [NETWORK] * 3}), NETWORK) == []
+
+
+def test_a_sentence_per_baseline_says_where() -> None:
+    both = rows({"A": ["ewma", "ewma", "ewma"], "B": ["ewma", "ewma", "ewma"]})
+    assert shown_instead(both, CALIBRATED) == [
+        "Baseline ewma is shown 1 to 3 sessions ahead: the calibrated network has not shown skill at these horizons."
+    ]
+    assert shown_instead(rows({"A": [NETWORK, "ewma"], "B": [NETWORK, NETWORK]}), NETWORK) == [
+        "Baseline ewma is shown for A 2 sessions ahead: the network has not shown skill at this horizon."
+    ]
+    found = shown_instead(rows({"A": ["drift", NETWORK, "ewma"], "B": ["linear", NETWORK, "ewma"]}), NETWORK)
+    assert [sentence.split(" ahead")[0] for sentence in found] == [
+        "Baseline drift is shown for A 1 session",
+        "Baseline linear is shown for B 1 session",
+        "Baseline ewma is shown 3 sessions",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("horizons", "words"),
+    [
+        ([1], "1 session ahead"),
+        ([2, 3], "2 and 3 sessions ahead"),
+        ([1, 2, 3, 4, 5], "1 to 5 sessions ahead"),
+        ([1, 3, 5], "1, 3 and 5 sessions ahead"),
+    ],
+)
+def test_horizons_in_words(horizons: list[int], words: str) -> None:
+    assert horizons_in_words(horizons) == words
+
+
+def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: Outcome) -> None:
+    page = read_page(report_html(under(outcome, MIXED), {}, None))
+    header = page.all("header")[0].text
+    assert "A baseline is shown. Baseline ewma is shown 2 sessions ahead: the network has not shown" in header
+    assert "Baseline ewma is shown for AAA 3 sessions ahead" in header
+    table = page.by_id("forecast").all("table")[0].all("tbody")[0]
+    said = {
+        row.all("th")[0].text: ["baseline ewma" in cell.text for cell in row.all("td")[1:]] for row in table.all("tr")
+    }
+    assert said == {"AAA": [False, True, True], "BBB": [False, True, False]}
+    ewma = outcome.forecasts.query("ticker == 'AAA' and horizon == 2 and forecaster == 'ewma'").iloc[0]
+    assert f"{ewma['q10']:,.2f} – {ewma['q90']:,.2f}" in table.all("tr")[0].all("td")[2].text
+
+
+def test_a_page_of_the_model_alone_speaks_of_no_baseline_shown(outcome: Outcome) -> None:
+    page = read_page(report_html(outcome, {}, None))
+    assert "A baseline is shown" not in page.text
+    assert not any("baseline ewma" in cell.text for cell in page.by_id("forecast").all("td"))
+
+
+def test_a_fan_of_several_forecasters_goes_on_in_time_and_names_them(outcome: Outcome) -> None:
+    mixed = under(outcome, MIXED)
+    first, second = fans(mixed.forecasts, mixed.frames, mixed.currencies, NETWORK)
+    assert (np.diff(first.targets) > np.timedelta64(0, "D")).all()
+    assert first.instead == "shown: baseline ewma at +2, +3"
+    assert second.instead == "shown: baseline ewma at +2"
+    assert first.instead in {text.get_text() for text in draw_fan(first).axes[0].texts}
+    everywhere = under(outcome, Publication(NETWORK, dict.fromkeys(range(1, HORIZONS + 1), "ewma")))
+    (whole, _) = fans(everywhere.forecasts, everywhere.frames, everywhere.currencies, NETWORK)
+    assert whole.instead == "baseline ewma is shown"
+    (plain, _) = fans(outcome.forecasts, outcome.frames, outcome.currencies, NETWORK)
+    assert plain.instead == ""
+    assert [axes.get_title("left") for axes in draw_sheet([first, plain]).axes] == ["AAA *", "AAA"]

@@ -1,0 +1,127 @@
+"""The figures of evidence say what the tables say."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK
+from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
+from pipeline.market.sample import open_sample
+from pipeline.operation.outcome import Outcome
+from pipeline.reporting.accuracy_figure import draw_popular_accuracy
+from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
+from pipeline.reporting.canvas import png_bytes
+from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.money_figures import draw_equity, draw_groups, has_groups
+from pipeline.reporting.pit_figure import draw_pit
+from pipeline.reporting.wording import rule_in_words
+
+from .outcomes import HORIZONS, only_backtest, rich_outcome, small_outcome
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return rich_outcome()
+
+
+def test_every_account_is_drawn_to_its_end(outcome: Outcome) -> None:
+    evaluation = outcome.evaluation
+    (axes,) = draw_equity(evaluation).axes
+    drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+    own = {one.rule: one for one in evaluation.money.results if one.forecaster in (CALIBRATED, BENCHMARK)}
+    assert set(drawn) == {rule_in_words(rule) for rule in own}
+    for rule, one in own.items():
+        np.testing.assert_array_equal(drawn[rule_in_words(rule)], one.equity)
+        assert drawn[rule_in_words(rule)][-1] == pytest.approx(1 + one.performance.net_return)
+    assert len(axes.lines[0].get_xdata()) == len(evaluation.money.opened)
+
+
+def test_an_account_that_moved_by_much_has_a_log_scale(outcome: Outcome) -> None:
+    money = outcome.evaluation.money
+    grown = tuple(
+        replace(one, equity=np.geomspace(1, 30 if one.rule == "long_only" else 0.4, len(one.equity)))
+        for one in money.results
+    )
+    (axes,) = draw_equity(replace(outcome.evaluation, money=replace(money, results=grown))).axes
+    assert axes.get_yscale() == "log"
+    assert axes.get_title("left").endswith("(log scale)")
+    (flat,) = draw_equity(outcome.evaluation).axes
+    assert (flat.get_yscale() == "log") == flat.get_title("left").endswith("(log scale)")
+    assert flat.get_yscale() == "linear"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.5", "1", "2", "5", "10", "20"]
+
+
+def test_groups_are_the_table_s(outcome: Outcome) -> None:
+    (axes,) = draw_groups(outcome.evaluation).axes
+    own = outcome.evaluation.deciles.query("forecaster == @CALIBRATED and horizon == 1")
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], 1e4 * own["mean_return"])
+    assert not has_groups(small_outcome().evaluation)
+
+
+def test_pit_bars_are_outcomes_over_those_expected(outcome: Outcome) -> None:
+    axes = draw_pit(outcome.evaluation).axes
+    assert [one.get_title("left").split(":")[0] for one in axes] == ["1 session ahead", f"{HORIZONS} sessions ahead"]
+    backtest = outcome.evaluation.backtest
+    for one, horizon in zip(axes, (1, HORIZONS), strict=True):
+        where = backtest.scored[..., horizon - 1]
+        values = backtest.quantiles[CALIBRATED][where, horizon - 1].astype(np.float64)
+        came = backtest.realised[where, horizon - 1].astype(np.float64)
+        below = np.mean([outcome <= own[0] for outcome, own in zip(came, values, strict=True)])
+        bars = [patch for patch in one.patches if isinstance(patch, Rectangle)]
+        assert bars[0].get_height() == pytest.approx(below / 0.05)
+        assert [bar.get_width() for bar in bars] == pytest.approx([5, 5, 15, 25, 25, 15, 5, 5])
+        labels = {text.get_text() for text in one.get_legend().get_texts()}
+        assert labels == {NETWORK, CALIBRATED}
+
+
+def test_both_of_the_network_are_in_the_figures_of_calibration(outcome: Outcome) -> None:
+    labels = {line.get_label() for line in draw_reliability(outcome.evaluation.backtest).axes[0].lines}
+    assert {NETWORK, CALIBRATED} <= labels
+    drawn = {line.get_label() for line in draw_coverage(outcome.evaluation.backtest).axes[0].lines}
+    assert {f"{name}, 1 session ahead" for name in (NETWORK, CALIBRATED, "ewma")} <= drawn
+
+
+def test_what_has_nothing_to_show_is_not_drawn(outcome: Outcome) -> None:
+    assert {"equity.png", "groups.png", "pit.png"} <= set(draw_figures(only_backtest(outcome)))
+    evaluation = outcome.evaluation
+    bare = replace(
+        evaluation,
+        money=replace(evaluation.money, opened=evaluation.money.opened[:1]),
+        deciles=evaluation.deciles.iloc[:0],
+        pit=evaluation.pit.assign(observed=np.nan),
+    )
+    drawn = set(draw_figures(replace(only_backtest(outcome), evaluation=bare)))
+    assert not {"equity.png", "groups.png", "pit.png"} & drawn
+
+
+@pytest.fixture(scope="module")
+def google() -> PopularAccuracy:
+    rows = open_sample().rows("GOOG")
+    closes = rows["close"].to_numpy(np.float64)
+    network = np.linspace(closes[-31], 1.02 * closes[-31], 31)[1:]
+    return popular_accuracies("GOOG", rows["session"].to_numpy("datetime64[D]"), closes, network)
+
+
+def test_popular_accuracy_is_drawn_side_by_side(google: PopularAccuracy) -> None:
+    figure = draw_popular_accuracy(google)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == [f"{line.name}: {line.accuracy:.2f} %" for line in google.lines]
+    assert titles[:2] == ["last value: 92.10 %", "straight drift line: 92.85 %"]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1, "one scale, so that they can be compared"
+    for axes, line in zip(figure.axes, google.lines, strict=True):
+        drawn = {one.get_label(): list(one.get_ydata()) for one in axes.lines}
+        assert drawn["forecast"] == [google.fitted_closes[-1], *line.prices]
+        assert drawn["close"][-30:] == list(google.closes)
+    assert any("2013-01-17 to 2013-03-01" in text.get_text() for text in figure.texts)
+
+
+def test_popular_accuracy_is_a_picture_with_or_without_a_network(google: PopularAccuracy) -> None:
+    whole = Image.open(BytesIO(png_bytes(draw_popular_accuracy(google))))
+    two = Image.open(BytesIO(png_bytes(draw_popular_accuracy(replace(google, lines=google.lines[:2])))))
+    assert whole.width > two.width
+    assert whole.height == two.height
