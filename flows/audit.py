@@ -104,7 +104,9 @@ def telling(watch: Watch) -> Callable[[int, int], None]:
 def record(job: Job, run_id: str, verdicts: Sequence[Verdict]) -> None:
     """Write the verdicts into the audit's MLflow run."""
     settings = job.settings
-    store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+    store = prepare_store(
+        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+    )
     log_audit(store, run_id, verdicts)
 
 

@@ -50,7 +50,9 @@ class Recording:
 
     def _open(self) -> tuple[Store, str]:
         settings = self._settings
-        store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+        store = prepare_store(
+            settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+        )
         return store, start_run(store, self._kind, self._experiment, self._parent)
 
     def where(self) -> Recorded:

@@ -86,7 +86,9 @@ def popular_figures() -> dict[str, bytes]:
 @contextmanager
 def recording(settings: Settings, seed: int, seeds: int) -> Iterator[tuple[Store, str]]:
     """Return a context in which the run is recorded: FINISHED, FAILED or, after an interrupt, KILLED."""
-    store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+    store = prepare_store(
+        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+    )
     run_id = start_sanity(store, seed, seeds)
     try:
         yield store, run_id

@@ -103,7 +103,9 @@ def tune_experiment(job: Job, experiment: Experiment, plan: SearchSpec, out: Pat
     device = as_task(choose_device, "device")(experiment.device)
     task = prepared(job, experiment, plan)
     settings = job.settings
-    store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+    store = prepare_store(
+        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+    )
     first = values_of(task.experiment, task.space)
     with open_study(task.storage, task.study_name, task.space, task.terms, first, experiment.seed) as study:
         run_id = continue_run(store, experiment, study.note(RUN_NOTE))

@@ -79,7 +79,9 @@ def learned(name: str, clock: Stopwatch, teaching: Callable[..., Verdict], *give
 @contextmanager
 def recording(settings: Settings, name: str, seed: int) -> Iterator[tuple[Store, str]]:
     """Return a context in which the run is recorded: FINISHED, FAILED or, after an interrupt, KILLED."""
-    store = prepare_store(settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment)
+    store = prepare_store(
+        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+    )
     run_id = start_tutorials(store, name, seed)
     try:
         yield store, run_id

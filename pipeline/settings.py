@@ -13,6 +13,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".tapecast"), description="Folder of all state")
     tracking_uri: str | None = Field(None, description="MLflow server or database; empty: SQLite under home")
+    mlflow_pages: str | None = Field(None, description="MLflow's pages as a browser reaches them; empty: tracking_uri")
     mlflow_experiment: str = Field("tapecast", description="MLflow experiment that runs are filed under")
 
     @property

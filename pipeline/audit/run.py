@@ -13,7 +13,6 @@ from pipeline.evaluation.backtest import CALIBRATED, Backtest
 from pipeline.market.bars import Admitted, Bars
 from pipeline.market.source import Source
 from pipeline.stages import jobs_of
-from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitJob, FitResult, Fitted
 
 QUICK = ("network", "climatology", "last_close", "drift", "ewma")
@@ -86,8 +85,7 @@ class Run:
     def _fitted(self, job: FitJob) -> Fitted:
         if job.key not in self._fits:
             former = next((one for one in self.jobs if one.key == job.begins_from), None)
-            with one_thread():
-                self._fits[job.key] = self.steps.fit(job, self.frames, self._fitted(former) if former else None)
+            self._fits[job.key] = self.steps.fit(job, self.frames, self._fitted(former) if former else None)
         return self._fits[job.key]
 
     def backtest(self, fold: Fold) -> Backtest:

@@ -94,7 +94,7 @@ def _pooled(own: Floats, other: Floats, horizon: int, luck: Luck) -> dict[str, o
     test = diebold_mariano(difference, horizon, long_lags(horizon))
     adjusted = luck.adjusted(test.p)
     # The mean over rows, not over sessions: the loss that is shown everywhere else.
-    loss, against = float(np.nanmean(own)), float(np.nanmean(other))
+    loss, against = _mean(own), _mean(other)
     return {
         "ticker": POOLED,
         "loss": loss,
@@ -116,7 +116,7 @@ def _per_ticker(tickers: tuple[str, ...], own: Floats, other: Floats, horizon: i
     tests = diebold_mariano_each(own - other, horizon, long_lags(horizon))
     adjusted = benjamini_hochberg(tests.p)
     for row in np.flatnonzero(tests.sessions):
-        loss, against = float(np.nanmean(own[row])), float(np.nanmean(other[row]))
+        loss, against = _mean(own[row]), _mean(other[row])
         yield {
             "ticker": tickers[row],
             "loss": loss,
@@ -127,6 +127,12 @@ def _per_ticker(tickers: tuple[str, ...], own: Floats, other: Floats, horizon: i
             "word": judge(float(tests.t[row]), float(adjusted[row])),
             "sessions": int(tests.sessions[row]),
         }
+
+
+def _mean(values: Floats) -> float:
+    """Return the mean of the known values, NaN without any."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def clark_west_p(backtest: Backtest, model: str, horizon: int) -> float:

@@ -41,7 +41,8 @@ def draw_popular_accuracy(found: PopularAccuracy) -> Figure:
 def _of_what(found: PopularAccuracy) -> str:
     return (
         f"{drawable(found.ticker)}, the {len(found.sessions)} sessions from {day(found.sessions[0])} to "
-        f"{day(found.sessions[-1])}; each line was drawn at the close before from the year before, and none saw them"
+        f"{day(found.sessions[-1])}; each line was drawn at the last close before them, from one year: "
+        "none of them saw what came"
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import pooled
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import UNDEFINED, ahead, p_value, plain_number, signed_percent
+from pipeline.reporting.wording import UNDEFINED, ahead, p_value, signed, signed_percent
 
 COLUMNS = (
     Column("Skill", "smaller pinball loss"),
@@ -43,7 +43,7 @@ def _sessions(tests: pd.DataFrame) -> str:
 
 def _cells(row: "pd.Series[Any]", spa_p: float) -> tuple[Cell, ...]:
     tested = [_p(row[name]) for name in ("p", "p_adjusted", "p_short_lags", "gw_p", "cw_p")]
-    return (Cell(signed_percent(row["skill"])), Cell(plain_number(row["t"])), *tested, _p(spa_p))
+    return (Cell(signed_percent(row["skill"])), Cell(signed(row["t"])), *tested, _p(spa_p))
 
 
 def _p(p: float) -> Cell:

@@ -32,11 +32,6 @@ def signed(value: float, decimals: int = 2) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def plain_number(value: float, decimals: int = 2) -> str:
-    """Return a number with a true minus, a dash where undefined."""
-    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else UNDEFINED
-
-
 def ahead(horizon: int) -> str:
     """Return "1 session ahead", "5 sessions ahead"."""
     return f"{count_of(horizon, 'session')} ahead"

@@ -55,7 +55,7 @@ def checks_note(checks: Sequence[Check]) -> str:
         "Each number must lie from low to high, both included. Random walks and shuffled returns hold nothing to find; "
         "a share of the optimum above one means that something later was read. Where to look: Model metrics "
         f"`sanity/<check>/found`, `low`, `high` and `passed` (1 or 0); `{CHECK_TABLE}`; "
-        '`figures/popular_accuracy.png`: the "accuracy" that many claim for a forecast price, of lines that know nothing.'
+        '`figures/popular_accuracy.png`: the "accuracy" often claimed for a forecast price, of lines that know nothing.'
     )
 
 

@@ -29,17 +29,19 @@ EXPERIMENT_TAGS = {
 
 @dataclass(frozen=True)
 class Store:
-    """Where runs are written: a tracking URI and the experiment in it."""
+    """Where runs are written: a tracking URI and the experiment in it; where people see them, if that is elsewhere."""
 
     uri: str
     experiment_id: str
+    pages: str | None = None
 
 
-def prepare_store(uri: str, artifacts: str | None, experiment: str) -> Store:
+def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str | None = None) -> Store:
     """Return the store with its experiment, created where absent; safe when two processes do it at once.
 
     The first use of a SQLite file lays out its tables, a second or more; later ones take the import of mlflow only.
     `artifacts` is where a new experiment keeps its files; None: beside a SQLite file, else where the server decides.
+    `pages` is where a browser finds a server that has another name there, as it has from inside a container.
     Raises UsageError on what cannot be a store, TrackingError on one that does not answer.
     """
     with translated(uri, f"prepare experiment {experiment!r}"):
@@ -53,7 +55,7 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str) -> Store:
             f"MLflow experiment {experiment!r} at {shown(uri)} was deleted; expected one in use. Restore it with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
         )
-    return Store(uri, str(found.experiment_id))
+    return Store(uri, str(found.experiment_id), pages)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -76,9 +78,9 @@ def translated(uri: str, doing: str) -> Iterator[None]:
 
 
 def run_url(store: Store, run_id: str) -> str:
-    """Return the address of a run for people: the server's own, or where `tapecast ui` shows a local store."""
-    base = shown(store.uri).rstrip("/") if urlsplit(store.uri).scheme in SERVERS else LOCAL_UI
-    return f"{base}/#/experiments/{store.experiment_id}/runs/{run_id}"
+    """Return the address of a run for people: on the pages told, the server's own, or those of `tapecast ui`."""
+    base = store.pages or (shown(store.uri) if urlsplit(store.uri).scheme in SERVERS else LOCAL_UI)
+    return f"{base.rstrip('/')}/#/experiments/{store.experiment_id}/runs/{run_id}"
 
 
 def shown(uri: str) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pipeline.dataset.frames import open_frames
 from pipeline.errors import FitError, TapecastError
-from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitJob, FitResult, Fitted
 from pipeline.training.kept import KeptFits
 
@@ -81,8 +80,7 @@ def fit_from_folder(job: FitJob, frames_folder: Path, former: Fitted | None = No
     if job.begins_from and former is None:
         return FitResult(job, None, "the fit of the former fold, which it begins from, failed")
     try:
-        with one_thread():
-            return FitResult(job, fit(job, open_frames(frames_folder), former))
+        return FitResult(job, fit(job, open_frames(frames_folder), former))
     except TapecastError as error:
         return FitResult(job, None, str(error))
     except Exception:  # noqa: BLE001  not silent: the traceback travels as the value's reason

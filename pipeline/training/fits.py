@@ -31,6 +31,7 @@ from pipeline.training.labels import origin_scale
 def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
     """Return the fitted forecaster of a job, trained on nothing after its validation range; raises FitError.
 
+    One thread makes it, whoever calls: two inside one fit are slower than one as soon as anything else runs.
     `former` is the fit that a job with `begins_from` begins from.
     """
     from pipeline.training.baselines import fit_baseline  # noqa: PLC0415  torch is imported where it is used
@@ -38,9 +39,10 @@ def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
     from pipeline.training.rivals import fit_rival  # noqa: PLC0415
 
     seen = frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features).with_ahead(job.ahead)
-    if isinstance(job.forecaster, RecurrentSpec):
-        return fit_network(job, seen, former)
-    return (fit_rival if isinstance(job.forecaster, RivalSpec) else fit_baseline)(job, seen)
+    with one_thread():
+        if isinstance(job.forecaster, RecurrentSpec):
+            return fit_network(job, seen, former)
+        return (fit_rival if isinstance(job.forecaster, RivalSpec) else fit_baseline)(job, seen)
 
 
 def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:

@@ -10,7 +10,6 @@ from pipeline.dataset.panel import Floats
 from pipeline.errors import FitError, SanityError
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.models.specification import MEDIAN, ClimatologySpec, ForecasterSpec
-from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult, Fitted, digest_of_rows
 from pipeline.tutorials.frames import roots
@@ -57,8 +56,7 @@ class Verdict:
 def teach(tutorial: Tutorial, seed: int) -> Verdict:
     """Return the verdict on a tutorial; `seed` is its first one, the others count on from it. Raises FitError."""
     began = time.thread_time()
-    with one_thread():
-        taught = tuple(teach_once(tutorial, tutorial.lesson(one), one) for one in range(seed, seed + tutorial.seeds))
+    taught = tuple(teach_once(tutorial, tutorial.lesson(one), one) for one in range(seed, seed + tutorial.seeds))
     return Verdict(tutorial, taught, round(time.thread_time() - began, 3))
 
 

@@ -1,5 +1,7 @@
 """The whole evaluation: its parts agree with each other, and the one table says what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,3 +94,22 @@ def test_coverage_tests_are_made_on_the_hits_of_each_ticker(evaluation: Evaluati
         assert row["coverage"] == pytest.approx(scores.loc[(1, "network", ticker), "coverage_80"])
         assert row["sessions"] == scores.loc[(1, "network", ticker), "rows"]
         assert 0 < row["kupiec_p"] <= 1
+
+
+def test_a_price_that_stands_still_and_a_horizon_without_outcomes_stop_nothing() -> None:
+    made = made_backtest(origins=60, tickers=2, seed=4)
+    still = replace(made, realised=np.zeros_like(made.realised))
+    assert evaluate(still, Asked(flat_opens(still), MoneySpec(), Luck())).verdict.sentence
+    later = made.realised.copy()
+    later[..., 1] = np.nan
+    young = replace(made, realised=later)
+    found = evaluate(young, Asked(flat_opens(young), MoneySpec(), Luck()))
+    assert found.one_table.loc[found.one_table["horizon"] == 2, "pinball"].isna().all()
+    assert found.one_table.loc[found.one_table["horizon"] == 1, "pinball"].notna().all()
+
+
+def test_one_ticker_is_evaluated_alone() -> None:
+    made = made_backtest(origins=60, tickers=1, horizons=1)
+    found = evaluate(made, Asked(flat_opens(made), MoneySpec(), Luck()))
+    assert found.verdict.tickers == {"T0": found.verdict.tickers["T0"]}
+    assert "Ticker by ticker" not in found.verdict.sentence

@@ -13,11 +13,12 @@ from .command import TAPECAST, Command
 
 HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "pandas", "yfinance")
 FORECAST_KEYS = {
-    *("ticker", "as_of", "horizon", "target_session", "reference_close", "age_sessions"),
+    *("ticker", "as_of", "horizon", "target_session", "reference_close", "age_sessions", "forecaster"),
     *("q05", "q10", "q25", "q50", "q75", "q90", "q95"),
 }
 SCORE_KEYS = {
     *("pinball", "crps", "coverage_50", "coverage_80", "coverage_90", "rmse_return", "directional_accuracy"),
+    *("pinball_error", "coverage_80_error", "winkler_80"),
 }
 BASELINES = {"climatology", "last_close", "drift", "ewma", "linear"}
 

@@ -340,3 +340,16 @@ def test_a_horizon_without_any_outcome_has_no_table(outcome: Outcome) -> None:
     page = page_of(replace(outcome, evaluation=short))
     captions = [table.all("caption")[0].text for table in page.by_id("one-table").all("table")]
     assert [caption.split(",")[0] for caption in captions] == ["1 session ahead", f"{HORIZONS - 1} sessions ahead"]
+
+
+def test_every_table_of_evidence_can_be_read_aloud_and_has_a_region_of_its_own(page: Element) -> None:
+    """On a narrow screen a table scrolls within its region, which a keyboard reaches and a reader names."""
+    regions = [element for element in page.walk() if element.attributes.get("role") == "region"]
+    assert sorted(id(table) for region in regions for table in region.all("table")) == sorted(
+        map(id, page.all("table"))
+    )
+    assert all(region.attributes["aria-label"] and region.attributes["tabindex"] == "0" for region in regions)
+    for table in page.all("table"):
+        width = len(table.all("thead")[0].all("th"))
+        assert all(len(row.all("th") + row.all("td")) == width for row in table.all("tbody")[0].all("tr"))
+        assert all(cell.attributes.get("scope") in {"row", "col"} for cell in table.all("th"))

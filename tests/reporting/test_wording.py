@@ -3,8 +3,22 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.reporting.page import old_in_words
-from pipeline.reporting.wording import basis_points, count_of, day, names, p_value, percent, price, signed_percent
+from pipeline.reporting.page import in_two, old_in_words
+from pipeline.reporting.wording import (
+    ahead,
+    basis_points,
+    count_of,
+    day,
+    model_in_words,
+    names,
+    p_value,
+    percent,
+    plus_minus,
+    price,
+    rule_in_words,
+    signed,
+    signed_percent,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +41,18 @@ from pipeline.reporting.wording import basis_points, count_of, day, names, p_val
         (count_of(1, "session"), "1 session"),
         (count_of(3453, "session"), "3,453 sessions"),
         (old_in_words(0, 5), ""),
+        (signed(0.804), "+0.80"),
+        (signed(-0.804, 1), "−0.8"),
+        (signed(-0.0004), "0.00"),
+        (signed(math.nan), "–"),
+        (plus_minus(0.00123, ".1f", 1e4), "± 12.3"),
+        (plus_minus(math.nan, ".2f"), ""),
+        (ahead(1), "1 session ahead"),
+        (rule_in_words("volatility_target"), "volatility target"),
+        (model_in_words("network"), "the network"),
+        (model_in_words("calibrated"), "the calibrated network"),
+        ("".join(in_two("It is not better (p = 0.31). So be it. Yes.")), "It is not better (p = 0.31).So be it. Yes."),
+        (in_two("One sentence alone.")[1], ""),
     ],
 )
 def test_wording(written: str, expected: str) -> None:

@@ -113,6 +113,8 @@ def test_addresses_for_people_have_no_password() -> None:
     store = Store("https://me:secret@mlflow.example.org/", "7")
     assert run_url(store, "abc") == "https://mlflow.example.org/#/experiments/7/runs/abc"
     assert run_url(Store("sqlite:////x/mlflow.db", "1"), "abc") == "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    seen = Store("http://mlflow:5000", "1", "http://127.0.0.1:5001/")  # from inside a container and from a browser
+    assert run_url(seen, "abc") == "http://127.0.0.1:5001/#/experiments/1/runs/abc"
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("locked"), ConnectionResetError("gone")])

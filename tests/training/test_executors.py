@@ -11,7 +11,8 @@ import torch
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError
 from pipeline.models.specification import RecurrentSpec
-from pipeline.training.executors import fit_all, one_thread, raise_failures
+from pipeline.training.devices import one_thread
+from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.kept import KeptFits
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market

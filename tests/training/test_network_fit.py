@@ -76,16 +76,18 @@ OTHER_THAN_CPU = "cpu:0"
 
 
 class Watch(TorchDispatchMode):
-    """Remembers of every operation within whether it had to be deterministic."""
+    """Remembers of every operation within whether it had to be deterministic, and how many threads it had."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: dict[str, set[bool]] = {}
+        self.threads: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.seen.setdefault(str(func), set()).add(torch.are_deterministic_algorithms_enabled())
+        self.threads.add(torch.get_num_threads())
         return func(*args, **(kwargs or {}))
 
 
@@ -332,3 +334,16 @@ def test_bands_are_not_learned_from_a_horizon_without_outcomes(kind: str, frames
     with pytest.raises(FitError, match="no outcome 2 sessions ahead"):
         fit(job, blind)
     fit(replace(job, forecaster=RecurrentSpec(hidden_size=6)), blind)
+
+
+def test_a_fit_has_one_thread_whoever_calls() -> None:
+    frames = frames_from({"T0": random_rows(500, 1)})
+    job, before = first_job(frames), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with Watch() as watch:
+            fit(job, frames)
+        assert watch.threads == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SanityError
-from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitResult
 from pipeline.tutorials.lesson import Tutorial
 from pipeline.tutorials.ohlc import OhlcTerms
@@ -38,8 +37,7 @@ NEEDING_MEMORY = [name for name in ALL if not name.startswith("ohlc")]
 @cache
 def whole(name: str) -> Taught:
     """One seed of a tutorial."""
-    with one_thread():
-        return teach_once(once(ALL[name]), ALL[name].lesson(0), 0)
+    return teach_once(once(ALL[name]), ALL[name].lesson(0), 0)
 
 
 def once(tutorial: Tutorial) -> Tutorial:
@@ -79,15 +77,14 @@ def test_without_its_recurrent_weights_the_network_misses_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", NEEDING_MEMORY)
 def test_trained_without_recurrence_it_misses_it(name: str) -> None:
-    with one_thread(), without_recurrence():
+    with without_recurrence():
         broken = teach_once(halved(ALL[name]), ALL[name].lesson(0), 0)
     assert broken.judgement.found > ALL[name].mark
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("ohlc ")])
 def test_trained_on_shuffled_targets_it_misses_it(name: str) -> None:
-    with one_thread():
-        broken = teach_once(halved(ALL[name]), shuffled(ALL[name].lesson(0), 1), 0)
+    broken = teach_once(halved(ALL[name]), shuffled(ALL[name].lesson(0), 1), 0)
     assert broken.judgement.found > ALL[name].mark
 
 

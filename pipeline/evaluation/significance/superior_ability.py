@@ -39,20 +39,25 @@ def superior_ability(losses: Mapping[str, Floats], benchmark: str, horizon: int,
     Hansen (2005), the consistent p-value, by the stationary bootstrap of `arch` with blocks of mean `block_length`.
     The library takes the largest mean gain; Hansen's statistic (eq. 1) is the largest studentised one, so that the
     gains are divided by their standard errors (his eq. 5) before they are handed over. A forecaster whose losses are
-    the benchmark's is left out; p is one where none is left, NaN with fewer than 30 sessions.
+    the benchmark's, or larger by a constant, is left out; p is one where none is left, zero where one is better by a
+    constant, NaN with fewer than 30 sessions.
     Raises UsageError where there is no such benchmark or losses are not finite or not as many of each.
     """
     n = _sessions_of(losses, benchmark)
     block = block_length(n, horizon)
     if n < FEWEST_SESSIONS:
         return SuperiorAbility(benchmark, float("nan"), benchmark, block, n)
-    gains = {name: losses[benchmark] - loss for name, loss in losses.items() if (losses[benchmark] != loss).any()}
-    if not gains:
+    gains = {name: losses[benchmark] - loss for name, loss in losses.items() if name != benchmark}
+    errors = {name: bootstrap_error(gain, block) for name, gain in gains.items()}
+    always = {name: float(gain.mean()) for name, gain in gains.items() if errors[name] == 0 and gain.mean() > 0}
+    if always:
+        return SuperiorAbility(benchmark, 0.0, max(always, key=lambda name: always[name]), block, n)
+    studentised = {name: gain / errors[name] for name, gain in gains.items() if errors[name] > 0}
+    if not studentised:
         return SuperiorAbility(benchmark, 1.0, benchmark, block, n)
-    from arch.bootstrap import SPA  # noqa: PLC0415  heavy
-
     with _arch_translated():
-        studentised = {name: gain / bootstrap_error(gain, block) for name, gain in gains.items()}
+        from arch.bootstrap import SPA  # noqa: PLC0415  heavy
+
         test = SPA(np.zeros(n), -np.stack(list(studentised.values()), axis=1), block, REPLICATIONS, seed=seed)
         test.compute()
         p = float(test.pvalues["consistent"])
@@ -61,10 +66,9 @@ def superior_ability(losses: Mapping[str, Floats], benchmark: str, horizon: int,
 
 
 def bootstrap_error(values: Floats, block: int) -> float:
-    """Return the root of the variance that sqrt(n) times a mean has under the stationary bootstrap.
+    """Return the root of the variance that sqrt(n) times a mean has under the stationary bootstrap; 0 where constant.
 
     Politis and Romano (1994), lemma 1: autocovariances weighted by (1 - k/n) (1 - 1/b)^k + (k/n) (1 - 1/b)^(n - k).
-    Raises ZeroDivisionError where the values are all equal, which have no error to be measured by.
     """
     n, centred = len(values), values - values.mean()
     k = np.arange(1, n)
@@ -72,9 +76,8 @@ def bootstrap_error(values: Floats, block: int) -> float:
     kept = 1 - 1 / block
     weights = (1 - k / n) * kept**k + k / n * kept ** (n - k)
     variance = autocovariances[0] + 2 * weights @ autocovariances[1:]
-    if variance <= (ROUNDING * np.abs(values).max()) ** 2:
-        raise ZeroDivisionError("a gain without variance")
-    return float(np.sqrt(variance))
+    constant = variance <= (ROUNDING * np.abs(values).max()) ** 2
+    return 0.0 if constant else float(np.sqrt(variance))
 
 
 def confidence_set(losses: Mapping[str, Floats], horizon: int, level: float = 0.05, seed: int = 0) -> ConfidenceSet:
@@ -82,7 +85,8 @@ def confidence_set(losses: Mapping[str, Floats], horizon: int, level: float = 0.
 
     Hansen, Lunde and Nason (2011), the range statistic (section 3.1.2), by the stationary bootstrap of `arch` with
     blocks of mean `block_length`. The set holds the best with probability 1 - level at least. Forecasters whose losses
-    are equal share a place. With fewer than 30 sessions none can leave: p is NaN, and all are members.
+    are equal share a place, and one whose loss is another's and a constant more leaves at once. With
+    fewer than 30 sessions none can leave: p is NaN, and all are members.
     Raises UsageError where there is no forecaster or losses are not finite or not as many of each.
     """
     n = _sessions_of(losses)
@@ -98,11 +102,26 @@ def confidence_set(losses: Mapping[str, Floats], horizon: int, level: float = 0.
 
 def _p_by_place(losses: Floats, block: int, seed: int) -> list[float]:
     """Return the p-value of each column of losses [session, place], no two of them equal."""
+    left = [place for place in range(losses.shape[1]) if not _always_beaten(losses, place)]
+    p = [0.0] * losses.shape[1]
+    for place, own in zip(left, _p_of_each(losses[:, left], block, seed), strict=True):
+        p[place] = own
+    return p
+
+
+def _always_beaten(losses: Floats, place: int) -> bool:
+    """Return whether some other place has the same losses less a constant."""
+    more = losses[:, [place]] - losses
+    constant = np.ptp(more, axis=0) <= ROUNDING * np.abs(losses).max()
+    return bool((constant & (more.mean(axis=0) > 0)).any())
+
+
+def _p_of_each(losses: Floats, block: int, seed: int) -> list[float]:
     if losses.shape[1] == 1:
         return [1.0]
-    from arch.bootstrap import MCS  # noqa: PLC0415  heavy
-
     with _arch_translated():
+        from arch.bootstrap import MCS  # noqa: PLC0415  heavy
+
         # The p-values do not depend on the size, which decides the members only.
         test = MCS(losses, 0.05, REPLICATIONS, block, seed=seed)
         test.compute()

@@ -132,8 +132,17 @@ def test_it_says_what_cannot_be_compared() -> None:
         confidence_set({**losses, "gap": np.full(120, np.nan)}, 1)
     with pytest.raises(UsageError, match="forecaster"):
         confidence_set({}, 1)
+
+
+def test_what_is_worse_by_a_constant_is_beaten_for_certain() -> None:
+    losses = made_losses(9)
+    more = {**losses, "worse": losses["a"] + 0.25}
+    found = confidence_set(more, 1)
+    assert found.p["worse"] == 0
+    assert {name: found.p[name] for name in losses} == confidence_set(losses, 1).p
+    assert superior_ability(more, "worse", 1).p == 0
+    assert superior_ability(more, "worse", 1).best == "a"
+    assert superior_ability(more, "b", 1).p <= 1
     flat = {"zero": np.zeros(120), "one": np.ones(120)}
-    with pytest.raises(UsageError, match="constant"):
-        superior_ability(flat, "zero", 1)
-    with pytest.raises(UsageError, match="constant"):
-        confidence_set(flat, 1)
+    assert confidence_set(flat, 1).members == ("zero",)
+    assert (superior_ability(flat, "zero", 1).p, superior_ability(flat, "one", 1).p) == (1, 0)

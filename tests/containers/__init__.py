@@ -1,0 +1,1 @@
+"""Tests of docker/: its files by the tools that read them, and its start commands as processes."""

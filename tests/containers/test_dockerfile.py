@@ -1,0 +1,91 @@
+"""The Dockerfile: clean in hadolint's eyes, and what hadolint does not ask."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .composed import BIN, DOCKER, ROOT, dockerfile, image_environment, image_health_command, last_stage
+
+
+def linted(path: Path) -> list[str]:
+    command = [BIN / "hadolint", "--no-color", "--format", "json", "--no-fail", path]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return [one["code"] for one in json.loads(found.stdout)]
+
+
+def test_hadolint_finds_nothing() -> None:
+    assert "hadolint" not in (DOCKER / "Dockerfile").read_text(), "no rule is switched off in the file"
+    assert linted(DOCKER / "Dockerfile") == []
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "code"),
+    [
+        ("FROM ${PYTHON_IMAGE} AS build", "FROM python:latest AS build", "DL3007"),
+        ("USER 10001:10001", "USER root", "DL3002"),
+        ('"uv==${UV_VERSION}"', "uv", "DL3013"),
+    ],
+)
+def test_hadolint_would_find_it(good: str, bad: str, code: str, tmp_path: Path) -> None:
+    text = (DOCKER / "Dockerfile").read_text()
+    assert text.count(good) == 1
+    (path := tmp_path / "Dockerfile").write_text(text.replace(good, bad))
+    assert code in linted(path)
+
+
+def test_it_is_built_in_stages_and_runs_without_privileges() -> None:
+    bases = [one.value for one in dockerfile() if one.name == "FROM"]
+    assert bases == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+    (image,) = [one.value for one in dockerfile() if one.stage == 0 and one.name == "ARG"]
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+", image)
+    assert last_stage("USER") == ["10001:10001"]
+    assert [value for value in last_stage("COPY") if "--from=build" not in value] == []
+    assert last_stage("RUN")[0].startswith("groupadd --gid 10001"), "nothing is installed in the image's own stage"
+
+
+def test_the_lock_pins_what_is_installed_and_tools_of_development_stay_out() -> None:
+    installs = [one.value for one in dockerfile() if one.name == "RUN" and "pip install" in one.value]
+    tool, dependencies, project = installs
+    assert '"uv==${UV_VERSION}"' in tool
+    assert "--no-cache-dir" in tool
+    assert "--constraint requirements.lock --requirement pyproject.toml --extra postgres" in dependencies
+    assert "--only-binary :all:" in dependencies  # nothing is compiled, so that no compiler is needed
+    assert "dev" not in dependencies.split()
+    assert "--no-deps --no-build-isolation --offline" in project
+
+
+def test_cpu_is_the_default_and_cuda_a_build_argument() -> None:
+    arguments = [one.value for one in dockerfile() if one.name == "ARG"]
+    assert "TORCH_BACKEND=cpu" in arguments
+    assert sum('--torch-backend "${TORCH_BACKEND}"' in one.value for one in dockerfile()) == 1
+
+
+def test_nothing_secret_or_foreign_is_built_in() -> None:
+    for one in dockerfile():
+        assert one.name != "ADD"
+        assert not (one.name in ("ARG", "ENV") and re.search("PASSWORD|SECRET|TOKEN|KEY", one.value))
+    text = (DOCKER / "Dockerfile").read_text()
+    assert set(re.findall(r"https?://[^\s\"/]+", text)) == {"http://127.0.0.1:8080"}  # no registry's address
+
+
+def test_its_health_check_asks_what_each_service_names() -> None:
+    program, flag, code = image_health_command()
+    assert (program, flag) == ("python", "-c")
+    compile(code, "HEALTHCHECK", "exec")
+    assert "HEALTH_URL" in image_environment()
+
+
+def test_what_is_copied_is_in_the_context_and_nothing_else_is() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [word for one in dockerfile() if one.name == "COPY" and "--from" not in one.value
+              for word in one.value.split()[:-1]]  # fmt: skip
+    assert set(copied) | {"docker"} == set(allowed)
+    assert all((ROOT / path).exists() for path in copied)
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_docker_holds_no_python_file() -> None:
+    assert list(DOCKER.rglob("*.py")) == []  # the folder would shadow the package that prefect imports

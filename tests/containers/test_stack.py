@@ -1,0 +1,257 @@
+"""compose.yaml at work: its own start commands as processes on a real PostgreSQL, a run, a backup, and an end."""
+
+import json
+import os
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from pipeline.tuning.storage import storage_for
+from pipeline.tuning.study import open_study
+from tests.tuning.made import FIRST, SPACE, TERMS, go_on
+
+from .composed import ROOT, composed, written_env
+from .engine import blocks, run_block
+from .place import Place, new_place, postgresql_path
+from .stack import Stack, stack_of
+
+ORDER = ("postgres", "mlflow", "prefect", "worker")
+DEPLOYED = {"audit", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+
+# One worker of pytest runs them all, one after the other: the last ones end what the first ones started.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("containers")]
+
+
+def require_postgresql() -> None:
+    """Skip where there is no PostgreSQL; CI installs it, and says that it must be there."""
+    if postgresql_path():
+        return
+    if os.environ.get("TAPECAST_REQUIRE_POSTGRESQL"):
+        pytest.fail("no PostgreSQL server under /usr/lib/postgresql although TAPECAST_REQUIRE_POSTGRESQL is set")
+    pytest.skip("no PostgreSQL server under /usr/lib/postgresql (Debian's package postgresql)")
+
+
+def described(place: Place) -> dict[str, Any]:
+    """Return compose.yaml with new passwords, and with pages on the ports of the place."""
+    pages = {"MLFLOW_PORT": place.ports["mlflow"], "PREFECT_PORT": place.ports["prefect"]}
+    return composed(written_env(place.folder, **pages))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    require_postgresql()
+    place = new_place(tmp_path_factory.mktemp("stack") / "first")
+    with stack_of(described(place), place) as found:
+        found.start(*ORDER)
+        yield found
+
+
+def ask(url: str, body: dict[str, Any] | None = None, host: str | None = None) -> bytes:
+    """Return what a server on loopback answers; without any proxy."""
+    data, headers = (json.dumps(body).encode() if body is not None else None), {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=data, headers=headers | ({"Host": host} if host else {}))  # noqa: S310
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def mlflow(stack: Stack, path: str, body: dict[str, Any] | None = None) -> Any:
+    return json.loads(ask(f"http://127.0.0.1:{stack.place.ports['mlflow']}/api/2.0/{path}", body))
+
+
+def prefect(stack: Stack, path: str, body: dict[str, Any]) -> Any:
+    return json.loads(ask(f"http://127.0.0.1:{stack.place.ports['prefect']}/api/{path}", body))
+
+
+def runs_of(stack: Stack) -> list[dict[str, Any]]:
+    """Return the runs in MLflow that are no child of another."""
+    (experiment,) = [
+        one for one in mlflow(stack, "mlflow/experiments/search", {"max_results": 9})["experiments"]
+        if one["name"] == "tapecast"
+    ]  # fmt: skip
+    asked = {"experiment_ids": [experiment["experiment_id"]], "max_results": 100}
+    found = mlflow(stack, "mlflow/runs/search", asked)["runs"]
+    return [one for one in found if "mlflow.parentRunId" not in {tag["key"] for tag in one["data"]["tags"]}]
+
+
+def artifact(stack: Stack, run_id: str, path: str) -> bytes:
+    return ask(f"http://127.0.0.1:{stack.place.ports['mlflow']}/get-artifact?path={quote(path)}&run_uuid={run_id}")
+
+
+def artifacts(stack: Stack, run_id: str, folder: str = "") -> set[str]:
+    """Return the paths of all files of a run, as the server lists them."""
+    listed = mlflow(stack, f"mlflow/artifacts/list?run_id={run_id}&path={quote(folder)}").get("files", [])
+    below = (artifacts(stack, run_id, one["path"]) for one in listed if one["is_dir"])
+    return {one["path"] for one in listed if not one["is_dir"]}.union(*below)
+
+
+def test_all_services_are_healthy_and_their_pages_answer(stack: Stack) -> None:
+    assert set(stack.running) == set(ORDER)
+    assert all(stack.healthy(name) for name in ORDER)
+    assert b"MLflow" in ask(f"http://127.0.0.1:{stack.place.ports['mlflow']}/")
+    assert b"Prefect" in ask(f"http://127.0.0.1:{stack.place.ports['prefect']}/dashboard")
+
+
+def test_the_worker_has_deployed_everything(stack: Stack) -> None:
+    found = prefect(stack, "deployments/filter", {})
+    assert {one["name"] for one in found} == DEPLOYED
+    assert {one["work_pool_name"] for one in found} == {"tapecast"}
+    assert {one["name"] for one in found if one["schedules"]} == {"ingest", "daily", "sine-sanity"}
+
+
+def test_each_server_has_its_tables_in_a_database_of_its_own(stack: Stack) -> None:
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    for name, table in (("mlflow", "experiments"), ("prefect", "flow_run")):
+        assert stack.sql(name, owners) == [name]
+        assert stack.sql(name, f"SELECT count(*) FROM pg_tables WHERE tablename = '{table}'") == ["1"]  # noqa: S608
+    port = stack.place.ports["postgres"]
+    password = stack.services["postgres"]["environment"]["MLFLOW_PASSWORD"]
+    for word, database in ((password, "mlflow"), (password, "prefect"), ("wrong", "mlflow")):
+        address = f"postgresql://mlflow:{word}@127.0.0.1:{port}/{database}"
+        asked = subprocess.run(
+            ["psql", address, "--command", "SELECT 1"], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (asked.returncode == 0) == (word == password and database == "mlflow"), asked.stderr
+
+
+def test_mlflow_answers_to_the_worker_and_to_this_machine_only(stack: Stack) -> None:
+    page = f"http://127.0.0.1:{stack.place.ports['mlflow']}/api/2.0/mlflow/experiments/search?max_results=1"
+    for host in ("mlflow:5000", "localhost:5001", "127.0.0.1:5000"):
+        assert b"experiments" in ask(page, host=host)
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        ask(page, host="elsewhere.example:5000")
+    refused.value.close()
+
+
+def test_the_run_of_the_page_completes_and_is_recorded_with_its_artifacts(stack: Stack, tmp_path: Path) -> None:
+    (block,) = blocks("Start")
+    assert run_block(block, {"services": stack.services}, stack.place, tmp_path) == []
+    (ran,) = prefect(stack, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}})
+    assert ran["parameters"]["experiment"]["source"]["process"] == "random_walk"
+    (run,) = runs_of(stack)
+    assert run["info"]["status"] == "FINISHED"
+    assert run["info"]["artifact_uri"].startswith("mlflow-artifacts:/")
+    run_id = run["info"]["run_id"]
+    found = artifacts(stack, run_id)
+    reports = [path for path in found if path.endswith("report.html")]
+    assert any(path.endswith(".safetensors") for path in found)
+    assert len(reports) == 1
+    assert b"synthetic" in (page := artifact(stack, run_id, reports[0]))
+    kept = [path.read_bytes() for path in (stack.place.folder / "mlflow" / "artifacts").rglob("report.html")]
+    assert kept == [page]
+    told = {one["key"]: one["data"] for one in prefect(stack, "artifacts/filter", {}) if one["key"]}
+    # The address is one that a browser on this machine can open, not the worker's own.
+    assert f"http://127.0.0.1:{stack.place.ports['mlflow']}/#/experiments/" in told["result-synthetic"]
+    assert run_id in told["result-synthetic"]
+
+
+def test_a_study_lies_beside_mlflow_in_a_schema_of_its_own(stack: Stack, tmp_path: Path) -> None:
+    uri = stack.place.here(stack.services["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"])
+    before = stack.sql("mlflow", "SELECT version_num FROM public.alembic_version")
+    for total in (2, 5):  # begun, and gone on with
+        with open_study(storage_for(uri, tmp_path), "s", SPACE, TERMS, FIRST, 0) as study:
+            trials = go_on(study, total)
+    assert [one.number for one in trials] == list(range(5))
+    assert dict(trials[0].values) == FIRST
+    assert stack.sql("mlflow", "SELECT count(*) FROM optuna.trials") == ["5"]
+    assert stack.sql("mlflow", "SELECT version_num FROM public.alembic_version") == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_worker_can_be_started_again(stack: Stack) -> None:
+    (daily,) = [one for one in prefect(stack, "deployments/filter", {}) if one["name"] == "daily"]
+    assert stack.stop("worker") == {"worker": 0}
+    assert not stack.healthy("worker")
+    stack.start("worker")
+    found = {one["name"]: one for one in prefect(stack, "deployments/filter", {})}
+    assert set(found) == DEPLOYED
+    assert found["daily"]["id"] == daily["id"]
+    assert found["daily"]["schedules"][0]["schedule"] == daily["schedules"][0]["schedule"]
+
+
+def rows_of(stack: Stack, database: str) -> dict[str, str]:
+    """Return a digest of all rows of each table, and of the next value of each sequence."""
+    tables = stack.sql(
+        database,
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+        "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    )
+    rows = {
+        table: stack.sql(database, f"SELECT count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t")[0]  # noqa: S608
+        for table in tables
+    }
+    sequences = stack.sql(database, "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2")
+    return rows | {"sequences": "\n".join(sequences)}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_backup_is_restored_elsewhere_whole(stack: Stack, tmp_path: Path) -> None:
+    stack.stop("worker", "prefect")  # only so that nothing changes between the dump and the comparison
+    (block,) = blocks("Back up")
+    assert run_block(block, {"services": stack.services}, stack.place, tmp_path) == []
+    expected = {name: rows_of(stack, name) for name in ("mlflow", "prefect")}
+    assert "optuna.trials" in expected["mlflow"]
+    (run,) = runs_of(stack)
+    place = new_place(tmp_path / "second")
+    for volume in ("mlflow", "home"):
+        (place.folder / volume).mkdir()
+    with stack_of(model := described(place), place) as other:
+        assert other.services["postgres"]["environment"] != stack.services["postgres"]["environment"]
+        other.start("postgres")
+        (block,) = blocks("Restore")
+        for times in range(2):  # into an empty database, and over what is there
+            noted = run_block(block, model, place, tmp_path)
+            assert noted == ["stop worker prefect mlflow", "up --detach --wait postgres", "up --detach --wait"]
+            for name, rows in expected.items():
+                assert rows_of(other, name) == rows, f"{name}, restored {times} times before"
+        for volume in ("mlflow", "home"):
+            assert files_of(place.folder / volume) == files_of(stack.place.folder / volume)
+        assert files_of(place.folder / "mlflow")
+        (block,) = blocks("Upgrade")
+        assert "build --pull" in run_block(block, model, place, tmp_path)
+        other.start("mlflow")
+        assert runs_of(other) == [run]
+        run_id = run["info"]["run_id"]
+        (report,) = [path for path in artifacts(other, run_id) if path.endswith("report.html")]
+        assert artifact(other, run_id, report) == artifact(stack, run_id, report)
+        assert set(other.stop("mlflow", "postgres").values()) == {0}
+    assert not place.data.exists()
+
+
+def test_nothing_stays_behind(stack: Stack) -> None:
+    seen = {one.process.pid for one in stack.running.values()}
+    services = dict(stack.running)
+    statuses = stack.stop(*reversed(list(stack.running)))
+    assert statuses == dict.fromkeys(("mlflow", "postgres"), 0)
+    seen |= {one.pid for service in services.values() for one in service.seen}
+    assert len(seen) > 5  # PostgreSQL alone has that many
+    assert [pid for pid in seen if psutil.pid_exists(pid)] == []
+    assert ours(stack.place.folder) == []
+    for port in stack.place.ports.values():
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert [name for name in ("mlruns", "mlartifacts", "mlflow") if (ROOT / name).exists()] == []
+
+
+def ours(folder: Path) -> list[psutil.Process]:
+    """Return the processes whose environment names the folder: each that a service or a run of the worker started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in process.environ().values() or any(
+                str(folder) in one for one in process.environ().values()
+            ):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
