@@ -30,7 +30,8 @@ def run_block(block: str, model: Mapping[str, Any], place: Place, folder: Path, 
     stand_in.chmod(0o755)
     found = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
-        cwd=folder, env={"PATH": f"{folder}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=seconds, check=False,
+        cwd=folder, env={"PATH": f"{folder}:/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=seconds, check=False,
     )  # fmt: skip
     assert found.returncode == 0, f"{block}\n{found.stdout[-3000:]}{found.stderr[-3000:]}"
     return (folder / NOTED).read_text().splitlines()

@@ -24,7 +24,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def new_place(folder: Path) -> "Place":
-    """Return a place with free ports and an empty folder for PostgreSQL's data, which its user makes outside of ours."""
+    """Return a place with free ports, in a new folder, and an empty folder elsewhere for PostgreSQL's data."""
     folder.mkdir()
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     return Place(folder, ports, Path(tempfile.mkdtemp(prefix="tapecast-postgres-")))
@@ -43,8 +43,9 @@ class Place:
 
     @property
     def names(self) -> dict[str, str]:
-        """What is replaced in a text, longest first: volumes, the image's folders, hosts with their ports."""
+        """What is replaced in a text: volumes, the image's folders, hosts with their ports."""
         found = {
+            "/home/tapecast": str(self.folder / "user"),
             "/var/lib/tapecast": str(self.folder / "home"),
             "/var/lib/mlflow": str(self.folder / "mlflow"),
             "/srv/tapecast": str(ROOT),
