@@ -153,15 +153,9 @@ class Stack:
 
     def as_server(self, command: Sequence[str]) -> list[str]:
         """Return the start command with what the image says by environment: its data, and where it listens."""
-        where = [
-            "-D",
-            str(self.place.data / "data"),
-            "-k",
-            str(self.place.data),
-            "-p",
-            str(self.place.ports["postgres"]),
-        ]
-        return [*as_another_user(), *command, *where, "-c", "listen_addresses=127.0.0.1"]
+        data, port = self.place.data, self.place.ports["postgres"]
+        where = ["-D", str(data / "data"), "-k", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        return [*as_another_user(), *command, *where]
 
     def close(self) -> None:
         """End whatever runs, and remove the cluster."""

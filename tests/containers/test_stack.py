@@ -54,10 +54,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield found
 
 
-def ask(url: str, body: dict[str, Any] | None = None, host: str | None = None) -> bytes:
+def ask(url: str, body: dict[str, Any] | None = None, host: str | None = None, method: str | None = None) -> bytes:
     """Return what a server on loopback answers; without any proxy."""
     data, headers = (json.dumps(body).encode() if body is not None else None), {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, headers=headers | ({"Host": host} if host else {}))  # noqa: S310
+    headers |= {"Host": host} if host else {}
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
         return bytes(answer.read())
 
@@ -171,13 +172,17 @@ def test_a_study_lies_beside_mlflow_in_a_schema_of_its_own(stack: Stack, tmp_pat
 
 def test_the_worker_can_be_started_again(stack: Stack) -> None:
     (daily,) = [one for one in prefect(stack, "deployments/filter", {}) if one["name"] == "daily"]
+    address = f"http://127.0.0.1:{stack.place.ports['prefect']}/api/deployments/{daily['id']}"
+    ask(address, {"parameters": {"experiment": {"seeds": 7}}, "paused": True}, method="PATCH")
     assert stack.stop("worker") == {"worker": 0}
     assert not stack.healthy("worker")
     stack.start("worker")
     found = {one["name"]: one for one in prefect(stack, "deployments/filter", {})}
     assert set(found) == DEPLOYED
     assert found["daily"]["id"] == daily["id"]
+    assert found["daily"]["parameters"] == daily["parameters"]  # set back to what prefect.yaml says
     assert found["daily"]["schedules"][0]["schedule"] == daily["schedules"][0]["schedule"]
+    print("PAUSED", found["daily"]["paused"])
 
 
 def rows_of(stack: Stack, database: str) -> dict[str, str]:

@@ -18,8 +18,9 @@ SIDE = np.sign(np.array(LEVELS) - LEVELS[MEDIAN])
 OFF_MEDIAN = np.flatnonzero(SIDE)
 TAIL = np.where(SIDE < 0, np.array(LEVELS), 1 - np.array(LEVELS))
 """The share of outcomes that ought to lie beyond each level, away from the median."""
-MISSES_GO_TOGETHER = 3.0
-"""(1 - r) / r for a correlation r = 1/4 of two tickers' misses in one session, near that on prices of before 2017."""
+FEW_TICKERS = 10.0
+"""With n tickers a step is n / (n + 10) of what it is with very many: on five, and on one, quicker ones cost more of
+the pinball loss than they gain in coverage (prices of before 2017)."""
 MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
 """Bounds of the two parts of a log factor: without them a price that stands still would close its band for good."""
 
@@ -112,12 +113,11 @@ def _followed(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec) -> 
 def _excess(issued: Floats32, outcome: Floats32) -> Floats:
     """Return by how much the share of tickers beyond each level exceeds its tail [horizon, level].
 
-    That of the median says nothing. Weighted by n / (n + 3): of n tickers whose misses go together the share is the
-    less noisy the more there are, and with one ticker steps are a quarter of what they are with very many.
+    That of the median says nothing. Weighted by n / (n + 10): the share of few tickers is noisy.
     """
     known = _known(issued, outcome)  # [ticker, horizon]
     beyond = (outcome[..., None] - issued) * SIDE > 0
     count = known.sum(axis=0)[:, None]
     misses = (beyond & known[..., None]).sum(axis=0)
-    excess: Floats = (misses - count * TAIL) / (count + MISSES_GO_TOGETHER)
+    excess: Floats = (misses - count * TAIL) / (count + FEW_TICKERS)
     return excess

@@ -60,7 +60,7 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
             excess = {}
             for level in LEVEL_INDICES:
                 missed = sum(y < q[level] if level < MEDIAN else y > q[level] for q, y in rows)
-                excess[level] = (missed - len(rows) * TAILS[level]) / (len(rows) + 3)
+                excess[level] = (missed - len(rows) * TAILS[level]) / (len(rows) + 10)
             scale[h - 1] += spec.scale_rate * sum(excess.values()) / 6 / h
             scale[h - 1] = min(max(scale[h - 1], -math.log(4)), math.log(4))
             for level in LEVEL_INDICES:
@@ -213,7 +213,7 @@ def test_split_keeps_its_promise_on_exchangeable_rows() -> None:
         assert tail - 1 / (rows + 1) - error <= share <= tail + error
 
 
-BREAK, SESSIONS = 250, 500
+BREAK, SESSIONS = 250, 800
 
 
 def after_a_break(tickers: int, horizon: int = 1) -> Made:
@@ -227,7 +227,7 @@ def after_a_break(tickers: int, horizon: int = 1) -> Made:
 
 
 @pytest.mark.parametrize(
-    ("tickers", "horizon", "recovered_sessions"), [(50, 1, 30), (5, 1, 40), (1, 1, 100), (50, 5, 120)]
+    ("tickers", "horizon", "recovered_sessions"), [(50, 1, 30), (5, 1, 40), (1, 1, 200), (50, 5, 120)]
 )
 def test_coverage_comes_back_after_the_spread_doubles(tickers: int, horizon: int, recovered_sessions: int) -> None:
     quantiles, outcome = after_a_break(tickers, horizon)
@@ -250,12 +250,12 @@ def test_every_level_of_one_ticker_is_right_in_the_long_run() -> None:
 
 def test_a_price_that_stands_still_does_not_close_its_band_for_good() -> None:
     draws = np.random.default_rng(6)
-    outcome = np.full((1, 1500, 1), 0.1, dtype=np.float32)
-    outcome[0, 1000:, 0] += draws.normal(size=500).astype(np.float32)
+    outcome = np.full((1, 2500, 1), 0.1, dtype=np.float32)
+    outcome[0, 1000:, 0] += draws.normal(size=1500).astype(np.float32)
     found = calibrated(spoken(outcome.shape), outcome, ADAPTIVE)
     narrowest = (found[..., 5] - found[..., 1]).min() / (2 * NORMAL[5])
-    assert 0.999 / 8 <= narrowest <= 0.2
-    assert abs(coverage(found, outcome, slice(1150, None)) - 0.8) < 0.04
+    assert 0.999 / 8 <= narrowest <= 0.25
+    assert abs(coverage(found, outcome, slice(1300, None)) - 0.8) < 0.04
 
 
 @pytest.mark.parametrize("spec", [ADAPTIVE, SPLIT])
