@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.errors import UsageError
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
@@ -47,7 +48,24 @@ def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1)
     """
     where = backtest.scored[..., horizon - 1]  # [ticker, origin]
     change = _filled(backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], where)
-    outcome = _filled(backtest.realised[..., horizon - 1], where)
+    return _judged(forecaster, change, _filled(backtest.realised[..., horizon - 1], where), claims, horizon)
+
+
+def echo_of_line(name: str, forecast: Floats, closes: Floats) -> Echo:
+    """Return what a line of prices is that is sold as a forecast of the closes [session] of one ticker.
+
+    Both have a price per session; the forecast of a session was made at the close before. Raises UsageError where
+    they are not as many.
+    """
+    if forecast.shape != closes.shape:
+        raise UsageError(f"found {len(forecast)} forecasts and {len(closes)} closes, expected one of each per session")
+    change, outcome = np.log(forecast[1:] / closes[:-1]), np.log(closes[1:] / closes[:-1])
+    return _judged(name, change[None].astype(np.float64), outcome[None].astype(np.float64), True, 1)
+
+
+def _judged(forecaster: str, change: Floats, outcome: Floats, claims: bool, horizon: int) -> Echo:
+    """Return the judgement on changes [ticker, origin] from the last close, NaN where not scored."""
+    where = np.isfinite(change) & np.isfinite(outcome)
     moved = moved_share(change[where], outcome[where])
     p = relation_p(change, outcome, where, horizon)
     shift = best_shift(change, outcome, where, horizon)

@@ -115,3 +115,12 @@ def test_cuda_is_asked_for_by_a_variable_and_a_second_file(tmp_path: Path) -> No
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert worker["command"] == ["sh", "docker/start-worker.sh"]
+
+
+def test_addresses_shown_to_people_are_those_that_a_browser_reaches(tmp_path: Path) -> None:
+    found = composed(written_env(tmp_path, MLFLOW_PORT=5001, PREFECT_PORT=4201))["services"]
+    for name, port in (("mlflow", "5001"), ("prefect", "4201")):
+        assert [one["published"] for one in found[name]["ports"]] == [port]
+    assert found["worker"]["environment"]["TAPECAST_MLFLOW_PAGES"] == "http://127.0.0.1:5001"
+    assert found["worker"]["environment"]["PREFECT_UI_URL"] == "http://127.0.0.1:4201"
+    assert found["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4201/api"

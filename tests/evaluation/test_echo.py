@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from pipeline.errors import UsageError
 from pipeline.evaluation.backtest import Backtest
-from pipeline.evaluation.echo import Name, best_shift, echo_of, echoes, moved_share, relation_p
+from pipeline.evaluation.echo import Name, best_shift, echo_of, echo_of_line, echoes, moved_share, relation_p
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
 from pipeline.models.specification import LEVELS
 
@@ -169,3 +170,23 @@ def test_nothing_scored_is_no_crash() -> None:
     nothing = replace(backtest, realised=np.full_like(backtest.realised, np.nan))
     assert echo_of(nothing, "network", claims=True).name in ("persistence", "no claim")
     assert np.isnan(moved_share(np.array([]), np.array([])))
+
+
+def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
+    returns, _ = market()
+    median = sold_as_accurate(returns)
+    backtest = backtest_of(returns, median)
+    closes = backtest.reference_close[0]
+    one = replace(
+        backtest,
+        tickers=("T0",),
+        quantiles={name: values[:1] for name, values in backtest.quantiles.items()},
+        realised=backtest.realised[:1],
+    )
+    line = np.append(closes[0], closes[:-1] * np.exp(median[0, :-1]))
+    found, expected = echo_of_line("network", line, closes), echo_of(one, "network", claims=True)
+    assert (found.name, found.best_shift) == (expected.name, expected.best_shift) == ("echo", -1)
+    assert found.moved_share == pytest.approx(expected.moved_share, rel=1e-4)
+    assert found.relation_p == pytest.approx(expected.relation_p, rel=1e-3)
+    with pytest.raises(UsageError, match="599 forecasts and 600 closes"):
+        echo_of_line("network", line[1:], closes)
