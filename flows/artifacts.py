@@ -38,6 +38,7 @@ def paragraphs(summary: Summary) -> Iterator[str]:
     for market in summary.markets or [summary]:
         yield f"## {market.calendar}" if summary.markets else ""
         yield market.verdict or ""
+        yield " ".join(market.instead)
         yield skill_markdown(market)
         yield f"[MLflow run {market.mlflow_run_id}]({market.mlflow_url})  \nReport: `{market.report}`"
     yield f"*{summary.note}*"

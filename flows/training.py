@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import pandas as pd
 
@@ -157,7 +158,8 @@ def warnings_of(market: Market, experiment: Experiment, evaluation: Evaluation) 
         return ()
     tested = evaluation.backtest.sessions
     warning = survivorship_warning(market.universe, market.bars.tickers, tested[0], tested[-1])
-    return (warning,) if warning else ()
+    said = (warning or "", experiment.look_back(date.fromisoformat(str(tested[0]))))
+    return tuple(sentence for sentence in said if sentence)
 
 
 def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:
@@ -192,7 +194,8 @@ def attempt_of(market: Market, experiment: Experiment, frames: Frames, folds: Se
     asked = (*market.bars.tickers, *(out.ticker for out in market.left_out))
     return Attempt(
         specification=specification_of(experiment),
-        prices=prices_of(experiment.source, market.calendar, asked, market.universe.name if market.universe else None),
+        prices=prices_of(experiment.source, market.calendar),
+        tickers=asked,
         first=frames.sessions[folds[0].test.start],
         last=frames.sessions[-1],
     )

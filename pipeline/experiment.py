@@ -1,6 +1,7 @@
 """The typed description of a run, and the page that reads as the whole pipeline."""
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -44,6 +45,11 @@ NETWORK_FEATURES = (
     "volatility_60",
     "log_volatility",
 )
+
+
+CHOSEN = ("features", "network", "training")
+DEFAULTS_CHOSEN_ON = date(2016, 12, 31)
+"""The last day of the prices on which the defaults of features, network and training were chosen."""
 
 
 class Experiment(BaseModel, frozen=True, extra="forbid"):
@@ -185,6 +191,17 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         """Own sessions a ticker needs before it is forecast: the features' warm-up and the burn-in."""
         warm_up = max(feature.warm_up for feature in select_features(self.all_features, self.given_features))
         return warm_up + self.training.burn_in_sessions
+
+    def look_back(self, first_tested: date) -> str:
+        """Return the sentence on defaults that know the past which is tested; empty where they do not."""
+        default = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in CHOSEN}
+        known = [name for name in CHOSEN if getattr(self, name) == default[name]]
+        if first_tested > DEFAULTS_CHOSEN_ON or not known:
+            return ""
+        return (
+            f"The defaults of {' and '.join(known)} were chosen on prices up to {DEFAULTS_CHOSEN_ON}: a test of "
+            "earlier sessions looks a little better than it would have been then (look-back)."
+        )
 
     @property
     def worker_count(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from datetime import date
 
 import pytest
 from pydantic import ValidationError
@@ -128,3 +129,13 @@ def test_a_fold_trains_on_the_tickers_that_are_usable_in_it() -> None:
     folds = folds_of(frames, TINY)
     tickers = {job.fold.name: job.tickers for job in jobs_of(frames, folds, TINY, "cpu")}
     assert list(tickers.values()) == [("T0", "T1", "T2"), ("T0", "T1", "T2", "T3")]
+
+
+def test_defaults_that_were_chosen_on_the_tested_past_are_said() -> None:
+    plain = Experiment()
+    assert "features and network and training were chosen on prices up to 2016-12-31" in plain.look_back(
+        date(2010, 1, 4)
+    )
+    assert plain.look_back(date(2017, 1, 3)) == ""
+    own = plain.model_copy(update={"network": RecurrentSpec(hidden_size=7)})
+    assert "of features and training were" in own.look_back(date(2010, 1, 4))

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from pipeline.audit.handed import Item
 from pipeline.audit.tampering import Tampering
 
-SAME_COUNT = "another number of rows"
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -25,7 +25,7 @@ NO_SHARE = 1e-9
 """A median that moves less than this share of the outcomes' variance is the last close itself."""
 RELATED = 0.025
 
-Name = Literal["informs", "no claim", "unproven", "echo", "persistence"]
+Name = Literal["informs", "too bold", "no claim", "unproven", "echo", "persistence"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Echo:
 
 
 def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1) -> Echo:
-    """Return what the median of a forecaster is: informative, without a claim, unproven, an echo, or persistence.
+    """Return what the median of a forecaster is: informative, too bold, without claim, unproven, echo, persistence.
 
     `claims` says that the forecaster is sold as one of level or direction: one with a point or a direction head.
     """
@@ -69,9 +69,10 @@ def _judged(forecaster: str, change: Floats, outcome: Floats, claims: bool, hori
     moved = moved_share(change[where], outcome[where])
     p = relation_p(change, outcome, where, horizon)
     shift = best_shift(change, outcome, where, horizon)
-    informs = p <= RELATED and _errs_less_than_no_change(change[where], outcome[where])
     claiming = claims or moved > BOLD_SHARE
-    name = _name(moved, informs, claiming, shift)
+    name = _name(moved, p, claiming, shift)
+    if name == "informs" and not _errs_less_than_no_change(change[where], outcome[where]):
+        name = "too bold"
     return Echo(forecaster, name, claiming, moved, p, shift, _sentence(forecaster, name, moved))
 
 
@@ -145,10 +146,10 @@ def _filled(values: Floats32, where: Booleans) -> Floats:
     return filled
 
 
-def _name(moved: float, informs: bool, claims: bool, shift: int) -> Name:
+def _name(moved: float, p: float, claims: bool, shift: int) -> Name:
     if not moved > NO_SHARE:
         return "persistence"
-    if informs:
+    if p <= RELATED:
         return "informs"
     if not claims:
         return "no claim"
@@ -159,24 +160,33 @@ def _sentence(forecaster: str, name: Name, moved: float) -> str:
     median = _median_of(forecaster)
     match name:
         case "persistence":
-            return f"{median} is the last close itself (persistence): it says nothing on direction."
+            return f"{median} is the last close itself, or always as far from it (persistence): it tells no direction."
         case "informs":
             return f"{median} goes with the direction of the next return more than luck explains."
+        case "too bold":
+            return (
+                f"{median} goes with the direction of the next return more than luck explains, but it is far too bold: "
+                "the last close errs less."
+            )
         case "echo":
             return (
-                f"{median} is an echo: it moves as if it explained {moved:.0%} of what prices do, but its moves have "
-                "no relation to those that came, and it lies closest to the price it was made from. Any accuracy in "
-                "levels that is claimed for it is that of the last close."
+                f"{median} is an echo: it moves as if it explained {_share(moved)} of what prices do, but its moves "
+                "have no relation to those that came, and it lies closest to the price it was made from. Any accuracy "
+                "in levels that is claimed for it is that of the last close."
             )
         case "unproven":
             return (
-                f"{median} moves as if it explained {moved:.0%} of what prices do; that its moves have to do with "
+                f"{median} moves as if it explained {_share(moved)} of what prices do; that its moves have to do with "
                 "those that came is not shown."
             )
     return (
         f"{median} carries no information on direction, as expected of daily prices: the value is in the bands, "
         "which say how far the price may move."
     )
+
+
+def _share(moved: float) -> str:
+    return f"{moved:.0%}" if moved >= 0.01 else f"{moved:.2%}"
 
 
 def _median_of(forecaster: str) -> str:

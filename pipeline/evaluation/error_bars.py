@@ -9,7 +9,7 @@ from pipeline.evaluation.scores import METRICS, POOLED, RMSE
 from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts
 from pipeline.evaluation.significance.session_means import mean_per_session
 
-OF_TICKERS = ("pinball",)
+OF_TICKERS = ("pinball", "crps", "coverage_80")
 """Scores that have an error bar for each ticker; the others have one pooled."""
 
 

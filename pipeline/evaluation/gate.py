@@ -16,6 +16,7 @@ from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, di
 from pipeline.evaluation.significance.false_discovery import benjamini_hochberg
 from pipeline.evaluation.significance.giacomini_white import giacomini_white
 from pipeline.evaluation.significance.losses import loss_by_ticker
+from pipeline.evaluation.significance.resampling import block_length, resampled_counts, skill_error_bar
 from pipeline.evaluation.significance.session_means import mean_per_session
 from pipeline.models.specification import BASELINES, MEDIAN
 
@@ -24,6 +25,7 @@ SIMPLE = tuple(spec.kind for spec in BASELINES)
 OWN = (NETWORK, CALIBRATED)
 NO_CHANGE = "last_close"
 """The baseline whose median is the last close: the model within every other, for a test of the mean."""
+USUALLY_HARDEST = "ewma"
 SIGNIFICANT = 0.05
 
 Word = Literal["better", "no evidence", "worse"]
@@ -68,10 +70,10 @@ def gate_table(backtest: Backtest, luck: Luck) -> pd.DataFrame:
     """Return a row per horizon, model, opponent and ticker (or POOLED): what every test says.
 
     Columns: horizon, forecaster, baseline, ticker, loss, skill, t, p (Diebold-Mariano), p_adjusted, word, sessions, and
-    where pooled lags, p_short_lags (h - 1 lags), gw_p (Giacomini-White, conditional at horizon 1) and, against the
-    last close, cw_p (Clark-West, of the median as a forecast of the mean). p_adjusted accounts for the specifications
-    tested on these sessions before (pooled) and for the number of tickers (per ticker; Benjamini-Hochberg); the word
-    follows it.
+    where pooled skill_error, lags, p_short_lags (h - 1 lags), gw_p (Giacomini-White, conditional, at horizon 1 alone)
+    and, against the last close, cw_p (Clark-West, of the median as a forecast of the mean). p_adjusted accounts for the
+    specifications tested on these sessions before and, per ticker, for the number of tickers (Benjamini-Hochberg); the
+    word follows it. Nothing is adjusted over the horizons: each has a gate of its own.
     """
     parts = [_at_horizon(backtest, h, luck) for h in range(1, backtest.horizons + 1)]
     return pd.DataFrame([row for rows in parts for row in rows])
@@ -85,7 +87,7 @@ def _at_horizon(backtest: Backtest, horizon: int, luck: Luck) -> Iterator[dict[s
             both = {"horizon": horizon, "forecaster": model, "baseline": baseline}
             own, other = losses[model], losses[baseline]
             yield both | _pooled(own, other, horizon, luck) | {"cw_p": nested if baseline == NO_CHANGE else np.nan}
-            yield from (both | row for row in _per_ticker(backtest.tickers, own, other, horizon))
+            yield from (both | row for row in _per_ticker(backtest.tickers, own, other, horizon, luck))
 
 
 def _pooled(own: Floats, other: Floats, horizon: int, luck: Luck) -> dict[str, object]:
@@ -99,6 +101,7 @@ def _pooled(own: Floats, other: Floats, horizon: int, luck: Luck) -> dict[str, o
         "ticker": POOLED,
         "loss": loss,
         "skill": skill_of(loss, against),
+        "skill_error": _skill_error(mean_per_session(own), mean_per_session(other), horizon),
         "t": test.t,
         "p": test.p,
         "p_adjusted": adjusted,
@@ -107,14 +110,16 @@ def _pooled(own: Floats, other: Floats, horizon: int, luck: Luck) -> dict[str, o
         "lags": test.lags,
         "p_short_lags": diebold_mariano(difference, horizon, horizon - 1).p_student,
         # Conditional on the last loss known it rejects too often beyond the first horizon, where losses overlap.
-        "gw_p": giacomini_white(difference, horizon, conditional=horizon == 1).p,
+        "gw_p": giacomini_white(difference, horizon).p if horizon == 1 else np.nan,
     }
 
 
-def _per_ticker(tickers: tuple[str, ...], own: Floats, other: Floats, horizon: int) -> Iterator[dict[str, object]]:
+def _per_ticker(
+    tickers: tuple[str, ...], own: Floats, other: Floats, horizon: int, luck: Luck
+) -> Iterator[dict[str, object]]:
     """Yield the row of every ticker that was scored."""
     tests = diebold_mariano_each(own - other, horizon, long_lags(horizon))
-    adjusted = benjamini_hochberg(tests.p)
+    adjusted = benjamini_hochberg(np.array([luck.adjusted(p) for p in tests.p]))
     for row in np.flatnonzero(tests.sessions):
         loss, against = _mean(own[row]), _mean(other[row])
         yield {
@@ -127,6 +132,14 @@ def _per_ticker(tickers: tuple[str, ...], own: Floats, other: Floats, horizon: i
             "word": judge(float(tests.t[row]), float(adjusted[row])),
             "sessions": int(tests.sessions[row]),
         }
+
+
+def _skill_error(own: Floats, other: Floats, horizon: int) -> float:
+    """Return the standard error of the skill, sessions drawn again in blocks; NaN with fewer than two sessions."""
+    if len(own) < 2:
+        return float("nan")
+    counts = resampled_counts(len(own), block_length(len(own), horizon), 0)
+    return float(skill_error_bar(own, other, counts).standard_error)
 
 
 def _mean(values: Floats) -> float:
@@ -161,7 +174,12 @@ def standing(gate: pd.DataFrame, model: str, horizon: int) -> Standing:
 
 
 def best_of(opponents: pd.DataFrame) -> str:
-    """Return the opponent with the smallest loss; one that is never wrong (a price that stands still) is the best."""
+    """Return the opponent with the smallest loss; one that is never wrong (a price that stands still) is the best.
+
+    Where nothing was scored at all it is the one that is usually the hardest.
+    """
+    if not opponents["sessions"].any() and USUALLY_HARDEST in opponents.index:
+        return USUALLY_HARDEST
     return str(opponents["skill"].fillna(-np.inf).idxmin())
 
 

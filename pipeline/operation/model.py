@@ -99,7 +99,7 @@ def _model(described: Mapping[str, object], kept: KeptFits) -> Model:
         universe=_UNIVERSE.validate_python(described["universe"]),
         trained_until=str(described["trained_until"]),
         fits=tuple(read_fitted(kept.folder / key) for key in keys),
-        publication=_PUBLICATION.validate_python(described["publication"]),
+        publication=_PUBLICATION.validate_python(described.get("publication", {})),
     )
 
 

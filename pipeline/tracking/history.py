@@ -6,7 +6,7 @@ like any other, since its test may have been seen. Runs of versions that wrote n
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,12 @@ from pipeline.experiment import Experiment
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.tracking.runs import write_batches
 from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.words import LONGEST_TAG
 from pipeline.training.jobs import WARM_SETTINGS
 from pipeline.training.specification import TrainingSpec
 
 SPECIFICATION, TESTED_ON = "tapecast.specification", "tapecast.tested_on"
+TICKERS = "tapecast.tested_tickers"
 FIRST, LAST = "tapecast.test_first", "tapecast.test_last"
 PAGE = 1000
 
@@ -32,7 +34,8 @@ class Attempt:
     """What a run tests: a specification, on whose prices, and from which session to which (both included)."""
 
     specification: str
-    prices: str
+    prices: str  # of which source and calendar
+    tickers: tuple[str, ...]
     first: np.datetime64
     last: np.datetime64
 
@@ -42,6 +45,7 @@ class Attempt:
         return {
             SPECIFICATION: self.specification,
             TESTED_ON: self.prices,
+            TICKERS: " ".join(sorted(set(self.tickers)))[:LONGEST_TAG],
             FIRST: str(self.first.astype("datetime64[D]")),
             LAST: str(self.last.astype("datetime64[D]")),
         }
@@ -51,7 +55,8 @@ def tried_before(store: Store, run_id: str, attempt: Attempt, tuned: int = 1) ->
     """Return how many specifications have been tested on these prices, this one among them, and note it in its run.
 
     Call it when the fits are there and before the first look at their test. Each specification counts once, however
-    often it was run, if its test shares a session with this one; those of deleted, failed and killed runs count too.
+    often it was run, if its test shares a session and a ticker with this one: who leaves out a ticker does not begin
+    anew. Those of deleted, failed and killed runs count too. What only money depends on is not counted.
     `tuned` is the experiment's own `trials`. The trials of a search are no tests: they look at validation ranges
     alone. Raises TrackingError.
     """
@@ -75,9 +80,11 @@ def _others(client: MlflowClient, store: Store, attempt: Attempt) -> Iterator[Ru
 
 
 def _overlaps(run: Run, attempt: Attempt) -> bool:
-    """Return whether the test of a run shares a session with this one; one that does not say which is taken to."""
+    """Return whether the tests share a session and a ticker; a run that does not say is taken to."""
     own, tags = attempt.tags, run.data.tags
-    return bool(tags.get(FIRST, own[LAST]) <= own[LAST] and tags.get(LAST, own[FIRST]) >= own[FIRST])
+    apart = {*own[TICKERS].split(" ")}.isdisjoint(tags.get(TICKERS, own[TICKERS]).split(" "))
+    before, after = tags.get(LAST, own[FIRST]) < own[FIRST], tags.get(FIRST, own[LAST]) > own[LAST]
+    return not (apart or before or after)
 
 
 def specification_of(experiment: Experiment) -> str:
@@ -114,14 +121,12 @@ def _calibration(calibration: CalibrationSpec) -> dict[str, object]:
     return calibration.model_dump(mode="json", include=None if calibration.method == "adaptive" else {"method"})
 
 
-def prices_of(source: SourceSpec, calendar: str, tickers: Sequence[str], universe: str | None = None) -> str:
-    """Return the digest of whose prices are tested: a universe by its name, or else tickers in any order.
+def prices_of(source: SourceSpec, calendar: str) -> str:
+    """Return the digest of where prices come from and their calendar.
 
-    Prices of Yahoo are the same whether they are asked for or read from the store, and later bars change nothing. Give
-    the tickers that were asked for: one that is left out today must not make the prices others than yesterday.
+    Prices of Yahoo are the same whether they are asked for or read from the store, and later bars change nothing.
     """
-    named = {"universe": universe} if universe else {"tickers": sorted(set(tickers))}
-    return _digest({"source": _origin(source), "calendar": calendar, **named})
+    return _digest({"source": _origin(source), "calendar": calendar})
 
 
 def _origin(source: SourceSpec) -> list[object]:

@@ -12,6 +12,7 @@ from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
 from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import published_rows
+from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.training.jobs import FitResult
 
 Kind = Literal["run", "backtest", "forecast", "sine", "tune", "audit"]
@@ -75,7 +76,7 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.verdict_sentence": verdict.sentence if verdict else "",
         "tapecast.echo": verdict.echo.name if verdict else "",
         "tapecast.tried": str(outcome.evaluation.luck.tested) if outcome.evaluation else "",
-        "tapecast.abstained": " ".join(f"h{horizon}" for horizon in outcome.publication.abstained),
+        "tapecast.abstained": " ".join(f"h{horizon}" for horizon in _abstained(outcome)),
         "tapecast.status": outcome.status,
         "tapecast.tickers": " ".join(outcome.frames.tickers),
         "tapecast.last_session": str(outcome.frames.sessions[-1]),
@@ -88,6 +89,14 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
         "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
     }
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
+
+
+def _abstained(outcome: Outcome) -> list[int]:
+    """Return the horizons at which some ticker is forecast by a baseline in the model's place."""
+    if outcome.forecasts is None:
+        return list(outcome.publication.abstained)
+    shown = published_names(outcome.forecasts)
+    return sorted({horizon for _, horizon, name in shown if name != outcome.publication.model})
 
 
 def short_verdict(verdict: Verdict) -> str:
@@ -133,6 +142,7 @@ def _paragraphs(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> Iterat
     if outcome.evaluation:
         yield _comparisons(outcome.evaluation.verdict)
     if outcome.forecasts is not None:
+        yield " ".join(shown_instead(published_names(outcome.forecasts), outcome.publication.model))
         yield _next_session(outcome.forecasts)
     yield _data(kind, outcome)
     yield _where(outcome, artifacts)
@@ -163,14 +173,15 @@ def _next_session(forecasts: pd.DataFrame) -> str:
     """Return a table of the first horizon for a few tickers."""
     published = published_rows(forecasts)
     first = published[published["horizon"] == 1].head(2 * NAMED_TICKERS).to_dict("records")
-    head = ("ticker", "last close of", "close", "next session", "10 %", "median", "90 %")
+    head = ("ticker", "last close of", "close", "next session", "10 %", "median", "90 %", "forecaster")
     return titled("Forecast of the next session", head, [_forecast_cells(row) for row in first])
 
 
 def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
     days = {name: f"{row[name]:%Y-%m-%d}" for name in ("as_of", "target_session")}
     prices = [f"{row[name]:.2f}" for name in ("q10", "q50", "q90")]
-    return [row["ticker"], days["as_of"], f"{row['reference_close']:.2f}", days["target_session"], *prices]
+    close = f"{row['reference_close']:.2f}"
+    return [row["ticker"], days["as_of"], close, days["target_session"], *prices, row["forecaster"]]
 
 
 def titled(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

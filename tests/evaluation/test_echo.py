@@ -110,7 +110,8 @@ def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
     noisy = 6 * known + np.random.default_rng(1).normal(0, NOISE, known.shape)
     found = echo_of(backtest_of(returns, noisy), "network", claims=True)
     assert found.relation_p < 0.025
-    assert found.name != "informs"
+    assert found.name == "too bold"
+    assert "the last close errs less" in found.sentence
 
 
 def test_the_relation_is_the_test_of_the_covariance() -> None:

@@ -64,7 +64,8 @@ def test_the_error_of_a_root_is_that_of_the_mean_square_over_twice_it(table: pd.
 def test_a_ticker_has_an_error_of_its_loss_alone(table: pd.DataFrame) -> None:
     row = row_of(table, 1, "ewma", "T1")
     assert row["pinball_error"] == pytest.approx(slow_error(1, "ewma", "pinball", 1), rel=1e-9)
-    assert np.isnan(row["crps_error"])
+    assert row["coverage_80_error"] == pytest.approx(slow_error(1, "ewma", "coverage_80", 1), rel=1e-9)
+    assert np.isnan(row["winkler_80_error"])
 
 
 def test_every_score_has_an_error_and_none_is_lost(table: pd.DataFrame) -> None:

@@ -17,11 +17,11 @@ def gate_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
     """A gate whose tests go the way of the skill at horizon 1, and that says otherwise elsewhere."""
     of_tickers = [("T0", -1.0), ("T1", -1.0), ("T2", 1.0)]
     rows = [
-        {"ticker": POOLED, "baseline": name, "skill": gain, "t": -np.sign(gain), "p_adjusted": p}
+        {"ticker": POOLED, "baseline": name, "sessions": 99, "skill": gain, "t": -np.sign(gain), "p_adjusted": p}
         for name, gain, p in zip(BASELINES, skills, ps, strict=True)
     ]
     rows += [
-        {"ticker": ticker, "baseline": name, "skill": -t, "t": t, "p_adjusted": 0.01}
+        {"ticker": ticker, "baseline": name, "sessions": 99, "skill": -t, "t": t, "p_adjusted": 0.01}
         for ticker, t in of_tickers
         for name in BASELINES
     ]
@@ -80,6 +80,29 @@ def test_the_sentence_says_better_worse_or_no_evidence(skills: list[float], ps: 
     )
     assert found.sentence.endswith("What the median is: no claim.")
     assert found.best.skill == min(skills)
+
+
+def test_what_is_not_the_best_but_beats_it_is_named() -> None:
+    found = verdict(
+        gate_of([0.05, -0.01, 0.04, -0.03, 0.03], [0.001, 0.01, 0.001, 0.2, 0.001]), "network", said("echo"), Luck()
+    )
+    assert found.sentence.startswith("The network is worse than last_close (p = 0.010). Use the best baseline (ewma).")
+    other = verdict(
+        gate_of([0.05, 0.04, 0.04, 0.02, 0.03], [0.2, 0.001, 0.001, 0.001, 0.001]), "network", said("echo"), Luck()
+    )
+    assert "the best baseline (ewma) among them, but there is no evidence that it beats climatology" in other.sentence
+
+
+def test_rivals_have_a_sentence_of_their_own() -> None:
+    gate = gate_of([0.05] * 5, [0.001] * 5)
+    plain = verdict(gate, "network", said("echo"), Luck()).sentence
+    row = {"horizon": 1, "forecaster": "network", "ticker": POOLED, "sessions": 99}
+    rivals = [("har", -0.01, 1.0, 0.4), ("garch", 0.02, -1.0, 0.01), ("ridge", -0.02, 1.0, 0.01)]
+    more = [row | {"baseline": n, "skill": s, "t": t, "p_adjusted": p, "word": judge(t, p)} for n, s, t, p in rivals]
+    found = verdict(pd.concat([gate, pd.DataFrame(more)]), "network", said("echo"), Luck())
+    assert found.sentence.startswith(plain[: plain.index(".")])
+    assert "Of the rivals it is better than garch, worse than ridge, not told apart from har." in found.sentence
+    assert found.best.baseline in BASELINES
 
 
 def test_it_says_how_much_was_tried() -> None:

@@ -43,8 +43,10 @@ def other_size(size: int) -> Experiment:
     return changed(TINY, network=RecurrentSpec(hidden_size=size))
 
 
-def attempt(size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST) -> Attempt:
-    return Attempt(specification_of(other_size(size)), prices, np.datetime64(first), np.datetime64(last))
+def attempt(
+    size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST, tickers: tuple[str, ...] = ("A", "B")
+) -> Attempt:
+    return Attempt(specification_of(other_size(size)), prices, tickers, np.datetime64(first), np.datetime64(last))
 
 
 @pytest.fixture
@@ -135,6 +137,7 @@ def test_its_run_says_what_it_tests(empty: Store) -> None:
     assert {name: tags[name] for name in what.tags} == {
         "tapecast.specification": specification_of(TINY),
         "tapecast.tested_on": "these",
+        "tapecast.tested_tickers": "A B",
         "tapecast.test_first": "2020-01-02",
         "tapecast.test_last": "2021-06-30",
     }
@@ -236,18 +239,19 @@ OTHER_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
 
 @pytest.mark.parametrize(("one", "other"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
 def test_the_same_prices_by_another_way_are_the_same(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_of(one, "XNYS", ("A", "B")) == prices_of(other, "XNYS", ("B", "A", "B"))
+    assert prices_of(one, "XNYS") == prices_of(other, "XNYS")
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER_PRICES.values(), ids=OTHER_PRICES)
 def test_other_prices_are_others(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_of(one, "XNYS", ("A", "B")) != prices_of(other, "XNYS", ("A", "B"))
+    assert prices_of(one, "XNYS") != prices_of(other, "XNYS")
 
 
-def test_prices_are_told_by_calendar_and_by_tickers_or_universe() -> None:
-    plain = prices_of(YAHOO, "XNYS", ("A", "B"))
-    assert plain != prices_of(YAHOO, "XBOM", ("A", "B"))
-    assert plain != prices_of(YAHOO, "XNYS", ("A",))
-    listed = prices_of(YAHOO, "XNYS", ("A", "B"), "large")
-    assert listed == prices_of(YAHOO, "XNYS", ("A", "C"), "large"), "a list by that name that has changed since"
-    assert len({plain, listed, prices_of(YAHOO, "XNYS", ("A", "B"), "small")}) == 3
+def test_prices_are_told_by_calendar() -> None:
+    assert prices_of(YAHOO, "XNYS") != prices_of(YAHOO, "XBOM")
+
+
+def test_who_leaves_out_or_adds_a_ticker_does_not_begin_anew(empty: Store) -> None:
+    lists = (("A", "B"), ("B",), ("C", "B"), ("C", "D"), ("E",))
+    found = [count(empty, attempt(size, tickers=own)).tested for size, own in enumerate(lists, start=4)]
+    assert found == [1, 2, 3, 2, 1]

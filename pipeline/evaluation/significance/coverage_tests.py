@@ -10,7 +10,6 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import xlogy
 
 from pipeline.dataset.panel import Booleans, Floats, Indices
@@ -18,8 +17,6 @@ from pipeline.errors import UsageError
 
 SIMULATIONS = 4999
 FEWEST_SESSIONS = 30
-_STEP = 256
-"""Simulated lengths are rounded up to this, so that series of similar lengths share one simulation."""
 
 
 @dataclass(frozen=True)
@@ -150,31 +147,27 @@ def _likelihood(hits: Indices, misses: Indices) -> Floats:
     return likelihood
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)
 def _null(sessions: int, coverage: float, seed: int) -> Floats:
     """Return the three ratios of simulated independent hits [3, simulation], sorted, read-only."""
-    simulated = _simulated(-(-sessions // _STEP) * _STEP, coverage, seed)
-    hits, pairs = simulated.hits[sessions - 1].astype(np.int64), simulated.pairs[sessions - 1].astype(np.int64)
-    first, last = simulated.drawn[0].astype(np.int64), simulated.drawn[sessions - 1].astype(np.int64)
-    ratios = likelihood_ratios(HitCounts(np.asarray(sessions), hits, first, last, pairs), coverage)
+    ratios = likelihood_ratios(simulated_counts(sessions, coverage, seed), coverage)
     ratios.sort(axis=1)
     ratios.setflags(write=False)
     return ratios
 
 
-@dataclass(frozen=True)
-class _Simulated:
-    """Independent hits [session, simulation], and how many hits and pairs of hits there are until each session."""
+def simulated_counts(sessions: int, coverage: float, seed: int) -> HitCounts:
+    """Return the counts of simulated independent hits [simulation], drawn without the hits themselves.
 
-    drawn: Booleans
-    hits: npt.NDArray[np.int32]
-    pairs: npt.NDArray[np.int32]
-
-
-@lru_cache(maxsize=4)
-def _simulated(longest: int, coverage: float, seed: int) -> _Simulated:
-    """Return the simulation, drawn session by session: a longer one begins with the same sessions."""
-    drawn = np.random.default_rng(seed).uniform(size=(longest, SIMULATIONS)) < coverage
-    pairs = np.zeros(drawn.shape, dtype=np.int32)
-    np.cumsum(drawn[1:] & drawn[:-1], axis=0, dtype=np.int32, out=pairs[1:])
-    return _Simulated(drawn, np.cumsum(drawn, axis=0, dtype=np.int32), pairs)
+    Given the number of hits N, all orders are equally likely: their runs lie in some of the n - N + 1 places between,
+    before and after the misses. Of N hits in that many places the number of runs is hypergeometric (Wald and Wolfowitz
+    1940, section 3); the first session is a hit if the first place is among those with a run, and the last likewise.
+    """
+    draws = np.random.default_rng((seed, sessions))
+    hits = draws.binomial(sessions, coverage, SIMULATIONS)
+    places = sessions - hits + 1
+    runs = draws.hypergeometric(places, np.maximum(hits - 1, 0), hits)
+    first = (draws.uniform(size=SIMULATIONS) * places < runs).astype(np.int64)
+    last = (draws.uniform(size=SIMULATIONS) * (places - 1) < runs - first).astype(np.int64)
+    last = np.where(places == 1, first, last)  # only hits: both ends are of the one run
+    return HitCounts(np.asarray(sessions), hits, first, last, hits - runs)

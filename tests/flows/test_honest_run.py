@@ -1,0 +1,193 @@
+"""A run on noise with every honest setting on: each of them reaches its end, through the real command line."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.evaluation.gate import SIMPLE
+from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.scores import POOLED
+from pipeline.tracking.environment import QUIET_MLFLOW
+
+from .command import Command
+
+os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    # mlflow uses what SQLAlchemy 2.1 and pandas 3 will drop; nothing of ours is meant
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+    pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"),
+]
+
+MONEY = MoneySpec(commission_bps=7.0, slippage_bps=2.5)
+HONEST_TOML = """
+seeds = 1
+seed = {seed}
+horizons = 2
+workers = 1
+device = "cpu"
+abstain = "pooled"
+
+[source]
+kind = "synthetic"
+process = "random_walk"
+sessions = 620
+tickers = 3
+
+[network]
+hidden_size = 4
+head = {{ kind = "point" }}
+
+[training]
+fewest_steps = 4
+most_steps = 8
+batch_chunks = 4
+
+[folds]
+train_end = 2023-12-29
+valid_end = 2024-05-31
+
+[calibration]
+method = "adaptive"
+
+[money]
+commission_bps = 7
+slippage_bps = 2.5
+"""
+QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the command printed, and what it left in MLflow."""
+
+    json: dict[str, Any]
+    client: MlflowClient
+    folder: Path
+
+    @property
+    def run(self) -> Run:
+        return self.client.get_run(self.json["mlflow_run_id"])
+
+    def table(self, name: str) -> pd.DataFrame:
+        path = self.client.download_artifacts(self.json["mlflow_run_id"], f"tables/{name}.json", str(self.folder))
+        return pd.read_json(path, orient="split", dtype=False)
+
+    def against(self, horizon: int) -> pd.DataFrame:
+        """The gate's pooled rows of the model, by baseline."""
+        gate = self.table("gate")
+        own = (gate["forecaster"] == self.json["model"]) & (gate["ticker"] == POOLED) & (gate["horizon"] == horizon)
+        return gate[own].set_index("baseline")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    """A run, another with one more seed tried, and a forecast by the latter: three commands in a home of their own."""
+    tapecast = Command(tmp_path_factory.mktemp("home"))
+    found = {}
+    for name, seed in (("first", 0), ("second", 1)):
+        path = tmp_path_factory.mktemp("experiment") / "honest.toml"
+        path.write_text(HONEST_TOML.format(seed=seed))
+        found[name] = tapecast.json("run", "--experiment", path)
+    found["forecast"] = tapecast.json("forecast")
+    assert [status for status, _ in found.values()] == [0, 0, 0], [values["error"] for _, values in found.values()]
+    client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
+    return {name: Told(values, client, tmp_path_factory.mktemp(name)) for name, (_, values) in found.items()}
+
+
+def test_a_network_without_skill_is_not_published(told: dict[str, Told]) -> None:
+    for one in (told["first"].json, told["second"].json):
+        shown = one["publication"]["pooled"]
+        assert set(shown) == {"1", "2"}
+        assert set(shown.values()) <= {*SIMPLE}
+        assert one["publication"]["model"] == one["model"] == "calibrated"
+        rows = [(row["ticker"], str(row["horizon"]), row["forecaster"]) for row in one["forecasts"]]
+        assert len(rows) == 3 * 2
+        assert {(horizon, name) for _, horizon, name in rows} == {*shown.items()}
+        said = " ".join(one["instead"])
+        assert all(f"Baseline {name} is shown" in said for name in shown.values())
+
+
+def test_the_baseline_shown_is_the_one_with_the_smallest_loss(told: dict[str, Told]) -> None:
+    for horizon, name in told["first"].json["publication"]["pooled"].items():
+        scores = told["first"].json["scores"][horizon]
+        assert name == min(SIMPLE, key=lambda one, scores=scores: float(scores[one]["pinball"]))
+
+
+def test_mlflow_says_where_it_abstained_and_what_the_median_is(told: dict[str, Told]) -> None:
+    for one in (told["first"], told["second"]):
+        tags = one.run.data.tags
+        assert tags["tapecast.abstained"] == "h1 h2"
+        assert tags["tapecast.echo"] == one.json["echo"]
+        # A point head is sold as accurate in levels: it cannot say that it claimed nothing.
+        assert one.json["echo"] in {"echo", "unproven"}
+        echoes = one.table("echoes").set_index("forecaster")
+        assert echoes["claims"][["network", "calibrated"]].all()
+        assert tags["tapecast.echo"] == echoes.loc["calibrated", "name"]
+
+
+def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(told: dict[str, Told]) -> None:
+    assert told["first"].json["luck"]["tested"] == 1
+    assert told["second"].json["luck"]["tested"] == 2
+    for name, factor in (("first", 1), ("second", 2)):
+        one = told[name]
+        metrics, rows = one.run.data.metrics, one.against(1)
+        assert one.run.data.tags["tapecast.tried"] == str(factor)
+        assert set(rows.index) == {*SIMPLE}
+        for baseline, row in rows.iterrows():
+            wanted = pytest.approx(min(1.0, factor * row["p"]))
+            assert row["p_adjusted"] == wanted
+            assert metrics[f"h1/dm_p/{baseline}"] == wanted
+            assert one.json["dm_p"]["1"][baseline] == wanted
+    raised = told["second"].against(1)
+    assert (raised["p_adjusted"] > raised["p"]).any()
+
+
+def test_the_experiments_costs_reach_the_simulation(told: dict[str, Told]) -> None:
+    page = Path(told["first"].json["report"]).read_text("utf-8")
+    assert f"costs {10_000 * MONEY.cost_share:g} bps" in page
+    money = told["first"].table("money")
+    traded = money[money["turnover_per_year"] > 0]
+    assert len(traded)
+    cheap = f"costs {10_000 * MoneySpec().cost_share:g} bps"
+    assert cheap not in page
+
+
+def test_the_correction_changes_the_networks_bands(told: dict[str, Told]) -> None:
+    for horizon in ("1", "2"):
+        scores = told["first"].json["scores"][horizon]
+        assert scores["calibrated"]["pinball"] != scores["network"]["pinball"]
+        assert scores["calibrated"]["coverage_80"] != scores["network"]["coverage_80"]
+
+
+def test_a_forecast_afterwards_publishes_what_the_run_did(told: dict[str, Told]) -> None:
+    run, after = told["second"].json, told["forecast"].json
+    assert after["publication"] == run["publication"]
+    assert after["instead"] == run["instead"]
+    assert len(after["forecasts"]) == len(run["forecasts"]) == 3 * 2
+    for mine, theirs in zip(after["forecasts"], run["forecasts"], strict=True):
+        assert {key: mine[key] for key in ("ticker", "horizon", "forecaster", "as_of", "target_session")} == {
+            key: theirs[key] for key in ("ticker", "horizon", "forecaster", "as_of", "target_session")
+        }
+        assert [mine[name] for name in QUANTILES] == pytest.approx([theirs[name] for name in QUANTILES], rel=1e-6)
+
+
+def test_a_forecast_afterwards_is_corrected_as_in_the_run(told: dict[str, Told]) -> None:
+    """The bands that are not published are the run's too: those of the network with its correction among them."""
+    keys = ["forecaster", "ticker", "horizon"]
+    tables = [told[name].table("forecasts_of_others") for name in ("second", "forecast")]
+    run, after = (table.set_index(keys).sort_index() for table in tables)
+    assert {"network", "calibrated"} <= set(run.index.get_level_values("forecaster"))
+    assert run.index.equals(after.index)
+    columns = list(QUANTILES)
+    assert after[columns].to_numpy() == pytest.approx(run[columns].to_numpy(), rel=1e-6)
+    corrected, plain = (run.loc[name, columns].to_numpy() for name in ("calibrated", "network"))
+    assert abs(corrected - plain).max() > 1e-4

@@ -1,0 +1,145 @@
+"""What a run's record tells of verdict, luck and abstention is the outcome's own, and its table what is published."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from pipeline.evaluation.backtest import CALIBRATED, NETWORK
+from pipeline.evaluation.echo import Name
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.scores import POOLED
+from pipeline.operation.outcome import Outcome
+from pipeline.operation.publication import Publication, published_rows
+from pipeline.reporting.abstention import published_names, shown_instead
+from pipeline.tracking.values import MONEY, money_points, outcome_points
+from pipeline.tracking.words import final_note, final_tags
+from tests.reporting.outcomes import only_forecast, published, rich_outcome, small_outcome
+
+MIXED = Publication(
+    CALIBRATED,
+    {1: "ewma", 2: CALIBRATED, 3: "linear"},
+    {1: {"AAA": CALIBRATED, "BBB": "linear", "CCC": "ewma"}},
+)
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return rich_outcome()
+
+
+def evaluation_of(outcome: Outcome) -> Evaluation:
+    assert outcome.evaluation
+    return outcome.evaluation
+
+
+def with_evidence(outcome: Outcome, **changes: object) -> Outcome:
+    """The outcome with another echo in its verdict, or another luck."""
+    evaluation = evaluation_of(outcome)
+    if "echo" in changes:
+        echo = replace(evaluation.verdict.echo, name=changes["echo"])
+        evaluation = replace(evaluation, verdict=replace(evaluation.verdict, echo=echo))
+    if "luck" in changes:
+        evaluation = replace(evaluation, luck=changes["luck"])
+    return replace(outcome, evaluation=evaluation)
+
+
+def publishing(outcome: Outcome, chosen: Publication) -> Outcome:
+    assert outcome.forecasts is not None
+    return replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
+
+
+@pytest.mark.parametrize("name", get_args(Name))
+def test_the_tag_says_what_the_models_median_is(outcome: Outcome, name: Name) -> None:
+    assert final_tags(with_evidence(outcome, echo=name))["tapecast.echo"] == name
+
+
+@pytest.mark.parametrize(("tested", "tuned"), [(1, 1), (7, 1), (3, 40), (1, 9)])
+def test_the_tag_says_how_many_were_tested(outcome: Outcome, tested: int, tuned: int) -> None:
+    assert final_tags(with_evidence(outcome, luck=Luck(tested, tuned)))["tapecast.tried"] == str(tested)
+
+
+@pytest.mark.parametrize(
+    ("pooled", "told"),
+    [
+        (None, None),
+        ({1: CALIBRATED, 2: CALIBRATED, 3: CALIBRATED}, None),
+        ({1: CALIBRATED, 2: "ewma", 3: "linear"}, "h2 h3"),
+        ({1: "ewma", 2: CALIBRATED, 3: CALIBRATED}, "h1"),
+    ],
+)
+def test_the_tag_says_at_which_horizons_it_abstained(
+    outcome: Outcome, pooled: dict[int, str] | None, told: str | None
+) -> None:
+    assert final_tags(replace(outcome, publication=Publication(CALIBRATED, pooled))).get("tapecast.abstained") == told
+
+
+def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(outcome: Outcome) -> None:
+    tags = final_tags(only_forecast(publishing(outcome, MIXED)))
+    assert not {"tapecast.verdict", "tapecast.echo", "tapecast.tried"} & set(tags)
+    assert tags["tapecast.abstained"] == "h1 h3"
+
+
+def next_session(outcome: Outcome) -> list[dict[str, str]]:
+    """The rows of the note's table of the next session, by column."""
+    lines = (
+        final_note("run", outcome, []).split("**Forecast of the next session**\n\n")[1].split("\n\n")[0].splitlines()
+    )
+    head, _, *rows = [[cell.replace("&nbsp;", "").strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("chosen", [MIXED, Publication(CALIBRATED), Publication(CALIBRATED, {1: "linear"})])
+def test_the_table_of_the_next_session_is_what_is_published_and_names_it(outcome: Outcome, chosen: Publication) -> None:
+    one = publishing(outcome, chosen)
+    assert one.forecasts is not None
+    rows = published_rows(one.forecasts)
+    wanted = rows[rows["horizon"] == 1]
+    told = next_session(one)
+    assert [row["ticker"] for row in told] == list(wanted["ticker"]) == list(outcome.frames.tickers)
+    assert [row["forecaster"] for row in told] == [chosen.forecaster(row["ticker"], 1) for row in told]
+    for row, (_, own) in zip(told, wanted.iterrows(), strict=True):
+        assert row["10 %"] == f"{own['q10']:.2f}"
+        assert row["median"] == f"{own['q50']:.2f}"
+        assert row["90 %"] == f"{own['q90']:.2f}"
+
+
+def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: Outcome) -> None:
+    one = publishing(outcome, MIXED)
+    assert one.forecasts is not None
+    sentences = shown_instead(published_names(one.forecasts), CALIBRATED)
+    assert len(sentences) == 3
+    for note in (final_note("run", one, []), final_note("forecast", only_forecast(one), [])):
+        assert all(sentence in note for sentence in sentences)
+    assert "has not shown skill" not in final_note("run", publishing(outcome, Publication(CALIBRATED)), [])
+
+
+def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: Outcome) -> None:
+    evaluation = evaluation_of(outcome)
+    table = evaluation.money_table.set_index(["forecaster", "rule"])
+    rules = {name: set(table.loc[name].index) for name in (CALIBRATED, BENCHMARK)}
+    points = {point.key: point.value for point in money_points(evaluation)}
+    assert {*points} == {f"money/{name}/{rule}/{of}" for name, own in rules.items() for rule in own for of in MONEY}
+    for key, value in points.items():
+        _, name, rule, of = key.split("/")
+        assert value == pytest.approx(table.loc[(name, rule), of], nan_ok=True)
+    assert (table.loc[CALIBRATED, "yearly_return"] != table.loc[NETWORK, "yearly_return"]).any()  # not the network's
+    assert {point.key for point in money_points(evaluation)} <= {point.key for point in outcome_points(evaluation)}
+
+
+def test_without_a_correction_money_is_the_networks() -> None:
+    evaluation = evaluation_of(small_outcome())
+    assert {point.key.split("/")[1] for point in money_points(evaluation)} == {NETWORK, BENCHMARK}
+
+
+def test_skill_and_p_are_the_models_and_adjusted(outcome: Outcome) -> None:
+    """Of the corrected network, not of the one as it came, and raised for the specification tested before it."""
+    evaluation = evaluation_of(outcome)
+    gate = evaluation.gate[evaluation.gate["ticker"] == POOLED]
+    points = {point.key: point.value for point in outcome_points(evaluation)}
+    for row in gate[gate["forecaster"] == CALIBRATED].to_dict("records"):
+        of = f"h{row['horizon']}/{{}}/{row['baseline']}"
+        assert points[of.format("skill")] == pytest.approx(row["skill"], nan_ok=True)
+        assert points[of.format("dm_p")] == pytest.approx(row["p_adjusted"], nan_ok=True)
