@@ -1,7 +1,8 @@
 """Recording a run in MLflow: opened beside the work, closed with the right status however the work ends."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +80,21 @@ class Recording:
         """Write how long one more stage took."""
         store, run_id = self._opened.result()
         log_metrics(store, run_id, {f"seconds/{stage}": seconds})
+
+
+@contextmanager
+def recorded(settings: Settings, start: Callable[[Store], str]) -> Iterator[tuple[Store, str]]:
+    """Return a context in which a run that `start` begins is recorded, closed like a Recording is; for quick suites."""
+    store = prepare_store(
+        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
+    )
+    run_id = start(store)
+    try:
+        yield store, run_id
+    except BaseException as error:
+        finish(store, run_id, _status(type(error)), str(error) or type(error).__name__)
+        raise
+    finish(store, run_id, "FINISHED")
 
 
 def _status(kind: type[BaseException] | None) -> Status:

@@ -1,14 +1,14 @@
 """The flow sanity: planted signals are found, in noise nothing is, planted leaks are caught; one table tells all."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.folders import refuse_unwritable
+from flows.recording import recorded
 from flows.tasks import as_task
 from flows.values import plain
 from flows.watching import LogWatch, Stopwatch, Watch
@@ -17,9 +17,8 @@ from pipeline.sanity.check import Check, refuse_out_of_range, table, verdict_sen
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import Part, suite
 from pipeline.settings import Settings
-from pipeline.tracking.runs import finish
 from pipeline.tracking.sanity import log_checks, start_sanity
-from pipeline.tracking.store import Store, prepare_store, run_url
+from pipeline.tracking.store import run_url
 
 Row = dict[str, Any]
 Show = Callable[[Sequence[Check]], None]
@@ -54,7 +53,7 @@ def build_sanity(watch: Watch, show: Show, steps: Steps = REAL) -> Callable[...,
         settings, clock = Settings(), Stopwatch(watch)
         refuse_unwritable(settings.root)
         parts = suite(seed, seeds, steps)
-        with recording(settings, seed, seeds) as (store, run_id):
+        with recorded(settings, lambda store: start_sanity(store, seed, seeds)) as (store, run_id):
             checks = tuple(one for name, part in parts.items() for one in timed(name, clock, part))
             with clock.stage("popular accuracy"):
                 figures = as_task(popular_figures, "popular accuracy")()
@@ -81,22 +80,6 @@ def popular_figures() -> dict[str, bytes]:
     from pipeline.reporting.canvas import png_bytes  # noqa: PLC0415
 
     return {"popular_accuracy.png": png_bytes(draw_popular_accuracy(popular_on_sample()))}
-
-
-@contextmanager
-def recording(settings: Settings, seed: int, seeds: int) -> Iterator[tuple[Store, str]]:
-    """Return a context in which the run is recorded: FINISHED, FAILED or, after an interrupt, KILLED."""
-    store = prepare_store(
-        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
-    )
-    run_id = start_sanity(store, seed, seeds)
-    try:
-        yield store, run_id
-    except BaseException as error:
-        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-        finish(store, run_id, status, str(error) or type(error).__name__)
-        raise
-    finish(store, run_id, "FINISHED")
 
 
 def make_artifacts(checks: Sequence[Check], url: str) -> None:

@@ -1,7 +1,6 @@
 """The flow tutorial: the tutorials' networks learned anew, each held against its mark; one verdict table tells all."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +11,12 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.folders import refuse_unwritable
+from flows.recording import recorded
 from flows.tasks import as_task
 from flows.values import plain
 from flows.watching import LogWatch, Stopwatch, Watch
 from pipeline.settings import Settings
-from pipeline.tracking.runs import finish
-from pipeline.tracking.store import Store, prepare_store, run_url
+from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
 from pipeline.tutorials.ohlc import OhlcTerms
 from pipeline.tutorials.presets import TutorialName, tutorials
@@ -57,7 +56,7 @@ def build_tutorial(watch: Watch) -> Callable[..., Taught]:
         settings, clock, began = Settings(), Stopwatch(watch), datetime.now(UTC)
         for folder in (settings.root, *([out] if out else [])):
             refuse_unwritable(folder)
-        with recording(settings, name, seed) as (store, run_id):
+        with recorded(settings, lambda store: start_tutorials(store, name, seed)) as (store, run_id):
             verdicts = tuple(learned(one.name, clock, as_task(teach, one.name), one, seed)
                              for one in tutorials(name, terms))  # fmt: skip
             figures = out or settings.reports / f"{began:%Y-%m-%dT%H%M%S}-tutorial-{run_id[:8]}"
@@ -74,22 +73,6 @@ def learned(name: str, clock: Stopwatch, teaching: Callable[..., Verdict], *give
     """Return the verdict on one tutorial, timed."""
     with clock.stage(name):
         return teaching(*given)
-
-
-@contextmanager
-def recording(settings: Settings, name: str, seed: int) -> Iterator[tuple[Store, str]]:
-    """Return a context in which the run is recorded: FINISHED, FAILED or, after an interrupt, KILLED."""
-    store = prepare_store(
-        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
-    )
-    run_id = start_tutorials(store, name, seed)
-    try:
-        yield store, run_id
-    except BaseException as error:
-        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-        finish(store, run_id, status, str(error) or type(error).__name__)
-        raise
-    finish(store, run_id, "FINISHED")
 
 
 def record(store: Store, run_id: str, verdicts: tuple[Verdict, ...], folder: Path) -> None:

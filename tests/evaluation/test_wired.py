@@ -58,9 +58,10 @@ def saying(realised: np.ndarray, **medians: np.ndarray) -> Backtest:
 
 @pytest.fixture(scope="module")
 def second_only() -> Backtest:
-    """The network knows half of what comes two sessions ahead, and nothing of the next session."""
+    """The network knows a little of what comes two sessions ahead, and nothing of the next session."""
     outcome = draws_of(300, 4, 2, seed=1)
-    median = np.stack([draws_of(300, 4, 1, seed=2)[..., 0] * 0.3, 0.5 * outcome[..., 1]], axis=-1)
+    median = draws_of(300, 4, 2, seed=5) * (0.3, 0.1)
+    median[..., 1] += 0.012 * outcome[..., 1]
     realised = outcome.copy()
     realised[:2, ::3, 0] = np.nan  # horizon 1 is scored at fewer rows
     return saying(realised, network=median)
@@ -80,7 +81,7 @@ def known(backtest: Backtest, name: str, horizon: int) -> tuple[np.ndarray, np.n
 def test_a_median_that_knows_something_beats_no_change_and_noise_does_not(second_only: Backtest) -> None:
     gate = gate_table(second_only, Luck())
     of = {h: pooled(gate, NETWORK, h)["cw_p"] for h in (1, 2)}
-    assert of[2]["last_close"] < 1e-6
+    assert of[2]["last_close"] < 0.01
     assert of[1]["last_close"] > 0.1
     assert of[1].drop("last_close").isna().all()  # the last close alone is nested in the network
 
@@ -162,9 +163,9 @@ def test_who_moves_more_than_a_twentieth_of_what_prices_do_claims_direction(
 
 @pytest.fixture(scope="module")
 def both() -> Backtest:
-    """A network without a word on direction, and a corrected one whose median knows a third of what comes."""
+    """A network without a word on direction, and a corrected one whose median knows a sixth of what comes."""
     outcome = draws_of(150, 4, 2, seed=7)
-    return saying(outcome, network=0.15 * draws_of(150, 4, 2, seed=8), calibrated=outcome / 3)
+    return saying(outcome, network=0.15 * draws_of(150, 4, 2, seed=8), calibrated=outcome / 6)
 
 
 def moving_opens(backtest: Backtest) -> Opens:

@@ -16,7 +16,7 @@ from pipeline.operation.publication import Publication, published_rows
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.tracking.values import MONEY, money_points, outcome_points
 from pipeline.tracking.words import final_note, final_tags
-from tests.reporting.outcomes import only_forecast, published, rich_outcome, small_outcome
+from tests.reporting.outcomes import only_backtest, only_forecast, published, rich_outcome, small_outcome
 
 MIXED = Publication(
     CALIBRATED,
@@ -73,7 +73,14 @@ def test_the_tag_says_how_many_were_tested(outcome: Outcome, tested: int, tuned:
 def test_the_tag_says_at_which_horizons_it_abstained(
     outcome: Outcome, pooled: dict[int, str] | None, told: str | None
 ) -> None:
-    assert final_tags(replace(outcome, publication=Publication(CALIBRATED, pooled))).get("tapecast.abstained") == told
+    chosen = Publication(CALIBRATED, pooled)
+    for one in (publishing(outcome, chosen), replace(only_backtest(outcome), publication=chosen)):
+        assert final_tags(one).get("tapecast.abstained") == told
+
+
+def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: Outcome) -> None:
+    chosen = Publication(CALIBRATED, dict.fromkeys((1, 2, 3), CALIBRATED), {2: {"BBB": "ewma"}})
+    assert final_tags(publishing(outcome, chosen))["tapecast.abstained"] == "h2"
 
 
 def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(outcome: Outcome) -> None:
@@ -84,9 +91,8 @@ def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(ou
 
 def next_session(outcome: Outcome) -> list[dict[str, str]]:
     """The rows of the note's table of the next session, by column."""
-    lines = (
-        final_note("run", outcome, []).split("**Forecast of the next session**\n\n")[1].split("\n\n")[0].splitlines()
-    )
+    after = final_note("run", outcome, []).split("**Forecast of the next session**\n\n")[1]
+    lines = after.split("\n\n")[0].splitlines()
     head, _, *rows = [[cell.replace("&nbsp;", "").strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(head, row, strict=True)) for row in rows]
 
