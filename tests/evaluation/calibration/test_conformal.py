@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
 from pipeline.evaluation.calibration.conformal import calibrated, split_factors, stretched
@@ -37,10 +36,11 @@ def coverage(quantiles: np.ndarray, outcome: np.ndarray, sessions: slice = slice
 def made(draw: st.DrawFn) -> Made:
     """Sorted quantiles and outcomes with gaps, on a coarse grid so that ties and flat bands occur."""
     shape = (draw(st.integers(1, 3)), draw(st.integers(1, 14)), draw(st.integers(1, 3)))
-    grid = st.sampled_from([-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5, 2.0])
-    quantiles = np.sort(draw(arrays(np.float32, (*shape, 7), elements=grid)), axis=-1)
-    outcome = draw(arrays(np.float32, shape, elements=st.one_of(grid, st.just(math.nan))))
-    quantiles[draw(arrays(np.bool_, shape[:2], elements=st.sampled_from([False, False, False, True])))] = np.nan
+    draws = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    grid = np.array([-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5, 2.0], dtype=np.float32)
+    quantiles = np.sort(draws.choice(grid, (*shape, 7)), axis=-1)
+    outcome = draws.choice(np.append(grid, np.float32(math.nan)), shape)
+    quantiles[draws.uniform(size=shape[:2]) < 0.25] = np.nan
     return quantiles, outcome
 
 
