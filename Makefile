@@ -35,10 +35,10 @@ format: $(INSTALLED)  ## Let ruff put the code in order
 	$(BIN)/ruff format .
 
 test: lint  ## Every test, the linters included
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-quick: $(INSTALLED)  ## The tests that take seconds
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tutorials (panel in ../shared/data)
 	$(BIN)/python -m tests.benchmarks.main_job
