@@ -81,8 +81,8 @@ class TrainingOn:
         with clock.stage("features"):
             frames = as_task(frames_on, "features")(market, experiment)
             folds = folds_of(frames, experiment)
-            experiment, unscored = with_scorable_rivals(experiment, frames, folds)
-        for sentence in (f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.", *unscored):
+            experiment, of_rivals = with_scorable_rivals(experiment, frames, folds)
+        for sentence in (f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.", *of_rivals):
             clock.watch.says(sentence)
         with clock.stage("fit"):
             results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
@@ -91,7 +91,7 @@ class TrainingOn:
             asked = asked_of(market, experiment, luck)
             evaluation = as_task(evaluate, "evaluate")(results, folds, frames, experiment, asked)
         outcome = self._outcome(market, frames, folds, results, evaluation)
-        outcome = replace(outcome, warnings=(*outcome.warnings, *unscored))
+        outcome = replace(outcome, warnings=(*outcome.warnings, *of_rivals))
         finished = record_results(self.job, recording, outcome)
         if self.check:
             self.check(outcome)

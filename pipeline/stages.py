@@ -26,7 +26,7 @@ from pipeline.models.rivals import PretrainedSpec
 from pipeline.models.specification import ForecasterSpec, RecurrentSpec
 from pipeline.training.jobs import FitJob, digest_of_rows
 from pipeline.training.labels import label_mask, supervised_from
-from pipeline.training.pretrained import weights_digest, why_not_scored
+from pipeline.training.pretrained import weights_digest, what_silence_costs, why_not_scored
 from pipeline.training.specification import TrainingSpec
 
 
@@ -95,14 +95,15 @@ def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
 def with_scorable_rivals(
     experiment: Experiment, frames: Frames, folds: Sequence[Fold]
 ) -> tuple[Experiment, tuple[str, ...]]:
-    """Return the experiment without the rivals that could not be scored on these folds, and a sentence for each."""
-    reasons: dict[str, str] = {
-        rival.kind: why_not_scored(rival, frames, folds)
-        for rival in experiment.rivals
-        if isinstance(rival, PretrainedSpec)
-    }
+    """Return the experiment without the rivals that could not be scored on these folds, and what is to be said of it.
+
+    That is a sentence for each that is left out, and for each that stays and is silent at some test origins.
+    """
+    pretrained = [rival for rival in experiment.rivals if isinstance(rival, PretrainedSpec)]
+    reasons: dict[str, str] = {rival.kind: why_not_scored(rival, frames, folds) for rival in pretrained}
     kept = tuple(rival for rival in experiment.rivals if not reasons.get(rival.kind))
-    return experiment.model_copy(update={"rivals": kept}), tuple(reason for reason in reasons.values() if reason)
+    said = (reasons[rival.kind] or what_silence_costs(rival, frames, folds) for rival in pretrained)
+    return experiment.model_copy(update={"rivals": kept}), tuple(sentence for sentence in said if sentence)
 
 
 def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:

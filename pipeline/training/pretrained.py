@@ -32,10 +32,7 @@ def why_not_scored(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) 
 
     It is silent up to its training cut-off, and nobody is scored where any forecaster is silent.
     """
-    rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
-    outcome = frames.usable[:, rows, None] & np.isfinite(frames.future_return[:, rows])
-    known: Booleans = np.any(outcome, axis=0)  # [origin, horizon]
-    later = frames.sessions[rows] > np.datetime64(spec.trained_until, "D")
+    rows, known, later = _test_origins(spec, frames, folds)
     lacking = np.flatnonzero(known.any(axis=0) & ~known[later].any(axis=0))
     if not len(lacking):
         return ""
@@ -45,6 +42,26 @@ def why_not_scored(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) 
         f"test origin with a known outcome {lacking[0] + 1} sessions ahead is {last}; expected test origins after the "
         "cut-off. Bring newer bars, name weights with an earlier trained_until, or leave the rival out."
     )
+
+
+def what_silence_costs(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) -> str:
+    """Return how many test origins are scored for no forecaster because this one is silent; empty where it is none."""
+    _, known, later = _test_origins(spec, frames, folds)
+    tested = known.any(axis=1)
+    if not np.any(lost := tested & ~later):
+        return ""
+    return (
+        f"The training data of the rival {spec.kind} may reach to {spec.trained_until}: of {tested.sum()} test origins "
+        f"with an outcome the first {lost.sum()} are scored for no forecaster. Leave the rival out to score them."
+    )
+
+
+def _test_origins(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) -> tuple[Indices, Booleans, Booleans]:
+    """Return the origins of all tests [origin], which have an outcome [origin, horizon], which the model speaks at."""
+    rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
+    outcome = frames.usable[:, rows, None] & np.isfinite(frames.future_return[:, rows])
+    later = frames.sessions[rows] > np.datetime64(spec.trained_until, "D")
+    return rows, np.any(outcome, axis=0), later
 
 
 def fit_pretrained(spec: PretrainedSpec) -> Mapping[str, Floats32]:

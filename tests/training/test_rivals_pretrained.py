@@ -112,8 +112,29 @@ def test_a_rival_that_cannot_be_scored_is_left_out_and_the_others_stay(frames: F
     assert len(told) == 1
     assert "may reach to 2999-01-01" in told[0]
     assert {job.forecaster.kind for job in jobs_of(frames, folds, kept, "cpu")} >= {"network", "har"}
-    fine = changed(TINY, rivals=(HarSpec(), SPEC))
+    first = frames.sessions[folds[0].test.start]
+    fine = changed(TINY, rivals=(HarSpec(), silent_until(first - 1)))
     assert with_scorable_rivals(fine, frames, folds) == (fine, ())
+
+
+def silent_until(day: np.datetime64) -> PretrainedSpec:
+    return SPEC.model_copy(update={"trained_until": day.item()})
+
+
+def test_a_rival_that_is_silent_at_first_says_what_that_costs_all(frames: Frames) -> None:
+    folds = folds_of(frames, TINY)
+    start, stop = folds[0].test.start, folds[-1].test.stop
+    experiment = changed(TINY, rivals=(silent_until(frames.sessions[start + 2]),))
+    kept, told = with_scorable_rivals(experiment, frames, folds)
+    assert kept == experiment
+    tested = sum(
+        bool(frames.usable[:, t].any() and np.isfinite(frames.future_return[:, t]).any()) for t in range(start, stop)
+    )
+    assert len(told) == 1
+    assert (
+        f"may reach to {frames.sessions[start + 2]}: of {tested} test origins with an outcome the first 3 are"
+        in told[0]
+    )
 
 
 def weights_in(folder: Path) -> Path:

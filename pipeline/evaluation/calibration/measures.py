@@ -20,27 +20,11 @@ REGIME_MEASURE = "last_close"
 def pit_bins(quantiles: Floats, outcome: Floats) -> Indices:
     """Return the bin 0..7 between EDGES of each outcome [...] among its quantiles [..., level].
 
-    An outcome on a quantile is in the bin below it, as it is at or below that level.
+    It is the probability integral transform (Dawid 1984) as far as the quantiles tell it. An outcome on a quantile is
+    in the bin below it, as it is at or below that level.
     """
     bins: Indices = (outcome[..., None] > quantiles).sum(axis=-1)
     return bins
-
-
-def pit_values(quantiles: Floats, outcome: Floats) -> Floats:
-    """Return the probability integral transform [row] of outcomes [row] under quantiles [row, level].
-
-    Dawid (1984): uniform where forecasts are calibrated. Linear between two levels; beyond the outer quantiles only
-    the tail's mass is known, and the value is the middle of the tail.
-    """
-    bins = pit_bins(quantiles, outcome)
-    inner = (bins > 0) & (bins < len(LEVELS))
-    right = np.clip(bins, 1, len(LEVELS) - 1)
-    rows = np.arange(len(outcome))
-    low, high = quantiles[rows, right - 1], quantiles[rows, right]
-    share = np.divide(outcome - low, high - low, out=np.ones(len(outcome)), where=inner & (high > low))
-    between = EDGES[right] + share * (EDGES[right + 1] - EDGES[right])
-    values: Floats = np.where(inner, between, (EDGES[bins] + EDGES[bins + 1]) / 2)
-    return values
 
 
 def pit_table(backtest: Backtest) -> pd.DataFrame:

@@ -11,11 +11,9 @@ from scipy.stats import norm
 
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.calibration.measures import (
-    EDGES,
     coverage_table,
     pit_bins,
     pit_table,
-    pit_values,
     regime_of_origin,
 )
 from pipeline.evaluation.scores import POOLED
@@ -26,31 +24,16 @@ VALUE = st.sampled_from([-0.5, -0.1, 0.0, 0.1, 0.25, 0.5])
 ROW = st.tuples(st.lists(VALUE, min_size=7, max_size=7).map(sorted), st.one_of(VALUE, st.floats(-1, 1)))
 
 
-def slow_pit(quantiles: list[float], outcome: float) -> float:
-    below = [level for level, q in zip(LEVELS, quantiles, strict=True) if q < outcome]
-    if not below:
-        return 0.025
-    if len(below) == 7:
-        return 0.975
-    k = len(below)
-    share = (outcome - quantiles[k - 1]) / (quantiles[k] - quantiles[k - 1])
-    return LEVELS[k - 1] + share * (LEVELS[k] - LEVELS[k - 1])
-
-
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(ROW, min_size=1, max_size=8))
-def test_a_pit_value_is_what_a_plain_loop_says(rows: list[tuple[list[float], float]]) -> None:
-    quantiles, outcome = np.array([q for q, _ in rows]), np.array([y for _, y in rows])
-    found = pit_values(quantiles, outcome)
-    np.testing.assert_allclose(found, [slow_pit(q, y) for q, y in rows], atol=1e-12)
-    bins = pit_bins(quantiles, outcome)
-    assert ((EDGES[bins] - 1e-12 <= found) & (found <= EDGES[bins + 1] + 1e-12)).all()
+def test_a_pit_bin_is_what_a_plain_loop_says(rows: list[tuple[list[float], float]]) -> None:
+    found = pit_bins(np.array([q for q, _ in rows]), np.array([y for _, y in rows]))
+    assert found.tolist() == [sum(q < y for q in quantiles) for quantiles, y in rows]
 
 
-def test_a_pit_value_of_known_rows() -> None:
+def test_a_pit_bin_of_known_rows() -> None:
     quantiles = np.tile([-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0], (6, 1))
-    found = pit_values(quantiles, np.array([-9.0, -4.0, -3.0, 0.0, 0.5, 9.0]))
-    np.testing.assert_allclose(found, [0.025, 0.025, 0.075, 0.5, 0.625, 0.975])
+    assert pit_bins(quantiles, np.array([-9.0, -4.0, -3.0, 0.0, 0.5, 9.0])).tolist() == [0, 0, 1, 3, 4, 7]
 
 
 def normal_backtest(tickers: int = 20, origins: int = 1500) -> Backtest:
@@ -71,8 +54,6 @@ def test_the_pit_of_the_right_distribution_is_uniform_and_of_a_narrow_one_is_not
     assert (np.abs(right["observed"] - right["expected"]) < 3 * error).all()
     assert narrow["observed"].iloc[0] == pytest.approx(norm.cdf(norm.ppf(0.05) / 2), abs=0.01)
     assert narrow["observed"].iloc[-1] == pytest.approx(norm.cdf(norm.ppf(0.05) / 2), abs=0.01)
-    values = pit_values(backtest.quantiles["network"][:, :, 0].reshape(-1, 7), backtest.realised.reshape(-1))
-    assert values.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
