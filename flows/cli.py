@@ -1,5 +1,7 @@
 """The command line: thin, quick to answer, and calling flows; heavy imports happen within the commands."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -214,8 +216,15 @@ def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
     sys.exit(calling(as_json, action))
 
 
+def _spare_the_collector() -> None:
+    """What is imported stays to the end: to search it for garbage, now and once more at the exit, takes seconds."""
+    gc.set_threshold(100_000, 20, 20)
+    atexit.register(gc.freeze)
+
+
 def main() -> None:
     """Start the command line; with --json, wrong usage too is told as one JSON object."""
+    _spare_the_collector()
     if "--json" not in sys.argv:
         app()
     try:

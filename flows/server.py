@@ -17,11 +17,12 @@ def start_temporary_server(import_meanwhile: Sequence[str] = ()) -> None:
     An interrupt at the terminal reaches every process of its group. The server inherits a mask that blocks it, so
     that the flow can still report its end to the server. Raises TapecastError where the server does not start.
     """
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  after the environment is set
-    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  after the environment is set
 
     if PREFECT_API_URL.value():
         return
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  takes seconds, for nothing up there
+
     # The server starts in another process for some seconds: time enough to import what the flow will need.
     threading.Thread(target=_import_all, args=(import_meanwhile,), daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,10 +1,12 @@
 """Lets the slow tests begin first, and keeps two workers from four threads."""
 
+import gc
 import os
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is imported
+gc.set_threshold(100_000, 20, 20)  # as the command line does: what is imported stays, and is searched in vain
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 def long_experiment(folder: Path) -> Path:
     """Return an experiment of many fits, each of some seconds."""
     path = folder / "long.toml"
-    text = SMALL_TOML.replace("seeds = 1", "seeds = 8").replace("most_steps = 8", "most_steps = 60")
+    text = SMALL_TOML.replace("seeds = 1", "seeds = 6").replace("most_steps = 8", "most_steps = 40")
     path.write_text(
-        text.replace("fewest_steps = 4", "fewest_steps = 60").replace("batch_chunks = 4", "batch_chunks = 64")
+        text.replace("fewest_steps = 4", "fewest_steps = 40").replace("batch_chunks = 4", "batch_chunks = 64")
     )
     return path
 
