@@ -210,6 +210,17 @@ def ui(
     _call(False, lambda call: call.ui(mlflow_port, prefect_port))
 
 
+@app.command()
+def worker(
+    name: Annotated[str | None, typer.Option(help="Name of the worker, one of its own.  [default: the host's]")] = None,
+    health_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on which the worker tells whether it is well.")
+    ] = None,
+) -> None:
+    """Deploy what prefect.yaml describes and work on it until Ctrl-C; Prefect's server is that of `tapecast ui`."""
+    _call(False, lambda call: call.worker(name, health_port))
+
+
 def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
     from flows.commands import calling  # noqa: PLC0415  --help needs none of it
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import typer
 
 from flows.configuration import read_experiment
-from flows.environment import prepare_environment
+from flows.environment import prepare_environment, prepare_worker
 from flows.folders import refuse_unwritable
 from flows.naming import tickers_of
 from pipeline.errors import ExitStatus, TapecastError, UsageError
@@ -150,6 +151,13 @@ class Call:
         from flows.pages import serve_pages  # noqa: PLC0415
 
         return serve_pages(Settings(), mlflow_port, prefect_port)
+
+    def worker(self, name: str | None, health_port: int | None) -> int:
+        """Deploy, and work on what is scheduled; becomes Prefect's worker and does not return."""
+        prepare_worker(Settings().root)
+        from flows.worker import work  # noqa: PLC0415  after the environment is set
+
+        work(name or socket.gethostname(), health_port)
 
     def fails(self, error: BaseException) -> None:
         """Show an error: a sentence on stderr, and the JSON object where that was asked for."""

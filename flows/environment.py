@@ -6,6 +6,10 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.tracking.environment import QUIET_MLFLOW
 
+DEPLOYMENTS = "prefect.yaml"
+OWN_SERVER = "http://127.0.0.1:4200/api"
+"""Where `tapecast ui` serves Prefect's pages."""
+
 
 def prepare_environment(root: Path) -> None:
     """Set what an ad hoc run needs: Prefect's state under our home, patience at a cold start, no telemetry.
@@ -31,3 +35,16 @@ def prepare_environment(root: Path) -> None:
         defaults["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def prepare_worker(root: Path) -> None:
+    """Set what a worker and its runs need: the server of `tapecast ui` where none is named, and an absolute home.
+
+    Raises UsageError where the working folder has no deployments.
+    """
+    if not Path(DEPLOYMENTS).is_file():
+        raise UsageError(
+            f"no {DEPLOYMENTS} in {Path.cwd()}, which says what is deployed; start the worker in the project's folder"
+        )
+    os.environ.setdefault("PREFECT_API_URL", OWN_SERVER)
+    os.environ["TAPECAST_HOME"] = str(root)

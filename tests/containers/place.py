@@ -72,13 +72,23 @@ class Place:
 
     def environment(self, service: Mapping[str, Any], name: str) -> dict[str, str]:
         """Return what a service's processes find: what the image and compose.yaml say, and nothing of this process."""
-        said = {**(image_environment() if "build" in service else {}), **(service.get("environment") or {})}
+        said = {**(image_environment() if of_ours(service) else {}), **(service.get("environment") or {})}
         (home := self.folder / f"user-{name}").mkdir(parents=True, exist_ok=True)
         values = {key: value if key in AS_WRITTEN else self.here(value) for key, value in said.items()}
         path = os.pathsep.join([str(BIN), *postgresql_path(), "/usr/bin", "/bin"])
         # As in the container of the database alone, its clients find the socket.
         socket_ = {"PGHOST": str(self.data), "PGPORT": str(self.ports["postgres"])} if name == "postgres" else {}
-        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **values, **socket_}
+        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": self.own_tmp(), **values, **socket_}
+
+    def own_tmp(self) -> str:
+        """Return the folder that stands for a container's own /tmp."""
+        (folder := self.folder / "tmp").mkdir(exist_ok=True)
+        return str(folder)
+
+
+def of_ours(service: Mapping[str, Any]) -> bool:
+    """Return whether a service runs from the image of docker/Dockerfile."""
+    return str(service["image"]).startswith("tapecast:")
 
 
 def postgresql_path() -> list[str]:

@@ -18,6 +18,7 @@ from .place import Place
 
 START_SECONDS = 180
 STOP_SECONDS = 30
+LINGER_SECONDS = 5
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Service:
     log: Path
     sign: signal.Signals = signal.SIGTERM
     seen: set[psutil.Process] = field(default_factory=set)
+    stragglers: list[psutil.Process] = field(default_factory=list)
+    """What went on after the first process had ended; in a container the engine would end it."""
 
     def look(self) -> None:
         """Remember the processes beneath this one."""
@@ -40,7 +43,9 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(self.sign)
         try:
-            return self.process.wait(STOP_SECONDS)
+            status = self.process.wait(STOP_SECONDS)
+            _, self.stragglers = psutil.wait_procs(self.seen, LINGER_SECONDS)
+            return status
         finally:
             self.end_leftovers()
 

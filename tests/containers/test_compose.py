@@ -1,12 +1,17 @@
 """The compose file, checked by docker compose against the compose specification's schema, and its promises."""
 
+import itertools
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .composed import DOCKER, PASSWORDS, ROOT, compose, composed, dockerfile, written_env
+from .composed import BIN, DOCKER, PASSWORDS, ROOT, compose, composed, dockerfile, written_env
+from .engine import commands
 
 SERVICES = {"postgres", "mlflow", "prefect", "worker"}
 
@@ -52,9 +57,14 @@ def test_ports_are_on_loopback_only_and_the_database_has_none(model: dict[str, A
         "prefect": [4200],
     }
     networks = {name: set(service["networks"]) for name, service in model["services"].items()}
-    assert networks["postgres"] == {"databases"}
+    assert networks == {
+        "postgres": {"databases"},
+        "mlflow": {"databases", "default"},
+        "prefect": {"databases", "default"},
+        "worker": {"default"},
+    }
     assert model["networks"]["databases"]["internal"]
-    assert "databases" not in networks["worker"]
+    assert not model["networks"]["default"].get("internal")  # a port of an internal network reaches nobody
 
 
 def test_without_a_password_nothing_starts(tmp_path: Path) -> None:
@@ -74,16 +84,20 @@ def test_no_secret_is_written_down_and_the_example_has_every_variable() -> None:
     assert [named[name] for name in PASSWORDS] == ["", "", ""]
     text = (DOCKER / "compose.yaml").read_text()
     used = re.findall(r"\$\{([A-Z_]+)(:[-?])([^}]*)\}", text)
-    assert {name for name, _, _ in used} == set(named)
+    assert {name for name, _, _ in used} == set(named) - {"COMPOSE_FILE"}  # which is compose's own
     for name, mark, default in used:
         assert (mark, default) == ((":?", "set it in docker/.env") if "PASSWORD" in name else (":-", named[name]))
     assert "/.env" not in (ROOT / ".dockerignore").read_text()
 
 
-def test_all_state_is_in_named_volumes(model: dict[str, Any]) -> None:
-    kept = {(name, one["source"], one["target"]) for name, service in model["services"].items()
+def mounted(model: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Return service, volume and folder of each named volume."""
+    return {(name, one["source"], one["target"]) for name, service in model["services"].items()
             for one in service.get("volumes", []) if one["type"] == "volume"}  # fmt: skip
-    assert kept == {
+
+
+def test_all_state_is_in_named_volumes(model: dict[str, Any]) -> None:
+    assert mounted(model) == {
         ("postgres", "postgres", "/var/lib/postgresql/data"),
         ("mlflow", "mlflow", "/var/lib/mlflow"),
         ("worker", "home", "/var/lib/tapecast"),
@@ -92,29 +106,64 @@ def test_all_state_is_in_named_volumes(model: dict[str, Any]) -> None:
     bound = [
         one for service in model["services"].values() for one in service.get("volumes", []) if one["type"] == "bind"
     ]
-    assert [(Path(one["source"]).name, one["read_only"]) for one in bound] == [("databases.sql", True)]
+    assert [(one["source"], one["target"], one["read_only"]) for one in bound] == [
+        (str(DOCKER / "databases.sql"), "/docker-entrypoint-initdb.d/databases.sql", True)
+    ]
     made = next(one.value for one in dockerfile() if "install --directory" in one.value)
     assert made.endswith("/var/lib/tapecast /var/lib/mlflow")  # else the volume would be root's
 
 
-def test_our_services_share_one_image_without_privileges(model: dict[str, Any]) -> None:
-    ours = [model["services"][name] for name in ("mlflow", "prefect", "worker")]
-    assert len({service["image"] for service in ours}) == 1
-    for service in ours:
-        assert service["build"]["context"] == str(ROOT)
+def test_our_services_share_one_image_that_one_of_them_builds_and_have_no_privileges(model: dict[str, Any]) -> None:
+    ours = {name: model["services"][name] for name in ("mlflow", "prefect", "worker")}
+    assert len({service["image"] for service in ours.values()}) == 1
+    (built,) = [service["build"] for service in ours.values() if "build" in service]
+    assert (built["context"], built["dockerfile"]) == (str(ROOT), "docker/Dockerfile")
+    for service in ours.values():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["init"]
-        assert "user" not in service
+        assert not {"user", "privileged", "cap_add", "devices"} & set(service)
 
 
-def test_cuda_is_asked_for_by_a_variable_and_a_second_file(tmp_path: Path) -> None:
-    found = composed(written_env(tmp_path, TORCH_BACKEND="cu130"), ("compose.yaml", "compose.cuda.yaml"))
-    worker = found["services"]["worker"]
-    assert worker["build"]["args"] == {"TORCH_BACKEND": "cu130"}
+def test_postgresql_is_one_that_reads_our_file_and_that_the_page_names(model: dict[str, Any]) -> None:
+    version = re.fullmatch(r"postgres:(\d+)-[a-z]+", model["services"]["postgres"]["image"])
+    assert version
+    assert int(version[1]) >= 14  # databases.sql asks for passwords by \\getenv
+    assert f"PostgreSQL stays at {version[1]} in `compose.yaml`" in (DOCKER / "README.md").read_text()
+
+
+def test_cuda_is_asked_for_by_two_lines_of_the_environment_file(tmp_path: Path) -> None:
+    for name in ("compose.yaml", "compose.cuda.yaml"):
+        shutil.copy(DOCKER / name, tmp_path)
+    example = (DOCKER / ".env.example").read_text()
+    (files,) = re.findall(r"^#COMPOSE_FILE=(.*)$", example, re.M)
+    for asked in ({}, {"TORCH_BACKEND": "cu130", "COMPOSE_FILE": files}):
+        written_env(tmp_path, **asked)
+        found = subprocess.run(
+            [BIN / "docker-compose", "config", "--format", "json"],
+            cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        worker = json.loads(found.stdout)["services"]["worker"]
+        assert worker["build"]["args"] == {"TORCH_BACKEND": asked.get("TORCH_BACKEND", "cpu")}
+        assert ("deploy" in worker) == bool(asked)
+        assert worker["command"][:2] == ["tapecast", "worker"]
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    assert worker["command"] == ["sh", "docker/start-worker.sh"]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_compose_knows_each_command_of_the_page(words: list[str], model: dict[str, Any]) -> None:
+    verb, *rest = words
+    helped = subprocess.run(
+        [BIN / "docker-compose", verb, "--help"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    flags = itertools.takewhile(lambda word: word.startswith("-"), rest)
+    assert [flag for flag in flags if not re.search(rf"(^|\s){flag}\b", helped)] == []
+
+
+def test_the_page_names_each_volume(model: dict[str, Any]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+), `([^`]+)`", (DOCKER / "README.md").read_text(), re.M)
+    assert set(rows) == {(model["volumes"][volume]["name"], name, target) for name, volume, target in mounted(model)}
 
 
 def test_addresses_shown_to_people_are_those_that_a_browser_reaches(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from docker.utils.build import exclude_paths
 
 from .composed import BIN, DOCKER, ROOT, dockerfile, image_environment, image_health_command, last_stage
 
@@ -58,8 +59,8 @@ def test_the_lock_pins_what_is_installed_and_tools_of_development_stay_out() -> 
 
 
 def test_cpu_is_the_default_and_cuda_a_build_argument() -> None:
-    arguments = [one.value for one in dockerfile() if one.name == "ARG"]
-    assert "TORCH_BACKEND=cpu" in arguments
+    arguments = [one.value for one in dockerfile() if one.name == "ARG" and one.stage == 1]
+    assert "TORCH_BACKEND=cpu" in arguments  # in the stage that uses it: elsewhere it has no effect
     assert sum('--torch-backend "${TORCH_BACKEND}"' in one.value for one in dockerfile()) == 1
 
 
@@ -78,13 +79,50 @@ def test_its_health_check_asks_what_each_service_names() -> None:
     assert "HEALTH_URL" in image_environment()
 
 
-def test_what_is_copied_is_in_the_context_and_nothing_else_is() -> None:
-    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+def test_what_the_build_sees_is_what_is_copied_whole_and_nothing_else() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    seen = {path for path in exclude_paths(str(ROOT), lines) if (ROOT / path).is_file()} - {".dockerignore"}
     copied = [word for one in dockerfile() if one.name == "COPY" and "--from" not in one.value
               for word in one.value.split()[:-1]]  # fmt: skip
-    assert set(copied) | {"docker"} == set(allowed)
-    assert all((ROOT / path).exists() for path in copied)
-    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+    found = [
+        path for name in copied for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])
+    ]
+    whole = {str(path.relative_to(ROOT)) for path in found if path.is_file() and "__pycache__" not in path.parts}
+    assert seen == whole
+    assert {"pipeline/market/data/stocks_wiki_2000_2013.csv.gz", "flows/main.py", "prefect.yaml"} <= whole
+
+
+def first_stage(name: str) -> list[str]:
+    return [one.value for one in dockerfile() if one.stage == 1 and one.name == name]
+
+
+def test_the_image_has_code_and_environment_where_it_looks_for_them() -> None:
+    (home,), (environment,) = first_stage("WORKDIR"), first_stage("ENV")
+    venv = dict(word.split("=") for word in environment.split())["VIRTUAL_ENV"]
+    assert first_stage("RUN")[0].endswith('uv venv "${VIRTUAL_ENV}"')
+    assert set(last_stage("COPY")) == {f"--from=build {path} {path}" for path in (venv, home)}
+    assert last_stage("WORKDIR") == [home]
+    assert f"PATH={venv}/bin:$PATH" in last_stage("ENV")[0].split()
+
+
+def test_the_volumes_belong_to_the_user_that_the_image_runs_as() -> None:
+    (prepared,), (user,) = last_stage("RUN"), last_stage("USER")
+    uid = re.search(r"useradd --uid (\d+) --gid (\w+) .* (\w+) && install", prepared)
+    gid = re.search(r"groupadd --gid (\d+) (\w+)", prepared)
+    assert uid
+    assert gid
+    assert user == f"{uid[1]}:{gid[1]}"
+    assert uid[2] == gid[2]
+    assert f"install --directory --owner {uid[3]} --group {gid[2]} /var/lib/tapecast /var/lib/mlflow" in prepared
+
+
+def test_health_is_asked_often_and_with_patience() -> None:
+    (value,) = last_stage("HEALTHCHECK")
+    seconds = {name: int(number) for name, number in re.findall(r"--([a-z-]+)=(\d+)s", value)}
+    assert seconds["interval"] <= 60
+    assert 5 <= seconds["timeout"] <= 30
+    assert seconds["start-period"] >= 120  # the worker deploys first, on a cold machine
+    assert re.search(r"--retries=[2-9] ", value)
 
 
 def test_docker_holds_no_python_file() -> None:

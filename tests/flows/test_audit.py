@@ -16,7 +16,6 @@ from .command import Command
 ON_A_SERVER = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("prefect"),
     # mlflow uses what pandas 3 will drop; nothing of ours is meant
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),
 ]

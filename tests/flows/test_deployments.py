@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .command import Command
+from .command import TAPECAST, Command
 from .servers import free_port, running, wait_until_answering
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,7 @@ EXPERIMENT = {
     "training": {"fewest_steps": 4, "most_steps": 8, "batch_chunks": 4},
 }
 
-# One worker of pytest runs them all: the server and its worker take half a minute to start.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Server:
@@ -65,13 +64,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "DO_NOT_TRACK": "1",
     }
     start = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with running(start, environment, folder / "server.log"):
-        wait_until_answering(f"{api}/health")
-        found = Server(api, environment)
-        found.prefect("work-pool", "create", "tapecast", "--type", "process")
-        found.prefect("deploy", "--all")
-        with running([PREFECT, "worker", "start", "--pool", "tapecast"], environment, folder / "worker.log"):
-            yield found
+    health = f"http://127.0.0.1:{(health_port := free_port())}/health"
+    work = [TAPECAST, "worker", "--health-port", str(health_port)]
+    with (
+        running(start, environment, folder / "server.log"),
+        running(work, environment, folder / "worker.log"),  # waits for the server
+    ):
+        wait_until_answering(health)
+        yield Server(api, environment)
 
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:

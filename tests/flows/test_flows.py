@@ -31,7 +31,6 @@ from tests.reporting.html_pages import read_page
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
-    pytest.mark.xdist_group("prefect"),
     pytest.mark.timeout(300),
     # mlflow's own business with pandas 4, when it writes a table
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),

@@ -36,7 +36,7 @@ from pipeline.market.verdicts import verdicts
 from pipeline.settings import Settings
 from tests.market.rows import good_rows
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 ROWS = good_rows(130, "2023-08-01").drop(columns="adj_close")
 LAST = ROWS["session"].iloc[-1].date()

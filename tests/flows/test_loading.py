@@ -31,7 +31,7 @@ from pipeline.market.update import YAHOO_TERMS, Refreshed, State, plan_update
 from pipeline.settings import Settings
 from tests.market.rows import good_rows
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 ROWS = good_rows(130, "2023-12-29")
 SESSIONS = ROWS["session"].dt.date

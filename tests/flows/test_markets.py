@@ -19,7 +19,6 @@ from .command import small_experiment
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
-    pytest.mark.xdist_group("prefect"),
     pytest.mark.timeout(300),
     # mlflow's own business with pandas 4, when it writes a table
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),

@@ -40,7 +40,7 @@ from pipeline.training.jobs import Fitted
 from tests.evaluation.made import flat_opens, made_backtest
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)
 EVERYWHERE = ("AAA", "BBB", "INFY.NS", "TCS.BO")

@@ -24,7 +24,6 @@ from .test_cli import write_bars
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
-    pytest.mark.xdist_group("prefect"),
     pytest.mark.timeout(300),
     # mlflow's own business with pandas 4, when it writes a table
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:pandas.errors.Pandas4Warning"),

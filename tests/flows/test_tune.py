@@ -34,7 +34,7 @@ from tests.reporting.outcomes import small_outcome
 
 from .command import SMALL_TOML, TAPECAST, Command
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 TABLE = {
     "network.hidden_size": {"low": 2, "high": 8},

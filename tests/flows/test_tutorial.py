@@ -12,7 +12,7 @@ from pipeline.errors import ExitStatus, UsageError
 from .command import Command
 
 # One worker of pytest runs them all: the server takes its time to start.
-ON_A_SERVER = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("prefect")]
+ON_A_SERVER = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HOPELESS = 'hidden_size = 1\ninput_size = 1\nnonlinearity = "relu"\ndropout = 0.95\n'
 

@@ -1,0 +1,116 @@
+"""The worker of the deployments: makes them, ends what a former worker left unfinished, and becomes Prefect's own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from pipeline.errors import TapecastError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+HOST = "127.0.0.1"
+POOL = "tapecast"
+PATIENCE_SECONDS = 120
+UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+AT_ONCE = 200
+GONE = "The process of this run is gone, and its worker too. Finished fits are kept: the next run goes on from them."
+
+
+def work(name: str, health_port: int | None) -> NoReturn:
+    """Make pool and deployments, end stranded runs, and go on as Prefect's worker of that name.
+
+    Raises TapecastError where the server does not answer or Prefect refuses the deployments.
+    """
+    with get_client(sync_client=True) as client:
+        wait_until_answering(client)
+        if not has_pool(client):
+            prefect("work-pool", "create", POOL, "--type", "process")
+        prefect("deploy", "--all")
+        for run in end_stranded(client, name):
+            print(f"run {run.name!r} was stranded in {run.state_name}: crashed, its slot is free", flush=True)
+    started = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", name]
+    if health_port is not None:
+        os.environ |= {"PREFECT_WORKER_WEBSERVER_HOST": HOST, "PREFECT_WORKER_WEBSERVER_PORT": str(health_port)}
+        started.append("--with-healthcheck")
+    os.execv(sys.executable, started)  # noqa: S606  no shell
+
+
+def wait_until_answering(client: "SyncPrefectClient", seconds: float = PATIENCE_SECONDS) -> None:
+    """Return once Prefect's server answers; raises TapecastError where it does not within some time."""
+    end = time.monotonic() + seconds
+    while error := client.api_healthcheck():
+        if time.monotonic() > end:
+            raise TapecastError(
+                f"no Prefect server answers at {client.api_url} ({error}); expected one within {seconds:.0f} s: start "
+                "it with `tapecast ui`, or name yours in PREFECT_API_URL"
+            )
+        time.sleep(1)
+
+
+def has_pool(client: "SyncPrefectClient") -> bool:
+    """Return whether the server has our work pool."""
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def prefect(*arguments: str) -> None:
+    """Run a command of Prefect's, which speaks for itself; raises TapecastError where it fails."""
+    ended = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], check=False)  # noqa: S603
+    if ended.returncode:
+        raise TapecastError(
+            f"`prefect {' '.join(arguments)}` ended with exit status {ended.returncode}; its own words stand above"
+        )
+
+
+def end_stranded(client: "SyncPrefectClient", name: str) -> Sequence[FlowRun]:
+    """Return the unfinished runs of the pool that no process works on any more, after setting them to Crashed.
+
+    Each held a slot of its deployment's concurrency limit, and the deployment would never run again: the server
+    forgets at its end who holds a slot, but not that it is held. Where another worker is online, nothing is done:
+    the runs may be its own.
+    """
+    workers = client.read_workers_for_work_pool(POOL)
+    if any(worker.status == WorkerStatus.ONLINE and worker.name != name for worker in workers):
+        return ()
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=state),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+        limit=AT_ONCE,
+    )
+    alive = running_here()
+    stranded = [run for run in runs if str(run.id) not in alive]
+    for run in stranded:
+        client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+    return stranded
+
+
+def running_here() -> set[str]:
+    """Return the ids of the flow runs that processes of this machine work on, whoever started them."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            found.add(process.environ().get("PREFECT__FLOW_RUN_ID", ""))
+        except (psutil.Error, OSError):
+            continue  # ended meanwhile, or another user's
+    return found
