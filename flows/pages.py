@@ -14,6 +14,7 @@ from pipeline.settings import Settings
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.5
+LEASES_IN_FILES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
@@ -31,6 +32,8 @@ def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
         refuse_taken_port(port)
     # The page in the browser asks this address, which Prefect would otherwise take to be on its default port.
     os.environ.setdefault("PREFECT_SERVER_UI_API_URL", f"http://{HOST}:{prefect_port}/api")
+    # Kept in files, who holds a deployment's slot outlives the server's process, and so do runs under way.
+    os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES_IN_FILES)
     for name, (_, port) in commands.items():
         print(f"{name}: http://{HOST}:{port}  (answers in half a minute; end with Ctrl-C)", flush=True)
     return wait_for([command for command, _ in commands.values()])
