@@ -14,7 +14,7 @@ from pipeline.operation.outcome import Outcome
 from pipeline.settings import Settings
 from pipeline.tracking.history import Attempt, tried_before
 from pipeline.tracking.record import log_outcome
-from pipeline.tracking.runs import Status, describe, finish, log_metrics, start_run
+from pipeline.tracking.runs import Status, describe, end_stranded, finish, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
 from pipeline.tracking.words import Kind
 
@@ -50,10 +50,7 @@ class Recording:
             finish(store, run_id, _status(kind), "" if error is None else str(error) or type(error).__name__)
 
     def _open(self) -> tuple[Store, str]:
-        settings = self._settings
-        store = prepare_store(
-            settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
-        )
+        store = opened(self._settings)
         return store, start_run(store, self._kind, self._experiment, self._parent)
 
     def where(self) -> Recorded:
@@ -82,12 +79,19 @@ class Recording:
         log_metrics(store, run_id, {f"seconds/{stage}": seconds})
 
 
-@contextmanager
-def recorded(settings: Settings, start: Callable[[Store], str]) -> Iterator[tuple[Store, str]]:
-    """Return a context in which a run that `start` begins is recorded, closed like a Recording is; for quick suites."""
+def opened(settings: Settings) -> Store:
+    """Return the store of these settings, in which no run of a killed process goes on any more."""
     store = prepare_store(
         settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
     )
+    end_stranded(store)
+    return store
+
+
+@contextmanager
+def recorded(settings: Settings, start: Callable[[Store], str]) -> Iterator[tuple[Store, str]]:
+    """Return a context in which a run that `start` begins is recorded, closed like a Recording is; for quick suites."""
+    store = opened(settings)
     run_id = start(store)
     try:
         yield store, run_id

@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.job import Job, frames_on, load_stage
 from flows.markets import Market, markets_of
 from flows.naming import spelled
+from flows.recording import opened
 from flows.tasks import as_task
 from flows.tuned import Best, Tuned, described_trials, note_of, trials_csv
 from pipeline.dataset.folds import Fold
@@ -21,7 +22,7 @@ from pipeline.experiment import Experiment
 from pipeline.reporting.wording import count_of
 from pipeline.stages import folds_of
 from pipeline.tracking.runs import Status, finish
-from pipeline.tracking.store import Store, prepare_store, run_url
+from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.trials import continue_run, log_study, log_trials
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all
@@ -103,9 +104,7 @@ def tune_experiment(job: Job, experiment: Experiment, plan: SearchSpec, out: Pat
     device = as_task(choose_device, "device")(experiment.device)
     task = prepared(job, experiment, plan)
     settings = job.settings
-    store = prepare_store(
-        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
-    )
+    store = opened(settings)
     first = values_of(task.experiment, task.space)
     with open_study(task.storage, task.study_name, task.space, task.terms, first, experiment.seed) as study:
         run_id = continue_run(store, experiment, study.note(RUN_NOTE))

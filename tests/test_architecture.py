@@ -14,6 +14,7 @@ ROOMS = (
     "errors",
     "settings",
     "drafts",
+    "processes",
     "market",
     "dataset",
     "models",

@@ -1,6 +1,7 @@
 """Runs by explicit id: started, filled in few large batches, and ended."""
 
 import io
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -11,11 +12,16 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
+from pipeline.processes import is_gone, this_process
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, chunks, finite, flat_params
 from pipeline.tracking.words import LONGEST_TAG, NOTE, Kind, failure_note, first_name, first_note, first_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+STRANDED_AT_ONCE = 1000
+STRANDED = "its process was killed before it could end the run"
+
+PROCESS = "tapecast.process"
 
 # What one request may carry; its size must also stay under a megabyte.
 METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH = 800, 100, 100
@@ -49,6 +55,18 @@ def finish(store: Store, run_id: str, status: Status, error: str = "") -> None:
         end_run(client, run_id, status)
 
 
+def end_stranded(store: Store) -> list[str]:
+    """Return the ids of the runs that a killed process of this machine left RUNNING, after ending them as KILLED."""
+    with translated(store.uri, "end the runs of killed processes"):
+        client, still = open_client(store.uri), "attributes.status = 'RUNNING'"
+        running = client.search_runs([store.experiment_id], still, max_results=STRANDED_AT_ONCE)
+        noted = {run.info.run_id: run.data.tags.get(PROCESS) for run in running}
+    gone = [run_id for run_id, process in noted.items() if process and is_gone(json.loads(process))]
+    for run_id in gone:
+        finish(store, run_id, "KILLED", STRANDED)
+    return gone
+
+
 def log_metrics(store: Store, run_id: str, values: Mapping[str, float]) -> None:
     """Write single values, such as `seconds/train`; those that are not finite are left out."""
     with translated(store.uri, f"write metrics of run {run_id}"):
@@ -69,8 +87,8 @@ def child_run(client: MlflowClient, store: Store, parent: str, name: str, tags: 
 
 
 def create_run(client: MlflowClient, store: Store, name: str, tags: Mapping[str, str]) -> str:
-    """Return the id of a new run."""
-    run = client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
+    """Return the id of a new run, which names the process that writes it."""
+    run = client.create_run(store.experiment_id, run_name=name, tags={**tags, PROCESS: json.dumps(this_process())})
     return str(run.info.run_id)
 
 

@@ -1,5 +1,6 @@
 """A search in MLflow: the study's run, and a run under it for every trial; what is written already is left alone."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -8,7 +9,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
-from pipeline.tracking.runs import Status, end_run, start_run, write_batches
+from pipeline.processes import this_process
+from pipeline.tracking.runs import PROCESS, Status, end_run, start_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, flat_params
 from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
@@ -27,6 +29,7 @@ def continue_run(store: Store, experiment: Experiment, former: str | None) -> st
         client = open_client(store.uri)
         if former and _usable(client, store, former):
             client.update_run(former, status="RUNNING")
+            client.set_tag(former, PROCESS, json.dumps(this_process()))
             if ERROR in client.get_run(former).data.tags:  # why it was left; it goes on now
                 client.delete_tag(former, ERROR)
             return former

@@ -22,10 +22,10 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.processes import is_another_at_work, this_process
 from pipeline.tuning.outcome import State, Trial
 from pipeline.tuning.space import Choices, Dimension, Space, Value
 from pipeline.tuning.storage import Storage, translated
-from pipeline.tuning.worker import this_worker, works_on
 
 TRIALS_AT_ONCE = 5
 TRIALS_BEFORE_PRUNING = 5
@@ -216,12 +216,12 @@ def _refuse_other_terms(study: optuna.Study, terms: Mapping[str, str]) -> None:
 def _take(study: optuna.Study) -> None:
     """Note that this process works on the study; raise UsageError where another one of this machine does."""
     other = study.user_attrs.get(WORKER)
-    if other and works_on(other):
+    if other and is_another_at_work(other):
         raise UsageError(
             f"process {other['process']} works on study {study.study_name}; wait until it has ended, or give another "
             "--study"
         )
-    study.set_user_attr(WORKER, this_worker())
+    study.set_user_attr(WORKER, this_process())
 
 
 def _distribution(one: Dimension) -> BaseDistribution:

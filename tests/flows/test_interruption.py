@@ -1,7 +1,9 @@
 """Interrupted and killed runs: nothing goes on running, nothing finished is lost."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -50,6 +52,12 @@ def fits(tapecast: Command) -> int:
     return len([path for path in folder.iterdir() if not path.name.startswith(".")]) if folder.is_dir() else 0
 
 
+def statuses(tapecast: Command) -> set[str]:
+    """Return the statuses of all runs in MLflow's database."""
+    with contextlib.closing(sqlite3.connect(tapecast.home / "mlflow" / "mlflow.db")) as database:
+        return {status for (status,) in database.execute("SELECT status FROM runs")}
+
+
 def alive(children: list[psutil.Process]) -> list[psutil.Process]:
     return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
@@ -90,3 +98,4 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_where_it_was(sign: signal.S
     assert found["scores"]["1"]["network"]["pinball"] > 0
     assert fits(tapecast) > kept >= 3
     assert not list((tapecast.home / "work").iterdir())
+    assert statuses(tapecast) == {"KILLED", "FINISHED"}, "after a kill -9 it is the next run that ends the former one"

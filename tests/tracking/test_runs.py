@@ -51,7 +51,7 @@ def test_more_than_one_request_holds_is_written_whole(store: Store, client: Mlfl
     data = client.get_run(run_id).data
     assert [point.value for point in client.get_metric_history(run_id, "curve")] == [float(k) for k in range(2500)]
     assert len([name for name in data.params if name.startswith("p")]) == 250
-    assert len([name for name in data.tags if name.startswith("t")]) == 130
+    assert len([name for name in data.tags if name.startswith("t") and "." not in name]) == 130
 
 
 def test_values_that_are_not_finite_are_left_out(store: Store, client: MlflowClient) -> None:

@@ -1,4 +1,4 @@
-"""Who works on a study: a process, told from a later one of the same number by when it began."""
+"""Processes as plain values: each told from a later one of the same number by when it began."""
 
 import socket
 from collections.abc import Mapping
@@ -7,18 +7,25 @@ from typing import Any
 import psutil
 
 
-def this_worker() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     """Return this process as plain JSON values."""
     return _described(psutil.Process())
 
 
-def works_on(noted: Mapping[str, Any]) -> bool:
+def is_another_at_work(noted: Mapping[str, Any]) -> bool:
     """Return whether a noted process is another one than this and still lives.
 
     A process on another machine cannot be looked for, and is taken to be gone.
     """
-    if noted == this_worker() or noted["host"] != socket.gethostname():
-        return False
+    return noted != this_process() and noted["host"] == socket.gethostname() and _lives(noted)
+
+
+def is_gone(noted: Mapping[str, Any]) -> bool:
+    """Return whether a noted process has ended for certain: one on another machine cannot be looked for."""
+    return bool(noted["host"] == socket.gethostname() and not _lives(noted))
+
+
+def _lives(noted: Mapping[str, Any]) -> bool:
     try:
         return _described(psutil.Process(noted["process"])) == noted
     except psutil.Error:
