@@ -6,7 +6,7 @@ from datetime import date
 
 import pandas as pd
 
-from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
+from flows.job import Finished, Job, forecastable, frames_on, load_stage, record_results, unseen
 from flows.markets import Market, markets_of
 from flows.naming import spelled
 from flows.parts import Parts, over_markets
@@ -14,26 +14,21 @@ from flows.recording import Recording
 from flows.tasks import as_task
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.dataset.panel import build_panel
 from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import IN_ORDER, build_backtest, fits_of
-from pipeline.evaluation.calibration.correction import correction_of
+from pipeline.evaluation.backtest import IN_ORDER, build_backtest
 from pipeline.evaluation.direction import direction_table
 from pipeline.evaluation.evaluation import Asked, Evaluation
 from pipeline.evaluation.evaluation import evaluate as evaluated
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import opens_of
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
-from pipeline.models.specification import DirectionHeadSpec, PointHeadSpec
-from pipeline.operation.live import left_behind
+from pipeline.operation.live import latest_forecasts, left_behind
 from pipeline.operation.model import Trained, publish
 from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.reporting.wording import count_of
-from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
+from pipeline.stages import asked_of, folds_of, jobs_of, with_scorable_rivals
 from pipeline.tracking.history import Attempt, prices_of, specification_of
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all, raise_failures
@@ -88,7 +83,7 @@ class TrainingOn:
             results = as_task(fit_folds, "fit")(self.job, frames, folds, experiment, self.device)
         with clock.stage("evaluate"):
             luck = recording.counted(attempt_of(market, experiment, frames, folds), experiment.trials)
-            asked = asked_of(market, experiment, luck)
+            asked = asked_of(market.bars, experiment, luck)
             evaluation = as_task(evaluate, "evaluate")(results, folds, frames, experiment, asked)
         outcome = self._outcome(market, frames, folds, results, evaluation)
         outcome = replace(outcome, warnings=(*outcome.warnings, *of_rivals))
@@ -112,7 +107,7 @@ class TrainingOn:
         self, market: Market, frames: Frames, folds: tuple[Fold, ...], results: list[FitResult], evaluation: Evaluation
     ) -> Outcome:
         chosen = publication(evaluation, self.experiment.abstain)
-        forecasts = self._forecasts(results, folds, frames, market, chosen) if self.live else None
+        forecasts = self._forecasts(results, frames, market, chosen) if self.live else None
         behind = left_behind(forecastable(frames, market)) if self.live else ()
         return Outcome(
             experiment=self.experiment,
@@ -133,18 +128,14 @@ class TrainingOn:
         )
 
     def _forecasts(
-        self,
-        results: Sequence[FitResult],
-        folds: Sequence[Fold],
-        frames: Frames,
-        market: Market,
-        chosen: Publication,
+        self, results: Sequence[FitResult], frames: Frames, market: Market, chosen: Publication
     ) -> pd.DataFrame:
         """Return the live forecasts of the latest fold's fits, its tail held out exactly as in the backtest."""
-        correction = correction_of(folds[-1], self.experiment.calibration)
-        shown = forecastable(frames, market)
-        fits = fits_of(results, folds[-1])
-        return marked(forecast_stage(self.job, fits, frames, shown.tickers, market.calendar, correction), chosen)
+        tickers, calibration = forecastable(frames, market).tickers, self.experiment.calibration
+        with self.job.clock.stage("forecast"):
+            forecast = as_task(latest_forecasts, "forecast")
+            found = forecast(results, frames, calibration, market.calendar, self.job.now, tickers)
+        return marked(found, chosen)
 
 
 def on_one(experiment: Experiment, market: Market) -> Experiment:
@@ -199,12 +190,6 @@ def attempt_of(market: Market, experiment: Experiment, frames: Frames, folds: Se
         first=frames.sessions[folds[0].test.start],
         last=frames.sessions[-1],
     )
-
-
-def asked_of(market: Market, experiment: Experiment, luck: Luck) -> Asked:
-    """Return what the evaluation is to know beside the backtest: where trades are filled, and what was claimed."""
-    sold = isinstance(experiment.network.head, PointHeadSpec | DirectionHeadSpec)
-    return Asked(opens_of(build_panel(market.bars)), experiment.money, luck, sold)
 
 
 def evaluate(

@@ -19,11 +19,14 @@ from pipeline.dataset.frames import Frames, build_frames
 from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Booleans, Panel, build_panel
 from pipeline.errors import NothingUsableError
+from pipeline.evaluation.evaluation import Asked
+from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.money.opens import opens_of
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.universe import Universe, membership_mask
 from pipeline.models.rivals import PretrainedSpec
-from pipeline.models.specification import ForecasterSpec, RecurrentSpec
+from pipeline.models.specification import DirectionHeadSpec, ForecasterSpec, PointHeadSpec, RecurrentSpec
 from pipeline.training.jobs import FitJob, digest_of_rows
 from pipeline.training.labels import label_mask, supervised_from
 from pipeline.training.pretrained import weights_digest, what_silence_costs, why_not_scored
@@ -104,6 +107,15 @@ def with_scorable_rivals(
     kept = tuple(rival for rival in experiment.rivals if not reasons.get(rival.kind))
     said = (reasons[rival.kind] or what_silence_costs(rival, frames, folds) for rival in pretrained)
     return experiment.model_copy(update={"rivals": kept}), tuple(sentence for sentence in said if sentence)
+
+
+def asked_of(bars: Bars, experiment: Experiment, luck: Luck | None = None) -> Asked:
+    """Return what an evaluation is to know beside the backtest: where trades are filled, their costs, what was claimed.
+
+    `luck` counts what was tried on these prices before (default: nothing).
+    """
+    sold = isinstance(experiment.network.head, PointHeadSpec | DirectionHeadSpec)
+    return Asked(opens_of(build_panel(bars)), experiment.money, luck or Luck(), sold)
 
 
 def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:

@@ -1,12 +1,13 @@
 """Walk-forward folds anchored to calendar dates: train, validation, calibration and test, purged at each border."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from pipeline.dataset.panel import Booleans, Sessions
@@ -93,6 +94,25 @@ def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[
     if not folds:
         raise NothingUsableError(_too_short(sessions, usable, spec))
     return folds
+
+
+def fold_sessions(folds: Sequence[Fold], sessions: Sessions) -> pd.DataFrame:
+    """Return the first and the last session of every range, a row per fold with the fold's name as index.
+
+    Columns are pairs such as ("train", "first"); a calibration range is there only if some fold has one.
+    """
+    named = {name: [getattr(fold, name) for fold in folds] for name in ("train", "validation", "calibration", "test")}
+    shown = {name: parts for name, parts in named.items() if any(len(part) for part in parts)}
+    columns = {
+        (name, edge): [sessions[index] for index in (_edge(part, edge) for part in parts)]
+        for name, parts in shown.items()
+        for edge in ("first", "last")
+    }
+    return pd.DataFrame(columns, index=pd.Index([fold.name for fold in folds], name="fold"))
+
+
+def _edge(part: Range, edge: str) -> int:
+    return part.start if edge == "first" else part.stop - 1
 
 
 def _has_rows(fold: Fold, usable: Booleans) -> bool:

@@ -48,23 +48,28 @@ def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1)
     """
     where = backtest.scored[..., horizon - 1]  # [ticker, origin]
     change = _filled(backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], where)
-    return _judged(forecaster, change, _filled(backtest.realised[..., horizon - 1], where), claims, horizon)
+    outcome = _filled(backtest.realised[..., horizon - 1], where)
+    return _judged(forecaster, _median_of(forecaster), change, outcome, claims, horizon)
 
 
 def echo_of_line(name: str, forecast: Floats, closes: Floats) -> Echo:
     """Return what a line of prices is that is sold as a forecast of the closes [session] of one ticker.
 
     Both have a price per session; the forecast of a session was made at the close before. Raises UsageError where
-    they are not as many.
+    they are not as many. The first forecast has no close before it and is not read.
     """
     if forecast.shape != closes.shape:
         raise UsageError(f"found {len(forecast)} forecasts and {len(closes)} closes, expected one of each per session")
     change, outcome = np.log(forecast[1:] / closes[:-1]), np.log(closes[1:] / closes[:-1])
-    return _judged(name, change[None].astype(np.float64), outcome[None].astype(np.float64), True, 1)
+    of_one = change[None].astype(np.float64), outcome[None].astype(np.float64)
+    return _judged(name, f"The line “{name}”", *of_one, claims=True, horizon=1)
 
 
-def _judged(forecaster: str, change: Floats, outcome: Floats, claims: bool, horizon: int) -> Echo:
-    """Return the judgement on changes [ticker, origin] from the last close, NaN where not scored."""
+def _judged(forecaster: str, subject: str, change: Floats, outcome: Floats, claims: bool, horizon: int) -> Echo:
+    """Return the judgement on changes [ticker, origin] from the last close, NaN where not scored.
+
+    `subject` begins the sentence: the median of a forecaster, or a line.
+    """
     where = np.isfinite(change) & np.isfinite(outcome)
     moved = moved_share(change[where], outcome[where])
     p = relation_p(change, outcome, where, horizon)
@@ -73,7 +78,7 @@ def _judged(forecaster: str, change: Floats, outcome: Floats, claims: bool, hori
     name = _name(moved, p, claiming, shift)
     if name == "informs" and not _errs_less_than_no_change(change[where], outcome[where]):
         name = "too bold"
-    return Echo(forecaster, name, claiming, moved, p, shift, _sentence(forecaster, name, moved))
+    return Echo(forecaster, name, claiming, moved, p, shift, _sentence(subject, name, moved))
 
 
 def echoes(backtest: Backtest, claims: Mapping[str, bool], horizon: int = 1) -> dict[str, Echo]:
@@ -156,31 +161,30 @@ def _name(moved: float, p: float, claims: bool, shift: int) -> Name:
     return "echo" if shift < 0 else "unproven"
 
 
-def _sentence(forecaster: str, name: Name, moved: float) -> str:
-    median = _median_of(forecaster)
+def _sentence(subject: str, name: Name, moved: float) -> str:
     match name:
         case "persistence":
-            return f"{median} is the last close itself, or always as far from it (persistence): it tells no direction."
+            return f"{subject} is the last close itself, or always as far from it (persistence): it tells no direction."
         case "informs":
-            return f"{median} goes with the direction of the next return more than luck explains."
+            return f"{subject} goes with the direction of the next return more than luck explains."
         case "too bold":
             return (
-                f"{median} goes with the direction of the next return more than luck explains, but it is far too bold: "
-                "the last close errs less."
+                f"{subject} goes with the direction of the next return more than luck explains, but it is far too "
+                "bold: the last close errs less."
             )
         case "echo":
             return (
-                f"{median} is an echo: it moves as if it explained {_share(moved)} of what prices do, but its moves "
+                f"{subject} is an echo: it moves as if it explained {_share(moved)} of what prices do, but its moves "
                 "have no relation to those that came, and it lies closest to the price it was made from. Any accuracy "
                 "in levels that is claimed for it is that of the last close."
             )
         case "unproven":
             return (
-                f"{median} moves as if it explained {_share(moved)} of what prices do; that its moves have to do with "
+                f"{subject} moves as if it explained {_share(moved)} of what prices do; that its moves have to do with "
                 "those that came is not shown."
             )
     return (
-        f"{median} carries no information on direction, as expected of daily prices: the value is in the bands, "
+        f"{subject} carries no information on direction, as expected of daily prices: the value is in the bands, "
         "which say how far the price may move."
     )
 

@@ -10,14 +10,32 @@ import pandas as pd
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32, Sessions
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import QUANTILE_COLUMNS, forecasts_by_forecaster, with_calibrated
-from pipeline.evaluation.calibration.correction import Correction
+from pipeline.evaluation.backtest import QUANTILE_COLUMNS, fits_of, forecasts_by_forecaster, with_calibrated
+from pipeline.evaluation.calibration.correction import Correction, correction_of
+from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.market.bars import LeftOut
 from pipeline.market.calendars import age_sessions, next_sessions
-from pipeline.training.jobs import Fitted
+from pipeline.training.jobs import FitResult, Fitted
 
 MOST_SESSIONS_BEHIND = 10
 """A ticker whose last bar lies further behind the panel's last session than this is not forecast."""
+
+
+def latest_forecasts(
+    results: Sequence[FitResult],
+    frames: Frames,
+    calibration: CalibrationSpec,
+    calendar: str,
+    now: datetime,
+    tickers: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return the live forecasts of the latest fold's fits: the table of live_forecasts.
+
+    The bands are corrected as that fold's were in the backtest. Raises NothingUsableError as live_forecasts does.
+    """
+    fold = max((result.job.fold for result in results), key=lambda one: one.test.start)
+    correction = correction_of(fold, calibration)
+    return live_forecasts(fits_of(results, fold), frames, calendar, now, correction, tickers)
 
 
 def live_forecasts(

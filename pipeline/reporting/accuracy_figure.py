@@ -22,19 +22,23 @@ BEFORE = 30
 COLOURS = {"last value": colour_of("last_close"), "straight drift line": colour_of("drift"), "network": NETWORK_COLOUR}
 
 
-def draw_popular_accuracy(found: PopularAccuracy) -> Figure:
-    """Return a panel per line: the closes, what the line said of the last of them, and the accuracy it is given."""
+def draw_popular_accuracy(found: PopularAccuracy, currency: str = "USD") -> Figure:
+    """Return a panel per line: the closes, what the line said of the last of them, and the accuracy it is given.
+
+    `currency` is that of the prices; the bundled sample's are in US dollars.
+    """
     count = len(found.lines)
-    figure = blank_figure(0.4 + 3.0 * count, 3.5)
+    figure = blank_figure(0.5 + 3.0 * count, 3.5)
     figure.text(0.02, 0.94, "“Accuracy” = 100 (1 − root mean squared relative error)", fontsize=10.5, color=INK)
     figure.text(0.02, 0.885, _of_what(found), fontsize=8, color=GREY, parse_math=False)
-    panel = 0.98 / count
+    panel = 0.97 / count
     for column, line in enumerate(found.lines):
-        axes = quiet_axes(figure, (0.045 + panel * column, 0.14, panel - 0.05, 0.54))
+        axes = quiet_axes(figure, (0.06 + panel * column, 0.14, panel - 0.05, 0.54))
         _draw_line(axes, found, line)
         axes.set_ylim(_limits(found))
         write_title(axes, f"{line.name}: {line.accuracy:.2f} %", LEGEND_PAD)
         write_legend_below_title(axes)
+    figure.axes[0].set_ylabel(f"{drawable(currency)} per share", fontsize=8, parse_math=False)
     return figure
 
 

@@ -1,5 +1,7 @@
 """Figures of calibration: reliability of the levels, and coverage of the 80 % band through time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,6 +35,7 @@ def draw_reliability(backtest: Backtest) -> Figure:
     horizons = sorted({1, last_scored(backtest)})
     figure = blank_figure(0.6 + 3.6 * len(horizons), 5.4)
     panel = 0.97 / len(horizons)
+    lowers = []
     for column, horizon in enumerate(horizons):
         left, width = 0.06 + panel * column, panel - 0.06
         upper = quiet_axes(figure, (left, 0.45, width, 0.50))
@@ -41,6 +44,8 @@ def draw_reliability(backtest: Backtest) -> Figure:
         _draw_levels(upper, lower, observed)
         write_title(upper, f"{ahead(horizon)}: observed share, %")
         write_title(lower, "observed less nominal, percentage points")
+        lowers.append(lower)
+    _share_limits(lowers)
     figure.legend(
         *upper.get_legend_handles_labels(),
         loc="lower center",
@@ -49,6 +54,13 @@ def draw_reliability(backtest: Backtest) -> Figure:
         frameon=False,
     )
     return figure
+
+
+def _share_limits(panels: Sequence[Axes]) -> None:
+    """Give all panels one range, so that horizons can be compared."""
+    bottoms, tops = zip(*(axes.get_ylim() for axes in panels), strict=True)
+    for axes in panels:
+        axes.set_ylim(min(bottoms), max(tops))
 
 
 def _in_two_rows(entries: int) -> int:
@@ -63,6 +75,7 @@ def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:
         _draw_forecaster(lower, name, 100 * observed[name] - NOMINAL)
     for axes in (upper, lower):
         axes.set_xticks(NOMINAL, [f"{level:.0f}" for level in NOMINAL])
+        axes.tick_params(axis="x", labelsize=6.5)  # 90 and 95 stand close together
     lower.set_xlabel("nominal level, %", fontsize=8)
 
 

@@ -93,8 +93,9 @@ def _in_shares_of_the_last(closes: Floats, log_return: Floats) -> Floats:
 def draw_fan(fan: Fan) -> Figure:
     """Return the figure of one fan."""
     figure = blank_figure(5.6, 3.2)
-    axes = quiet_axes(figure, (0.11, 0.18, 0.85, 0.66 if fan.instead else 0.72))
+    axes = quiet_axes(figure, (0.13, 0.18, 0.83, 0.66 if fan.instead else 0.72))
     draw_bands(axes, fan)
+    axes.set_ylabel(f"{drawable(fan.currency)} per share", fontsize=8, parse_math=False)
     _date_ticks(axes, fan)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, fontsize=7, frameon=False, handlelength=1.2)
     write_title(

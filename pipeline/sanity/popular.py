@@ -1,9 +1,11 @@
 """The popular "accuracy" of a network fitted on one year of the bundled sample, beside lines that know nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pandas as pd
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
@@ -14,6 +16,7 @@ from pipeline.evaluation.popular_accuracy import (
     FORECAST_SESSIONS,
     PopularAccuracy,
     popular_accuracies,
+    popular_accuracy,
 )
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
@@ -22,7 +25,7 @@ from pipeline.market.sample import open_sample
 from pipeline.models.specification import MEDIAN
 from pipeline.sanity.suite import NOW
 from pipeline.stages import folds_of, frames_of, jobs_of
-from pipeline.training.fits import fit, quantiles
+from pipeline.training.fits import fit_each, quantiles
 
 VALIDATED_SESSIONS = 52
 """Of the fitted year: at 30 sessions ahead 22 of them have an outcome within it."""
@@ -34,10 +37,32 @@ def popular_on_sample(ticker: str = "GOOG", seeds: int = 3) -> PopularAccuracy:
     All three see the 252 sessions before and nothing else; the network is one of quantiles, trained on 200 of them.
     Raises UsageError where the sample does not hold the ticker, FitError where a fit fails.
     """
-    bars = last_sessions(load(open_sample(), (ticker,), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
+    bars = _sample_of(ticker)
     panel = build_panel(bars)
     network = median_line(bars, seeds)
     return popular_accuracies(ticker, panel.sessions, panel.close[0], network)
+
+
+def popular_by_start(tickers: Sequence[str], starts: int) -> pd.DataFrame:
+    """Return the popular accuracy, in per cent, on the last 30 sessions of sample tickers, a row per ticker.
+
+    Columns: the two lines that know nothing, then the network of each start (seed) by itself: what a single picture
+    of one network would be chosen from. Raises as popular_on_sample does.
+    """
+    return pd.DataFrame([_by_start(ticker, starts) for ticker in tickers], index=pd.Index(tickers, name="ticker"))
+
+
+def _by_start(ticker: str, starts: int) -> dict[str, float]:
+    bars = _sample_of(ticker)
+    panel = build_panel(bars)
+    simple = {one.name: one.accuracy for one in popular_accuracies(ticker, panel.sessions, panel.close[0], None).lines}
+    closes = panel.close[0, -FORECAST_SESSIONS:]
+    lines = median_lines(bars, starts)
+    return simple | {f"network, start {k}": popular_accuracy(line, closes) for k, line in enumerate(lines, 1)}
+
+
+def _sample_of(ticker: str) -> Bars:
+    return last_sessions(load(open_sample(), (ticker,), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
 
 
 def last_sessions(bars: Bars, count: int) -> Bars:
@@ -47,18 +72,32 @@ def last_sessions(bars: Bars, count: int) -> Bars:
 
 def median_line(bars: Bars, seeds: int) -> Floats:
     """Return the median prices of the next 30 sessions, all from the last close of the fitted year [session]."""
+    last, medians = _medians(bars, seeds)
+    line: Floats = last * np.exp(np.mean(medians, axis=0))
+    return line
+
+
+def median_lines(bars: Bars, seeds: int) -> Floats:
+    """Return the line of each seed's network by itself [seed, session]."""
+    last, medians = _medians(bars, seeds)
+    lines: Floats = last * np.exp(medians)
+    return lines
+
+
+def _medians(bars: Bars, seeds: int) -> tuple[float, Floats]:
+    """Return the fitted year's last close, and each network's medians of the log return from it [seed, session]."""
     sessions = build_panel(bars).sessions
     ends = [date.fromisoformat(str(sessions[FITTED_SESSIONS - 1 - back])) for back in (VALIDATED_SESSIONS, 0)]
     folds = FoldSpec(train_end=ends[0], valid_end=ends[1])
     experiment = Experiment(horizons=FORECAST_SESSIONS, folds=folds, seeds=seeds, device="cpu")
     frames = frames_of(bars, experiment)
     origin = FITTED_SESSIONS - 1
-    median = np.mean([one[0, 0, :, MEDIAN] for one in _from(frames, experiment, origin)], axis=0, dtype=np.float64)
-    line: Floats = frames.reference_close[0, origin] * np.exp(median)
-    return line
+    medians = np.stack([one[0, 0, :, MEDIAN] for one in _from(frames, experiment, origin)])
+    return float(frames.reference_close[0, origin]), medians
 
 
 def _from(frames: Frames, experiment: Experiment, origin: int) -> list[Floats]:
     jobs = jobs_of(frames, folds_of(frames, experiment), experiment, "cpu")
-    fits = [fit(job, frames) for job in jobs if job.forecaster.kind == NETWORK]
+    results = fit_each((job for job in jobs if job.forecaster.kind == NETWORK), frames)
+    fits = [result.fitted for result in results if result.fitted]
     return [quantiles(fitted, frames, slice(origin, origin + 1)).astype(np.float64) for fitted in fits]

@@ -1,11 +1,14 @@
 """One fit and one forecast, whatever the forecaster: the only place that knows which is which."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Floats32
 from pipeline.dataset.scaling import Scaler
 from pipeline.dataset.volatility import ewma_volatility
+from pipeline.errors import FitError
 from pipeline.models.baselines import (
     drift_over_horizons,
     normal_unit_quantiles,
@@ -24,7 +27,7 @@ from pipeline.models.specification import (
     RecurrentSpec,
 )
 from pipeline.training.devices import one_thread
-from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.jobs import FitJob, FitResult, Fitted
 from pipeline.training.labels import origin_scale
 
 
@@ -43,6 +46,21 @@ def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
         if isinstance(job.forecaster, RecurrentSpec):
             return fit_network(job, seen, former)
         return (fit_rival if isinstance(job.forecaster, RivalSpec) else fit_baseline)(job, seen)
+
+
+def fit_each(jobs: Iterable[FitJob], frames: Frames) -> list[FitResult]:
+    """Return the result of every job, fitted one after the other in this process; nothing is kept on disk.
+
+    A job that begins from another's fit comes after it. Raises FitError at the first that fails, or that does not.
+    """
+    done: dict[str, Fitted] = {}
+    results = []
+    for job in jobs:
+        if job.begins_from and job.begins_from not in done:
+            raise FitError(f"found no fit before that of fold {job.fold.name}, which begins from one; give it first")
+        done[job.key] = fit(job, frames, done.get(job.begins_from or ""))
+        results.append(FitResult(job, done[job.key]))
+    return results
 
 
 def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.dataset.folds import Fold, FoldSpec, walk_forward
+from pipeline.dataset.folds import Fold, FoldSpec, fold_sessions, walk_forward
 from pipeline.dataset.panel import Booleans, Sessions
 from pipeline.errors import NothingUsableError, UsageError
 from tests.panels import sessions_to
@@ -189,3 +189,19 @@ def test_the_folds_are_described_in_one_sentence() -> None:
     assert "the last 3 years" in FoldSpec(train_years=3).describe()
     fixed = FoldSpec(train_end=date(2020, 1, 1), valid_end=date(2021, 1, 1))
     assert fixed.describe() == "one split: train to 2020-01-01, validate to 2021-01-01, test all after it"
+
+
+def test_the_table_of_folds_names_first_and_last_sessions() -> None:
+    sessions = sessions_to(np.datetime64("2023-12-29"), 1000)
+    usable = np.ones((1, len(sessions)), dtype=bool)
+    for months in (0, 3):
+        folds = walk_forward(sessions, usable, FoldSpec(calibration_months=months))
+        table = fold_sessions(folds, sessions)
+        names = ["train", "validation", "calibration", "test"] if months else ["train", "validation", "test"]
+        assert list(table.columns) == [(name, edge) for name in names for edge in ("first", "last")]
+        assert list(table.index) == [fold.name for fold in folds]
+        for fold in folds:
+            for name in names:
+                inside = [day for day in sessions if getattr(fold, name).first <= day < getattr(fold, name).until]
+                found = [table.loc[fold.name, (name, edge)].to_datetime64() for edge in ("first", "last")]
+                assert found == [inside[0], inside[-1]]

@@ -173,6 +173,15 @@ def test_nothing_scored_is_no_crash() -> None:
     assert np.isnan(moved_share(np.array([]), np.array([])))
 
 
+def test_the_forecast_of_the_first_session_is_not_read() -> None:
+    draws = np.random.default_rng(0)
+    closes = np.exp(np.cumsum(draws.normal(0, NOISE, 300)))
+    line = np.append(closes[0], closes[:-1] * np.exp(draws.normal(0, NOISE, 299)))
+    found = echo_of_line("made", line, closes)
+    assert np.isfinite(found.relation_p)
+    assert found == echo_of_line("made", np.append(np.nan, line[1:]), closes)
+
+
 def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
     returns, _ = market()
     median = sold_as_accurate(returns)
@@ -189,5 +198,8 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
     assert (found.name, found.best_shift) == (expected.name, expected.best_shift) == ("echo", -1)
     assert found.moved_share == pytest.approx(expected.moved_share, rel=1e-4)
     assert found.relation_p == pytest.approx(expected.relation_p, rel=1e-3)
+    assert found.sentence.startswith("The line “network” is an echo: ")
+    assert "median" not in found.sentence, "a line of prices has none"
+    assert found.sentence.removeprefix("The line “network”")[:20] == expected.sentence.split("median", 1)[1][:20]
     with pytest.raises(UsageError, match="599 forecasts and 600 closes"):
         echo_of_line("network", line[1:], closes)

@@ -12,8 +12,10 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, build_backtest, fits_of, prices
+from pipeline.evaluation.calibration.correction import correction_of
+from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.market.door import Terms, admit
-from pipeline.operation.live import left_behind, live_forecasts
+from pipeline.operation.live import latest_forecasts, left_behind, live_forecasts
 from pipeline.stages import frames_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
@@ -102,6 +104,33 @@ def test_without_a_recent_origin_there_is_nothing_to_forecast(ready: Ready) -> N
     stale = replace(frames, usable=np.zeros_like(frames.usable))
     with pytest.raises(NothingUsableError, match="no ticker has a usable bar among the last 10 sessions"):
         live_forecasts(fits_of(results, fold), stale, "XNYS", EVENING)
+
+
+def test_the_latest_forecasts_are_by_the_latest_fold_and_its_correction(tmp_path: Path) -> None:
+    experiment = changed(EXPERIMENT, calibration=CalibrationSpec())
+    rows = {f"T{k}": random_rows(700, k, WEDNESDAY) for k in range(2)}
+    terms = Terms("actions", has_actions=False, now=EVENING, minimum_sessions=experiment.minimum_sessions)
+    frames = frames_of(admit(rows, terms).bars, experiment)
+    jobs, folds = jobs_for(frames, experiment, kinds=KINDS, folds=slice(-2, None))
+    results = fit_jobs(jobs, frames, tmp_path)
+    expected = live_forecasts(
+        fits_of(results, folds[-1]),
+        frames,
+        "XNYS",
+        EVENING,
+        correction_of(folds[-1], experiment.calibration),
+        ("T1",),
+    )
+    for order in (results, results[::-1]):
+        found = latest_forecasts(order, frames, experiment.calibration, "XNYS", EVENING, ("T1",))
+        pd.testing.assert_frame_equal(found, expected)
+    assert set(expected["ticker"]) == {"T1"}
+    assert set(expected["forecaster"]) == {*KINDS, "calibrated"}
+    former = live_forecasts(fits_of(results, folds[0]), frames, "XNYS", EVENING)
+    assert (
+        former.query("forecaster == 'network'")["q95"].iloc[-1]
+        != expected.query("forecaster == 'network'")["q95"].iloc[-1]
+    )
 
 
 def test_a_live_forecast_is_what_the_backtest_says_of_that_origin(ready: Ready) -> None:

@@ -117,6 +117,7 @@ def test_popular_accuracy_is_drawn_side_by_side(google: PopularAccuracy) -> None
         drawn = {one.get_label(): list(one.get_ydata()) for one in axes.lines}
         assert drawn["forecast"] == [google.fitted_closes[-1], *line.prices]
         assert drawn["close"][-30:] == list(google.closes)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["USD per share", "", ""]
     assert any("2013-01-17 to 2013-03-01" in text.get_text() for text in figure.texts)
 
 

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.backtest import NETWORK
+from pipeline.evaluation.scores import reliability
+from pipeline.models.specification import LEVELS
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.calibration_figures import coverage_by_quarter, draw_coverage, draw_reliability
-from pipeline.reporting.fans import draw_sheet, fans, recent_closes
+from pipeline.reporting.fans import draw_fan, draw_sheet, fans, recent_closes
 from pipeline.reporting.figures import MOST_SINGLE_FANS, draw_figures, fan_name, sheets_of_fans
 from pipeline.reporting.fold_rows import network_fits
 
@@ -131,6 +133,43 @@ def test_test_range_without_a_last_horizon_is_drawn(outcome: Outcome) -> None:
     short = replace(backtest, realised=realised)
     assert draw_reliability(short).axes[2].get_title(loc="left").startswith(f"{HORIZONS - 1} sessions ahead")
     draw_coverage(short)
+
+
+def test_every_forecaster_s_own_reliability_is_drawn_above_and_its_difference_below(outcome: Outcome) -> None:
+    backtest = outcome.evaluation.backtest
+    figure = draw_reliability(backtest)
+    lower_limits = set()
+    for place, horizon in ((0, 1), (2, HORIZONS)):
+        observed = {name: 100 * shares for name, shares in reliability(backtest, horizon).items()}
+        assert len({tuple(shares) for shares in observed.values()}) > 3, "they differ, or nothing is tested"
+        upper, lower = ({line.get_label(): line.get_ydata() for line in axes.lines} for axes in figure.axes[place:][:2])
+        for name, shares in observed.items():
+            np.testing.assert_allclose(upper[name], shares)
+            np.testing.assert_allclose(lower[name], shares - 100 * np.array(LEVELS), atol=1e-9)
+        assert upper.keys() == lower.keys()
+        assert all(len(line.get_xdata()) == 2 or list(line.get_xdata()) == [5, 10, 25, 50, 75, 90, 95]
+                   for axes in figure.axes[place:][:2] for line in axes.lines)  # fmt: skip
+        lower_limits.add(figure.axes[place + 1].get_ylim())
+    assert len(lower_limits) == 1, "one scale, so that horizons can be compared"
+
+
+def test_reliability_is_the_share_of_outcomes_at_or_below(outcome: Outcome) -> None:
+    backtest = outcome.evaluation.backtest
+    for axes, horizon in ((draw_reliability(backtest).axes[0], 1), (draw_reliability(backtest).axes[2], HORIZONS)):
+        drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+        for name, values in backtest.quantiles.items():
+            rows = zip(
+                backtest.realised[..., horizon - 1].flat, values[..., horizon - 1, :].reshape(-1, 7), strict=True
+            )
+            hits = np.array([came <= said for came, said in rows if np.isfinite(came)])
+            np.testing.assert_allclose(drawn[name], 100 * hits.mean(axis=0))
+
+
+def test_prices_have_a_unit(outcome: Outcome) -> None:
+    (fan, *_) = fans(outcome.forecasts, outcome.frames, dict.fromkeys(outcome.frames.tickers, "CHF"))
+    (axes,) = draw_fan(fan).axes
+    assert axes.get_ylabel() == "CHF per share"
+    assert " CHF on " in axes.get_title(loc="left")
 
 
 def test_nothing_scored_is_drawn_empty(outcome: Outcome) -> None:

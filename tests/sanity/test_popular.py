@@ -9,7 +9,7 @@ from pipeline.evaluation.popular_accuracy import FITTED_SESSIONS, FORECAST_SESSI
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.sample import open_sample
-from pipeline.sanity.popular import last_sessions, median_line, popular_on_sample
+from pipeline.sanity.popular import last_sessions, median_line, median_lines, popular_by_start, popular_on_sample
 from pipeline.sanity.suite import NOW
 
 
@@ -45,3 +45,12 @@ def test_the_network_saw_nothing_of_what_it_is_scored_on(bars: Bars) -> None:
 def test_only_the_last_sessions_are_kept(bars: Bars) -> None:
     assert len(bars.frame) == FITTED_SESSIONS + FORECAST_SESSIONS
     assert str(bars.frame["session"].iloc[-1])[:10] == "2013-03-01"
+
+
+def test_every_start_has_an_accuracy_of_its_own(bars: Bars) -> None:
+    found = popular_by_start(("GOOG",), 2)
+    assert list(found.columns) == ["last value", "straight drift line", "network, start 1", "network, start 2"]
+    lines, closes = median_lines(bars, 2), bars.frame["close"].to_numpy()[-FORECAST_SESSIONS:]
+    errors = [np.sqrt(np.mean((line / closes - 1) ** 2)) for line in lines]
+    assert errors[0] != errors[1]
+    assert found.loc["GOOG"].tolist() == pytest.approx([92.10, 92.85, *(100 - 100 * np.array(errors))], abs=0.005)
