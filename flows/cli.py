@@ -1,7 +1,5 @@
 """The command line: thin, quick to answer, and calling flows; heavy imports happen within the commands."""
 
-import atexit
-import gc
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +27,7 @@ from flows.options import (
     source_values,
     wanted_by,
 )
+from pipeline.processes import spare_the_collector
 
 if TYPE_CHECKING:
     from flows.commands import Call
@@ -227,15 +226,9 @@ def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
     sys.exit(calling(as_json, action))
 
 
-def _spare_the_collector() -> None:
-    """What is imported stays to the end: to search it for garbage, now and once more at the exit, takes seconds."""
-    gc.set_threshold(100_000, 20, 20)
-    atexit.register(gc.freeze)
-
-
 def main() -> None:
     """Start the command line; with --json, wrong usage too is told as one JSON object."""
-    _spare_the_collector()
+    spare_the_collector()
     if "--json" not in sys.argv:
         app()
     try:

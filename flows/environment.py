@@ -9,6 +9,8 @@ from pipeline.tracking.environment import QUIET_MLFLOW
 DEPLOYMENTS = "prefect.yaml"
 OWN_SERVER = "http://127.0.0.1:4200/api"
 """Where `tapecast ui` serves Prefect's pages."""
+ASK_EVERY_SECONDS = "3"
+"""How long a run that is started by hand waits at most for the worker to see it; Prefect's own is 15."""
 
 
 def prepare_environment(root: Path) -> None:
@@ -47,4 +49,5 @@ def prepare_worker(root: Path) -> None:
             f"no {DEPLOYMENTS} in {Path.cwd()}, which says what is deployed; start the worker in the project's folder"
         )
     os.environ.setdefault("PREFECT_API_URL", OWN_SERVER)
+    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", ASK_EVERY_SECONDS)
     os.environ["TAPECAST_HOME"] = str(root)

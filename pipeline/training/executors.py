@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.dataset.frames import open_frames
 from pipeline.errors import FitError, TapecastError
+from pipeline.processes import spare_the_collector
 from pipeline.training.jobs import FitJob, FitResult, Fitted
 from pipeline.training.kept import KeptFits
 
@@ -147,6 +148,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _start_worker(parent: int) -> None:
+    spare_the_collector()
     # An interrupt goes to the whole process group: the parent decides, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()

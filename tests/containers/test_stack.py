@@ -196,7 +196,7 @@ def test_a_run_that_the_stop_caught_is_crashed_and_holds_no_place(stack: Stack) 
     held = "SELECT sum(active_slots) FROM concurrency_limit_v2"
     asked = ("prefect", "deployment", "run", "run/daily", "--param", f"experiment={json.dumps(LONG)}")
     stack.run("worker", *asked)
-    assert wait_for(lambda: runs_in(stack, "RUNNING") != [], 60)
+    assert wait_for(lambda: runs_in(stack, "RUNNING") != [], 120)
     assert stack.sql("prefect", held) == ["1"]
     (daily,) = [one for one in prefect(stack, "deployments/filter", {}) if one["name"] == "daily"]
     api = f"http://127.0.0.1:{stack.place.ports['prefect']}/api"
