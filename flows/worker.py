@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+import httpx
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -17,7 +18,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
 from pipeline.errors import TapecastError
@@ -38,18 +39,29 @@ def work(name: str, health_port: int | None) -> NoReturn:
 
     Raises TapecastError where the server does not answer or Prefect refuses the deployments.
     """
-    with get_client(sync_client=True) as client:
-        wait_until_answering(client)
-        if not has_pool(client):
-            prefect("work-pool", "create", POOL, "--type", "process")
-        prefect("deploy", "--all")
-        for run in end_stranded(client, name):
-            print(f"run {run.name!r} was stranded in {run.state_name}: crashed, its slot is free", flush=True)
+    try:
+        with get_client(sync_client=True) as client:
+            prepare(client, name)
+    except (httpx.HTTPError, PrefectException) as error:
+        raise TapecastError(
+            f"Prefect's server did not do what the worker asked for: {type(error).__name__}: {error}; expected one "
+            "that keeps work pools and deployments. See its log, and start the worker again"
+        ) from error
     started = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", name]
     if health_port is not None:
         os.environ |= {"PREFECT_WORKER_WEBSERVER_HOST": HOST, "PREFECT_WORKER_WEBSERVER_PORT": str(health_port)}
         started.append("--with-healthcheck")
     os.execv(sys.executable, started)  # noqa: S606  no shell
+
+
+def prepare(client: "SyncPrefectClient", name: str) -> None:
+    """Make what the worker needs, and end what a former one left unfinished."""
+    wait_until_answering(client)
+    if not has_pool(client):
+        prefect("work-pool", "create", POOL, "--type", "process")
+    prefect("deploy", "--all")
+    for run in end_stranded(client, name):
+        print(f"run {run.name!r} was stranded in {run.state_name}: crashed, its slot is free", flush=True)
 
 
 def wait_until_answering(client: "SyncPrefectClient", seconds: float = PATIENCE_SECONDS) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ TAPECAST = Path(sys.executable).with_name("tapecast")
 SMALL_TOML = """
 seeds = 1
 horizons = 2
-workers = 2
+workers = 1
 device = "cpu"
 
 [source]
@@ -37,15 +37,17 @@ minimum_train_sessions = 100
 
 @dataclass(frozen=True)
 class Command:
-    """Runs tapecast with its state in a home of its own."""
+    """Runs tapecast with its state in a home of its own, on a Prefect server where one is named."""
 
     home: Path
+    prefect_api: str | None = field(default=None, kw_only=True)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of this process, less what would point Prefect or Tapecast elsewhere."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "TAPECAST_"))}
-        return {**kept, "TAPECAST_HOME": str(self.home), "COLUMNS": "120"}
+        named = {"PREFECT_API_URL": self.prefect_api} if self.prefect_api else {}
+        return {**kept, **named, "TAPECAST_HOME": str(self.home), "COLUMNS": "120"}
 
     def __call__(self, *arguments: str | Path, seconds: int = 240) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

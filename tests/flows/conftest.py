@@ -9,8 +9,9 @@ from .command import Command, small_experiment
 
 
 @pytest.fixture(scope="session")
-def tapecast(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command(tmp_path_factory.mktemp("home"))
+def tapecast(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Command:
+    """The command on the server of the flows in process; elsewhere it starts its own, some seconds each time."""
+    return Command(tmp_path_factory.mktemp("home"), prefect_api=prefect_server)
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415  only where a flow runs in process
+def prefect_server() -> Iterator[str]:
+    """The address of a Prefect server for all flows of a worker."""
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  only where a flow runs
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
 
     with prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield str(PREFECT_API_URL.value())

@@ -28,7 +28,7 @@ def on_a_server(test: object) -> object:
 
 
 @pytest.fixture(scope="module")
-def in_process(home: Path, prefect_server: None) -> Path:
+def in_process(home: Path, prefect_server: str) -> Path:
     return home
 
 

@@ -81,7 +81,7 @@ def shown(key: str) -> Any:
 
 
 @pytest.fixture
-def ingested(home: Path, tmp_path: Path, prefect_server: None) -> Callable[..., Ingested]:
+def ingested(home: Path, tmp_path: Path, prefect_server: str) -> Callable[..., Ingested]:
     """What the flow makes of a file with these frames."""
 
     def ingest(collection: str, **frames: pd.DataFrame) -> Ingested:

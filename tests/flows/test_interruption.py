@@ -27,7 +27,11 @@ def tapecast(tmp_path_factory: pytest.TempPathFactory) -> Command:
 def long_experiment(folder: Path, seed: int) -> Path:
     """Return an experiment of many fits, on prices of their own."""
     path = folder / "long.toml"
-    text = SMALL_TOML.replace("[source]", f"[source]\nseed = {seed}").replace("seeds = 1", "seeds = 8")
+    text = (
+        SMALL_TOML.replace("[source]", f"[source]\nseed = {seed}")
+        .replace("seeds = 1", "seeds = 8")
+        .replace("workers = 1", "workers = 2")
+    )
     text = text.replace("most_steps = 8", "most_steps = 60").replace("fewest_steps = 4", "fewest_steps = 60")
     path.write_text(text.replace("batch_chunks = 4", "batch_chunks = 64"))
     return path

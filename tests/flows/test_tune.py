@@ -44,7 +44,7 @@ SEARCH = SearchSpec(trials=7, folds=2, space=TABLE)
 
 
 @pytest.fixture(scope="module")
-def tuned(prefect_server: None, home: Path) -> Tuned:
+def tuned(prefect_server: str, home: Path) -> Tuned:
     """A search of seven trials that was stopped after three."""
     tune = build_tune(Quiet())
     tune(TINY, SEARCH.model_copy(update={"trials": 3}))
@@ -156,7 +156,7 @@ def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: Tune
     assert "as it was given (network.hidden_size = 37) lies outside the search space" in " ".join(note_of(found))
 
 
-def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: None) -> None:
+def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: str) -> None:
     table = {"training.learning_rate": [1e30, 1e31]}
     with pytest.raises(FitError, match=r"no trial of study .* was completed: .*not finite"):
         build_tune(Quiet())(TINY, SearchSpec(trials=2, folds=1, space=table))
@@ -232,7 +232,8 @@ def test_the_command_is_killed_and_goes_on(tmp_path: Path) -> None:
     tapecast = Command(tmp_path / "home")
     file = tmp_path / "x.toml"
     file.write_text(
-        SMALL_TOML + '[search]\n"network.hidden_size" = {low = 2, high = 8}\nnetwork.cell = ["lstm", "gru"]\n'
+        SMALL_TOML.replace("workers = 1", "workers = 2")
+        + '[search]\n"network.hidden_size" = {low = 2, high = 8}\nnetwork.cell = ["lstm", "gru"]\n'
     )
     asked = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
     run = subprocess.Popen(

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from pipeline.errors import TapecastError
 
 from .command import TAPECAST, Command
 
+ROOT = Path(__file__).parents[2]
 ONLINE, OFFLINE = WorkerStatus.ONLINE, WorkerStatus.OFFLINE
 
 
@@ -93,3 +96,37 @@ def test_elsewhere_than_in_the_project_it_says_where_to_start_it(tmp_path: Path)
     assert found.returncode == 2
     assert f"no prefect.yaml in {tmp_path}" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_server_that_is_none_is_told_in_words(tmp_path: Path) -> None:
+    refusing = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=refusing.serve_forever, daemon=True).start()
+    try:
+        environment = {
+            **Command(tmp_path / "home").environment,
+            "PREFECT_API_URL": f"http://127.0.0.1:{refusing.server_port}/api",
+            "PREFECT_CLIENT_MAX_RETRIES": "0",
+        }
+        found = subprocess.run(
+            [TAPECAST, "worker"], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        )
+    finally:
+        refusing.shutdown()
+        refusing.server_close()
+    assert found.returncode == 1
+    assert "error: Prefect's server did not do what the worker asked for" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Says that it is well, and has nothing to give."""
+
+    def do_GET(self) -> None:
+        healthy = self.path.endswith("/health")
+        self.send_response(200 if healthy else 418)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b"true" if healthy else b"{}")
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""

@@ -1,0 +1,56 @@
+"""Which process is at work: itself, another, one that ended, and one of the same number that began later."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.processes import CLOCK_SECONDS, is_another_at_work, is_gone, this_process
+
+
+@pytest.fixture
+def other() -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.communicate(timeout=10)
+
+
+def noted(process: "subprocess.Popen[bytes]", **changes: Any) -> dict[str, Any]:
+    began = psutil.Process(process.pid).create_time()
+    return {**this_process(), "process": process.pid, "began": began, **changes}
+
+
+def test_this_process_is_neither_another_nor_gone() -> None:
+    mine = this_process()
+    assert abs(mine["began"] - time.time()) < 3600
+    assert not is_another_at_work(mine)
+    assert not is_gone(mine)
+
+
+def test_another_is_at_work_until_it_ends(other: "subprocess.Popen[bytes]") -> None:
+    told = noted(other)
+    assert is_another_at_work(told)
+    assert not is_gone(told)
+    other.communicate(timeout=10)
+    assert not is_another_at_work(told)
+    assert is_gone(told)
+
+
+@pytest.mark.parametrize(("shift", "same"), [(CLOCK_SECONDS / 2, True), (-2 * CLOCK_SECONDS, False)])
+def test_a_clock_that_was_set_is_forgiven_and_a_later_process_is_not(
+    shift: float, same: bool, other: "subprocess.Popen[bytes]"
+) -> None:
+    told = noted(other)
+    told["began"] += shift
+    assert is_another_at_work(told) == same
+    assert is_gone(told) != same
+
+
+def test_one_on_another_machine_is_neither_at_work_nor_gone(other: "subprocess.Popen[bytes]") -> None:
+    told = noted(other, host="elsewhere")
+    assert not is_another_at_work(told)
+    assert not is_gone(told)
