@@ -211,7 +211,7 @@ def ui(
 
 @app.command()
 def worker(
-    name: Annotated[str | None, typer.Option(help="Name of the worker, one of its own.  [default: the host's]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the worker, one of its own.  [default: user@host]")] = None,
     health_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on which the worker tells whether it is well.")
     ] = None,

@@ -1,6 +1,7 @@
 """The commands behind the command line: each calls a flow, shows its result, and returns the exit status."""
 
 import contextlib
+import getpass
 import json
 import os
 import signal
@@ -157,7 +158,7 @@ class Call:
         prepare_worker(Settings().root)
         from flows.worker import work  # noqa: PLC0415  after the environment is set
 
-        work(name or socket.gethostname(), health_port)
+        work(name or f"{getpass.getuser()}@{socket.gethostname()}", health_port)
 
     def fails(self, error: BaseException) -> None:
         """Show an error: a sentence on stderr, and the JSON object where that was asked for."""

@@ -48,6 +48,12 @@ def prepare_worker(root: Path) -> None:
         raise UsageError(
             f"no {DEPLOYMENTS} in {Path.cwd()}, which says what is deployed; start the worker in the project's folder"
         )
-    os.environ.setdefault("PREFECT_API_URL", OWN_SERVER)
-    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", ASK_EVERY_SECONDS)
+    defaults = {
+        "PREFECT_API_URL": OWN_SERVER,
+        "PREFECT_WORKER_QUERY_SECONDS": ASK_EVERY_SECONDS,
+        "DO_NOT_TRACK": "1",
+        **QUIET_MLFLOW,
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
     os.environ["TAPECAST_HOME"] = str(root)

@@ -42,7 +42,8 @@ def work(name: str, health_port: int | None) -> NoReturn:
     try:
         with get_client(sync_client=True) as client:
             prepare(client, name)
-    except (httpx.HTTPError, PrefectException) as error:
+    # ValueError: an answer that is none of Prefect's
+    except (httpx.HTTPError, httpx.InvalidURL, PrefectException, ValueError) as error:
         raise TapecastError(
             f"Prefect's server did not do what the worker asked for: {type(error).__name__}: {error}; expected one "
             "that keeps work pools and deployments. See its log, and start the worker again"
@@ -60,7 +61,10 @@ def prepare(client: "SyncPrefectClient", name: str) -> None:
     if not has_pool(client):
         prefect("work-pool", "create", POOL, "--type", "process")
     prefect("deploy", "--all")
-    for run in end_stranded(client, name):
+    if others := others_at_work(client, name):
+        print(f"unfinished runs, if any, are left to other workers: {', '.join(others)}", flush=True)
+        return
+    for run in end_stranded(client):
         print(f"run {run.name!r} was stranded in {run.state_name}: crashed, its slot is free", flush=True)
 
 
@@ -94,23 +98,33 @@ def prefect(*arguments: str) -> None:
         )
 
 
-def end_stranded(client: "SyncPrefectClient", name: str) -> Sequence[FlowRun]:
-    """Return the unfinished runs of the pool that no process works on any more, after setting them to Crashed.
-
-    Each held a slot of its deployment's concurrency limit, and the deployment would never run again: the server
-    forgets at its end who holds a slot, but not that it is held. Where another worker is online, nothing is done:
-    the runs may be its own.
-    """
+def others_at_work(client: "SyncPrefectClient", name: str) -> list[str]:
+    """Return the names of the workers of the pool that are online, and our own where another one of it runs here."""
     workers = client.read_workers_for_work_pool(POOL)
-    if any(worker.status == WorkerStatus.ONLINE and worker.name != name for worker in workers):
-        return ()
+    online = [worker.name for worker in workers if worker.status == WorkerStatus.ONLINE and worker.name != name]
+    return [*online, *([name] if runs_here(name) else [])]
+
+
+def runs_here(name: str) -> bool:
+    """Return whether a process of this machine is the pool's worker of a name."""
+    named = ["--pool", POOL, "--name", name]
+    lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return any(named == line[at : at + 4] for line in lines for at in range(len(line)))
+
+
+def end_stranded(client: "SyncPrefectClient") -> Sequence[FlowRun]:
+    """Return the unfinished runs of the pool that no process of this machine works on, after setting them to Crashed.
+
+    Each holds a slot of its deployment's concurrency limit, so that nothing else of the deployment runs: some minutes
+    where the server keeps leases in files, for good where it forgets at its end who holds a slot.
+    """
+    alive = running_here()  # before the runs are read: one that ends between is not among them
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=state),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
         limit=AT_ONCE,
     )
-    alive = running_here()
     stranded = [run for run in runs if str(run.id) not in alive]
     for run in stranded:
         client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)

@@ -60,11 +60,20 @@ def end_stranded(store: Store) -> list[str]:
     with translated(store.uri, "end the runs of killed processes"):
         client, still = open_client(store.uri), "attributes.status = 'RUNNING'"
         running = client.search_runs([store.experiment_id], still, max_results=STRANDED_AT_ONCE)
-        noted = {run.info.run_id: run.data.tags.get(PROCESS) for run in running}
-    gone = [run_id for run_id, process in noted.items() if process and is_gone(json.loads(process))]
+        left = [run.info.run_id for run in running if _is_stranded(run.data.tags.get(PROCESS, ""))]
+        # Read once more: a process that is gone writes nothing, but it may have ended its run just before it went.
+        gone = [run_id for run_id in left if client.get_run(run_id).info.status == "RUNNING"]
     for run_id in gone:
         finish(store, run_id, "KILLED", STRANDED)
     return gone
+
+
+def _is_stranded(process: str) -> bool:
+    """Return whether a tag names a process that is gone; one that nobody can read is left alone."""
+    try:
+        return is_gone(json.loads(process))
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def log_metrics(store: Store, run_id: str, values: Mapping[str, float]) -> None:

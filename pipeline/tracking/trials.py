@@ -28,8 +28,8 @@ def continue_run(store: Store, experiment: Experiment, former: str | None) -> st
     with translated(store.uri, "continue the study's run"):
         client = open_client(store.uri)
         if former and _usable(client, store, former):
+            client.set_tag(former, PROCESS, json.dumps(this_process()))  # first, lest another run takes it for stranded
             client.update_run(former, status="RUNNING")
-            client.set_tag(former, PROCESS, json.dumps(this_process()))
             if ERROR in client.get_run(former).data.tags:  # why it was left; it goes on now
                 client.delete_tag(former, ERROR)
             return former

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import WorkerStatus
 
-from flows.worker import GONE, UNFINISHED, end_stranded, wait_until_answering
+from flows.worker import GONE, UNFINISHED, end_stranded, others_at_work, wait_until_answering
 from pipeline.errors import TapecastError
 
 from .command import TAPECAST, Command
@@ -49,17 +49,40 @@ class Server:
         self.crashed[flow_run_id] = state.message
 
 
-@pytest.mark.parametrize("workers", [{}, {"me": ONLINE}, {"me": OFFLINE, "other": OFFLINE}])
-def test_what_no_process_works_on_is_crashed(workers: dict[str, WorkerStatus]) -> None:
-    server = Server(workers)
-    assert [run.id for run in end_stranded(server, "me")] == server.runs  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("workers", "others"),
+    [
+        ({}, []),
+        ({"me": ONLINE}, []),
+        ({"me": OFFLINE, "other": OFFLINE}, []),
+        ({"me": ONLINE, "other": ONLINE}, ["other"]),
+    ],
+)
+def test_another_worker_that_is_online_may_have_runs_of_its_own(
+    workers: dict[str, WorkerStatus], others: list[str]
+) -> None:
+    server: Any = Server(workers)
+    assert others_at_work(server, "me") == others
+
+
+def test_a_second_worker_of_a_name_leaves_the_runs_to_the_first() -> None:
+    server: Any = Server({})
+    first = subprocess.Popen(
+        [sys.executable, "-c", "input()", "worker", "start", "--pool", "tapecast", "--name", "me"],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        assert others_at_work(server, "me") == ["me"]
+        assert others_at_work(server, "m") == others_at_work(server, "you") == []
+    finally:
+        first.communicate(timeout=10)
+    assert others_at_work(server, "me") == []
+
+
+def test_what_no_process_works_on_is_crashed() -> None:
+    server: Any = Server({})
+    assert [run.id for run in end_stranded(server)] == server.runs
     assert server.crashed == dict.fromkeys(server.runs, GONE)
-
-
-def test_the_runs_may_be_those_of_another_worker_that_is_online() -> None:
-    server = Server({"me": ONLINE, "other": ONLINE})
-    assert end_stranded(server, "me") == ()  # type: ignore[arg-type]
-    assert server.crashed == {}
 
 
 @contextmanager
@@ -74,11 +97,11 @@ def process_of(run: UUID) -> Iterator[None]:
 
 
 def test_a_run_whose_process_lives_on_is_left_alone() -> None:
-    server = Server({})
+    server: Any = Server({})
     with process_of(server.runs[0]):
-        assert [run.id for run in end_stranded(server, "me")] == server.runs[1:]  # type: ignore[arg-type]
+        assert [run.id for run in end_stranded(server)] == server.runs[1:]
     assert list(server.crashed) == server.runs[1:]
-    end_stranded(server, "me")  # type: ignore[arg-type]
+    end_stranded(server)
     assert list(server.crashed) == server.runs[::-1]
 
 
@@ -98,8 +121,9 @@ def test_elsewhere_than_in_the_project_it_says_where_to_start_it(tmp_path: Path)
     assert "Traceback" not in found.stderr
 
 
-def test_a_server_that_is_none_is_told_in_words(tmp_path: Path) -> None:
-    refusing = HTTPServer(("127.0.0.1", 0), Refusing)
+@pytest.mark.parametrize("status", [200, 418])
+def test_a_server_that_is_none_of_prefects_is_told_in_words(status: int, tmp_path: Path) -> None:
+    refusing = HTTPServer(("127.0.0.1", 0), type("Answering", (Refusing,), {"status": status}))
     threading.Thread(target=refusing.serve_forever, daemon=True).start()
     try:
         environment = {
@@ -121,12 +145,14 @@ def test_a_server_that_is_none_is_told_in_words(tmp_path: Path) -> None:
 class Refusing(BaseHTTPRequestHandler):
     """Says that it is well, and has nothing to give."""
 
+    status: int
+
     def do_GET(self) -> None:
         healthy = self.path.endswith("/health")
-        self.send_response(200 if healthy else 418)
-        self.send_header("Content-Type", "application/json")
+        self.send_response(200 if healthy else self.status)
+        self.send_header("Content-Type", "application/json" if healthy else "text/html")
         self.end_headers()
-        self.wfile.write(b"true" if healthy else b"{}")
+        self.wfile.write(b"true" if healthy else b"<html>Log in, please</html>")
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""

@@ -174,7 +174,7 @@ def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> Non
     assert own["process"] == os.getpid()
     other = psutil.Process(os.getppid())
     raw = optuna.load_study(study_name="s", storage=storage_in(tmp_path).uri)
-    raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": other.create_time()})
+    raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": other.create_time() - psutil.boot_time()})
     with pytest.raises(UsageError, match=f"process {other.pid} works on study s"):
         opened(tmp_path).__enter__()
     for gone in ({"began": other.create_time() - 5.0}, {"host": "elsewhere"}):  # its number was given to another one
