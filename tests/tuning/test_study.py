@@ -174,11 +174,12 @@ def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> Non
     assert own["process"] == os.getpid()
     other = psutil.Process(os.getppid())
     raw = optuna.load_study(study_name="s", storage=storage_in(tmp_path).uri)
-    raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": other.create_time() - psutil.boot_time()})
+    began = other.create_time() - psutil.boot_time()
+    raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began})
     with pytest.raises(UsageError, match=f"process {other.pid} works on study s"):
         opened(tmp_path).__enter__()
-    for gone in ({"began": other.create_time() - 5.0}, {"host": "elsewhere"}):  # its number was given to another one
-        raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": other.create_time(), **gone})
+    for gone in ({"began": began - 5.0}, {"host": "elsewhere"}):  # its number was given to another one
+        raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began, **gone})
         with opened(tmp_path) as study:
             assert len(study.trials()) == 1
 
