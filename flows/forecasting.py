@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from flows.job import Finished, Job, forecast_stage, forecastable, frames_on, load_stage, record_results, unseen
+from flows.job import Finished, Job, forecastable, frames_on, load_stage, record_results, unseen
 from flows.loading import nothing_left
 from flows.markets import Market, markets_of
 from flows.naming import spelled
@@ -20,7 +20,7 @@ from pipeline.market.bars import LeftOut
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
-from pipeline.operation.live import left_behind
+from pipeline.operation.live import left_behind, live_forecasts
 from pipeline.operation.model import Model, latest_models
 from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import marked
@@ -72,7 +72,9 @@ class ForecastingOn:
             frames = as_task(frames_on, "features")(market, described, members_of(self.job, model, market))
         shown = forecastable(frames, market, wanted)
         correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
-        found = forecast_stage(self.job, model.fits, frames, shown.tickers, market.calendar, correction)
+        with self.job.clock.stage("forecast"):
+            forecast = as_task(live_forecasts, "forecast")
+            found = forecast(model.fits, frames, market.calendar, self.job.now, correction, shown.tickers)
         forecasts = marked(found, model.publication)
         outcome = Outcome(
             experiment=described,

@@ -15,16 +15,13 @@ from flows.tasks import as_task
 from flows.watching import Stopwatch, Watch
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.calibration.correction import Correction
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec
-from pipeline.operation.live import live_forecasts
 from pipeline.operation.model import Trained
 from pipeline.operation.outcome import Outcome
 from pipeline.settings import Settings
 from pipeline.stages import frames_of
 from pipeline.tracking.words import Kind
-from pipeline.training.jobs import Fitted
 from pipeline.training.kept import KeptFits
 
 
@@ -85,14 +82,6 @@ def frames_on(market: Market, experiment: Experiment, members: tuple[str, ...] |
     """Return the frames of one market; `members` (default: all its tickers) make the market features."""
     given = read_given(experiment.sectors, experiment.covariates)
     return frames_of(market.bars, experiment, members, market.others, market.universe, given)
-
-
-def forecast_stage(
-    job: Job, fits: Sequence[Fitted], frames: Frames, tickers: Sequence[str], calendar: str, correction: Correction
-) -> pd.DataFrame:
-    """Return the live forecasts of these tickers from the instant that the run looks from."""
-    with job.clock.stage("forecast"):
-        return as_task(live_forecasts, "forecast")(fits, frames, calendar, job.now, correction, tickers)
 
 
 def unseen(trained_on: Sequence[str], forecasts: pd.DataFrame | None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def start_temporary_server(import_meanwhile: Sequence[str] = ()) -> None:
 
     if PREFECT_API_URL.value():
         return
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  takes seconds, for nothing up there
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  takes seconds, which a named server spares
 
     # The server starts in another process for some seconds: time enough to import what the flow will need.
     threading.Thread(target=_import_all, args=(import_meanwhile,), daemon=True).start()
