@@ -18,10 +18,10 @@ import typer
 
 from flows.configuration import read_experiment
 from flows.environment import prepare_environment, prepare_worker
-from flows.folders import refuse_unwritable
 from flows.naming import tickers_of
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
+from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
 from pipeline.operation.model import latest_models
 from pipeline.settings import Settings

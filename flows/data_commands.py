@@ -11,13 +11,12 @@ import pandas as pd
 from flows.checking import check_source, door_terms, found_rows, wanted_of
 from flows.commands import Call, refuse_missing_file
 from flows.data_terminal import show_checked, show_exported, show_ingested, show_listed, show_one, show_pruned
-from flows.folders import refuse_unwritable
 from flows.ingesting import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo
 from flows.naming import spelled, tickers_of
 from flows.options import Wanted
 from flows.watching import Quiet, Stopwatch
-from pipeline.drafts import write_whole
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
+from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
 from pipeline.market.door import admit
 from pipeline.market.export import write_prices

@@ -17,7 +17,7 @@ from pipeline.market.store.history import Version
 from pipeline.market.store.inventory import Shown
 from pipeline.market.store.pruning import Pruned
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
-from pipeline.reporting.wording import count_of
+from pipeline.wording import count_of
 
 MOST_ROWS = 40
 

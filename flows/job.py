@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.folders import refuse_unwritable
 from flows.loading import load_bars, looking_from, nothing_left
 from flows.markets import Loaded, Market
 from flows.recording import Recorded, Recording
@@ -16,6 +15,7 @@ from flows.watching import Stopwatch, Watch
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.frames import Frames
 from pipeline.experiment import Experiment
+from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec
 from pipeline.operation.model import Trained
 from pipeline.operation.outcome import Outcome

@@ -8,8 +8,8 @@ from pipeline.market.fetched import Remote
 from pipeline.market.specification import YAHOO, YahooSource
 from pipeline.market.store.collection import Collection, open_collection
 from pipeline.market.update import YAHOO_TERMS, Plan, Refreshed, plan_update, refresh
-from pipeline.reporting.wording import count_of
 from pipeline.settings import Settings
+from pipeline.wording import count_of
 
 
 def yahoo_collection(settings: Settings) -> Collection:

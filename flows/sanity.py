@@ -7,12 +7,12 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.folders import refuse_unwritable
 from flows.recording import recorded
 from flows.tasks import as_task
 from flows.values import plain
 from flows.watching import LogWatch, Stopwatch, Watch
 from pipeline.audit.steps import Steps
+from pipeline.files import refuse_unwritable
 from pipeline.sanity.check import Check, refuse_out_of_range, table, verdict_sentence
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import Part, suite

@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.commands import Call
-from flows.folders import refuse_unwritable
 from flows.server import FOR_A_RUN
 from pipeline.errors import ExitStatus
+from pipeline.files import refuse_unwritable
 from pipeline.sanity.check import Check
 from pipeline.settings import Settings
 

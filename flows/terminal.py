@@ -9,8 +9,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from flows.summary import Row, Summary
-from pipeline.reporting.wording import p_value
 from pipeline.training.jobs import FitResult
+from pipeline.wording import p_value
 
 SHOWN_TICKERS = 20
 

@@ -14,25 +14,25 @@ from flows.recording import Recording
 from flows.tasks import as_task
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.drafts import draft_folder
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import IN_ORDER, build_backtest
 from pipeline.evaluation.direction import direction_table
 from pipeline.evaluation.evaluation import Asked, Evaluation
 from pipeline.evaluation.evaluation import evaluate as evaluated
 from pipeline.experiment import Experiment
+from pipeline.files import draft_folder
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
 from pipeline.operation.live import latest_forecasts, left_behind
 from pipeline.operation.model import Trained, publish
 from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication, marked, publication
-from pipeline.reporting.wording import count_of
 from pipeline.stages import asked_of, folds_of, jobs_of, with_scorable_rivals
 from pipeline.tracking.history import Attempt, prices_of, specification_of
 from pipeline.training.devices import choose_device
 from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.jobs import FitResult
+from pipeline.wording import count_of
 
 
 def train_and_forecast(

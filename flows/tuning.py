@@ -16,10 +16,9 @@ from flows.tasks import as_task
 from flows.tuned import Best, Tuned, described_trials, note_of, trials_csv
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import save_frames
-from pipeline.drafts import draft_folder
 from pipeline.errors import FitError
 from pipeline.experiment import Experiment
-from pipeline.reporting.wording import count_of
+from pipeline.files import draft_folder
 from pipeline.stages import folds_of
 from pipeline.tracking.runs import Status, finish
 from pipeline.tracking.store import Store, run_url
@@ -35,6 +34,7 @@ from pipeline.tuning.space import Space, described, outside, space_of, values_of
 from pipeline.tuning.storage import Storage, storage_for
 from pipeline.tuning.study import Study, open_study
 from pipeline.tuning.written import write_experiment
+from pipeline.wording import count_of
 
 RUN_NOTE = "mlflow_run_id"
 

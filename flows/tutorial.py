@@ -10,11 +10,11 @@ import pandas as pd
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.folders import refuse_unwritable
 from flows.recording import recorded
 from flows.tasks import as_task
 from flows.values import plain
 from flows.watching import LogWatch, Stopwatch, Watch
+from pipeline.files import refuse_unwritable
 from pipeline.settings import Settings
 from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials

@@ -9,9 +9,9 @@ from rich.markup import escape
 
 from flows.commands import Call
 from flows.configuration import read_toml
-from flows.folders import refuse_unwritable
 from flows.server import FOR_A_RUN
 from pipeline.errors import ExitStatus, UsageError
+from pipeline.files import refuse_unwritable
 from pipeline.settings import Settings
 from pipeline.tutorials.ohlc import OhlcTerms
 

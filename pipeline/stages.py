@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.arrays import Booleans
 from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns
 from pipeline.dataset.covariates.calendar import calendar_covariates
 from pipeline.dataset.covariates.exogenous import NOTHING, Given, refuse_unlike
@@ -17,7 +18,7 @@ from pipeline.dataset.features import select_features
 from pipeline.dataset.folds import Fold, walk_forward
 from pipeline.dataset.frames import Frames, build_frames
 from pipeline.dataset.market import members_of
-from pipeline.dataset.panel import Booleans, Panel, build_panel
+from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.evaluation import Asked
 from pipeline.evaluation.luck import Luck

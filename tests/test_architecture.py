@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors",
     "settings",
-    "drafts",
+    "arrays",
+    "wording",
+    "files",
     "processes",
     "market",
     "dataset",

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Booleans, Floats32, Indices
 from pipeline.audit.tampering import TAMPERINGS, Cut, Tampering, days_of, tampered, with_holes
 from pipeline.dataset.abroad import ALONE, Surroundings
 from pipeline.dataset.features import Feature, build_features
-from pipeline.dataset.panel import Booleans, Floats32, Indices, build_panel
+from pipeline.dataset.panel import build_panel
 from pipeline.errors import TapecastError, UsageError
 from pipeline.market.bars import Bars
 from pipeline.market.held import HeldPrices

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.arrays import Booleans, Floats32, Sessions
 from pipeline.audit.run import Run
 from pipeline.audit.tampering import Cut, days_of
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats32, Sessions
 from pipeline.evaluation.backtest import Backtest
 from pipeline.market.bars import COLUMNS
 from pipeline.training.jobs import FitResult

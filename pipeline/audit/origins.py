@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Sessions
 from pipeline.audit.specification import AuditSpec
 from pipeline.dataset.folds import Fold
-from pipeline.dataset.panel import Sessions
 from pipeline.errors import UsageError
 
 

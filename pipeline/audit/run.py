@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipeline.arrays import Floats32
 from pipeline.audit.steps import Found, Setting, Steps
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32, Panel, build_panel
+from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import CALIBRATED, Backtest
 from pipeline.market.bars import Admitted, Bars

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats, Sessions
 from pipeline.dataset.covariates.known import KnownCovariate
 from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.market import clipped, session_mean
-from pipeline.dataset.panel import Booleans, Floats, Panel, Sessions
+from pipeline.dataset.panel import Panel
 from pipeline.market.calendars import closing_instants
 
 

@@ -12,11 +12,12 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.dataset.abroad import ALONE, Surroundings, returns_abroad
 from pipeline.dataset.covariates.past import past_values
 from pipeline.dataset.covariates.sectors import sector_mean
 from pipeline.dataset.market import clipped, market_mean, members_of
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Panel
+from pipeline.dataset.panel import Panel
 from pipeline.dataset.volatility import origin_volatility, trailing_mean
 from pipeline.errors import UsageError
 

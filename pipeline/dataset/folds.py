@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
-from pipeline.dataset.panel import Booleans, Sessions
+from pipeline.arrays import Booleans, Sessions
 from pipeline.errors import NothingUsableError, UsageError
 
 MONTHS_BETWEEN_BORDERS = 3  # a border is the first day of a calendar quarter

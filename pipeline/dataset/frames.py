@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.dataset.abroad import ALONE, Surroundings
 from pipeline.dataset.covariates.known import ahead_values
 from pipeline.dataset.features import Feature, build_features
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Panel, Sessions
+from pipeline.dataset.panel import Panel
 from pipeline.dataset.targets import future_returns
 from pipeline.dataset.volatility import origin_volatility, rolling_volatility
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Panel
+from pipeline.arrays import Booleans, Floats
+from pipeline.dataset.panel import Panel
 
 RETURN_LIMIT = 0.3  # one session's return beyond this tells the network nothing more
 

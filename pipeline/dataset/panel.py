@@ -3,18 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from pipeline.arrays import Booleans, Floats, Sessions
 from pipeline.errors import NothingUsableError
 from pipeline.market.bars import PRICES, Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
-
-Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
-Sessions = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)

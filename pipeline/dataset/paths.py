@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from pipeline.arrays import Floats, Indices
 from pipeline.dataset.features import SMALLEST_MEAN_RETURN
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.market import clipped
-from pipeline.dataset.panel import Floats, Indices
 from pipeline.dataset.volatility import EWMA_DECAY, ROLLING_SESSIONS, SMALLEST_VOLATILITY
 from pipeline.errors import UsageError
 

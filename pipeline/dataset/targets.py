@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats, Panel
+from pipeline.arrays import Floats
+from pipeline.dataset.panel import Panel
 
 
 def future_returns(panel: Panel, horizons: int) -> Floats:

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.signal import lfilter
 
-from pipeline.dataset.panel import Floats, Panel
+from pipeline.arrays import Floats
+from pipeline.dataset.panel import Panel
 
 ROLLING_SESSIONS = 20
 EWMA_DECAY = 0.94

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.evaluation.calibration.conformal import calibrated
 from pipeline.evaluation.calibration.correction import Correction, correction_of
 from pipeline.evaluation.calibration.specification import CalibrationSpec

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.gate import SIMPLE
 from pipeline.evaluation.significance.losses import loss_by_ticker

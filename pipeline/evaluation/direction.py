@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Indices
 from pipeline.evaluation.backtest import fits_of, test_slice
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
 from pipeline.models.specification import DirectionHeadSpec, RecurrentSpec

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.errors import UsageError
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test

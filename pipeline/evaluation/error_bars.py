@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import METRICS, POOLED, RMSE
 from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts

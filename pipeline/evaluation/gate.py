@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, skill_of

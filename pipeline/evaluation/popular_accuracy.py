@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.arrays import Floats, Sessions
 from pipeline.errors import UsageError
 
 FITTED_SESSIONS = 252

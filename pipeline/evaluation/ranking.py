@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pipeline.dataset.panel import Booleans, Floats, Indices
+from pipeline.arrays import Booleans, Floats, Indices
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
 from pipeline.models.specification import MEDIAN

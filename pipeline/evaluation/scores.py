@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Booleans, Floats
+from pipeline.arrays import Booleans, Floats
 from pipeline.evaluation.backtest import Backtest
 from pipeline.models.specification import LEVELS, MEDIAN
 

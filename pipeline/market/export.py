@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from pipeline.drafts import write_whole
 from pipeline.errors import UsageError
+from pipeline.files import write_whole
 from pipeline.market.adjustment import View, adjusted
 from pipeline.market.bars import Bars
 

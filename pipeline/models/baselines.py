@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.models.specification import LEVELS
 
 

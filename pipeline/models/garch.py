@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import FitError
 from pipeline.models.specification import LEVELS
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.errors import FitError
 
 Column = Floats32 | np.float32

@@ -7,8 +7,8 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Floats32, Sessions
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32, Sessions
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS, fits_of, forecasts_by_forecaster, with_calibrated
 from pipeline.evaluation.calibration.correction import Correction, correction_of

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
+from pipeline.files import write_whole
 from pipeline.market.universe import Universe
 from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult, Fitted

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from pipeline.operation.publication import published_rows
-from pipeline.reporting.wording import count_of, model_in_words, names
+from pipeline.wording import count_of, model_in_words, names
 
 Published = tuple[str, int, str]
 """Ticker, horizon and the forecaster whose forecast is shown."""

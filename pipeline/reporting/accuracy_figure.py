@@ -16,7 +16,7 @@ from pipeline.reporting.canvas import (
     write_legend_below_title,
     write_title,
 )
-from pipeline.reporting.wording import day
+from pipeline.wording import day
 
 BEFORE = 30
 COLOURS = {"last value": colour_of("last_close"), "straight drift line": colour_of("drift"), "network": NETWORK_COLOUR}

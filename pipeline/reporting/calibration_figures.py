@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.dataset.panel import Floats, Indices, Sessions
+from pipeline.arrays import Floats, Indices, Sessions
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.scores import BANDS, reliability
 from pipeline.models.specification import LEVELS
@@ -22,7 +22,7 @@ from pipeline.reporting.canvas import (
     write_legend_below_title,
     write_title,
 )
-from pipeline.reporting.wording import ahead
+from pipeline.wording import ahead
 
 NOMINAL = 100 * np.array(LEVELS)
 BAND = 80

@@ -12,7 +12,7 @@ from pipeline.evaluation.gate import SIGNIFICANT
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.significance.false_discovery import benjamini_hochberg
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import ahead, basis_points, p_value, percent, plus_minus
+from pipeline.wording import ahead, basis_points, p_value, percent, plus_minus
 
 BAND = 80
 MOST_HORIZONS = 10

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.arrays import Floats, Sessions
 from pipeline.errors import UsageError
 from pipeline.reporting.canvas import (
     GREY,
@@ -17,7 +17,7 @@ from pipeline.reporting.canvas import (
     write_legend_below_title,
     write_title,
 )
-from pipeline.reporting.wording import day, signed
+from pipeline.wording import day, signed
 
 SHOWN_SESSIONS = 250
 DATES = 4

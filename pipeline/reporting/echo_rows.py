@@ -4,7 +4,7 @@ from pipeline.evaluation.echo import RELATED, Echo
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.reporting.calibration_rows import corrected_or_not
 from pipeline.reporting.tables import Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import UNDEFINED, p_value, percent
+from pipeline.wording import UNDEFINED, p_value, percent
 
 COLUMNS = (
     Column("Its median"),

@@ -36,16 +36,7 @@ from pipeline.reporting.money_rows import (
     trials_sentence,
 )
 from pipeline.reporting.one_table_rows import one_tables
-from pipeline.reporting.wording import (
-    count_of,
-    day,
-    model_in_words,
-    p_value,
-    percent,
-    plus_minus,
-    rule_in_words,
-    signed_percent,
-)
+from pipeline.wording import count_of, day, model_in_words, p_value, percent, plus_minus, rule_in_words, signed_percent
 
 Values = dict[str, object]
 

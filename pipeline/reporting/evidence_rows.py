@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import Word, pooled, words_by_ticker
 from pipeline.evaluation.scores import POOLED
-from pipeline.reporting.wording import basis_points, decimal, p_value, percent, signed_percent
+from pipeline.wording import basis_points, decimal, p_value, percent, signed_percent
 
 SYMBOLS: Mapping[Word, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
 

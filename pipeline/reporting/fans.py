@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.arrays import Floats, Sessions
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats, Sessions
 from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import BANDS
 from pipeline.models.specification import MEDIAN

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Sessions
 from pipeline.dataset.folds import Fold, Range
-from pipeline.dataset.panel import Sessions
 from pipeline.evaluation.backtest import NETWORK, fits_of
-from pipeline.reporting.wording import UNDEFINED, day
 from pipeline.training.jobs import FitResult, Fitted
+from pipeline.wording import UNDEFINED, day
 
 
 def network_fits(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:

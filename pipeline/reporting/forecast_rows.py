@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.operation.publication import published_rows
-from pipeline.reporting.wording import day, price, signed_percent
+from pipeline.wording import day, price, signed_percent
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import pooled
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import UNDEFINED, ahead, p_value, signed, signed_percent
+from pipeline.wording import UNDEFINED, ahead, p_value, signed, signed_percent
 
 COLUMNS = (
     Column("Skill", "smaller pinball loss"),

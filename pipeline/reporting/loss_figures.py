@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from pipeline.dataset.folds import Fold
 from pipeline.models.specification import QuantileHeadSpec, RecurrentSpec
 from pipeline.reporting.canvas import GREY, NETWORK_COLOUR, blank_figure, quiet_axes, write_title
-from pipeline.reporting.wording import count_of
 from pipeline.training.jobs import Fitted
+from pipeline.wording import count_of
 
 MOST_FOLDS = 12
 FOLDS_PER_ROW = 4

@@ -19,7 +19,7 @@ from pipeline.reporting.canvas import (
     write_title,
 )
 from pipeline.reporting.money_rows import results_of
-from pipeline.reporting.wording import ahead, rule_in_words
+from pipeline.wording import ahead, rule_in_words
 
 LINES = {
     "long_only": (NETWORK_COLOUR, "-", 1.8),

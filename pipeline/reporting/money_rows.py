@@ -10,16 +10,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.money.simulation import Money, MoneyResult
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import (
-    UNDEFINED,
-    ahead,
-    day,
-    percent,
-    plus_minus,
-    rule_in_words,
-    signed,
-    signed_percent,
-)
+from pipeline.wording import UNDEFINED, ahead, day, percent, plus_minus, rule_in_words, signed, signed_percent
 
 COLUMNS = (
     Column("Return", "a year"),

@@ -9,7 +9,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.reporting.calibration_rows import last_scored
 from pipeline.reporting.evidence_rows import SYMBOLS
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
-from pipeline.reporting.wording import (
+from pipeline.wording import (
     UNDEFINED,
     ahead,
     basis_points,

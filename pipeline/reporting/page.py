@@ -23,7 +23,7 @@ from pipeline.reporting.figures import (
 )
 from pipeline.reporting.fold_rows import fold_table
 from pipeline.reporting.forecast_rows import ForecastRow, common_sessions, forecast_rows, next_session_bands
-from pipeline.reporting.wording import count_of, day, names
+from pipeline.wording import count_of, day, names
 
 MOST_PROBLEMS = 50
 GRAVITY = tuple(Severity)  # in the order of their definition: the gravest last

@@ -9,7 +9,7 @@ from pipeline.models.specification import LEVELS
 from pipeline.reporting.calibration_rows import corrected_or_not, last_scored
 from pipeline.reporting.canvas import FAINT, GREY, LEGEND_PAD, blank_figure, colour_of, quiet_axes, write_title
 from pipeline.reporting.canvas import write_legend_below_title as write_legend
-from pipeline.reporting.wording import ahead
+from pipeline.wording import ahead
 
 FILL = 0.28
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.drafts import write_whole
+from pipeline.files import write_whole
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.page import page_values
 

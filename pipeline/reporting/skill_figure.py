@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.dataset.panel import Booleans, Floats
+from pipeline.arrays import Booleans, Floats
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import SIGNIFICANT, pooled
 from pipeline.reporting.canvas import INK, blank_figure, colour_of, marker_of, quiet_axes, write_title
-from pipeline.reporting.wording import model_in_words
+from pipeline.wording import model_in_words
 
 MOST_HORIZON_TICKS = 10
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.reporting.wording import UNDEFINED
+from pipeline.wording import UNDEFINED
 
 
 @dataclass(frozen=True)

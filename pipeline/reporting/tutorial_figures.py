@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.dataset.panel import Booleans, Floats
+from pipeline.arrays import Booleans, Floats
 from pipeline.reporting.canvas import (
     FAINT,
     GREY,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.arrays import Floats, Sessions
 from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import pinball, skill_of
 from pipeline.market.specification import SyntheticSource

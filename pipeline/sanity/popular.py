@@ -7,9 +7,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Floats
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats, build_panel
+from pipeline.dataset.panel import build_panel
 from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.popular_accuracy import (
     FITTED_SESSIONS,

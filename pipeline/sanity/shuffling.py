@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Indices
+from pipeline.arrays import Indices
 from pipeline.market.held import HeldPrices
 
 FIRST_PRICE = 100.0

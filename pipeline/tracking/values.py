@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from pipeline.dataset.panel import Booleans
+from pipeline.arrays import Booleans
 from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.benchmarks import BENCHMARK

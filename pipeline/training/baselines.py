@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from pipeline.arrays import Booleans, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats32
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import FitError
 from pipeline.models.baselines import per_ticker_or_pooled

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32
 from pipeline.errors import FitError
 from pipeline.models.baselines import rearranged
 from pipeline.models.rivals import BoostingSpec

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32
 from pipeline.dataset.scaling import Scaler
 from pipeline.dataset.volatility import ewma_volatility
 from pipeline.errors import FitError

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pipeline.arrays import Floats, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats, Floats32
 from pipeline.errors import FitError
 from pipeline.models.garch import Gjr, next_variances, summed_variances, unit_quantiles
 

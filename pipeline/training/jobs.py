@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import TypeAdapter
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32
 from pipeline.models.specification import ForecasterSpec
 from pipeline.training.specification import TrainingSpec
 

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.features import FEATURES
-from pipeline.dataset.panel import Floats32
-from pipeline.drafts import draft_folder, write_through
 from pipeline.errors import FitError, UsageError
+from pipeline.files import draft_folder, write_through
 from pipeline.training.jobs import FORMAT_VERSION, Check, FitJob, Fitted, forecaster_as_json, forecaster_from_json
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "fit.json"

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats32
 from pipeline.models.specification import RecurrentSpec
 from pipeline.training.specification import TrainingSpec
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Floats, Floats32, Indices
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats, Floats32, Indices
 from pipeline.dataset.paths import (
     Histories,
     Paths,

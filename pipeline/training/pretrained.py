@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats32, Indices
 from pipeline.errors import FitError, UsageError
 from pipeline.models.baselines import rearranged
 from pipeline.models.rivals import PretrainedSpec

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Floats32, Indices
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32, Indices
 from pipeline.dataset.scaling import Scaler, fit_ahead_scaler, fit_scaler
 from pipeline.errors import FitError
 from pipeline.models.network import RecurrentNetwork

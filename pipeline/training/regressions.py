@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats, Floats32
 from pipeline.dataset.scaling import Scaler, fit_scaler
 from pipeline.dataset.volatility import trailing_mean
 from pipeline.errors import FitError

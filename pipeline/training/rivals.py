@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32
 from pipeline.errors import FitError
 from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, PretrainedSpec, RidgeSpec
 from pipeline.training.jobs import FitJob, Fitted, fitted_by

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Booleans, Indices
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Indices
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.models.specification import RecurrentSpec

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats32
 from pipeline.errors import UsageError
 from pipeline.evaluation.scores import pinball
 from pipeline.experiment import Experiment

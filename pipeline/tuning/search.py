@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold
-from pipeline.dataset.panel import Floats32
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.models.specification import LastCloseSpec, RecurrentSpec

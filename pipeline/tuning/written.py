@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.drafts import write_whole
 from pipeline.errors import TapecastError
 from pipeline.experiment import Experiment
+from pipeline.files import write_whole
 
 
 def write_experiment(path: Path, experiment: Experiment, comments: tuple[str, ...]) -> None:

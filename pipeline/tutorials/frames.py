@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats, Floats32, Sessions
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Sessions
 
 FIRST_DAY = np.datetime64("2000-01-01", "D")
 

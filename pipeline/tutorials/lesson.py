@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.arrays import Floats
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import Floats
 from pipeline.models.specification import RecurrentSpec
 from pipeline.training.specification import TrainingSpec
 

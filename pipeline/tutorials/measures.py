@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats, Floats32, Indices
+from pipeline.arrays import Floats, Floats32, Indices
 from pipeline.evaluation.backtest import NETWORK, Backtest, test_slice
 from pipeline.evaluation.scores import score_table
 from pipeline.models.specification import LEVELS, DirectionHeadSpec, RecurrentSpec

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
+from pipeline.arrays import Floats
 from pipeline.dataset.folds import FoldSpec, walk_forward
-from pipeline.dataset.panel import Floats, Panel, build_panel
+from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import UsageError
 from pipeline.market.door import load
 from pipeline.market.source import open_source

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 
 NOISE_VARIANCE = 4.0 / 12.0
 """Of 2 U(0,1): no forecast of the noisy sine has a smaller mean squared error to be expected."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import FitError, SanityError
 from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.models.specification import MEDIAN, ClimatologySpec, ForecasterSpec

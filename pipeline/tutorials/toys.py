@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.tutorials.frames import Values, fold_at, value_frames
 from pipeline.tutorials.lesson import Lesson
 from pipeline.tutorials.series import (

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import t as student
 
-from pipeline.dataset.panel import Booleans
+from pipeline.arrays import Booleans
 from pipeline.evaluation.significance.clark_west import clark_west
 from pipeline.evaluation.significance.coverage_tests import CoverageTests, coverage_tests, coverage_tests_overlapping
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, diebold_mariano_each, long_lags

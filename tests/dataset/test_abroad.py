@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrays import Floats, Floats32
 from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns, returns_abroad
 from pipeline.dataset.features import build_features, select_features
 from pipeline.dataset.market import members_of
-from pipeline.dataset.panel import Floats, Floats32, Panel, build_panel
+from pipeline.dataset.panel import Panel, build_panel
 from pipeline.dataset.volatility import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrays import Floats
 from pipeline.dataset.abroad import Surroundings
 from pipeline.dataset.covariates.index import index_among, index_series
 from pipeline.dataset.covariates.known import KnownCovariate, ahead_values
 from pipeline.dataset.covariates.past import PastCovariate, past_values
 from pipeline.dataset.features import Feature, build_features, exogenous_feature, select_features
-from pipeline.dataset.panel import Floats, Panel, build_panel
+from pipeline.dataset.panel import Panel, build_panel
 from pipeline.dataset.volatility import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.market.bars import Bars

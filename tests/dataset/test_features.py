@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.abroad import IndexSeries, MarketReturns, Surroundings, returns_abroad
 from pipeline.dataset.covariates.past import PastCovariate, past_values
 from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
-from pipeline.dataset.panel import Floats32, Panel
+from pipeline.dataset.panel import Panel
 from pipeline.dataset.volatility import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.market.bars import ReturnsFrom

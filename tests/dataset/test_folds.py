@@ -8,8 +8,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.arrays import Booleans, Sessions
 from pipeline.dataset.folds import Fold, FoldSpec, fold_sessions, walk_forward
-from pipeline.dataset.panel import Booleans, Sessions
 from pipeline.errors import NothingUsableError, UsageError
 from tests.panels import sessions_to
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.arrays import Sessions
 from pipeline.dataset.features import Feature, select_features
 from pipeline.dataset.frames import Frames, build_frames, save_frames
-from pipeline.dataset.panel import Sessions, build_panel
+from pipeline.dataset.panel import build_panel
 from pipeline.evaluation.backtest import build_backtest
 from pipeline.market.bars import ReturnsFrom
 from pipeline.stages import folds_of, jobs_of

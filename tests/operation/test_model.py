@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.drafts import write_whole
 from pipeline.errors import FitError, UsageError
+from pipeline.files import write_whole
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish

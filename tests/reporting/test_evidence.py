@@ -14,7 +14,7 @@ from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.evaluation.scores import POOLED
 from pipeline.operation.outcome import Outcome
 from pipeline.reporting.report import report_html
-from pipeline.reporting.wording import rule_in_words
+from pipeline.wording import rule_in_words
 
 from .html_pages import Element, read_page
 from .outcomes import HORIZONS, rich_outcome, small_outcome

@@ -19,7 +19,7 @@ from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.money_figures import draw_equity, draw_groups, has_groups
 from pipeline.reporting.pit_figure import draw_pit
-from pipeline.reporting.wording import rule_in_words
+from pipeline.wording import rule_in_words
 
 from .outcomes import HORIZONS, only_backtest, rich_outcome, small_outcome
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.arrays import Floats, Sessions
 from pipeline.dataset.covariates.known import KnownCovariate
 from pipeline.dataset.covariates.specification import CalendarCovariate
-from pipeline.dataset.panel import Floats, Sessions
 from pipeline.market.calendars import foreseen_sessions, half_days
 
 WEEK = 7

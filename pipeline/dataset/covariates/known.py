@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32, Sessions
+from pipeline.arrays import Booleans, Floats, Floats32, Sessions
 from pipeline.errors import TapecastError, UsageError
 from pipeline.market.calendars import foreseen_sessions, unforeseen_closings
 

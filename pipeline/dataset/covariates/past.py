@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats, Panel, Sessions
+from pipeline.arrays import Floats, Sessions
+from pipeline.dataset.panel import Panel
 from pipeline.errors import UsageError
 from pipeline.market.calendars import closing_instants
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.arrays import Booleans, Floats
 from pipeline.dataset.market import session_mean
-from pipeline.dataset.panel import Booleans, Floats
 from pipeline.errors import UsageError
 from pipeline.market.tickers import EXPECTED_NAME, is_ticker, printable, shortened
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.arrays import Floats, Sessions
 from pipeline.errors import UsageError
 from pipeline.market.files import UNREADABLE
 from pipeline.market.tickers import printable, shortened

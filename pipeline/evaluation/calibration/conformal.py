@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Floats32
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.models.specification import LEVELS, MEDIAN
 

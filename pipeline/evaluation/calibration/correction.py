@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Sessions
 from pipeline.dataset.folds import Fold, FoldSpec
-from pipeline.dataset.panel import Sessions
 from pipeline.evaluation.calibration.specification import CalibrationSpec
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Booleans, Floats, Indices
+from pipeline.arrays import Booleans, Floats, Indices
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import BANDS, POOLED
 from pipeline.models.specification import LEVELS

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats
+from pipeline.arrays import Booleans, Floats
 from pipeline.evaluation.money.specification import MoneySpec
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats
+from pipeline.arrays import Booleans, Floats
 
 BENCHMARK = "benchmark"
 """What stands in the place of the forecaster's name."""

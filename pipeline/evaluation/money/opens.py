@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Booleans, Floats, Indices, Panel, Sessions
+from pipeline.arrays import Booleans, Floats, Indices, Sessions
+from pipeline.dataset.panel import Panel
 
 GONE_SESSIONS = 20
 """Sessions in a row without a bar after which a ticker counts as delisted: known then, and not before."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats, Sessions
+from pipeline.arrays import Floats, Sessions
 from pipeline.evaluation.money.account import Account
 from pipeline.evaluation.money.sharpe import (
     autocorrelation_adjusted,

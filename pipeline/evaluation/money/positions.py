@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import ndtri
 
-from pipeline.dataset.panel import Floats, Floats32
+from pipeline.arrays import Floats, Floats32
 from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR, MoneySpec, Rule
 from pipeline.models.specification import LEVELS, MEDIAN
 

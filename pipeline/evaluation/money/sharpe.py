@@ -6,7 +6,7 @@ All of returns per session, without a risk-free rate; ratios per session unless 
 import numpy as np
 from scipy.stats import norm
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.significance.diebold_mariano import FEWEST_LAGS, bartlett_variance
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset.panel import Booleans, Floats, Indices, Sessions
+from pipeline.arrays import Booleans, Floats, Indices, Sessions
 from pipeline.errors import UsageError
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.money.account import Account, Fills, run_account

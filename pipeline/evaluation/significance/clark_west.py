@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import UsageError
 from pipeline.evaluation.significance.diebold_mariano import mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from scipy.special import xlogy
 
-from pipeline.dataset.panel import Booleans, Floats, Indices
+from pipeline.arrays import Booleans, Floats, Indices
 from pipeline.errors import UsageError
 
 SIMULATIONS = 4999

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from pipeline.dataset.panel import Floats, Indices
+from pipeline.arrays import Floats, Indices
 from pipeline.evaluation.significance.fixed_bandwidth import two_sided_p
 
 FEWEST_SESSIONS = 30

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 
 
 def benjamini_hochberg(p: Floats) -> Floats:

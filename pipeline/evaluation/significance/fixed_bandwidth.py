@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import stdtr
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 
 GRID = 128
 ANGLES = 48

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.significance.diebold_mariano import (
     FEWEST_SESSIONS,
     FLAT_BEYOND_HORIZON,

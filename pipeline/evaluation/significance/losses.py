@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import pinball_by_level
 from pipeline.evaluation.significance.session_means import mean_per_session

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import hypergeom
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
 

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats, Indices
+from pipeline.arrays import Floats, Indices
 from pipeline.errors import UsageError
 
 REPLICATIONS = 1000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 
 
 def mean_per_session(values: Floats) -> Floats:

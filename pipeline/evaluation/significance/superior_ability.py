@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import UsageError
 from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, ROUNDING
 from pipeline.evaluation.significance.resampling import REPLICATIONS, block_length

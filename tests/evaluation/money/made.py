@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from pipeline.dataset.panel import Floats, Panel
+from pipeline.arrays import Floats
+from pipeline.dataset.panel import Panel
 from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR, MoneySpec
 from pipeline.models.specification import LEVELS

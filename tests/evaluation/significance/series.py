@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 
 
 def independent(draws: np.random.Generator, series: int, sessions: int) -> Floats:

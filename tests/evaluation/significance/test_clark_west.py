@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import UsageError
 from pipeline.evaluation.significance.clark_west import clark_west
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano

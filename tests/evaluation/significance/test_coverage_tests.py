@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import UsageError
 from pipeline.evaluation.significance.coverage_tests import (
     CoverageTests,

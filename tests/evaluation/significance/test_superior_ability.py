@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from arch.bootstrap import MCS, StationaryBootstrap
 
-from pipeline.dataset.panel import Floats
+from pipeline.arrays import Floats
 from pipeline.errors import UsageError
 from pipeline.evaluation.significance.resampling import REPLICATIONS, block_length
 from pipeline.evaluation.significance.superior_ability import bootstrap_error, confidence_set, superior_ability

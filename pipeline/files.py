@@ -54,3 +54,13 @@ def write_whole(path: Path, content: bytes) -> None:
             (draft / path.name).replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error}; expected a folder that you may write in") from error
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise UsageError unless files can be written in the folder, which is created."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write in {folder}: {error}; expected a folder that you may write in") from error
