@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 
 from pipeline.reporting.page import in_two, old_in_words
-from pipeline.wording import ahead, basis_points, count_of, day, model_in_words, names, p_value, percent, plus_minus, price, rule_in_words, signed, signed_percent
+from pipeline.wording import (
+    ahead,
+    basis_points,
+    count_of,
+    day,
+    model_in_words,
+    names,
+    p_value,
+    percent,
+    plus_minus,
+    price,
+    rule_in_words,
+    signed,
+    signed_percent,
+)
 
 
 @pytest.mark.parametrize(
