@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.summary import Summary
 from pipeline.wording import p_value
+from pipeline.workflow.result import Summary
 
 
 def show_result(summary: Summary, kind: str) -> None:

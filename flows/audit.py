@@ -7,14 +7,8 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.checking import door_terms, wanted_of
-from flows.job import Job, new_job
-from flows.loading import refreshed_for
-from flows.naming import spelled, universe_of
-from flows.recording import Recording
 from flows.tasks import as_task
-from flows.values import plain
-from flows.watching import LogWatch, Watch
+from flows.watching import LogWatch
 from pipeline.audit.auditing import REAL, calendars_of
 from pipeline.audit.auditing import audit as looked_at
 from pipeline.audit.specification import AuditSpec
@@ -25,6 +19,13 @@ from pipeline.experiment import Experiment
 from pipeline.market.source import Source, open_source
 from pipeline.tracking.audits import log_audit, whole_table
 from pipeline.tracking.store import prepare_store
+from pipeline.workflow.context import Job, new_job
+from pipeline.workflow.loading import refreshed_for
+from pipeline.workflow.progress import Watch
+from pipeline.workflow.recording import Recording
+from pipeline.workflow.result import plain
+from pipeline.workflow.tickers import spelled, universe_of, wanted_of
+from pipeline.workflow.validation import door_terms
 
 Row = dict[str, Any]
 DEFAULT, EVERY_FOLD = Experiment(), AuditSpec()

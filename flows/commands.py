@@ -18,22 +18,22 @@ import typer
 
 from flows.configuration import read_experiment
 from flows.environment import prepare_environment, prepare_worker
-from flows.naming import tickers_of
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
 from pipeline.operation.model import latest_models
 from pipeline.settings import Settings
+from pipeline.training.cache import FitCache
 from pipeline.training.devices import choose_device
-from pipeline.training.kept import KeptFits
+from pipeline.workflow.tickers import tickers_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from flows.main import Flows
-    from flows.summary import Summary
     from flows.terminal import TerminalWatch
+    from pipeline.workflow.result import Summary
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def refuse_missing_file(source: SourceSpec) -> None:
 
 def wrong_usage(error: typer.TyperException) -> int:
     """Return exit status 2 after telling of an option or command that does not exist, as JSON and as a sentence."""
-    from flows.summary import failed  # noqa: PLC0415
+    from pipeline.workflow.result import failed  # noqa: PLC0415
 
     told = UsageError(error.format_message())
     print(f"error: {told}", file=sys.stderr)
@@ -138,14 +138,14 @@ class Call:
         asked = usable(read_experiment(file, overrides), out)
         source = asked.source if "source" in asked.model_fields_set else None
         # nothing else starts where there is no model
-        latest = next(iter(latest_models(Settings().models, KeptFits(Settings().fits)).values()))
+        latest = next(iter(latest_models(Settings().models, FitCache(Settings().fits)).values()))
         wanted = tickers_of(Settings(), source or latest.experiment.source, asked.tickers, asked.universe)
         return self._flow(lambda flows: flows.forecast(wanted, source, as_known, out))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine sanity flow with the network, training and device of an experiment."""
         asked = usable(read_experiment(file, overrides), out)
-        return self._flow(lambda flows: flows.sine(seed, asked, out))
+        return self._flow(lambda flows: pipeline.workflow.sine(seed, asked, out))
 
     def ui(self, mlflow_port: int, prefect_port: int) -> int:
         """Serve both UIs until interrupted."""
@@ -164,7 +164,7 @@ class Call:
         """Show an error: a sentence on stderr, and the JSON object where that was asked for."""
         print(f"error: {error}" if str(error) else f"error: {type(error).__name__}", file=sys.stderr)
         if self._as_json:
-            from flows.summary import failed  # noqa: PLC0415
+            from pipeline.workflow.result import failed  # noqa: PLC0415
 
             self.tells(failed(error).as_json(), lambda _: None)
 
@@ -189,7 +189,7 @@ class Call:
         prepare_environment(Settings().root)
         from flows.server import start_temporary_server  # noqa: PLC0415
         from flows.terminal import TerminalWatch  # noqa: PLC0415
-        from flows.watching import Stopwatch  # noqa: PLC0415
+        from pipeline.workflow.progress import Stopwatch  # noqa: PLC0415
 
         watch = TerminalWatch(self.console())
         with watch.showing():

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flows.checking import check_source, door_terms, found_rows, wanted_of
 from flows.commands import Call, refuse_missing_file
 from flows.data_terminal import show_checked, show_exported, show_ingested, show_listed, show_one, show_pruned
-from flows.ingesting import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo
-from flows.naming import spelled, tickers_of
 from flows.options import Wanted
-from flows.watching import Quiet, Stopwatch
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
@@ -29,6 +25,10 @@ from pipeline.market.store.opening import find_collection
 from pipeline.market.store.pruning import prune as pruned
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.settings import Settings
+from pipeline.workflow.ingest import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo
+from pipeline.workflow.progress import Quiet, Stopwatch
+from pipeline.workflow.tickers import spelled, tickers_of, wanted_of
+from pipeline.workflow.validation import check_source, door_terms, found_rows
 
 if TYPE_CHECKING:
     from flows.terminal import TerminalWatch

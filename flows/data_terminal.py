@@ -10,7 +10,6 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from flows.ingesting import Ingested
 from pipeline.market.bars import COLUMNS, Admitted
 from pipeline.market.store.collection import Collection, DiskUse
 from pipeline.market.store.history import Version
@@ -18,6 +17,7 @@ from pipeline.market.store.inventory import Shown
 from pipeline.market.store.pruning import Pruned
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.wording import count_of
+from pipeline.workflow.ingest import Ingested
 
 MOST_ROWS = 40
 

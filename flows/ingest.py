@@ -7,16 +7,25 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.ingesting import IMPORTS, Ingested, import_files, plan_from_yahoo, records, row_of, update_from_yahoo
-from flows.naming import tickers_of
 from flows.tasks import as_task
-from flows.watching import LogWatch, Stopwatch, Watch
+from flows.watching import LogWatch
 from pipeline.files import refuse_unwritable
 from pipeline.market.files import open_files
 from pipeline.market.held import HeldPrices
 from pipeline.market.specification import FilesSource, PriceBasis, YahooSource
 from pipeline.market.verdicts import SOUND, counts
 from pipeline.settings import Settings
+from pipeline.workflow.ingest import (
+    IMPORTS,
+    Ingested,
+    import_files,
+    plan_from_yahoo,
+    records,
+    row_of,
+    update_from_yahoo,
+)
+from pipeline.workflow.progress import Stopwatch, Watch
+from pipeline.workflow.tickers import tickers_of
 
 FROM_YAHOO = YahooSource()
 

@@ -8,15 +8,16 @@ from prefect import flow
 from pydantic import AwareDatetime
 
 from flows.artifacts import show_result
-from flows.forecasting import forecast_from_latest
-from flows.job import new_job
-from flows.parts import Parts
-from flows.sine import measured, refuse_missed_mark, sine_experiment
-from flows.summary import Summary, summarise
-from flows.training import train_and_forecast
-from flows.watching import LogWatch, Watch
+from flows.watching import LogWatch
 from pipeline.experiment import Experiment
 from pipeline.market.specification import SourceSpec
+from pipeline.workflow.context import new_job
+from pipeline.workflow.forecast import forecast_from_latest
+from pipeline.workflow.over_calendars import Parts
+from pipeline.workflow.progress import Watch
+from pipeline.workflow.result import Summary, summarise
+from pipeline.workflow.run import train_and_forecast
+from pipeline.workflow.sine import measured, refuse_missed_mark, sine_experiment
 
 DEFAULT = Experiment()
 

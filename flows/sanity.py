@@ -7,10 +7,8 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.recording import recorded
 from flows.tasks import as_task
-from flows.values import plain
-from flows.watching import LogWatch, Stopwatch, Watch
+from flows.watching import LogWatch
 from pipeline.audit.steps import Steps
 from pipeline.files import refuse_unwritable
 from pipeline.sanity.check import Check, refuse_out_of_range, table, verdict_sentence
@@ -19,6 +17,9 @@ from pipeline.sanity.suite import Part, suite
 from pipeline.settings import Settings
 from pipeline.tracking.sanity import log_checks, start_sanity
 from pipeline.tracking.store import run_url
+from pipeline.workflow.progress import Stopwatch, Watch
+from pipeline.workflow.recording import recorded
+from pipeline.workflow.result import plain
 
 Row = dict[str, Any]
 Show = Callable[[Sequence[Check]], None]

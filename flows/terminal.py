@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flows.summary import Row, Summary
 from pipeline.training.jobs import FitResult
 from pipeline.wording import p_value
+from pipeline.workflow.result import Row, Summary
 
 SHOWN_TICKERS = 20
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.job import new_job
-from flows.tuned import Tuned, note_of
-from flows.tuning import tune_experiment
-from flows.watching import LogWatch, Watch
+from flows.watching import LogWatch
 from pipeline.experiment import Experiment
 from pipeline.tuning.plan import SearchSpec
+from pipeline.workflow.context import new_job
+from pipeline.workflow.progress import Watch
+from pipeline.workflow.tune import Tuned, note_of, tune_experiment
 
 DEFAULT, THIRTY = Experiment(), SearchSpec()
 

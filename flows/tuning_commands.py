@@ -18,7 +18,7 @@ from pipeline.tuning.space import space_of
 
 if TYPE_CHECKING:
     from flows.terminal import TerminalWatch
-    from flows.tuned import Tuned
+    from pipeline.workflow.tune import Tuned
 
 SEARCH = "search"
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.tuned import Row, Tuned, note_of
+from pipeline.workflow.tune import Row, Tuned, note_of
 
 SHOWN_TRIALS = 10
 

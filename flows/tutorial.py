@@ -10,10 +10,8 @@ import pandas as pd
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.recording import recorded
 from flows.tasks import as_task
-from flows.values import plain
-from flows.watching import LogWatch, Stopwatch, Watch
+from flows.watching import LogWatch
 from pipeline.files import refuse_unwritable
 from pipeline.settings import Settings
 from pipeline.tracking.store import Store, run_url
@@ -21,6 +19,9 @@ from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutori
 from pipeline.tutorials.ohlc import OhlcTerms
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.teaching import Verdict, refuse_missed_marks, table, teach
+from pipeline.workflow.progress import Stopwatch, Watch
+from pipeline.workflow.recording import recorded
+from pipeline.workflow.result import plain
 
 Row = dict[str, Any]
 Choice = TutorialName | Literal["all"]

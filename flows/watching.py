@@ -1,60 +1,6 @@
 """Watching a run: what is told while it goes on, and how long each stage took."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
-
 from pipeline.training.jobs import FitResult
-
-
-class Watch(Protocol):
-    """Someone who is told how a run goes on."""
-
-    def begins(self, stage: str) -> None:
-        """A stage begins."""
-
-    def ends(self, stage: str, seconds: float) -> None:
-        """A stage has ended well."""
-
-    def fitted(self, result: FitResult, done: int, total: int) -> None:
-        """One more fit has finished."""
-
-    def says(self, text: str) -> None:
-        """Something that a person should know."""
-
-
-class Stopwatch:
-    """Runs stages under a watch and keeps their seconds, in order."""
-
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the work within."""
-        self.watch.begins(name)
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
-        self.watch.ends(name, self.seconds[name])
-
-
-class Quiet:
-    """Says nothing, for work that is over before it could be told."""
-
-    def begins(self, stage: str) -> None:
-        """Say nothing."""
-
-    def ends(self, stage: str, seconds: float) -> None:
-        """Say nothing."""
-
-    def fitted(self, result: FitResult, done: int, total: int) -> None:
-        """Say nothing."""
-
-    def says(self, text: str) -> None:
-        """Say nothing."""
 
 
 class LogWatch:

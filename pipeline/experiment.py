@@ -1,9 +1,9 @@
-"""The typed description of a run, and the page that reads as the whole pipeline."""
+"""The typed description of a run: prices, features, forecasters, training, folds and costs."""
 
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -23,29 +23,13 @@ from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.paths import refuse_unmodelled
 from pipeline.errors import UsageError
 from pipeline.evaluation.abstain import Abstain
-from pipeline.evaluation.calibration.specification import CalibrationSpec, refuse_missing_calibration
 from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.forecasters.forecaster import DEFAULT_FEATURES, Specification
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, refuse_shared_validation
+from pipeline.forecasters.registry import BASELINES, BenchmarkSpec, forecaster_of
+from pipeline.forecasting.calibration import CalibrationSpec, refuse_missing_calibration
 from pipeline.market.specification import SampleSource, SourceSpec
-from pipeline.models.rivals import BoostingSpec, HarSpec, RidgeSpec, RivalSpec
-from pipeline.models.specification import BASELINES, ForecasterSpec, LinearSpec, RecurrentSpec
 from pipeline.training.devices import DeviceChoice
-from pipeline.training.specification import TrainingSpec, refuse_shared_validation
-
-NETWORK_FEATURES = (
-    "log_return",
-    "overnight_gap",
-    "open_to_close",
-    "market_return",
-    "log_range",
-    "market_log_range",
-    "close_location",
-    "volume_surprise",
-    "volatility_5",
-    "volatility_20",
-    "volatility_60",
-    "log_volatility",
-)
-
 
 CHOSEN = ("features", "network", "training")
 DEFAULTS_CHOSEN_ON = date(2016, 12, 31)
@@ -62,7 +46,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         "membership dates; empty: the tickers above",
     )
     source: SourceSpec = Field(default_factory=SampleSource, description="Where the daily bars come from")
-    features: tuple[str, ...] = Field(NETWORK_FEATURES, min_length=1, description="What the network reads")
+    features: tuple[str, ...] = Field(DEFAULT_FEATURES, min_length=1, description="What the network reads")
     sectors: Path | None = Field(
         None,
         description="CSV with ticker,sector: the network then reads the means of its sector too (sector_return and "
@@ -81,8 +65,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     )
     horizons: int = Field(5, ge=1, le=60, description="Sessions ahead, H: all of 1..H are forecast at once")
     network: RecurrentSpec = Field(default_factory=RecurrentSpec)
-    rivals: tuple[Annotated[RivalSpec, Field(discriminator="kind")], ...] = Field(
-        (), description="Further forecasters, scored beside the baselines: each kind at most once"
+    benchmarks: tuple[BenchmarkSpec, ...] = Field(
+        (), description="Further forecasters to compare with, scored like the baselines: each kind at most once"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     folds: FoldSpec = Field(default_factory=FoldSpec)
@@ -108,7 +92,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
             refuse_clashes(series, [*(one.name for one in FEATURES), *calendar_columns(self.calendar_covariates)])
             select_features(self.features, self.given_features)
             refuse_unfounded(self.features, self.sectors, self.index)
-            if self.network.ahead == "recursive":
+            if self.network.horizon_mode == "recursive":
                 refuse_unmodelled((*self.network_features, *self.ahead_names))
         except UsageError as error:
             raise ValueError(str(error)) from error
@@ -137,17 +121,17 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
-    def _sound_rivals(self) -> Self:
-        kinds = [rival.kind for rival in self.rivals]
+    def _sound_benchmarks(self) -> Self:
+        kinds = [spec.kind for spec in self.benchmarks]
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if twice:
-            raise ValueError(f"found more than one rival {', '.join(twice)}, expected each kind at most once")
+            raise ValueError(f"found more than one benchmark {', '.join(twice)}, expected each kind at most once")
         try:
-            for rival in self.rivals:
-                select_features(self.features_of(rival), self.given_features)
-                refuse_unfounded(self.features_of(rival), self.sectors, self.index)
+            for spec in self.benchmarks:
+                select_features(self.features_of(spec), self.given_features)
+                refuse_unfounded(self.features_of(spec), self.sectors, self.index)
         except UsageError as error:
-            raise ValueError(f"rivals: {error}") from error
+            raise ValueError(f"benchmarks: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -159,9 +143,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @property
-    def forecasters(self) -> tuple[ForecasterSpec, ...]:
-        """The network, every baseline (no number stands without them) and the rivals."""
-        return (self.network, *BASELINES, *self.rivals)
+    def forecasters(self) -> tuple[Specification, ...]:
+        """The network, every baseline (no score stands without them) and the benchmarks."""
+        return (self.network, *BASELINES, *self.benchmarks)
 
     @property
     def network_features(self) -> tuple[str, ...]:
@@ -218,19 +202,16 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
             "is where it was chosen, and its test has to be read with that number in mind."
         )
 
-    def features_of(self, forecaster: ForecasterSpec) -> tuple[str, ...]:
+    def features_of(self, spec: Specification) -> tuple[str, ...]:
         """Return the features that one forecaster reads."""
-        if isinstance(forecaster, RecurrentSpec):
-            return self.network_features
-        if isinstance(forecaster, LinearSpec | HarSpec | RidgeSpec | BoostingSpec):
-            return forecaster.features
-        return ()
+        features = forecaster_of(spec).features(spec)
+        return self.network_features if features is None else features
 
-    def ahead_of(self, forecaster: ForecasterSpec) -> tuple[str, ...]:
-        """Return what one forecaster is told of the target sessions: a baseline nothing."""
-        return self.ahead_names if isinstance(forecaster, RecurrentSpec) else ()
+    def ahead_of(self, spec: Specification) -> tuple[str, ...]:
+        """Return the known-future covariates that one forecaster reads: a baseline none."""
+        return self.ahead_names if forecaster_of(spec).role == "network" else ()
 
-    def seeds_of(self, forecaster: ForecasterSpec) -> range:
+    def seeds_of(self, spec: Specification) -> range:
         """Return the seeds that one forecaster is fitted with: a baseline needs one."""
-        count = self.seeds if isinstance(forecaster, RecurrentSpec) else 1
+        count = self.seeds if forecaster_of(spec).role == "network" else 1
         return range(self.seed, self.seed + count)

@@ -1,12 +1,14 @@
-"""The page that reads as the whole pipeline: bars to frames, frames to folds, folds to fits.
+"""The whole pipeline on one page: bars to frames, frames to folds, folds to fits, fits to backtest and forecasts.
 
-Bars come from market.door, fits from training.executors, backtests from evaluation.backtest.
+Every user of the pipeline composes these stages: runs, the audit, the sanity suite, tuning and the notebook. Bars come
+from market.validation, fits of the jobs from training.executors (in processes, cached) or training.fits.fit_each.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-import numpy as np
+import pandas as pd
 
 from pipeline.arrays import Booleans
 from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns
@@ -20,18 +22,18 @@ from pipeline.dataset.frames import Frames, build_frames
 from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.evaluation import Asked
+from pipeline.evaluation.direction import direction_table
+from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.opens import opens_of
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Specification
+from pipeline.forecasters.registry import forecaster_of
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.live import latest_forecasts
 from pipeline.market.bars import Bars
 from pipeline.market.universe import Universe, membership_mask
-from pipeline.models.rivals import PretrainedSpec
-from pipeline.models.specification import DirectionHeadSpec, ForecasterSpec, PointHeadSpec, RecurrentSpec
-from pipeline.training.jobs import FitJob, digest_of_rows
-from pipeline.training.labels import label_mask, supervised_from
-from pipeline.training.pretrained import weights_digest, what_silence_costs, why_not_scored
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.jobs import FitJob, FitResult, digest_of_rows
 
 
 def frames_of(
@@ -66,6 +68,112 @@ def frames_of(
     return build_frames(panel, features, members, experiment.horizons, least, around)
 
 
+def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
+    """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short.
+
+    Where each ticker has a network of its own, a fold in which none could be trained is left out.
+    """
+    folds = walk_forward(frames.sessions, frames.usable, experiment.folds)
+    trained = tuple(fold for fold in folds if any(True for _ in _split(frames, fold, experiment.network, experiment)))
+    if not trained:
+        raise NothingUsableError(
+            f"found no ticker with enough history for a network of its own in any of {len(folds)} folds, expected one; "
+            'give more bars, or set scope = "universe"'
+        )
+    return trained
+
+
+def without_unscorable(
+    experiment: Experiment, frames: Frames, folds: Sequence[Fold]
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Return the experiment without the benchmarks that cannot be scored on these folds, and sentences to report.
+
+    A sentence says why a benchmark is dropped, or what one that stays changes in the scores of all.
+    """
+    reasons = {spec.kind: forecaster_of(spec).why_not_scored(spec, frames, folds) for spec in experiment.benchmarks}
+    remarks = (
+        reasons[spec.kind] or forecaster_of(spec).scoring_remark(spec, frames, folds) for spec in experiment.benchmarks
+    )
+    scorable = tuple(spec for spec in experiment.benchmarks if not reasons[spec.kind])
+    return experiment.model_copy(update={"benchmarks": scorable}), tuple(text for text in remarks if text)
+
+
+def jobs_of(frames: Frames, folds: Sequence[Fold], experiment: Experiment, device: str) -> Iterator[FitJob]:
+    """Yield every fit of the experiment: each forecaster and seed on each fold, in the folds' order.
+
+    A network per ticker is a fit per ticker. With a warm start a network's fit names that of the previous fold.
+    """
+    previous: dict[tuple[str, int], str] = {}
+    for fold in folds:
+        for spec in experiment.forecasters:
+            for fit_frames in _split(frames, fold, spec, experiment):
+                for seed in experiment.seeds_of(spec):
+                    job = _job(experiment, spec, fit_frames, fold, seed)
+                    if forecaster_of(spec).role != "network":
+                        yield job
+                        continue
+                    network = (fit_frames.tickers[0] if forecaster_of(spec).per_ticker(spec) else "", seed)
+                    starts_from = previous.get(network) if experiment.training.warm_start else None
+                    job = replace(job, device=device, starts_from=starts_from)
+                    previous[network] = job.key
+                    yield job
+
+
+def backtest_of(
+    results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, experiment: Experiment
+) -> Backtest:
+    """Return the backtest of finished fits; raises NothingUsableError where no outcome is known yet."""
+    backtest = build_backtest(results, folds, frames, experiment.calibration)
+    if not backtest.scored.any():
+        raise NothingUsableError(
+            f"nothing to score: no outcome is known yet after {folds[0].test.first}, expected some sessions to test; "
+            "end the validation earlier or bring newer bars"
+        )
+    return backtest
+
+
+def evaluation_of(
+    backtest: Backtest,
+    fits: tuple[Sequence[FitResult], Sequence[Fold], Frames],
+    bars: Bars,
+    experiment: Experiment,
+    luck: Luck | None = None,
+) -> Evaluation:
+    """Return everything that a backtest shows; `fits` are the results, folds and frames that it was made from.
+
+    `luck` counts the specifications that were tested on these prices before (default: none).
+    """
+    return evaluate(backtest, asked_of(bars, experiment, luck), direction_table(*fits))
+
+
+def asked_of(bars: Bars, experiment: Experiment, luck: Luck | None = None) -> Asked:
+    """Return what an evaluation needs besides the backtest: fill prices, costs, and what the network claims.
+
+    `luck` counts the specifications that were tested on these prices before (default: none).
+    """
+    claims = experiment.network.claims_level_or_direction
+    return Asked(opens_of(build_panel(bars)), experiment.money, luck or Luck(), claims)
+
+
+def forecasts_of(
+    results: Sequence[FitResult],
+    frames: Frames,
+    experiment: Experiment,
+    calendar: str,
+    now: datetime,
+    tickers: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return the live forecasts of the latest fold's fits for these tickers (default: all), in prices.
+
+    The bands are calibrated as those of that fold were in the backtest. Raises NothingUsableError where no ticker has a
+    recent origin.
+    """
+    return latest_forecasts(results, frames, experiment.calibration, calendar, now, tickers)
+
+
+# --- What the stages above need of the experiment ---
+
+
 def _returns_of(
     bars: Bars, market: tuple[str, ...] | None, universe: Universe | None, minimum_sessions: int
 ) -> MarketReturns:
@@ -78,105 +186,21 @@ def _membership(universe: Universe | None, panel: Panel) -> Booleans | None:
     return membership_mask(universe, panel.tickers, panel.sessions) if universe else None
 
 
-def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
-    """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short.
-
-    Where each ticker has a network of its own, a fold in which none could be trained is left out.
-    """
-    folds = walk_forward(frames.sessions, frames.usable, experiment.folds)
-    network, training = experiment.network, experiment.training
-    if network.scope == "universe":
-        return folds
-    trained = tuple(fold for fold in folds if any(True for _ in trained_together(frames, fold, network, training)))
-    if not trained:
-        raise NothingUsableError(
-            f"found no ticker with enough history for a network of its own in any of {len(folds)} folds, expected one; "
-            'give more bars, or set scope = "universe"'
-        )
-    return trained
+def _split(frames: Frames, fold: Fold, spec: Specification, experiment: Experiment) -> Iterator[Frames]:
+    """Yield the frames of each fit of a fold, cut at the end of its validation range."""
+    yield from forecaster_of(spec).split(spec, experiment.training, frames.until(fold.validation.stop), fold)
 
 
-def with_scorable_rivals(
-    experiment: Experiment, frames: Frames, folds: Sequence[Fold]
-) -> tuple[Experiment, tuple[str, ...]]:
-    """Return the experiment without the rivals that could not be scored on these folds, and what is to be said of it.
-
-    That is a sentence for each that is left out, and for each that stays and is silent at some test origins.
-    """
-    pretrained = [rival for rival in experiment.rivals if isinstance(rival, PretrainedSpec)]
-    reasons: dict[str, str] = {rival.kind: why_not_scored(rival, frames, folds) for rival in pretrained}
-    kept = tuple(rival for rival in experiment.rivals if not reasons.get(rival.kind))
-    said = (reasons[rival.kind] or what_silence_costs(rival, frames, folds) for rival in pretrained)
-    return experiment.model_copy(update={"rivals": kept}), tuple(sentence for sentence in said if sentence)
-
-
-def asked_of(bars: Bars, experiment: Experiment, luck: Luck | None = None) -> Asked:
-    """Return what an evaluation is to know beside the backtest: where trades are filled, their costs, what was claimed.
-
-    `luck` counts what was tried on these prices before (default: nothing).
-    """
-    sold = isinstance(experiment.network.head, PointHeadSpec | DirectionHeadSpec)
-    return Asked(opens_of(build_panel(bars)), experiment.money, luck or Luck(), sold)
-
-
-def jobs_of(frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str) -> Iterator[FitJob]:
-    """Yield every fit of the experiment: each forecaster and seed on each fold, in the folds' order.
-
-    A network per ticker is a fit per ticker. With a warm start a network's fit names that of the former fold.
-    """
-    former: dict[tuple[str, int], str] = {}
-    for fold in folds:
-        for forecaster in experiment.forecasters:
-            for trained_on in trained_together(frames, fold, forecaster, experiment.training):
-                for seed in experiment.seeds_of(forecaster):
-                    job = _job(experiment, forecaster, trained_on, fold, seed)
-                    if not isinstance(forecaster, RecurrentSpec):
-                        yield job
-                        continue
-                    who = (trained_on.tickers[0] if forecaster.scope == "ticker" else "", seed)
-                    begins_from = former.get(who) if experiment.training.warm_start else None
-                    job = replace(job, device=device, begins_from=begins_from)
-                    former[who] = job.key
-                    yield job
-
-
-def trained_together(
-    frames: Frames, fold: Fold, forecaster: ForecasterSpec, training: TrainingSpec
-) -> Iterator[Frames]:
-    """Yield what each fit of a fold may see: all tickers with a usable origin, or each by itself."""
-    seen = frames.until(fold.validation.stop)
-    learning = np.any(seen.usable[:, fold.train.start : fold.validation.stop], axis=1)
-    if isinstance(forecaster, RecurrentSpec) and forecaster.scope == "ticker":
-        can = learning & can_learn_alone(seen, fold, supervised_from(forecaster, training))
-        yield from (seen.at(np.array([row])) for row in np.flatnonzero(can))
-    else:
-        yield seen.at(np.flatnonzero(learning))
-
-
-def can_learn_alone(frames: Frames, fold: Fold, supervised_from: int) -> Booleans:
-    """Return whether each ticker has what a network of its own needs [ticker].
-
-    That is a known label of every horizon to validate with, and one to train on with enough sessions before it.
-    """
-    reached = np.arange(len(frames.sessions)) >= (frames.first + supervised_from)[:, None]  # [ticker, session]
-    trains = (label_mask(frames, fold.train) & reached[..., None]).any(axis=(1, 2))
-    validates = np.all(np.any(label_mask(frames, fold.validation), axis=1), axis=1)
-    can: Booleans = trains & validates
-    return can
-
-
-def _job(experiment: Experiment, forecaster: ForecasterSpec, trained_on: Frames, fold: Fold, seed: int) -> FitJob:
-    features, ahead = experiment.features_of(forecaster), experiment.ahead_of(forecaster)
-    digest = digest_of_rows(trained_on.with_features(features).with_ahead(ahead))
-    if isinstance(forecaster, PretrainedSpec):  # other weights in that folder are another forecaster
-        digest += weights_digest(forecaster.weights).tobytes().hex()
+def _job(experiment: Experiment, spec: Specification, fit_frames: Frames, fold: Fold, seed: int) -> FitJob:
+    features, ahead = experiment.features_of(spec), experiment.ahead_of(spec)
+    rows = digest_of_rows(fit_frames.with_features(features).with_ahead(ahead))
     return FitJob(
-        forecaster=forecaster,
+        forecaster=spec,
         training=experiment.training,
         features=features,
-        tickers=trained_on.tickers,
+        tickers=fit_frames.tickers,
         fold=fold,
         seed=seed,
-        data_digest=digest,
+        data_digest=rows + forecaster_of(spec).files_digest(spec),
         ahead=ahead,
     )

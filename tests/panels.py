@@ -11,17 +11,16 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.experiment import Experiment
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
 from pipeline.market.door import Terms, admit, load
 from pipeline.market.source import open_source
 from pipeline.market.specification import SyntheticSource
-from pipeline.models.specification import RecurrentSpec
 from pipeline.stages import folds_of, frames_of, jobs_of
-from pipeline.training.executors import fit_all
+from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.training.kept import KeptFits
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.schedule import fit_all
 
 LAST_DAY = np.datetime64("2023-12-29")
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -29,7 +28,7 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 TINY_NETWORK = RecurrentSpec(hidden_size=6)
 TINY_TRAINING = TrainingSpec(
-    fewest_steps=8, most_steps=8, looks=4, batch_chunks=4, chunk_sessions=60, burn_in_sessions=10
+    min_steps=8, max_steps=8, validation_checks=4, batch_chunks=4, chunk_sessions=60, burn_in_sessions=10
 )
 TINY = Experiment(
     source=SyntheticSource(process="random_walk"),
@@ -134,7 +133,7 @@ def jobs_for(
 def fit_jobs(jobs: Iterable[FitJob], frames: Frames, folder: Path, workers: int = 1) -> list[FitResult]:
     """Fit the jobs with a store of their own under a folder; none may fail."""
     save_frames(frames, folder / "frames")
-    results = list(fit_all(list(jobs), folder / "frames", KeptFits(folder / "kept"), workers))
+    results = list(fit_all(list(jobs), folder / "frames", FitCache(folder / "kept"), workers))
     failures = [result.error for result in results if result.fitted is None]
     assert failures == []
     return results

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from pipeline.dataset.features import FEATURES
 from pipeline.experiment import Experiment
+from pipeline.forecasters.linear import LinearSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.market.specification import SyntheticSource
-from pipeline.models.specification import LinearSpec, RecurrentSpec
 from pipeline.stages import folds_of, jobs_of
 from tests.panels import TINY, frames_from, random_market
 
@@ -48,7 +49,7 @@ def test_the_defaults_are_valid_and_as_documented() -> None:
         ({"network": {"dropout": 1.0}}, "less than 1"),
         ({"network": {"cell": "transformer"}}, "lstm"),
         ({"training": {"burn_in_sessions": 160}}, "must be smaller than chunk_sessions 160"),
-        ({"training": {"fewest_steps": 301}}, "must not exceed most_steps 300"),
+        ({"training": {"min_steps": 301}}, "must not exceed max_steps 300"),
     ],
 )
 def test_what_is_unknown_or_impossible_is_refused_by_name(values: dict[str, object], told: str) -> None:

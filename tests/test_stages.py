@@ -7,7 +7,7 @@ from pipeline.dataset.panel import build_panel
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.opens import opens_of
 from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.models.specification import DirectionHeadSpec, HeadSpec, PointHeadSpec, RecurrentSpec
+from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, HeadSpec, PointHeadSpec, RecurrentSpec
 from pipeline.stages import asked_of
 from tests.panels import TINY, bars_of, changed, random_market
 

@@ -24,8 +24,8 @@ from pipeline.audit.tampering import (
 )
 from pipeline.audit.verdict import Verdict
 from pipeline.errors import NothingUsableError, UsageError
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.experiment import Experiment
+from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.bars import Admitted
 from pipeline.market.door import Terms, admit
 from pipeline.market.held import HeldPrices
@@ -56,7 +56,7 @@ def nothing_left(admitted: Admitted) -> NothingUsableError:
 def audited(experiment: Experiment, spec: AuditSpec) -> Experiment:
     """Return the experiment as it is audited: one short network per fold, and with a calibration."""
     steps, calibration = spec.training_steps, experiment.calibration
-    short = {"fewest_steps": steps, "most_steps": steps, "looks": LOOKS, "patience_looks": LOOKS}
+    short = {"min_steps": steps, "max_steps": steps, "validation_checks": LOOKS, "patience_checks": LOOKS}
     training = experiment.training.model_copy(update=short)
     if calibration.method == "none":
         calibration = CalibrationSpec(method="adaptive")

@@ -12,10 +12,10 @@ from pipeline.audit.run import Run
 from pipeline.audit.tampering import Cut, days_of
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import Backtest
+from pipeline.dataset.labels import label_mask
+from pipeline.forecasting.backtest import Backtest
 from pipeline.market.bars import COLUMNS
 from pipeline.training.jobs import FitResult
-from pipeline.training.labels import label_mask
 
 
 @dataclass(frozen=True, eq=False)

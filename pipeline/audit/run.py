@@ -10,11 +10,13 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
-from pipeline.evaluation.backtest import CALIBRATED, Backtest
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.market.bars import Admitted, Bars
 from pipeline.market.source import Source
 from pipeline.stages import jobs_of
-from pipeline.training.jobs import FitJob, FitResult, Fitted
+from pipeline.training.jobs import FitJob, FitResult
 
 QUICK = ("network", "climatology", "last_close", "drift", "ewma")
 """Forecasters that are fitted in a moment."""
@@ -85,7 +87,7 @@ class Run:
 
     def _fitted(self, job: FitJob) -> Fitted:
         if job.key not in self._fits:
-            former = next((one for one in self.jobs if one.key == job.begins_from), None)
+            former = next((one for one in self.jobs if one.key == job.starts_from), None)
             self._fits[job.key] = self.steps.fit(job, self.frames, self._fitted(former) if former else None)
         return self._fits[job.key]
 

@@ -12,16 +12,17 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import build_panel
 from pipeline.errors import SourceError
-from pipeline.evaluation.backtest import Backtest, build_backtest
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.bars import Admitted, Bars
 from pipeline.market.door import Terms, admit, rows_or_error
 from pipeline.market.source import Source
 from pipeline.market.universe import Universe
 from pipeline.stages import folds_of, frames_of
 from pipeline.training.fits import fit
-from pipeline.training.jobs import FitJob, FitResult, Fitted
+from pipeline.training.jobs import FitJob, FitResult
 
 Found = Mapping[str, pd.DataFrame | SourceError]
 

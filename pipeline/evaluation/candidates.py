@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.gate import SIMPLE
 from pipeline.evaluation.significance.losses import loss_by_ticker
 from pipeline.evaluation.significance.session_means import mean_per_session
 from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
+from pipeline.forecasting.backtest import Backtest
 
 
 def candidate_table(backtest: Backtest, seed: int = 0) -> pd.DataFrame:

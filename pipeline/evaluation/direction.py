@@ -9,12 +9,13 @@ import pandas as pd
 from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import fits_of, test_slice
+from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
-from pipeline.models.specification import DirectionHeadSpec, RecurrentSpec
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasting.backtest import test_slice
+from pipeline.forecasting.forecasts import fits_of, mean_over_fits
 from pipeline.training.fits import class_probabilities
-from pipeline.training.jobs import FitResult, Fitted
-from pipeline.training.labels import label_mask, scaled_target
+from pipeline.training.jobs import FitResult
 
 CLASSES = 3  # down, flat, up
 SMALLEST = float(np.finfo(np.float32).eps)
@@ -61,15 +62,12 @@ def _classifiers(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:
 
 def flat_of(fitted: Fitted) -> float | None:
     """Return half the width of the class flat of a network with a direction head, None for any other forecaster."""
-    spec = fitted.forecaster
-    if isinstance(spec, RecurrentSpec) and isinstance(spec.head, DirectionHeadSpec):
-        return spec.head.flat
-    return None
+    return getattr(fitted.forecaster, "flat", None)
 
 
 def _of_fold(fits: Sequence[Fitted], fold: Fold, frames: Frames) -> ClassForecasts:
     origins, flat = test_slice(fold), flat_of(fits[0]) or 0.0
-    learned = _mean_of(fits, frames, origins).astype(np.float64)
+    learned = mean_over_fits(fits, frames, origins, class_probabilities).astype(np.float64)
     horizons = learned.shape[2]
     target = scaled_target(frames)[..., :horizons]
     frequencies = class_frequencies(classes_of(target, flat), label_mask(frames, fold.train)[..., :horizons])
@@ -80,19 +78,6 @@ def _of_fold(fits: Sequence[Fitted], fold: Fold, frames: Frames) -> ClassForecas
         outcome=classes_of(tested, flat),
         known=frames.usable[:, origins, None] & np.isfinite(tested),
     )
-
-
-def _mean_of(fits: Sequence[Fitted], frames: Frames, origins: slice) -> Floats32:
-    """Return the mean of the networks' probabilities; where each ticker has its own, of those trained on it."""
-    if isinstance(fits[0].forecaster, RecurrentSpec) and fits[0].forecaster.scope == "universe":
-        mean: Floats32 = np.mean([class_probabilities(fitted, frames, origins) for fitted in fits], axis=0)
-        return mean
-    rows = []
-    for row, ticker in enumerate(frames.tickers):
-        own = [fitted for fitted in fits if ticker in fitted.tickers] or fits
-        alone = frames.at(np.array([row]))
-        rows.append(np.mean([class_probabilities(fitted, alone, origins) for fitted in own], axis=0)[0])
-    return np.stack(rows)
 
 
 def classes_of(target: Floats32, flat: float) -> Indices:

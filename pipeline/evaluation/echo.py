@@ -13,10 +13,11 @@ import numpy as np
 
 from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test
 from pipeline.evaluation.significance.session_means import mean_per_session
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 SHIFTS = (-2, -1, 0, 1, 2)
 BOLD_SHARE = 0.05

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import METRICS, POOLED, RMSE
 from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts
 from pipeline.evaluation.significance.session_means import mean_per_session
+from pipeline.forecasting.backtest import Backtest
 
 OF_TICKERS = ("pinball", "crps", "coverage_80")
 """Scores that have an error bar for each ticker; the others have one pooled."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.calibration.measures import coverage_table, pit_table
 from pipeline.evaluation.calibration.tested import coverage_test_table
 from pipeline.evaluation.candidates import candidate_table
@@ -21,6 +20,8 @@ from pipeline.evaluation.ranking import decile_table, ranking_table
 from pipeline.evaluation.scores import score_table
 from pipeline.evaluation.signs import sign_table
 from pipeline.evaluation.verdict import Verdict, verdict
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 
 @dataclass(frozen=True)

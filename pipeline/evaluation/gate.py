@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, skill_of
 from pipeline.evaluation.significance.clark_west import clark_west
@@ -18,7 +17,10 @@ from pipeline.evaluation.significance.giacomini_white import giacomini_white
 from pipeline.evaluation.significance.losses import loss_by_ticker
 from pipeline.evaluation.significance.resampling import block_length, resampled_counts, skill_error_bar
 from pipeline.evaluation.significance.session_means import mean_per_session
-from pipeline.models.specification import BASELINES, MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasters.registry import BASELINES
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 SIMPLE = tuple(spec.kind for spec in BASELINES)
 """The baselines that a model has to beat."""

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.backtest import Backtest
 
 FEWEST_TICKERS = 5
 NAN = float("nan")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Booleans, Floats
-from pipeline.evaluation.backtest import Backtest
-from pipeline.models.specification import LEVELS, MEDIAN
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasting.backtest import Backtest
 
 BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
 """Indices of the lower and upper level of each central band."""

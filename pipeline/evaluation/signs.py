@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.significance.diebold_mariano import long_lags
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.backtest import Backtest
 
 
 def sign_table(backtest: Backtest) -> pd.DataFrame:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.gate import SIMPLE, Word, best_of, judge, pooled, words_by_ticker
 from pipeline.evaluation.luck import Luck
+from pipeline.forecasting.forecasts import NETWORK
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The latest model: per calendar the fits of one fold, with what is needed to forecast from new bars."""
+"""Published models: per name and calendar the fits of one fold, with what is needed to forecast from new bars."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import write_whole
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.market.specification import SourceSpec
 from pipeline.market.universe import Universe
 from pipeline.operation.publication import Publication
-from pipeline.training.jobs import FitResult, Fitted
-from pipeline.training.kept import KeptFits, read_fitted
+from pipeline.training.cache import FitCache, read_fitted
+from pipeline.training.jobs import FORMAT_VERSION, FitResult
 
-LATEST = "latest.json"
+LATEST, SAMPLE = "latest", "sample"
+"""Names of published models: that of the user's own runs, and that of the bundled sample's, which no other run reads."""
 
 _PUBLICATION: TypeAdapter[Publication] = TypeAdapter(Publication)
 _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
@@ -25,49 +28,72 @@ _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 class Model:
     """A fold's fitted forecasters of one calendar.
 
-    `market` are the tickers whose mean makes the market features, `beside` those of the run's other calendars;
+    `market` are the tickers whose mean makes the market features, `other_tickers` those of the run's other calendars;
     `universe` says when they belonged to it.
     """
 
     experiment: Experiment
     market: tuple[str, ...]
-    beside: tuple[str, ...]
+    other_tickers: tuple[str, ...]
     universe: Universe | None
     trained_until: str
     fits: tuple[Fitted, ...]
     publication: Publication
 
     @property
-    def seen(self) -> tuple[str, ...]:
-        """The tickers the forecasters were trained on."""
+    def trained_on(self) -> tuple[str, ...]:
+        """The tickers that the forecasters were trained on."""
         networks = [fitted for fitted in self.fits if fitted.forecaster.kind == self.fits[0].forecaster.kind]
         return tuple(dict.fromkeys(ticker for fitted in networks for ticker in fitted.tickers))
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What one calendar's part of a run has to publish: kept fits of its latest fold."""
+class TrainedModel:
+    """What a run on one calendar has to publish: cached fits of its latest fold."""
 
     calendar: str
     experiment: Experiment
     market: tuple[str, ...]
-    beside: tuple[str, ...]
+    other_tickers: tuple[str, ...]
     universe: Universe | None
     results: tuple[FitResult, ...]
     publication: Publication
 
 
-def publish(folder: Path, trained: Sequence[Trained]) -> None:
-    """Make these the latest model, one per calendar; the former stays the latest until this one is written."""
-    content = {one.calendar: _description(one) for one in trained}
-    write_whole(folder / LATEST, json.dumps(content, indent=1).encode())
+def model_name(source: SourceSpec) -> str:
+    """Return the name that models trained on a source are published under."""
+    return SAMPLE if source.kind == "sample" else LATEST
 
 
-def _description(one: Trained) -> dict[str, object]:
+def publish(folder: Path, name: str, models: Sequence[TrainedModel]) -> None:
+    """Publish models under a name, one per calendar; those of other calendars and other names stay as they are.
+
+    Calendars whose model was written by another version are dropped: they could not be read. The file is replaced as a
+    whole, so that the previous models stay until these are written.
+    """
+    content = {calendar: one for calendar, one in _published(folder, name).items() if _is_current(one)}
+    content |= {one.calendar: _description(one) for one in models}
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=1).encode())
+
+
+def _published(folder: Path, name: str) -> dict[str, object]:
+    try:
+        content = json.loads((folder / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return {}  # none yet, or a damaged file: this run's models take its place
+    return content if isinstance(content, dict) else {}
+
+
+def _is_current(described: object) -> bool:
+    return isinstance(described, dict) and described.get("format") == FORMAT_VERSION
+
+
+def _description(one: TrainedModel) -> dict[str, object]:
     return {
+        "format": FORMAT_VERSION,
         "experiment": one.experiment.model_dump(mode="json"),
         "market": list(one.market),
-        "beside": list(one.beside),
+        "other_tickers": list(one.other_tickers),
         "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
         "trained_until": str(one.results[0].job.fold.validation.until),
         "fits": [result.job.key for result in one.results],
@@ -75,35 +101,46 @@ def _description(one: Trained) -> dict[str, object]:
     }
 
 
-def latest_models(folder: Path, kept: KeptFits) -> dict[str, Model]:
-    """Return calendar -> latest model; raises UsageError where there is none, FitError where it cannot be read."""
-    path = folder / LATEST
+def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Model]:
+    """Return calendar -> published model; raises UsageError where there is none, FitError where it cannot be read."""
+    path = folder / f"{name}.json"
     if not path.is_file():
-        raise UsageError(f"no fitted model under {folder}; run `tapecast run` first")
+        raise UsageError(f"no published model under {folder}; run `tapecast run --publish` first")
     try:
         content = json.loads(path.read_text())
-        return {str(calendar): _model(described, kept) for calendar, described in content.items()}
+        return {str(calendar): _model(path, described, cache) for calendar, described in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
-        raise FitError(f"cannot read the latest model in {path}: {error}; run `tapecast run` again") from error
+        raise FitError(f"cannot read the model in {path}: {error}; run `tapecast run --publish` again") from error
 
 
-def _model(described: Mapping[str, object], kept: KeptFits) -> Model:
+def name_to_forecast_with(folder: Path, source: SourceSpec | None) -> str:
+    """Return the name of the model to forecast with: that of the requested source, else the user's own, else the sample's."""
+    if source is not None:
+        return model_name(source)
+    return SAMPLE if not (folder / f"{LATEST}.json").is_file() and (folder / f"{SAMPLE}.json").is_file() else LATEST
+
+
+def _model(path: Path, described: Mapping[str, object], cache: FitCache) -> Model:
+    if not _is_current(described):
+        raise UsageError(
+            f"the model in {path} was written by another version of tapecast; run `tapecast run --publish` again"
+        )
     keys = _texts(described["fits"])
-    gone = [key for key in keys if not (kept.folder / key).is_dir()]
-    if gone:
-        raise UsageError(f"the latest model's fits were removed from {kept.folder}; run `tapecast run` again")
+    missing = [key for key in keys if not (cache.folder / key).is_dir()]
+    if missing:
+        raise UsageError(f"the model's fits were removed from {cache.folder}; run `tapecast run --publish` again")
     return Model(
         experiment=Experiment.model_validate(described["experiment"]),
         market=_texts(described["market"]),
-        beside=_texts(described["beside"]),
+        other_tickers=_texts(described["other_tickers"]),
         universe=_UNIVERSE.validate_python(described["universe"]),
         trained_until=str(described["trained_until"]),
-        fits=tuple(read_fitted(kept.folder / key) for key in keys),
+        fits=tuple(read_fitted(cache.folder / key) for key in keys),
         publication=_PUBLICATION.validate_python(described.get("publication", {})),
     )
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"found {value!r}, expected a list of texts")
     return tuple(value)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.evaluation.abstain import Abstain
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate import best_by_ticker, standing, words_by_ticker
+from pipeline.forecasting.forecasts import NETWORK
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.arrays import Floats, Indices, Sessions
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.scores import BANDS, reliability
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.reporting.calibration_rows import last_scored
 from pipeline.reporting.canvas import (
     FAINT,

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 DOTS_PER_INCH = 120
 COLOURS = 64

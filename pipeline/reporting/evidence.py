@@ -52,7 +52,7 @@ def evidence_values(evaluation: Evaluation) -> Values:
         "tiles": tiles(evaluation),
         "model": model_in_words(model),
         "horizons": horizons,
-        "baselines": evaluation.backtest.baselines,
+        "baselines": evaluation.backtest.opponents,
         "one_tables": one_tables(evaluation),
         "skill": skill_rows(evaluation),
         "gate": gate_tables(evaluation, horizons),

@@ -38,7 +38,7 @@ def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
     by_horizon = [pooled(evaluation.gate, evaluation.verdict.model, horizon) for horizon in horizons]
     return [
         SkillRow(name, tuple(_against(rows.loc[[name]].iloc[0]) for rows in by_horizon))
-        for name in evaluation.backtest.baselines
+        for name in evaluation.backtest.opponents
     ]
 
 

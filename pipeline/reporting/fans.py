@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from pipeline.arrays import Floats, Sessions
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import QUANTILE_COLUMNS
 from pipeline.evaluation.scores import BANDS
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.operation.publication import published_rows
 from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, drawable, quiet_axes, write_title
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans

@@ -7,8 +7,9 @@ import numpy as np
 
 from pipeline.arrays import Sessions
 from pipeline.dataset.folds import Fold, Range
-from pipeline.evaluation.backtest import NETWORK, fits_of
-from pipeline.training.jobs import FitResult, Fitted
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasting.forecasts import NETWORK, fits_of
+from pipeline.training.jobs import FitResult
 from pipeline.wording import UNDEFINED, day
 
 

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.dataset.folds import Fold
-from pipeline.models.specification import QuantileHeadSpec, RecurrentSpec
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.recurrent.specification import QuantileHeadSpec, RecurrentSpec
 from pipeline.reporting.canvas import GREY, NETWORK_COLOUR, blank_figure, quiet_axes, write_title
-from pipeline.training.jobs import Fitted
 from pipeline.wording import count_of
 
 MOST_FOLDS = 12

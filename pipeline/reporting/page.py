@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.reporting.evidence import evidence_values
 from pipeline.reporting.figures import (

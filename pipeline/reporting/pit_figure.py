@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
 from pipeline.reporting.calibration_rows import corrected_or_not, last_scored
 from pipeline.reporting.canvas import FAINT, GREY, LEGEND_PAD, blank_figure, colour_of, quiet_axes, write_title
 from pipeline.reporting.canvas import write_legend_below_title as write_legend

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.files import write_whole
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.reporting.page import page_values
 
 REPORT = "report.html"

@@ -20,7 +20,7 @@ def draw_skill(evaluation: Evaluation) -> Figure:
     axes.axhline(0, color=INK, linewidth=1)
     horizons = range(1, evaluation.backtest.horizons + 1)
     by_horizon = [pooled(evaluation.gate, evaluation.verdict.model, horizon) for horizon in horizons]
-    for name in evaluation.backtest.baselines:
+    for name in evaluation.backtest.opponents:
         skill = 100 * np.array([rows["skill"][name] for rows in by_horizon], dtype=np.float64)
         significant: Booleans = np.array([rows["p_adjusted"][name] for rows in by_horizon]) <= SIGNIFICANT
         _draw_line(axes, name, skill, significant)

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import binom
 
 from pipeline.audit.verdict import Verdict
-from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.echo import echo_of
 from pipeline.evaluation.gate import SIGNIFICANT, gate_table, pooled
 from pipeline.evaluation.luck import Luck
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.sanity.check import Check
 from pipeline.sanity.optimum import USUAL, Reached
 

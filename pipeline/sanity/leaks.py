@@ -7,9 +7,10 @@ import numpy as np
 
 from pipeline.audit.steps import Setting, Steps, frames_from
 from pipeline.dataset.frames import Frames
+from pipeline.forecasters.forecaster import Fitted
 from pipeline.market.bars import Bars
 from pipeline.training.fits import fit
-from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.jobs import FitJob
 
 
 def outcome_as_feature(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:

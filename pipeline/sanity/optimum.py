@@ -6,11 +6,12 @@ import numpy as np
 from scipy.special import ndtri
 
 from pipeline.arrays import Floats, Sessions
-from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import pinball, skill_of
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import known_returns
-from pipeline.models.specification import LEVELS, MEDIAN
 
 USUAL = "climatology"
 

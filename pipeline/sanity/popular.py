@@ -11,7 +11,6 @@ from pipeline.arrays import Floats
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import build_panel
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.popular_accuracy import (
     FITTED_SESSIONS,
     FORECAST_SESSIONS,
@@ -20,10 +19,11 @@ from pipeline.evaluation.popular_accuracy import (
     popular_accuracy,
 )
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.sample import open_sample
-from pipeline.models.specification import MEDIAN
 from pipeline.sanity.suite import NOW
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit_each, quantiles

@@ -12,14 +12,14 @@ from pipeline.audit.specification import AuditSpec
 from pipeline.audit.steps import Setting, Steps
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import Backtest
 from pipeline.experiment import Experiment
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasting.backtest import Backtest
 from pipeline.market.door import Terms
 from pipeline.market.held import HeldPrices
 from pipeline.market.sample import open_sample
 from pipeline.market.specification import Process, SyntheticSource
 from pipeline.market.synthetic import open_synthetic
-from pipeline.models.specification import RecurrentSpec
 from pipeline.sanity.check import Check
 from pipeline.sanity.checks import (
     caught_check,
@@ -34,7 +34,6 @@ from pipeline.sanity.checks import (
 from pipeline.sanity.leaks import LEAKING, PLANTED
 from pipeline.sanity.optimum import Reached, best_quantiles, reached
 from pipeline.sanity.shuffling import shuffled_returns
-from pipeline.training.specification import TrainingSpec
 
 FEWEST_SEEDS = 5
 LEAKING_SEEDS = 3
@@ -46,10 +45,10 @@ SIGNAL = Experiment(
     horizons=1,
     network=RecurrentSpec(hidden_size=16),
     training=TrainingSpec(
-        fewest_steps=150,
-        most_steps=150,
-        looks=6,
-        patience_looks=6,
+        min_steps=150,
+        max_steps=150,
+        validation_checks=6,
+        patience_checks=6,
         batch_chunks=16,
         chunk_sessions=100,
         learning_rate=1e-2,
@@ -65,7 +64,7 @@ NOISE = SIGNAL.model_copy(
     update={
         "network": RecurrentSpec(hidden_size=8),
         "training": SIGNAL.training.model_copy(
-            update={"fewest_steps": 60, "most_steps": 60, "batch_chunks": 8, "chunk_sessions": 80}
+            update={"min_steps": 60, "max_steps": 60, "batch_chunks": 8, "chunk_sessions": 80}
         ),
     }
 )

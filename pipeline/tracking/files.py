@@ -11,13 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.backtest import QUANTILE_COLUMNS, Backtest, forecast_frames
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.models.specification import RecurrentSpec
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasting.backtest import Backtest, forecast_frames
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.operation.result import Outcome
 from pipeline.tracking.words import latest_results
+from pipeline.training.cache import write_fitted
 from pipeline.training.jobs import FitJob
-from pipeline.training.kept import write_fitted
 
 BACKTEST = "backtest/forecasts.parquet"
 FORECASTS = "forecasts/forecasts.parquet"

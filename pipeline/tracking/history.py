@@ -13,15 +13,15 @@ import numpy as np
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.evaluation.luck import Luck
 from pipeline.experiment import Experiment
+from pipeline.forecasters.recurrent.specification import TrainingSpec
+from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.tracking.runs import write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.words import LONGEST_TAG
 from pipeline.training.jobs import WARM_SETTINGS
-from pipeline.training.specification import TrainingSpec
 
 SPECIFICATION, TESTED_ON = "tapecast.specification", "tapecast.tested_on"
 TICKERS = "tapecast.tested_tickers"

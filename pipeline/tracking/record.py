@@ -11,13 +11,14 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.operation.result import Outcome
 from pipeline.tracking.files import tables, write_files
 from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, fit_points, fold_points, outcome_points
 from pipeline.tracking.words import NOTE, final_name, final_note, final_tags, fold_name, fold_tags, named
-from pipeline.training.jobs import FitResult, Fitted, digest_of_rows
+from pipeline.training.jobs import FitResult, digest_of_rows
 
 
 def log_outcome(

@@ -13,7 +13,7 @@ from pipeline.tracking.runs import child_run, create_run, end_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, fit_points, flat_params
 from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
-from pipeline.training.kept import write_fitted
+from pipeline.training.cache import write_fitted
 from pipeline.tutorials.lesson import MEASURES
 from pipeline.tutorials.teaching import Taught, Verdict, forecast_rows, table
 

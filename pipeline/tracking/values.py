@@ -10,11 +10,12 @@ from typing import TypeVar
 import pandas as pd
 
 from pipeline.arrays import Booleans
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.scores import POOLED, score, skill_of
-from pipeline.training.jobs import Check, Fitted
+from pipeline.forecasters.forecaster import Fitted, ValidationCheck
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 Item = TypeVar("Item")
 
@@ -169,7 +170,7 @@ def _fold_scores(backtest: Backtest, own: Booleans, where: Booleans, h: int) -> 
         for metric, value in scores.items():
             label, factor = SCORES[metric]
             yield Point(f"h{h + 1}/{name}/{label}", factor * value)
-    for name in backtest.baselines:
+    for name in backtest.opponents:
         yield Point(f"h{h + 1}/skill/{name}", skill_of(pinball[NETWORK], pinball[name]))
 
 
@@ -197,7 +198,7 @@ def common_steps(fits: Sequence[Fitted]) -> list[int]:
     return sorted({check.step for fitted in fits for check in fitted.checks if check.step >= begin})
 
 
-def standing_at(fitted: Fitted, step: int) -> Check:
+def standing_at(fitted: Fitted, step: int) -> ValidationCheck:
     """Return the latest look at a fit up to a step; after its last one that at the weights it kept."""
     if step > fitted.checks[-1].step:
         return next(check for check in fitted.checks if check.step == fitted.best_step)

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.dataset.folds import Fold, Range
-from pipeline.evaluation.backtest import fits_of
 from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.forecasts import fits_of
 from pipeline.operation.publication import published_rows
+from pipeline.operation.result import Outcome
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.training.jobs import FitResult
 

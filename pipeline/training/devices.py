@@ -1,6 +1,5 @@
 """Where a network computes: on the device that was asked for, and with one thread."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -21,26 +20,6 @@ def choose_device(choice: DeviceChoice) -> str:
     if choice == "cuda":
         raise UsageError("device = cuda, but torch finds no CUDA device here; use device = auto or cpu")
     return "cpu"
-
-
-@contextmanager
-def repeatable(device: str, wanted: bool) -> Iterator[None]:
-    """Let a GPU compute the same bits every time within, where that is wanted; a CPU does so anyway.
-
-    cuBLAS needs a workspace of fixed size for it, which is read when CUDA starts.
-    """
-    if device == "cpu" or not wanted:
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch  # noqa: PLC0415
-
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

@@ -1,29 +1,25 @@
-"""Fit jobs: what is to be fitted, as a small picklable value with a key, and what comes back."""
+"""Fit jobs: small picklable descriptions of a fit, their keys, and their results."""
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.models.specification import ForecasterSpec
-from pipeline.training.specification import TrainingSpec
+from pipeline.forecasters.forecaster import Fitted, Specification
+from pipeline.forecasters.recurrent.specification import TrainingSpec
+from pipeline.forecasters.registry import forecaster_as_json, forecaster_of
 
-FORMAT_VERSION = 2  # raise it when the same job would give other numbers or another layout
-
-_FORECASTER: TypeAdapter[ForecasterSpec] = TypeAdapter(ForecasterSpec)
+FORMAT_VERSION = 3  # raise it when the same job would give other numbers or another layout
 
 
 @dataclass(frozen=True)
 class FitJob:
     """One fit: the forecaster, how and on what it is trained, and its seed."""
 
-    forecaster: ForecasterSpec
+    forecaster: Specification
     training: TrainingSpec
     features: tuple[str, ...]
     tickers: tuple[str, ...]
@@ -32,7 +28,7 @@ class FitJob:
     data_digest: str
     device: str = "cpu"
     ahead: tuple[str, ...] = ()  # what is known in advance of the target sessions
-    begins_from: str | None = None  # the key of the former fold's fit, whose weights training begins with
+    starts_from: str | None = None  # the key of the previous fold's fit, whose weights training starts with
 
     @property
     def key(self) -> str:
@@ -45,7 +41,7 @@ class FitJob:
         return {
             "format": FORMAT_VERSION,
             "forecaster": forecaster_as_json(self.forecaster),
-            "training": self._training() if self.forecaster.kind in TRAINED_BY_STEPS else None,
+            "training": self._training() if forecaster_of(self.forecaster).role == "network" else None,
             "features": self.features,
             "tickers": self.tickers,
             "ranges": [[str(part.first), str(part.until)] for part in ranges],
@@ -53,52 +49,22 @@ class FitJob:
             "data": self.data_digest,
             "device": self.device,
             "ahead": self.ahead,
-            "begins_from": self.begins_from,
+            "starts_from": self.starts_from,
         }
 
     def _training(self) -> dict[str, object]:
-        """Return the training as plain values, its settings that play no part in this fit as they are by default.
+        """Return the training as plain values, with settings that have no effect on this fit at their defaults.
 
-        A CPU computes the same bits whatever was asked for, and only a fit that begins from a former one is warm.
+        A CPU computes the same bits whether determinism is requested or not, and only a fit that starts from another
+        one is warm.
         """
-        idle = (*(("deterministic",) if self.device == "cpu" else ()), *(() if self.begins_from else WARM_SETTINGS))
+        idle = (*(("deterministic",) if self.device == "cpu" else ()), *(() if self.starts_from else WARM_SETTINGS))
         defaults = TrainingSpec()
         return self.training.model_copy(update={name: getattr(defaults, name) for name in idle}).model_dump()
 
 
 WARM_SETTINGS = ("warm_start", "warm_share")
-TRAINED_BY_STEPS = ("network",)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One look during training: the head's mean loss on training chunks and on validation."""
-
-    step: int
-    train_loss: float
-    valid_loss: float
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted forecaster: named arrays and the facts needed to forecast with them; it cannot be trained."""
-
-    forecaster: ForecasterSpec
-    features: tuple[str, ...]
-    tickers: tuple[str, ...]  # those it was trained on
-    horizons: int
-    lookback_sessions: int
-    arrays: Mapping[str, Floats32]
-    checks: tuple[Check, ...] = ()
-    best_step: int = 0
-    seconds: float = 0.0
-    ahead: tuple[str, ...] = ()
-
-
-def fitted_by(job: FitJob, horizons: int, arrays: Mapping[str, Floats32], seconds: float) -> Fitted:
-    """Return the fitted forecaster of a job that was not trained by steps."""
-    lookback = job.training.lookback_sessions
-    return Fitted(job.forecaster, job.features, job.tickers, horizons, lookback, arrays, seconds=seconds)
+"""Settings of the training that matter only where a fit starts from the weights of another."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +74,7 @@ class FitResult:
     job: FitJob
     fitted: Fitted | None
     error: str | None = None
-    kept: bool = field(default=False, compare=False)  # read from the store, not trained now
-
-
-def forecaster_as_json(forecaster: ForecasterSpec) -> dict[str, object]:
-    """Return the specification as plain JSON values."""
-    return _FORECASTER.dump_python(forecaster, mode="json")  # type: ignore[no-any-return]
-
-
-def forecaster_from_json(values: object) -> ForecasterSpec:
-    """Return the specification described by plain JSON values; raises pydantic.ValidationError on unknown ones."""
-    return _FORECASTER.validate_python(values)
+    cached: bool = field(default=False, compare=False)  # read from the cache, not trained now
 
 
 def digest_of_rows(frames: Frames) -> str:

@@ -14,12 +14,13 @@ import numpy as np
 from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.labels import label_mask
 from pipeline.errors import UsageError
 from pipeline.evaluation.scores import pinball
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Fitted
 from pipeline.training.fits import quantiles
-from pipeline.training.jobs import Fitted, digest_of_rows
-from pipeline.training.labels import label_mask
+from pipeline.training.jobs import digest_of_rows
 
 BANDS_FROM_VALIDATION = ("point", "direction")
 

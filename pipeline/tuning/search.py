@@ -12,10 +12,11 @@ from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.models.specification import LastCloseSpec, RecurrentSpec
+from pipeline.forecasters.last_close import LastCloseSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.stages import jobs_of
-from pipeline.training.executors import raise_failures
 from pipeline.training.jobs import FitJob, FitResult
+from pipeline.training.schedule import raise_failures
 from pipeline.tuning.choosing import Choosing, estimate, loss_on, refuse_unfair, said
 from pipeline.tuning.outcome import Trial
 from pipeline.tuning.space import with_values

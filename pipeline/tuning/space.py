@@ -69,7 +69,7 @@ DEFAULT_SPACE: Space = {
     "training.batch_chunks": Interval(16, 64, log=True, whole=True),
     "training.chunk_sessions": Interval(120, 240, step=40, whole=True),
     "training.epochs": Interval(2, 8, whole=True),
-    "training.most_steps": Interval(150, 600, log=True, whole=True),
+    "training.max_steps": Interval(150, 600, log=True, whole=True),
 }
 """What is searched where no `[search]` table says otherwise."""
 

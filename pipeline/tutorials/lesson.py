@@ -7,8 +7,7 @@ from typing import Literal
 from pipeline.arrays import Floats
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.models.specification import RecurrentSpec
-from pipeline.training.specification import TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 
 MeasureName = Literal["mse", "rmse", "nll above floor", "rmse / last close"]
 

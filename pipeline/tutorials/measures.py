@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats, Floats32, Indices
-from pipeline.evaluation.backtest import NETWORK, Backtest, test_slice
 from pipeline.evaluation.scores import score_table
-from pipeline.models.specification import LEVELS, DirectionHeadSpec, RecurrentSpec
-from pipeline.training.jobs import Fitted
-from pipeline.training.reading import read_raw, reader_of
+from pipeline.forecasters.forecaster import LEVELS, Fitted
+from pipeline.forecasters.recurrent.reading import read_raw, reader_of
+from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, RecurrentSpec
+from pipeline.forecasting.backtest import Backtest, test_slice
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.tutorials.frames import roots
 from pipeline.tutorials.lesson import Lesson, MeasureName
 

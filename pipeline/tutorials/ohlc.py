@@ -12,10 +12,10 @@ from pipeline.arrays import Floats
 from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import UsageError
+from pipeline.forecasters.recurrent.specification import PointHeadSpec, RecurrentSpec
 from pipeline.market.door import load
 from pipeline.market.source import open_source
 from pipeline.market.specification import SampleSource
-from pipeline.models.specification import PointHeadSpec, RecurrentSpec
 from pipeline.tutorials.frames import Values, value_frames
 from pipeline.tutorials.lesson import Lesson
 
@@ -55,7 +55,7 @@ class OhlcTerms(BaseModel, frozen=True, extra="forbid"):
             bias=self.bias,
             dropout=self.dropout,
             shape=shape,
-            ahead="decoder" if shape == "one_to_many" else "direct",
+            horizon_mode="decoder" if shape == "one_to_many" else "direct",
             head=PointHeadSpec(loss="mse"),
         )
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, get_args
 
-from pipeline.models.specification import DirectionHeadSpec, PointHeadSpec, RecurrentSpec
-from pipeline.training.specification import TrainingSpec
+from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, PointHeadSpec, RecurrentSpec, TrainingSpec
 from pipeline.tutorials import toys
 from pipeline.tutorials.lesson import Tutorial
 from pipeline.tutorials.ohlc import WINDOW, OhlcTerms, Shape, levels_of
@@ -16,16 +15,16 @@ POINT = PointHeadSpec(loss="mse")
 def trained(steps: int, **values: object) -> TrainingSpec:
     """Return a training of this many steps: no averaged weights, no stop before the end, a constant learning rate."""
     plain: dict[str, object] = {
-        "fewest_steps": steps,
-        "most_steps": steps,
+        "min_steps": steps,
+        "max_steps": steps,
         "optimizer": "adam",
         "schedule": "constant",
         "weight_decay": 0.0,
         "burn_in_sessions": 0,
         "gradient_clip": 1e6,
         "averaging": 0.0,
-        "looks": 50,
-        "patience_looks": 100,
+        "validation_checks": 50,
+        "patience_checks": 100,
     }
     return TrainingSpec.model_validate({**plain, **values})
 
@@ -51,7 +50,13 @@ NOISY_SINE = Tutorial(
     teaches="a sine in uniform noise: three steps into 128 units, the last step into a linear layer",
     network=RecurrentSpec(cell="rnn", hidden_size=128, shape="many_to_one", dropout=0.0, head=POINT),
     training=trained(
-        1, most_steps=10_000, epochs=100, learning_rate=1e-4, batch_chunks=32, looks=100, **windows(toys.SINE_WINDOW)
+        1,
+        max_steps=10_000,
+        epochs=100,
+        learning_rate=1e-4,
+        batch_chunks=32,
+        validation_checks=100,
+        **windows(toys.SINE_WINDOW),
     ),
     lesson=toys.sine_in_noise,
     measure="mse",
@@ -72,8 +77,10 @@ RELU_SEQUENCE = Tutorial(
 SEQ2SEQ_TOY = Tutorial(
     name="seq2seq-toy",
     teaches="five numbers read by one recurrent unit, the next five returned by one",
-    network=RecurrentSpec(cell="rnn", hidden_size=1, shape="many_to_one", ahead="decoder", dropout=0.0, head=POINT),
-    training=trained(1, most_steps=1000, epochs=1000, learning_rate=0.02, batch_chunks=2, **windows(toys.LENGTH)),
+    network=RecurrentSpec(
+        cell="rnn", hidden_size=1, shape="many_to_one", horizon_mode="decoder", dropout=0.0, head=POINT
+    ),
+    training=trained(1, max_steps=1000, epochs=1000, learning_rate=0.02, batch_chunks=2, **windows(toys.LENGTH)),
     lesson=toys.numbers,
     measure="rmse",
     mark=1.0,
@@ -86,7 +93,13 @@ CONCAT_CELL = Tutorial(
     teaches="state and output both linear in input and state side by side; LogSoftmax of down, flat, up",
     network=RecurrentSpec(cell="concat", hidden_size=8, dropout=0.0, head=DirectionHeadSpec(flat=toys.FLAT)),
     training=trained(
-        600, learning_rate=5e-3, batch_chunks=16, chunk_sessions=60, burn_in_sessions=20, lookback_sessions=60, looks=30
+        600,
+        learning_rate=5e-3,
+        batch_chunks=16,
+        chunk_sessions=60,
+        burn_in_sessions=20,
+        lookback_sessions=60,
+        validation_checks=30,
     ),
     lesson=toys.directions,
     shown_steps=150,

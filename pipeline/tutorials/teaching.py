@@ -8,10 +8,12 @@ import pandas as pd
 
 from pipeline.arrays import Floats
 from pipeline.errors import FitError, SanityError
-from pipeline.evaluation.backtest import Backtest, build_backtest
-from pipeline.models.specification import MEDIAN, ClimatologySpec, ForecasterSpec
+from pipeline.forecasters.climatology import ClimatologySpec
+from pipeline.forecasters.forecaster import MEDIAN, Fitted
+from pipeline.forecasters.registry import ForecasterSpec
+from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob, FitResult, Fitted, digest_of_rows
+from pipeline.training.jobs import FitJob, FitResult, digest_of_rows
 from pipeline.tutorials.frames import roots
 from pipeline.tutorials.lesson import Lesson, Tutorial
 from pipeline.tutorials.measures import Judgement, judge

@@ -10,10 +10,11 @@ from pipeline.audit.steps import Found, Setting, Steps, frames_from, rows_found,
 from pipeline.dataset.features import Feature, Series
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest, build_backtest
-from pipeline.evaluation.calibration.conformal import split_factors, stretched
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.calibration import CalibrationSpec, split_factors, stretched
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.adjustment import adjusted
 from pipeline.market.bars import Admitted, Bars
 from pipeline.market.calendars import sessions_between
@@ -21,7 +22,7 @@ from pipeline.market.door import Terms, admit
 from pipeline.market.source import Source
 from pipeline.stages import folds_of
 from pipeline.training.fits import fit
-from pipeline.training.jobs import FitJob, FitResult, Fitted
+from pipeline.training.jobs import FitJob, FitResult
 
 # --- Load ---
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest, build_backtest, fits_of, forecasts_by_forecaster
-from pipeline.evaluation.calibration.conformal import calibrated
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.evaluation.scores import score
 from pipeline.experiment import Experiment
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.calibration import CalibrationSpec, calibrated
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK, fits_of, forecasts_by_forecaster
 from pipeline.market.bars import Bars
 from pipeline.stages import folds_of, frames_of
 from tests.benchmarks.family import fitted, sealed

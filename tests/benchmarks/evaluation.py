@@ -11,16 +11,17 @@ import time
 import numpy as np
 from scipy.stats import norm
 
-from pipeline.evaluation.backtest import CALIBRATED, FORECASTERS, Backtest
 from pipeline.evaluation.evaluation import Asked, evaluate
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.opens import Opens
 from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS
 from tests.benchmarks.main_job import at_most
 
 TICKERS, SESSIONS, HORIZONS = 100, 1080, 5
-NAMES = (FORECASTERS[0], CALIBRATED, *FORECASTERS[1:], "ridge")
+NAMES = (CORE_FORECASTERS[0], CALIBRATED, *CORE_FORECASTERS[1:], "ridge")
 BOUND_SECONDS = 30.0
 
 

@@ -20,23 +20,28 @@ import numpy as np
 
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.evaluation.backtest import NETWORK, Backtest, build_backtest
+from pipeline.dataset.labels import label_mask
 from pipeline.evaluation.scores import pinball
-from pipeline.experiment import NETWORK_FEATURES, Experiment
-from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
-from pipeline.models.specification import MixtureHeadSpec, PointHeadSpec, RecurrentSpec, StudentHeadSpec
+from pipeline.experiment import Experiment
+from pipeline.forecasters.boosting import BoostingSpec
+from pipeline.forecasters.forecaster import DEFAULT_FEATURES
+from pipeline.forecasters.garch import GarchSpec
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.recurrent.specification import MixtureHeadSpec, PointHeadSpec, RecurrentSpec, StudentHeadSpec
+from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.stages import folds_of, frames_of, jobs_of
-from pipeline.training.executors import fit_all, raise_failures
+from pipeline.training.cache import FitCache
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
-from pipeline.training.kept import KeptFits
-from pipeline.training.labels import label_mask
+from pipeline.training.schedule import fit_all, raise_failures
 from tests.benchmarks.main_job import LARGE, PANEL, at_most, large_bars
 from tests.benchmarks.rivals import SEALED_SESSIONS, p_values, pinball_in_test, shown, validation_pinball
 
 RIVALS = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())
-TEN = tuple(name for name in NETWORK_FEATURES if name not in ("volatility_60", "log_volatility"))
-TWELVE = NETWORK_FEATURES
+TEN = tuple(name for name in DEFAULT_FEATURES if name not in ("volatility_60", "log_volatility"))
+TWELVE = DEFAULT_FEATURES
 BOUND = 41.25
 
 GRU = RecurrentSpec(cell="gru")
@@ -80,7 +85,7 @@ def fitted(frames: Frames, experiment: Experiment, folds: Sequence[Fold], kinds:
     ]
     with tempfile.TemporaryDirectory() as name:
         save_frames(frames, Path(name) / "frames")
-        results = list(fit_all(jobs, Path(name) / "frames", KeptFits(Path(name) / "fits"), experiment.worker_count))
+        results = list(fit_all(jobs, Path(name) / "frames", FitCache(Path(name) / "fits"), experiment.worker_count))
     raise_failures(results)
     return results
 
@@ -129,7 +134,7 @@ def search(_whole: bool) -> int:
 
 def against_rivals(horizons: int, whole: bool) -> list[float]:
     """Print the chosen specification (mean of 5 seeds) and every rival on the test; return its pinball by horizon."""
-    experiment = TRIED[CHOSEN].model_copy(update={"horizons": horizons, "seeds": 5, "rivals": RIVALS})
+    experiment = TRIED[CHOSEN].model_copy(update={"horizons": horizons, "seeds": 5, "benchmarks": RIVALS})
     frames = frames_with(experiment.all_features, horizons)
     folds = folds_of(frames, experiment)
     results = fitted(frames, experiment, folds)
@@ -161,7 +166,7 @@ def horizons(whole: bool) -> int:
 
 def frames_with(features: Sequence[str], horizons: int) -> Frames:
     """Return the frames of the large panel with these features for the network and what every baseline reads."""
-    experiment = LARGE.model_copy(update={"features": tuple(features), "horizons": horizons, "rivals": RIVALS})
+    experiment = LARGE.model_copy(update={"features": tuple(features), "horizons": horizons, "benchmarks": RIVALS})
     return frames_of(large_bars(), experiment)
 
 

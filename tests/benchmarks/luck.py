@@ -20,16 +20,17 @@ import numpy as np
 from scipy.signal import lfilter
 
 from pipeline.dataset.folds import FoldSpec
-from pipeline.evaluation.backtest import FORECASTERS, NETWORK, Backtest, build_backtest
 from pipeline.evaluation.gate import SIGNIFICANT, gate_table, pooled, standing
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.sharpe import deflated_sharpe
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano_each, long_lags
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.unit_quantiles import normal_unit_quantiles
+from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
 from pipeline.market.specification import SyntheticSource
-from pipeline.models.baselines import normal_unit_quantiles
-from pipeline.models.specification import LEVELS, RecurrentSpec
-from pipeline.training.specification import TrainingSpec
 from tests.benchmarks.main_job import Measured, at_most, within
 from tests.panels import changed, fit_jobs, jobs_for, synthetic_frames
 
@@ -201,7 +202,7 @@ def networks() -> Iterator[Measured]:
     frames = synthetic_frames(source, base)
     draws, words = np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as folder:
-        jobs, folds = jobs_for(frames, base, FORECASTERS[1:])
+        jobs, folds = jobs_for(frames, base, CORE_FORECASTERS[1:])
         simple = fit_jobs(jobs, frames, Path(folder) / "baselines")
         for k in range(1, NETWORKS + 1):
             jobs, _ = jobs_for(frames, random_experiment(base, draws))
@@ -223,9 +224,9 @@ def random_experiment(base: Experiment, draws: np.random.Generator) -> Experimen
     )
     steps = int(draws.integers(20, 61))
     training = TrainingSpec(
-        fewest_steps=steps,
-        most_steps=steps,
-        looks=4,
+        min_steps=steps,
+        max_steps=steps,
+        validation_checks=4,
         batch_chunks=8,
         learning_rate=float(10 ** draws.uniform(-3, -1.5)),
     )

@@ -22,27 +22,28 @@ import torch
 
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
-from pipeline.evaluation.backtest import Backtest, build_backtest
+from pipeline.dataset.labels import label_mask
 from pipeline.evaluation.gate import gate_table, pooled
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.fitting import AVERAGING_START_STEPS, follow, validation_of
+from pipeline.forecasters.recurrent.gradient_steps import steps, steps_for
+from pipeline.forecasters.recurrent.reading import Reader, read_raw
+from pipeline.forecasters.recurrent.specification import lookback_of
+from pipeline.forecasters.recurrent.supervision import supervision
+from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.source import open_source
 from pipeline.market.specification import FilesSource
-from pipeline.models.specification import LEVELS
 from pipeline.stages import folds_of, frames_of, jobs_of
-from pipeline.training.descent import steps, steps_for
+from pipeline.training.cache import FitCache
 from pipeline.training.devices import one_thread
-from pipeline.training.executors import fit_all, raise_failures
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitResult
-from pipeline.training.kept import KeptFits
-from pipeline.training.labels import label_mask
-from pipeline.training.network import AVERAGING_START_STEPS, follow, validation_of
-from pipeline.training.reading import Reader, read_raw
-from pipeline.training.supervision import lookback_of, supervision
+from pipeline.training.schedule import fit_all, raise_failures
 
 ROOT = Path(__file__).parents[2]
 PANEL = ROOT.parent / "shared" / "data" / "us_core100_daily_1999_2021.parquet"
@@ -91,7 +92,7 @@ def fitted(frames: Frames, experiment: Experiment) -> tuple[list[FitResult], tup
     jobs = list(jobs_of(frames, folds, experiment, "cpu"))
     with tempfile.TemporaryDirectory() as name:
         save_frames(frames, Path(name) / "frames")
-        results = list(fit_all(jobs, Path(name) / "frames", KeptFits(Path(name) / "fits"), experiment.worker_count))
+        results = list(fit_all(jobs, Path(name) / "frames", FitCache(Path(name) / "fits"), experiment.worker_count))
     raise_failures(results)
     return results, folds
 
@@ -166,7 +167,7 @@ def speed() -> Iterator[Measured]:
 def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
     """Return the seconds until the averaged weights reach a validation pinball at horizon 1, in log return."""
     from pipeline.dataset.scaling import fit_scaler  # noqa: PLC0415
-    from pipeline.models.network import new_network  # noqa: PLC0415
+    from pipeline.forecasters.recurrent.network import new_network  # noqa: PLC0415
 
     job = next(jobs_of(frames, (fold,), LARGE.model_copy(update={"seed": seed}), "cpu"))
     seen = frames.until(fold.validation.stop).of(job.tickers).with_features(job.features)
@@ -182,7 +183,7 @@ def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
     budget = steps_for(data, LARGE.training)
     for step, _ in steps(network, data, LARGE.training, budget, generator):
         follow(average, network, min(LARGE.training.averaging, step / (step + AVERAGING_START_STEPS)))
-        if step % (budget // LARGE.training.looks) == 0:
+        if step % (budget // LARGE.training.validation_checks) == 0:
             scaled = average.head.inverse(read_raw(reader, seen, validation.origins), levels, {}).numpy()
             if pinball_in_return(scaled, seen, fold) <= goal:
                 return time.perf_counter() - began

@@ -14,12 +14,11 @@ import numpy as np
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.experiment import Experiment
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.market.specification import SyntheticSource
-from pipeline.models.specification import RecurrentSpec
 from pipeline.stages import folds_of, jobs_of
 from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.specification import TrainingSpec
 from tests.panels import synthetic_frames
 
 TICKERS, ORIGINS, BOUND_SECONDS = 100, 1000, 60.0
@@ -29,8 +28,8 @@ def experiment_of(paths: int) -> Experiment:
     return Experiment(
         source=SyntheticSource(process="random_walk", tickers=TICKERS, sessions=1800),
         features=("log_return", "log_volatility", "volatility_5", "volatility_20", "volatility_60"),
-        network=RecurrentSpec(ahead="recursive", paths=paths),
-        training=TrainingSpec(fewest_steps=2, most_steps=2),
+        network=RecurrentSpec(horizon_mode="recursive", paths=paths),
+        training=TrainingSpec(min_steps=2, max_steps=2),
         folds=FoldSpec(refit_months=240),
         seeds=1,
         device="cpu",

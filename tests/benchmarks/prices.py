@@ -21,7 +21,6 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from flows.checking import door_terms, found_rows
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.market.calendars import last_completed_session, sessions_between
 from pipeline.market.door import admit
@@ -31,6 +30,7 @@ from pipeline.market.store.collection import open_collection
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.stored import open_stored
 from pipeline.market.update import YAHOO_TERMS
+from pipeline.workflow.validation import door_terms, found_rows
 from tests.benchmarks.store import ROOT, SESSIONS, SHARED, TICKERS, said
 
 TAPECAST = Path(sys.executable).with_name("tapecast")

@@ -15,19 +15,23 @@ import numpy as np
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import Backtest, build_backtest
+from pipeline.dataset.labels import label_mask
 from pipeline.evaluation.scores import pinball
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
 from pipeline.evaluation.significance.losses import loss_per_session
-from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
+from pipeline.forecasters.boosting import BoostingSpec
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.garch import GarchSpec
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitResult, Fitted
-from pipeline.training.labels import label_mask
+from pipeline.training.jobs import FitResult
 from tests.benchmarks.main_job import LARGE, PANEL, large_bars
 
-EXPERIMENT = LARGE.model_copy(update={"rivals": (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())})
+EXPERIMENT = LARGE.model_copy(update={"benchmarks": (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())})
 AGAINST = ("ewma", "linear")
 SEALED_SESSIONS = 250
 

@@ -10,18 +10,19 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from flows.configuration import read_experiment
-from flows.job import frames_on
-from flows.markets import Market
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.covariates.specification import CovariateSpec, KnownSeriesSpec, PastSeriesSpec
 from pipeline.dataset.frames import Frames, open_frames, save_frames
 from pipeline.errors import TapecastError, UsageError
-from pipeline.experiment import NETWORK_FEATURES, Experiment
+from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import DEFAULT_FEATURES
+from pipeline.forecasters.linear import LinearSpec
 from pipeline.market.bars import Bars
 from pipeline.market.calendars import next_sessions
-from pipeline.models.specification import LinearSpec
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.jobs import digest_of_rows
+from pipeline.workflow.calendar_bars import Market
+from pipeline.workflow.context import frames_on
 from tests.dataset.test_abroad import bars_on
 from tests.panels import LAST_DAY, TINY, bars_of, changed, random_market, sessions_to
 
@@ -81,13 +82,13 @@ def test_an_experiment_whose_names_do_not_go_together_is_refused(values: dict[st
 
 def test_what_is_given_is_read_by_the_network_and_by_no_baseline() -> None:
     plain = Experiment()
-    assert plain.network_features == plain.features == NETWORK_FEATURES
+    assert plain.network_features == plain.features == DEFAULT_FEATURES
     assert plain.ahead_names == ()
     whole = Experiment(
         sectors=Path("s.csv"), index="SPY", calendar_covariates=("month_end", "half_day"), covariates=(KNOWN, PAST)
     )
     added = ("sector_return", "sector_log_range", "index_return", "index_log_range", "vix")
-    assert whole.features_of(whole.network) == (*NETWORK_FEATURES, *added)
+    assert whole.features_of(whole.network) == (*DEFAULT_FEATURES, *added)
     assert whole.ahead_of(whole.network) == ("month_end", "half_day", "fed")
     assert whole.features_of(LinearSpec()) == plain.features_of(LinearSpec())
     assert whole.ahead_of(LinearSpec()) == ()

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from pipeline.evaluation.backtest import FORECASTERS, Backtest
 from pipeline.evaluation.money.opens import Opens
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CORE_FORECASTERS
 
 
 def made_backtest(
@@ -14,7 +15,7 @@ def made_backtest(
     realised = draws.normal(0, 0.02, shape).astype(np.float32)
     realised[draws.uniform(size=shape) < missing] = np.nan
     quantiles = {}
-    for name in FORECASTERS:
+    for name in CORE_FORECASTERS:
         values = np.sort(draws.normal(0, 0.02, (*shape, 7)), axis=-1).astype(np.float32)
         values[draws.uniform(size=shape) < missing / 3] = np.nan
         quantiles[name] = values

@@ -22,8 +22,8 @@ from pipeline.evaluation.direction import (
     log_loss,
 )
 from pipeline.experiment import Experiment
-from pipeline.models.heads.direction import class_of
-from pipeline.models.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.heads.empirical import class_of
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.training.fits import class_probabilities, fit
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
@@ -124,7 +124,7 @@ def test_a_network_that_knows_the_outcome_is_better_beyond_luck(
     schooled = changed(
         classifier(),
         seeds=1,
-        training=TINY.training.model_copy(update={"fewest_steps": 60, "most_steps": 60, "learning_rate": 0.02}),
+        training=TINY.training.model_copy(update={"min_steps": 60, "max_steps": 60, "learning_rate": 0.02}),
     )
     jobs, _ = jobs_for(telling, schooled)
     found = direction_table([FitResult(job, fit(job, telling)) for job in jobs], folds, telling)
@@ -196,7 +196,9 @@ def test_a_network_of_one_ticker_speaks_of_its_own(frames: Frames, tmp_path: Pat
 
 def test_a_recursive_network_learns_the_classes_of_the_first_horizon(tmp_path: Path) -> None:
     head = {"kind": "direction", "flat": FLAT}
-    spec = RecurrentSpec.model_validate({"hidden_size": 6, "head": head, "ahead": "recursive", "paths": 8})
+    spec = RecurrentSpec.model_validate(
+        {"hidden_size": 6, "head": head, "horizon_mode": "recursive", "sampled_paths": 8}
+    )
     recursive = changed(TINY, network=spec, features=("log_return", "volatility_5", "log_volatility"))
     own = frames_from(random_market(700, 3), recursive)
     jobs, folds = jobs_for(own, recursive, folds=slice(0, 1))

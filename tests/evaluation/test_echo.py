@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.echo import Name, best_shift, echo_of, echo_of_line, echoes, moved_share, relation_p
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
 
 SESSIONS, TICKERS, NOISE = 600, 5, 0.02
 

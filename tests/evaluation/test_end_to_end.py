@@ -8,18 +8,17 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
-from pipeline.evaluation.backtest import Backtest, build_backtest
 from pipeline.evaluation.echo import echo_of
 from pipeline.evaluation.gate import gate_table, pooled
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.market.specification import SyntheticSource
-from pipeline.models.specification import RecurrentSpec
-from pipeline.training.executors import fit_all
-from pipeline.training.kept import KeptFits
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.cache import FitCache
+from pipeline.training.schedule import fit_all
 from tests.panels import (
     NOW,
     TINY,
@@ -40,7 +39,7 @@ def small(source: SyntheticSource) -> Experiment:
         source=source,
         horizons=1,
         network=RecurrentSpec(hidden_size=16),
-        training=TrainingSpec(fewest_steps=150, most_steps=150, batch_chunks=16, learning_rate=1e-2),
+        training=TrainingSpec(min_steps=150, max_steps=150, batch_chunks=16, learning_rate=1e-2),
         folds=FoldSpec(train_end="2021-12-31", valid_end="2022-12-30"),
         seeds=1,
     )
@@ -99,7 +98,7 @@ def test_one_bar_appended_retrains_nothing(tmp_path: Path) -> None:
     assert [job.key for job in new] == [job.key for job in old]
     save_frames(before, tmp_path / "before")
     save_frames(after, tmp_path / "after")
-    kept = KeptFits(tmp_path / "kept")
+    kept = FitCache(tmp_path / "kept")
     first = list(fit_all(old, tmp_path / "before", kept, 1))
     second = list(fit_all(new, tmp_path / "after", kept, 1))
     assert not any(result.kept for result in first)

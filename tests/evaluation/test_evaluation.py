@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.backtest import FORECASTERS
 from pipeline.evaluation.candidates import candidate_table
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.gate import SIMPLE, standing
@@ -16,7 +15,8 @@ from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.significance.losses import loss_per_session
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.forecasts import CORE_FORECASTERS
 from tests.evaluation.made import flat_opens, made_backtest
 
 
@@ -27,12 +27,12 @@ def evaluation() -> Evaluation:
 
 
 def test_every_table_has_every_horizon_and_forecaster(evaluation: Evaluation) -> None:
-    wanted = {(h, name) for h in (1, 2) for name in FORECASTERS}
+    wanted = {(h, name) for h in (1, 2) for name in CORE_FORECASTERS}
     for name in ("scores", "candidates", "signs", "ranking", "deciles", "pit", "coverage"):
         table: pd.DataFrame = getattr(evaluation, name)
         assert set(zip(table["horizon"], table["forecaster"], strict=True)) == wanted, name
     assert set(evaluation.gate["forecaster"]) == set(evaluation.coverage_tests["forecaster"]) == {"network"}
-    assert set(evaluation.echoes) == set(FORECASTERS)
+    assert set(evaluation.echoes) == set(CORE_FORECASTERS)
 
 
 def test_the_one_table_says_what_its_parts_say(evaluation: Evaluation) -> None:
@@ -66,10 +66,10 @@ def test_money_is_deflated_by_everything_that_was_tried(evaluation: Evaluation) 
 
 def test_candidates_are_the_tests_over_all(evaluation: Evaluation) -> None:
     backtest = evaluation.backtest
-    losses = {name: loss_per_session(backtest, name, 2) for name in FORECASTERS}
+    losses = {name: loss_per_session(backtest, name, 2) for name in CORE_FORECASTERS}
     found = candidate_table(backtest).set_index(["horizon", "forecaster"])
     best = confidence_set(losses, 2)
-    for name in FORECASTERS:
+    for name in CORE_FORECASTERS:
         assert found.loc[(2, name), "mcs_p"] == best.p[name]
         assert found.loc[(2, name), "may_be_best"] == (name in best.members)
         hardest = min(SIMPLE, key=lambda name: losses[name].mean())

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control, norm
 
-from pipeline.evaluation.backtest import CALIBRATED, FORECASTERS, Backtest
 from pipeline.evaluation.gate import SIMPLE, best_by_ticker, gate_table, judge, pooled, standing, words_by_ticker
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
 from pipeline.evaluation.significance.giacomini_white import giacomini_white
 from pipeline.evaluation.significance.resampling import block_length, resampled_counts
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS
 from tests.evaluation.made import made_backtest
 
 ALONE = Luck()
@@ -91,7 +92,7 @@ def test_who_is_compared_with_whom(gate: pd.DataFrame) -> None:
     assert against["network"] == against[CALIBRATED] == {*SIMPLE, "ridge"}
     assert against["ridge"] == {*SIMPLE}
     assert set(against.index) == {"network", CALIBRATED, "ridge"}
-    assert set(FORECASTERS) == {"network", *SIMPLE}
+    assert set(CORE_FORECASTERS) == {"network", *SIMPLE}
 
 
 def test_what_was_tried_before_raises_p_and_takes_the_word(made: Backtest) -> None:

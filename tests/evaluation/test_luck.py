@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.gate import SIGNIFICANT, gate_table, pooled
 from pipeline.evaluation.luck import Luck
-from pipeline.models.baselines import normal_unit_quantiles
+from pipeline.forecasters.unit_quantiles import normal_unit_quantiles
+from pipeline.forecasting.forecasts import NETWORK
 from tests.benchmarks.luck import against_climatology, backtest_of, better, configurations, noise
 
 WORLDS, TICKERS, SESSIONS, CONFIGURATIONS = 24, 5, 300, 150

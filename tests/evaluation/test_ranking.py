@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import pearsonr, spearmanr
 
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.ranking import (
     decile_table,
     group_count,
@@ -21,7 +20,8 @@ from pipeline.evaluation.ranking import (
     ranking_table,
 )
 from pipeline.evaluation.significance.diebold_mariano import bartlett_variance
-from pipeline.models.specification import MEDIAN
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.backtest import Backtest
 from tests.evaluation.made import made_backtest
 
 NAN = float("nan")

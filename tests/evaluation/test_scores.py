@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.scores import BANDS, METRICS, POOLED, reliability, score, score_table, skill_of
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
 
 from .made import made_backtest
 

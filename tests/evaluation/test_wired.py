@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.calibration.tested import coverage_test_table
 from pipeline.evaluation.echo import echo_of, relation_p
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
@@ -29,7 +28,9 @@ from pipeline.evaluation.significance.coverage_tests import coverage_tests_overl
 from pipeline.evaluation.significance.diebold_mariano import long_lags
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.evaluation.signs import sign_table
-from pipeline.models.specification import LEVELS, MEDIAN
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from tests.evaluation.made import flat_opens, made_backtest
 
 NOISE = 0.02

@@ -26,8 +26,8 @@ tickers = 3
 hidden_size = 4
 
 [training]
-fewest_steps = 4
-most_steps = 8
+min_steps = 4
+max_steps = 8
 batch_chunks = 4
 
 [folds]

@@ -152,7 +152,7 @@ def test_unknown_key_in_the_file_is_named_with_the_one_meant(tmp_path: Path) -> 
     result = Command(tmp_path / "home")("run", "--experiment", tmp_path / "typo.toml", "--json")
     assert result.returncode == 2
     assert '"status": "failed"' in result.stdout
-    assert "unknown key training.most_stepz; did you mean most_steps?" in result.stdout
+    assert "unknown key training.most_stepz; did you mean max_steps?" in result.stdout
 
 
 @pytest.mark.parametrize("option", [("--colour", "blue"), ("--source", "moon"), ("--tickers", " , ")])

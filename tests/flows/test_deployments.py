@@ -24,7 +24,7 @@ EXPERIMENT = {
     "device": "cpu",
     "workers": 1,
     "network": {"hidden_size": 4},
-    "training": {"fewest_steps": 4, "most_steps": 8, "batch_chunks": 4},
+    "training": {"min_steps": 4, "max_steps": 8, "batch_chunks": 4},
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -8,24 +8,23 @@ import pytest
 from mlflow.tracking import MlflowClient
 from prefect import flow
 
-from flows.job import new_job
-from flows.loading import load_bars
 from flows.main import build_flows
-from flows.refreshing import ask
-from flows.sine import refuse_missed_mark, sine_experiment
 from flows.tasks import as_task
-from flows.training import train_and_forecast
 from pipeline.errors import NothingUsableError, SanityError, SourceError
 from pipeline.experiment import Experiment
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.pretrained import PretrainedSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.market.fetched import Fetched
 from pipeline.market.specification import YAHOO, SyntheticSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
-from pipeline.models.rivals import HarSpec, PretrainedSpec
-from pipeline.models.specification import RecurrentSpec
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
-from pipeline.training.specification import TrainingSpec
+from pipeline.workflow.context import new_job
+from pipeline.workflow.loading import ask, load_bars
+from pipeline.workflow.run import train_and_forecast
+from pipeline.workflow.sine import refuse_missed_mark, sine_experiment
 from tests.panels import TINY, changed
 from tests.reporting.html_pages import read_page
 
@@ -108,7 +107,7 @@ def test_learned_classes_are_recorded_and_a_rival_that_cannot_be_scored_is_told(
     late = PretrainedSpec(weights=tmp_path / "none", trained_until=date(2999, 1, 1))
     source = SyntheticSource(process="random_walk", sessions=620, tickers=2)
     watch = Silent()
-    summary = build_flows(watch).run(changed(TINY, source=source, network=network, rivals=(HarSpec(), late)))
+    summary = build_flows(watch).run(changed(TINY, source=source, network=network, benchmarks=(HarSpec(), late)))
     assert summary.status == "ok"
     assert {*summary.scores["1"]} >= {"network", "har"}
     assert "pretrained" not in summary.scores["1"]
@@ -131,7 +130,7 @@ def test_learned_classes_are_recorded_and_a_rival_that_cannot_be_scored_is_told(
 
 def test_a_sine_that_is_not_learned_fails_loudly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
-    lazy = TrainingSpec(fewest_steps=1, most_steps=1, batch_chunks=1)
+    lazy = TrainingSpec(min_steps=1, max_steps=1, batch_chunks=1)
     source = SyntheticSource(process="sine", sessions=620, tickers=2)
     experiment = sine_experiment(0, Experiment()).model_copy(update={"training": lazy, "source": source, "workers": 1})
 

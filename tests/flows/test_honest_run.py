@@ -47,8 +47,8 @@ hidden_size = 4
 head = {{ kind = "point" }}
 
 [training]
-fewest_steps = 4
-most_steps = 8
+min_steps = 4
+max_steps = 8
 batch_chunks = 4
 
 [folds]

@@ -17,9 +17,7 @@ from rich.console import Console
 
 from flows import data_commands
 from flows.ingest import build_ingest
-from flows.ingesting import NO_VERDICTS, Ingested, import_files, records
 from flows.options import Wanted
-from flows.watching import Quiet, Stopwatch
 from pipeline.errors import UsageError
 from pipeline.market.bars import Admitted, Bars, LeftOut
 from pipeline.market.calendars import closed_at
@@ -34,6 +32,8 @@ from pipeline.market.store.stored import current_rows
 from pipeline.market.update import YAHOO_TERMS, Refreshed, State
 from pipeline.market.verdicts import verdicts
 from pipeline.settings import Settings
+from pipeline.workflow.ingest import NO_VERDICTS, Ingested, import_files, records
+from pipeline.workflow.progress import Quiet, Stopwatch
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]

@@ -32,7 +32,7 @@ def long_experiment(folder: Path, seed: int) -> Path:
         .replace("seeds = 1", "seeds = 8")
         .replace("workers = 1", "workers = 2")
     )
-    text = text.replace("most_steps = 8", "most_steps = 60").replace("fewest_steps = 4", "fewest_steps = 60")
+    text = text.replace("max_steps = 8", "max_steps = 60").replace("min_steps = 4", "min_steps = 60")
     path.write_text(text.replace("batch_chunks = 4", "batch_chunks = 64"))
     return path
 

@@ -10,11 +10,7 @@ import pytest
 import typer
 from prefect import flow
 
-from flows.checking import age_limit, claims_to_be_fresh, door_terms, recorded
-from flows.loading import checked, known_from, load_bars, looking_from, old_bars, stale_of, with_reason
-from flows.markets import Loaded
 from flows.options import Wanted, instant, names_in, wanted_by
-from flows.refreshing import ask
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Admitted, LeftOut, Severity, Stale
@@ -29,6 +25,9 @@ from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices
 from pipeline.market.update import YAHOO_TERMS, Refreshed, State, plan_update
 from pipeline.settings import Settings
+from pipeline.workflow.calendar_bars import Loaded
+from pipeline.workflow.loading import ask, checked, known_from, load_bars, looking_from, old_bars, stale_of, with_reason
+from pipeline.workflow.validation import age_limit, claims_to_be_fresh, door_terms, recorded
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]

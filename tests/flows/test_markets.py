@@ -9,11 +9,11 @@ from mlflow.tracking import MlflowClient
 
 from flows.configuration import read_experiment
 from flows.main import build_flows
-from flows.watching import Quiet
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource
 from pipeline.settings import Settings
+from pipeline.workflow.progress import Quiet
 
 from .command import small_experiment
 

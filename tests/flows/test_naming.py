@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.naming import spelled, tickers_of, universe_of
 from pipeline.market.specification import FilesSource, SampleSource, SourceSpec, StoredSource, YahooSource
 from pipeline.market.universe_file import Spell
 from pipeline.settings import Settings
+from pipeline.workflow.tickers import spelled, tickers_of, universe_of
 
 NAMES = ("aapl", "BRK-b", "AAPL")
 

@@ -13,19 +13,12 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from prefect import flow
 
-from flows.forecasting import ForecastingOn, belonging, forecast_from_latest, members_of, refuse_later_training
-from flows.job import Finished, Job, new_job
-from flows.markets import Loaded, Market, home_of, markets_of
-from flows.parts import over_markets
-from flows.recording import Recording
-from flows.summary import summarise
-from flows.training import on_one, warnings_of
-from flows.watching import Quiet
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Fitted
 from pipeline.market.bars import Admitted, Bars, LeftOut, Listing, Stale
 from pipeline.market.calendars import listing_of
 from pipeline.market.contract.rules import problem_of
@@ -33,10 +26,17 @@ from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import Model, Trained, publish
-from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication
+from pipeline.operation.result import Outcome
 from pipeline.settings import Settings
-from pipeline.training.jobs import Fitted
+from pipeline.workflow.calendar_bars import Loaded, Market, home_of, markets_of
+from pipeline.workflow.context import Finished, Job, new_job
+from pipeline.workflow.forecast import ForecastingOn, belonging, forecast_from_latest, members_of, refuse_later_training
+from pipeline.workflow.over_calendars import over_markets
+from pipeline.workflow.progress import Quiet
+from pipeline.workflow.recording import Recording
+from pipeline.workflow.result import summarise
+from pipeline.workflow.run import on_one, warnings_of
 from tests.evaluation.made import flat_opens, made_backtest
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 

@@ -58,7 +58,7 @@ def test_the_suite_is_told_and_recorded(tapecast: Command) -> None:
 @on_a_server
 def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home: Path, prefect_server: str) -> None:
     from flows.sanity import build_sanity  # noqa: PLC0415  brings Prefect
-    from flows.watching import Quiet  # noqa: PLC0415
+    from pipeline.workflow.progress import Quiet  # noqa: PLC0415
 
     shown: list[Check] = []
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.sine import MARK, SineResult, refuse
 from pipeline.errors import SanityError
+from pipeline.workflow.sine import MARK, SineResult, refuse
 
 
 def test_a_result_within_the_mark_passes() -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from flows.configuration import read_experiment
 from flows.ingest import build_ingest
-from flows.ingesting import Ingested
 from flows.main import build_flows
-from flows.watching import Quiet
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import FilesSource, StoredSource, known_at
 from pipeline.settings import Settings
+from pipeline.workflow.ingest import Ingested
+from pipeline.workflow.progress import Quiet
 
 from .command import small_experiment
 from .test_cli import write_bars

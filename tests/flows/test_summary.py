@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.job import Finished
-from flows.parts import Parts
-from flows.recording import Recorded
-from flows.summary import Summary, summarise
 from flows.terminal import show_summary
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
 from pipeline.evaluation.money.benchmarks import BENCHMARK
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
+from pipeline.operation.result import Outcome
+from pipeline.workflow.context import Finished
+from pipeline.workflow.over_calendars import Parts
+from pipeline.workflow.recording import Recorded
+from pipeline.workflow.result import Summary, summarise
 from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published, rich_outcome
 
 MIXED = Publication(CALIBRATED, {1: CALIBRATED, 2: "ewma", 3: "ewma"}, {3: {"BBB": CALIBRATED, "AAA": "ewma"}})

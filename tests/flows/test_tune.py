@@ -16,10 +16,8 @@ from rich.console import Console
 
 from flows.configuration import read_experiment
 from flows.tune import build_tune
-from flows.tuned import Tuned, note_of, trials_csv
 from flows.tuning_commands import read_search, search_of
 from flows.tuning_terminal import show_tuned
-from flows.watching import Quiet
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.reporting.page import page_values
@@ -29,6 +27,8 @@ from pipeline.tracking.trials import continue_run, log_trials, trial_runs
 from pipeline.tracking.words import final_note, final_tags
 from pipeline.tuning.outcome import Trial
 from pipeline.tuning.plan import SearchSpec
+from pipeline.workflow.progress import Quiet
+from pipeline.workflow.tune import Tuned, note_of, trials_csv
 from tests.panels import NOW, TINY, changed
 from tests.reporting.outcomes import small_outcome
 

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pipeline.models.baselines import (
-    drift_over_horizons,
+from pipeline.forecasters.drift import drift_over_horizons
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasters.per_ticker import per_ticker_or_pooled
+from pipeline.forecasters.registry import BASELINES
+from pipeline.forecasters.unit_quantiles import (
     normal_unit_quantiles,
-    per_ticker_or_pooled,
     rearranged,
     spread_over_horizons,
     student_unit_quantiles,
 )
-from pipeline.models.specification import BASELINES, LEVELS, MEDIAN
 
 
 def test_the_levels_are_those_of_the_design() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.models.cells import State, detached, new_cell, output_size
-from pipeline.models.network import RecurrentNetwork, new_network
-from pipeline.models.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.cells import State, detached, new_cell, output_size
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 
 INPUTS, HIDDEN = 4, 5
 CELLS = {

@@ -12,16 +12,14 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from pipeline.models.heads.choice import head_of
-from pipeline.models.heads.direction import CLASSES, class_of
-from pipeline.models.heads.empirical import GRID, at_levels, quantile_function
-from pipeline.models.heads.head import Head
-from pipeline.models.heads.mixture import parameters as mixture_parameters
-from pipeline.models.heads.quantiles import ordered
-from pipeline.models.heads.student import parameters as student_parameters
-from pipeline.models.losses import masked_mean
-from pipeline.models.specification import (
-    LEVELS,
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.heads.empirical import CLASSES, GRID, at_levels, class_of, quantile_function
+from pipeline.forecasters.recurrent.heads.head import Head
+from pipeline.forecasters.recurrent.heads.parametric import mixture_parameters, student_parameters
+from pipeline.forecasters.recurrent.heads.quantiles import ordered
+from pipeline.forecasters.recurrent.losses import masked_mean
+from pipeline.forecasters.recurrent.network import head_of
+from pipeline.forecasters.recurrent.specification import (
     DirectionHeadSpec,
     HeadSpec,
     MixtureHeadSpec,

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.losses import masked_mean, pinball
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.losses import masked_mean, pinball
 
 
 def slow_pinball(q: float, y: float, level: float) -> float:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.models.cells import output_size
-from pipeline.models.network import RecurrentNetwork, dropped, new_network, split
-from pipeline.models.specification import LEVELS, RecurrentSpec
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.cells import output_size
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, dropped, new_network, split
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 
 INPUTS, HORIZONS = 4, 3
 CELLS = ("lstm", "gru", "rnn", "rnncell", "concat", "elman")
@@ -118,7 +119,11 @@ def test_one_series_does_not_see_another() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"shape": "one_to_one"}, {"shape": "one_to_many", "ahead": "decoder"}, {"shape": "one_to_one", "num_layers": 2}],
+    [
+        {"shape": "one_to_one"},
+        {"shape": "one_to_many", "horizon_mode": "decoder"},
+        {"shape": "one_to_one", "num_layers": 2},
+    ],
     ids=str,
 )
 @every_cell
@@ -151,7 +156,7 @@ def test_many_to_many_and_many_to_one_read_what_came_before(cell: str, shape: st
 
 
 def test_a_recursive_network_answers_one_session_ahead() -> None:
-    network = network_of(spec_of(ahead="recursive"))
+    network = network_of(spec_of(horizon_mode="recursive"))
     assert network.horizons == 1
     assert raw_of(network, inputs()).shape == (3, 20, 1, len(LEVELS))
 
@@ -187,7 +192,7 @@ def slow_decoder(network: RecurrentNetwork, hidden: Tensor, ahead: Tensor) -> Te
 @pytest.mark.parametrize("known", [0, 2])
 @every_cell
 def test_the_decoder_takes_a_step_per_horizon(cell: str, known: int) -> None:
-    spec = spec_of(cell=cell, ahead="decoder", num_layers=2)
+    spec = spec_of(cell=cell, horizon_mode="decoder", num_layers=2)
     size = INPUTS + HORIZONS * known
     network = new_network(spec, size, HORIZONS, torch.Generator().manual_seed(3), known=known)
     x = inputs(batch=2, sessions=6, size=size)
@@ -203,7 +208,9 @@ def test_the_decoder_takes_a_step_per_horizon(cell: str, known: int) -> None:
 
 @every_cell
 def test_a_horizon_of_the_decoder_reads_what_is_known_up_to_it(cell: str) -> None:
-    network = new_network(spec_of(cell=cell, ahead="decoder"), INPUTS, HORIZONS, torch.Generator().manual_seed(3), 0, 2)
+    network = new_network(
+        spec_of(cell=cell, horizon_mode="decoder"), INPUTS, HORIZONS, torch.Generator().manual_seed(3), 0, 2
+    )
     decoder = network.decoder
     assert decoder is not None
     hidden, ahead = inputs(1, 2, 6, output_size(network.spec, INPUTS)), inputs(2, 2, 18, 2).reshape(2, 6, 3, 2)
@@ -219,7 +226,7 @@ def test_a_horizon_of_the_decoder_reads_what_is_known_up_to_it(cell: str) -> Non
 
 
 def test_the_horizons_of_a_decoder_differ_though_nothing_is_known_ahead() -> None:
-    found = raw_of(network_of(spec_of(ahead="decoder")), inputs())
+    found = raw_of(network_of(spec_of(horizon_mode="decoder")), inputs())
     assert not torch.allclose(found[:, :, 0], found[:, :, 1], atol=1e-4)
     assert not torch.allclose(found[:, :, 1], found[:, :, 2], atol=1e-4)
 

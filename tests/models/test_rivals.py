@@ -11,33 +11,29 @@ from pydantic import ValidationError
 
 from flows.configuration import read_experiment
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import FORECASTERS, IN_ORDER
 from pipeline.experiment import Experiment
-from pipeline.models.rivals import (
-    RIVAL_FEATURES,
-    RIVAL_KINDS,
-    BoostingSpec,
-    GarchSpec,
-    HarSpec,
-    PretrainedSpec,
-    RidgeSpec,
-    RivalSpec,
-)
-from pipeline.training.jobs import forecaster_as_json, forecaster_from_json
+from pipeline.forecasters.boosting import BoostingSpec
+from pipeline.forecasters.forecaster import DEFAULT_FEATURES
+from pipeline.forecasters.garch import GarchSpec
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.pretrained import PretrainedSpec
+from pipeline.forecasters.registry import BENCHMARK_KINDS, BenchmarkSpec, forecaster_as_json, forecaster_from_json
+from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasting.forecasts import CORE_FORECASTERS, FORECASTER_ORDER
 
 PRETRAINED = PretrainedSpec(weights=Path("weights"), trained_until=date(2019, 6, 30))
-EVERY: tuple[RivalSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec(leaves=7), PRETRAINED)
+EVERY: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec(leaves=7), PRETRAINED)
 
 
 def test_every_kind_is_known_and_has_its_place_after_the_baselines() -> None:
-    assert tuple(spec.model_fields["kind"].default for spec in get_args(RivalSpec)) == RIVAL_KINDS
-    assert tuple(spec.kind for spec in EVERY) == RIVAL_KINDS
-    assert tuple(name for name in IN_ORDER if name != "calibrated") == (*FORECASTERS, *RIVAL_KINDS)
-    assert len(set(IN_ORDER)) == len(IN_ORDER)
+    assert tuple(spec.model_fields["kind"].default for spec in get_args(BenchmarkSpec)) == BENCHMARK_KINDS
+    assert tuple(spec.kind for spec in EVERY) == BENCHMARK_KINDS
+    assert tuple(name for name in FORECASTER_ORDER if name != "calibrated") == (*CORE_FORECASTERS, *BENCHMARK_KINDS)
+    assert len(set(FORECASTER_ORDER)) == len(FORECASTER_ORDER)
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=RIVAL_KINDS)
-def test_a_rival_survives_json_and_refuses_what_it_does_not_know(spec: RivalSpec) -> None:
+@pytest.mark.parametrize("spec", EVERY, ids=BENCHMARK_KINDS)
+def test_a_rival_survives_json_and_refuses_what_it_does_not_know(spec: BenchmarkSpec) -> None:
     values = forecaster_as_json(spec)
     assert forecaster_from_json(values) == spec
     with pytest.raises(ValidationError, match="leafs"):
@@ -45,18 +41,24 @@ def test_a_rival_survives_json_and_refuses_what_it_does_not_know(spec: RivalSpec
 
 
 def test_without_rivals_nothing_changes_and_with_them_they_come_last() -> None:
-    plain, rivalled = Experiment(), Experiment(rivals=EVERY)
+    plain, rivalled = Experiment(), Experiment(benchmarks=EVERY)
     assert plain.rivals == ()
     assert rivalled.forecasters == (*plain.forecasters, *EVERY)
     assert set(plain.all_features) <= set(rivalled.all_features)
     assert plain.minimum_sessions == rivalled.minimum_sessions  # so the same origins are forecast
-    assert [rivalled.features_of(spec) for spec in EVERY] == [(), ("log_range",), RIVAL_FEATURES, RIVAL_FEATURES, ()]
+    assert [rivalled.features_of(spec) for spec in EVERY] == [
+        (),
+        ("log_range",),
+        DEFAULT_FEATURES,
+        DEFAULT_FEATURES,
+        (),
+    ]
     assert [len(rivalled.seeds_of(spec)) for spec in EVERY] == [1] * len(EVERY)
     assert Experiment.model_validate_json(rivalled.model_dump_json()) == rivalled
 
 
 @pytest.mark.parametrize(
-    ("rivals", "told"),
+    ("benchmarks", "told"),
     [
         ((GarchSpec(), HarSpec(), GarchSpec()), "more than one rival garch"),
         ((HarSpec(features=("moon",)),), "unknown feature moon"),
@@ -65,19 +67,19 @@ def test_without_rivals_nothing_changes_and_with_them_they_come_last() -> None:
         ((BoostingSpec(features=("sector_return",)),), "needs sectors"),
     ],
 )
-def test_rivals_that_cannot_be_run_are_refused_by_name(rivals: tuple[RivalSpec, ...], told: str) -> None:
+def test_rivals_that_cannot_be_run_are_refused_by_name(rivals: tuple[BenchmarkSpec, ...], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
-        Experiment(rivals=rivals)
+        Experiment(benchmarks=rivals)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[rivals]]\nkind = "boosting"\nleafs = 3', "unknown key rivals.0.boosting.leafs; did you mean leaves"),
-        ('[[rivals]]\nkind = "garch"\nmoon = 3', "unknown key rivals.0.garch.moon; expected one of kind"),
-        ('[[rivals]]\nkind = "gars"', "'garch', 'har', 'ridge', 'boosting', 'pretrained'"),
-        ('[[rivals]]\nkind = "pretrained"', "rivals.0.pretrained.weights: Field required"),
-        ('[[rivals]]\nkind = "ridge"\npenalties = []', "at least 1 item"),
+        ('[[benchmarks]]\nkind = "boosting"\nleafs = 3', "unknown key rivals.0.boosting.leafs; did you mean leaves"),
+        ('[[benchmarks]]\nkind = "garch"\nmoon = 3', "unknown key rivals.0.garch.moon; expected one of kind"),
+        ('[[benchmarks]]\nkind = "gars"', "'garch', 'har', 'ridge', 'boosting', 'pretrained'"),
+        ('[[benchmarks]]\nkind = "pretrained"', "rivals.0.pretrained.weights: Field required"),
+        ('[[benchmarks]]\nkind = "ridge"\npenalties = []', "at least 1 item"),
     ],
 )
 def test_a_file_with_a_wrong_rival_is_refused_with_a_hint(text: str, told: str, tmp_path: Path) -> None:
@@ -91,16 +93,16 @@ def test_a_file_with_a_wrong_rival_is_refused_with_a_hint(text: str, told: str, 
 def test_a_file_names_rivals(tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(
-        '[[rivals]]\nkind = "har"\n[[rivals]]\nkind = "boosting"\nleaves = 7\n'
-        '[[rivals]]\nkind = "pretrained"\nweights = "weights"\ntrained_until = 2019-06-30\n'
+        '[[benchmarks]]\nkind = "har"\n[[rivals]]\nkind = "boosting"\nleaves = 7\n'
+        '[[benchmarks]]\nkind = "pretrained"\nweights = "weights"\ntrained_until = 2019-06-30\n'
     )
     assert read_experiment(path, {}).rivals == (HarSpec(), BoostingSpec(leaves=7), PRETRAINED)
 
 
 def test_describing_and_asking_rivals_imports_neither_scikit_learn_nor_arch_models() -> None:
     script = (
-        "import sys, pipeline.experiment, pipeline.training.rivals, pipeline.training.garch,"
-        " pipeline.training.boosting, pipeline.training.regressions, pipeline.training.pretrained;"
+        "import sys, pipeline.experiment, pipeline.training.rivals, pipeline.forecasters.garch,"
+        " pipeline.forecasters.boosting, pipeline.forecasters.ridge, pipeline.forecasters.pretrained;"
         "print(*sorted({'sklearn', 'arch', 'torch', 'chronos'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from pipeline.errors import FitError
-from pipeline.models.garch import Gjr, next_variances, summed_variances, unit_quantiles
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.garch import Gjr, next_variances, summed_variances, unit_quantiles
 
 
 def gjr_of(*tickers: tuple[float, ...]) -> Gjr:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import FitError
-from pipeline.models.trees import Forest, arrays_of, forest_of, rounded_down, sum_of_trees
+from pipeline.forecasters.trees import Forest, arrays_of, forest_of, rounded_down, sum_of_trees
 
 FEATURES, TREES, NODES = 3, 4, 9
 

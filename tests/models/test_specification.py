@@ -3,11 +3,9 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.models.specification import (
-    LEVELS,
-    MEDIAN,
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasters.recurrent.specification import (
     DirectionHeadSpec,
-    ForecasterSpec,
     HeadSpec,
     MixtureHeadSpec,
     PointHeadSpec,
@@ -15,6 +13,7 @@ from pipeline.models.specification import (
     RecurrentSpec,
     StudentHeadSpec,
 )
+from pipeline.forecasters.registry import ForecasterSpec
 
 FORECASTER: TypeAdapter[ForecasterSpec] = TypeAdapter(ForecasterSpec)
 HEADS: dict[str, HeadSpec] = {
@@ -78,7 +77,7 @@ def test_shapes_and_horizons_go_together_or_are_refused(shape: str, ahead: str, 
         {"num_layers": 0},
         {"dropout": 1.0},
         {"nonlinearity": "sigmoid"},
-        {"paths": 1},
+        {"sampled_paths": 1},
         {"embedding_size": -1},
         {"batch_first": False},
     ],

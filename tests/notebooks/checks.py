@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 import pipeline.market
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.evaluation import Evaluation
+from pipeline.forecasting.backtest import Backtest
 from pipeline.market.bars import Admitted
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan

@@ -17,13 +17,13 @@ from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
 from pipeline.operation.publication import Publication
+from pipeline.training.cache import WEIGHTS, FitCache
 from pipeline.training.jobs import FitResult
-from pipeline.training.kept import WEIGHTS, KeptFits
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 DATED = Universe("some", ("T0",), (Spell("T0", date(2020, 1, 2), None),))
 
-Published = tuple[Path, KeptFits, list[FitResult]]
+Published = tuple[Path, FitCache, list[FitResult]]
 
 
 CHOSEN = Publication("network", {1: "network", 2: "ewma"}, {2: {"T1": "network"}})
@@ -39,7 +39,7 @@ def published(tmp_path: Path) -> Published:
     jobs, _ = jobs_for(frames, kinds=("network", "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, frames, tmp_path)
     publish(tmp_path / "models", [trained(frames.tickers, results)])
-    return tmp_path / "models", KeptFits(tmp_path / "kept"), results
+    return tmp_path / "models", FitCache(tmp_path / "kept"), results
 
 
 def test_what_is_read_is_what_was_published(published: Published) -> None:
@@ -74,7 +74,7 @@ def test_every_calendar_has_its_own(published: Published) -> None:
 
 def test_without_a_model_the_user_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no fitted model under .*; run `tapecast run` first"):
-        latest_models(tmp_path, KeptFits(tmp_path))
+        latest_models(tmp_path, FitCache(tmp_path))
 
 
 DAMAGE = {
@@ -144,4 +144,4 @@ def test_removed_fits_are_told_as_such(published: Published) -> None:
     folder, kept, results = published
     publish(folder, [trained(("T0",), results)])
     with pytest.raises(UsageError, match=r"fits were removed .* run `tapecast run` again"):
-        latest_models(folder, KeptFits(kept.folder / "elsewhere"))
+        latest_models(folder, FitCache(kept.folder / "elsewhere"))

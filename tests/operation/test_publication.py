@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK, Backtest
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.gate import SIMPLE, standing, words_by_ticker
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, marked, publication, published_rows
 from tests.evaluation.made import flat_opens, made_backtest
 

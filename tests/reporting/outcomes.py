@@ -10,23 +10,25 @@ from scipy.stats import norm
 
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import CALIBRATED, FORECASTERS, NETWORK, QUANTILE_COLUMNS, Backtest
 from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.opens import Opens
 from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.experiment import Experiment
+from pipeline.forecasters.ewma import EwmaSpec
+from pipeline.forecasters.forecaster import LEVELS, Fitted, ValidationCheck
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity
-from pipeline.models.specification import LEVELS, EwmaSpec, RecurrentSpec
-from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication, marked
-from pipeline.training.jobs import Check, FitJob, FitResult, Fitted
-from pipeline.training.specification import TrainingSpec
+from pipeline.operation.result import Outcome
+from pipeline.training.jobs import FitJob, FitResult
 from tests.evaluation.made import flat_opens
 
 HORIZONS = 3
 NOISE = 0.01
-SPREADS = dict(zip(FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=True))
+SPREADS = dict(zip(CORE_FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=True))
 LEFT_OUT = LeftOut("GONE", "only 7 usable sessions, at least 100 are needed")
 
 
@@ -131,7 +133,7 @@ def small_fold(frames: Frames, start: int, stop: int) -> Fold:
 def small_backtest(frames: Frames, folds: tuple[Fold, ...]) -> Backtest:
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
     padded = np.concatenate([frames.sessions, np.full(HORIZONS, np.datetime64("NaT"))])
-    quantiles = {name: log_quantiles(SPREADS[name], len(frames.tickers), len(rows)) for name in FORECASTERS}
+    quantiles = {name: log_quantiles(SPREADS[name], len(frames.tickers), len(rows)) for name in CORE_FORECASTERS}
     quantiles["drift"] = quantiles["drift"] + np.float32(1e-4)
     return Backtest(
         tickers=frames.tickers,
@@ -154,7 +156,7 @@ def evaluation_of(backtest: Backtest) -> Evaluation:
     return evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
 
 
-def small_forecasts(frames: Frames, age_sessions: int = 0, names: tuple[str, ...] = FORECASTERS) -> pd.DataFrame:
+def small_forecasts(frames: Frames, age_sessions: int = 0, names: tuple[str, ...] = CORE_FORECASTERS) -> pd.DataFrame:
     last = frames.sessions[-1]
     targets = np.array([np.busday_offset(last, h) for h in range(1, HORIZONS + 1)])
     parts = []
@@ -176,7 +178,9 @@ def small_forecasts(frames: Frames, age_sessions: int = 0, names: tuple[str, ...
 
 
 def fit_result(fold: Fold, seed: int) -> FitResult:
-    checks = tuple(Check(10 * k, 0.3 - 0.01 * k, 0.25 + 0.001 * (k - 3) ** 2 + 0.001 * seed) for k in range(1, 7))
+    checks = tuple(
+        ValidationCheck(10 * k, 0.3 - 0.01 * k, 0.25 + 0.001 * (k - 3) ** 2 + 0.001 * seed) for k in range(1, 7)
+    )
     job = FitJob(RecurrentSpec(), TrainingSpec(), ("log_return",), ("AAA",), fold, seed, "digest")
     return FitResult(job, Fitted(job.forecaster, job.features, job.tickers, HORIZONS, 160, {}, checks, 30, 0.5))
 

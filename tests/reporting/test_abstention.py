@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
+from pipeline.operation.result import Outcome
 from pipeline.reporting.abstention import horizons_in_words, shown_instead
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans
 from pipeline.reporting.report import report_html

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.gate import pooled
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.evaluation.scores import POOLED
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.operation.result import Outcome
 from pipeline.reporting.report import report_html
 from pipeline.wording import rule_in_words
 

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.sample import open_sample
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.reporting.accuracy_figure import draw_popular_accuracy
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes

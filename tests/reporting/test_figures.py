@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.scores import reliability
-from pipeline.models.specification import LEVELS
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.forecasts import NETWORK
+from pipeline.operation.result import Outcome
 from pipeline.reporting.calibration_figures import coverage_by_quarter, draw_coverage, draw_reliability
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans, recent_closes
 from pipeline.reporting.figures import MOST_SINGLE_FANS, draw_figures, fan_name, sheets_of_fans

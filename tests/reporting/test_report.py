@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import NETWORK
 from pipeline.evaluation.gate import words_by_ticker
 from pipeline.evaluation.scores import POOLED
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import LeftOut, Problem, Severity, Stale
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.page import MOST_PROBLEMS
 from pipeline.reporting.report import REPORT, report_html, write_report
@@ -122,7 +122,7 @@ def test_forecast_table_says_the_outcome_s_prices_and_dates(outcome: Outcome, pa
 def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: Outcome, page: Element) -> None:
     evaluation = outcome.evaluation
     rows = rows_of(page.by_id("skill").all("table")[0])
-    assert list(rows) == list(evaluation.backtest.baselines)
+    assert list(rows) == list(evaluation.backtest.opponents)
     pooled = evaluation.gate[(evaluation.gate["forecaster"] == NETWORK) & (evaluation.gate["ticker"] == POOLED)]
     for test in pooled.itertuples():
         cell = rows[test.baseline][test.horizon - 1]
@@ -181,7 +181,7 @@ def test_skill_of_every_ticker_is_the_outcome_s(outcome: Outcome, page: Element)
     skill = own.set_index("baseline")["skill"]
     assert words_by_ticker(gate, NETWORK, HORIZONS)["BBB"] in rows_of(table)["BBB"][1]
     cells = rows_of(table)["BBB"][2:]
-    for name, cell in zip(outcome.evaluation.backtest.baselines, cells, strict=True):
+    for name, cell in zip(outcome.evaluation.backtest.opponents, cells, strict=True):
         assert float(cell.removesuffix(" %").replace("−", "-")) == pytest.approx(100 * skill[name], abs=0.00501)
 
 

@@ -7,10 +7,11 @@ from scipy.stats import norm
 
 from pipeline.audit.steps import Steps
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.backtest import NETWORK, Backtest
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS, Fitted
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.training.fits import fit
-from pipeline.training.jobs import FitJob, Fitted
+from pipeline.training.jobs import FitJob
 
 UNIT = norm.ppf(LEVELS)
 NOISE = 0.01

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from flows.sine import MARK
 from pipeline.audit.comparing import Difference
 from pipeline.audit.verdict import Verdict
 from pipeline.errors import SanityError
@@ -26,6 +25,7 @@ from pipeline.sanity.checks import (
     sine_check,
 )
 from pipeline.sanity.optimum import Reached, reached
+from pipeline.workflow.sine import MARK
 from tests.sanity.forecasters import NOISE, UNIT, made, returns, spread
 
 GOOD = Check("a", "seeds", 1, 0, 3)

@@ -6,12 +6,12 @@ import pytest
 
 from pipeline.audit.steps import Steps
 from pipeline.errors import UsageError
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.market.door import load
 from pipeline.market.held import HeldPrices
 from pipeline.market.sample import open_sample
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import known_returns, open_synthetic
-from pipeline.models.specification import LEVELS, MEDIAN
 from pipeline.sanity.check import Check
 from pipeline.sanity.leaks import LEAKING, scaled_on_everything
 from pipeline.sanity.optimum import best_quantiles

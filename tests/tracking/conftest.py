@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported, which the modules of the room do

@@ -4,14 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.evaluation.backtest import FORECASTERS, build_backtest, fits_of
 from pipeline.evaluation.evaluation import Asked, evaluate
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.opens import opens_of
+from pipeline.forecasting.backtest import build_backtest
+from pipeline.forecasting.forecasts import CORE_FORECASTERS, fits_of
+from pipeline.forecasting.live import live_forecasts
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
-from pipeline.operation.live import live_forecasts
-from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import Publication, marked
+from pipeline.operation.result import Outcome
 from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, panel_of, random_market
 
 EXPERIMENT = changed(TINY, seeds=2)
@@ -19,7 +20,7 @@ EXPERIMENT = changed(TINY, seeds=2)
 
 def small_outcome(folder: Path) -> Outcome:
     frames = frames_from(random_market(), EXPERIMENT)
-    jobs, folds = jobs_for(frames, EXPERIMENT, FORECASTERS, slice(-2, None))
+    jobs, folds = jobs_for(frames, EXPERIMENT, CORE_FORECASTERS, slice(-2, None))
     results = fit_jobs(jobs, frames, folder)
     backtest = build_backtest(results, folds, frames)
     opens = opens_of(panel_of(random_market()))

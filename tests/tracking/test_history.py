@@ -12,9 +12,11 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import TrackingError
-from pipeline.evaluation.calibration.specification import CalibrationSpec
 from pipeline.evaluation.luck import Luck
 from pipeline.experiment import Experiment
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.specification import (
     FilesSource,
     SampleSource,
@@ -23,13 +25,10 @@ from pipeline.market.specification import (
     SyntheticSource,
     YahooSource,
 )
-from pipeline.models.rivals import HarSpec
-from pipeline.models.specification import RecurrentSpec
 from pipeline.tracking import history
 from pipeline.tracking.history import Attempt, prices_of, specification_of, tried_before
 from pipeline.tracking.runs import create_run, finish, start_run
 from pipeline.tracking.store import Store, prepare_store
-from pipeline.training.specification import TrainingSpec
 from tests.panels import TINY, changed
 
 from .conftest import THIRD_PARTY
@@ -167,7 +166,7 @@ def test_an_unknown_run_is_a_tracking_error(empty: Store) -> None:
 SAME: Mapping[str, Mapping[str, Any]] = {
     "tickers": {"tickers": ("T0", "T1")},
     "source": {"source": SampleSource()},
-    "rivals": {"rivals": (HarSpec(),)},
+    "benchmarks": {"benchmarks": (HarSpec(),)},
     "device": {"device": "auto"},
     "workers": {"workers": 7},
     "trials": {"trials": 12},
@@ -214,7 +213,7 @@ def test_a_correction_is_another_specification_and_told_by_its_rates_where_they_
 
 def test_every_field_of_an_experiment_was_thought_of() -> None:
     """A field that is added later has to be put on one side: it is the same specification, or another one."""
-    same = {"tickers", "universe", "source", "rivals", "device", "workers", "trials", "abstain", "money"}
+    same = {"tickers", "universe", "source", "benchmarks", "device", "workers", "trials", "abstain", "money"}
     another = {"network", "features", "index", "sectors", "calendar_covariates", "covariates", "training", "folds"}
     another |= {"calibration", "horizons", "seeds", "seed"}
     assert set(Experiment.model_fields) == same | another

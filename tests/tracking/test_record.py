@@ -10,14 +10,15 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from pipeline.evaluation.backtest import FORECASTERS, NETWORK, Backtest, build_backtest, forecast_frames
 from pipeline.evaluation.scores import POOLED, score_table
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.backtest import Backtest, build_backtest, forecast_frames
+from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
 from pipeline.operation.publication import published_rows
+from pipeline.operation.result import Outcome
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store
+from pipeline.training.cache import read_fitted
 from pipeline.training.jobs import digest_of_rows
-from pipeline.training.kept import read_fitted
 
 from .conftest import FIGURES, SECONDS, THIRD_PARTY, Recorded, record
 from .outcomes import forecast_only
@@ -178,7 +179,7 @@ def test_backtest_forecasts_come_back(recorded: Recorded, outcome: Outcome, tmp_
     assert outcome.evaluation
     found = pd.read_parquet(downloaded(recorded, "backtest/forecasts.parquet", tmp_path))
     expected = pd.concat(forecast_frames(outcome.evaluation.backtest), ignore_index=True)
-    assert set(found["forecaster"]) == set(FORECASTERS)
+    assert set(found["forecaster"]) == set(CORE_FORECASTERS)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-6)
 
 

@@ -4,7 +4,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError
-from pipeline.operation.outcome import Outcome
+from pipeline.operation.result import Outcome
 from pipeline.tracking.runs import child_run, create_run, finish, log_metrics, start_run, write_batches
 from pipeline.tracking.store import Store
 from pipeline.tracking.values import LONGEST_PARAM, Point, flat_params

@@ -15,10 +15,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.scores import POOLED
-from pipeline.operation.outcome import Outcome
 from pipeline.operation.publication import published_rows
+from pipeline.operation.result import Outcome
 from pipeline.tracking.store import prepare_store, run_url
-from pipeline.training.kept import read_fitted
+from pipeline.training.cache import read_fitted
 
 from .conftest import THIRD_PARTY, record
 

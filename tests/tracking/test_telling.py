@@ -5,14 +5,14 @@ from typing import get_args
 
 import pytest
 
-from pipeline.evaluation.backtest import CALIBRATED, NETWORK
 from pipeline.evaluation.echo import Name
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.scores import POOLED
-from pipeline.operation.outcome import Outcome
+from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, published_rows
+from pipeline.operation.result import Outcome
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.tracking.values import MONEY, money_points, outcome_points
 from pipeline.tracking.words import final_note, final_tags

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.tracking.runs import finish
 from pipeline.tracking.store import Store
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
-from pipeline.training.kept import read_fitted
+from pipeline.training.cache import read_fitted
 from pipeline.tutorials.teaching import Verdict, forecast_rows
 from tests.tutorials.quick import quick_verdicts
 

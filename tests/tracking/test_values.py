@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.models.specification import RecurrentSpec
+from pipeline.forecasters.forecaster import Fitted, ValidationCheck
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.tracking.record import by_kind_and_seed, fold_params
 from pipeline.tracking.values import fit_points
-from pipeline.training.jobs import Check, FitResult, Fitted
+from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
-FITTED = Fitted(RecurrentSpec(), (), ("A",), 1, 160, {}, (Check(10, 0.5, 0.4), Check(20, 0.3, 0.2)), 20, 1.5)
-OTHER = replace(FITTED, tickers=("B",), checks=(Check(10, 0.7, 0.6),), best_step=10, seconds=0.5)
+FITTED = Fitted(
+    RecurrentSpec(), (), ("A",), 1, 160, {}, (ValidationCheck(10, 0.5, 0.4), ValidationCheck(20, 0.3, 0.2)), 20, 1.5
+)
+OTHER = replace(FITTED, tickers=("B",), checks=(ValidationCheck(10, 0.7, 0.6),), best_step=10, seconds=0.5)
 
 
 def points(*fits: Fitted) -> dict[tuple[str, int], float]:
@@ -43,8 +46,12 @@ def test_networks_of_one_ticker_each_are_told_by_their_means() -> None:
 
 def test_a_bad_network_that_stopped_early_does_not_leave_the_mean() -> None:
     """B was best at its first look and stopped after two more: from then on it is what it kept."""
-    bad = replace(OTHER, checks=(Check(10, 0.7, 5.0), Check(15, 0.6, 6.0), Check(20, 0.5, 7.0)), best_step=10)
-    good = replace(FITTED, checks=tuple(Check(step, 0.5, 1.0) for step in (8, 16, 24, 32)), best_step=32)
+    bad = replace(
+        OTHER,
+        checks=(ValidationCheck(10, 0.7, 5.0), ValidationCheck(15, 0.6, 6.0), ValidationCheck(20, 0.5, 7.0)),
+        best_step=10,
+    )
+    good = replace(FITTED, checks=tuple(ValidationCheck(step, 0.5, 1.0) for step in (8, 16, 24, 32)), best_step=32)
     for order in ((bad, good), (good, bad)):
         found = points(*order)
         means = {step: value for (key, step), value in found.items() if key == "fit_loss/valid_seed_3"}

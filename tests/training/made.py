@@ -6,10 +6,11 @@ import torch
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.experiment import Experiment
-from pipeline.models.network import RecurrentNetwork, new_network
-from pipeline.models.specification import RecurrentSpec
-from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.supervision import Supervision, supervision
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.supervision import Supervision, supervision
+from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_rows
 
 

@@ -10,12 +10,13 @@ from scipy.stats import t as student
 from sklearn.linear_model import QuantileRegressor
 
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import fit_scaler
-from pipeline.models.specification import LEVELS, LinearSpec
-from pipeline.training.baselines import ENOUGH_SESSIONS
+from pipeline.forecasters.forecaster import LEVELS, Fitted
+from pipeline.forecasters.linear import LinearSpec
+from pipeline.forecasters.per_ticker import ENOUGH_SESSIONS
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.labels import label_mask, scaled_target
+from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
 KINDS = ("climatology", "last_close", "drift", "ewma")

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from pipeline.dataset.frames import Frames
-from pipeline.models.cells import detached
-from pipeline.models.network import RecurrentNetwork
-from pipeline.models.specification import LEVELS, RecurrentSpec
-from pipeline.training import descent
-from pipeline.training.descent import steps, steps_for
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent import gradient_steps
+from pipeline.forecasters.recurrent.cells import detached
+from pipeline.forecasters.recurrent.gradient_steps import steps, steps_for
+from pipeline.forecasters.recurrent.network import RecurrentNetwork
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, supervised_from
+from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervision
 from pipeline.training.jobs import FitJob
-from pipeline.training.labels import supervised_from
-from pipeline.training.specification import TrainingSpec
-from pipeline.training.supervision import Chunk, Chunks, Supervision
 from tests.panels import TINY_TRAINING, frames_from, random_market
 from tests.training.made import first_job, network_for, supervised, young_and_gone
 
@@ -86,7 +85,7 @@ def test_the_first_loss_is_that_of_a_plain_loop(shape: str, power: float) -> Non
 @pytest.mark.parametrize("ahead", ["direct", "decoder"])
 def test_a_network_of_one_horizon_is_supervised_at_that_one_alone(ahead: str) -> None:
     other, frames = young_and_gone(ahead=ahead)
-    job = replace(other, forecaster=RecurrentSpec(hidden_size=6, dropout=0.0, ahead="recursive"))
+    job = replace(other, forecaster=RecurrentSpec(hidden_size=6, dropout=0.0, horizon_mode="recursive"))
     data, training = supervised(job, frames), training_of(batch_chunks=64)
     expected = first_loss(network_for(job, frames), data, training)
     target, known = data.target.clone(), data.known.clone()
@@ -245,7 +244,7 @@ def test_the_number_of_steps_is_epochs_over_the_supervised_sessions_within_bound
     frames: Frames, job: FitJob, fewest: int, most: int, epochs: int
 ) -> None:
     data = supervised(job, frames)
-    training = training_of(fewest_steps=fewest, most_steps=most, epochs=epochs)
+    training = training_of(min_steps=fewest, max_steps=most, epochs=epochs)
     known = data.known.numpy()
     sessions = sum(bool(known[i, t].any()) for i in range(known.shape[0]) for t in range(known.shape[1]))
     exact = epochs * sessions / (4 * 50)
@@ -257,13 +256,13 @@ def test_the_number_of_steps_is_epochs_over_the_supervised_sessions_within_bound
 def test_a_tenth_of_the_chunks_is_shown_without_its_name() -> None:
     job, frames = young_and_gone(embedding_size=2)
     network, ticker = network_for(job, frames), torch.arange(5)[:, None].repeat(4000, 1)
-    names = descent._names(network, ticker, seeded(0))
+    names = gradient_steps._names(network, ticker, seeded(0))
     assert names is not None
     assert (names == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
     shown = names != 0
     assert torch.equal(names[shown], ticker[:, 0][shown] + 1)
     plain, _ = young_and_gone()
-    assert descent._names(network_for(plain, frames), ticker, seeded(0)) is None
+    assert gradient_steps._names(network_for(plain, frames), ticker, seeded(0)) is None
 
 
 def test_rows_of_the_embedding_learn_from_their_own_ticker_and_row_zero_from_all() -> None:

@@ -34,6 +34,6 @@ def test_the_bits_are_those_of_the_executors(frames: Frames, tmp_path: Path, exp
 
 def test_a_warm_start_without_the_fit_that_it_begins_from_is_refused(frames: Frames) -> None:
     jobs, _ = jobs_for(frames, WARM)
-    assert jobs[1].begins_from == jobs[0].key
+    assert jobs[1].starts_from == jobs[0].key
     with pytest.raises(FitError, match="give it first"):
         fit_each(jobs[1:], frames)

@@ -8,10 +8,12 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec, Range
 from pipeline.dataset.frames import Frames
-from pipeline.models.specification import ClimatologySpec, EwmaSpec, RecurrentSpec
+from pipeline.forecasters.climatology import ClimatologySpec
+from pipeline.forecasters.ewma import EwmaSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.registry import forecaster_as_json, forecaster_from_json
 from pipeline.stages import folds_of, jobs_of
-from pipeline.training.jobs import FitJob, digest_of_rows, forecaster_as_json, forecaster_from_json
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.jobs import FitJob, digest_of_rows
 from tests.panels import TINY, TINY_TRAINING, Rows, changed, frames_from, jobs_for, random_market, random_rows
 
 COUNT = 640
@@ -47,7 +49,7 @@ OTHERS = {
     "data": lambda job: replace(job, data_digest="0" * 32),
     "device": lambda job: replace(job, device="cuda"),
     "what is known ahead": lambda job: replace(job, ahead=("month_end",)),
-    "where it begins": lambda job: replace(job, begins_from="0" * 32),
+    "where it begins": lambda job: replace(job, starts_from="0" * 32),
     "train": lambda job: replace(job, fold=replace(job.fold, train=moved(job.fold.train))),
     "validation": lambda job: replace(job, fold=replace(job.fold, validation=moved(job.fold.validation))),
     **{
@@ -56,8 +58,8 @@ OTHERS = {
         )
         for name, value in {
             "epochs": 9,
-            "fewest_steps": 7,
-            "most_steps": 9,
+            "min_steps": 7,
+            "max_steps": 9,
             "learning_rate": 0.1,
             "weight_decay": 0.5,
             "batch_chunks": 5,
@@ -65,12 +67,12 @@ OTHERS = {
             "burn_in_sessions": 11,
             "gradient_clip": 0.1,
             "averaging": 0.5,
-            "looks": 3,
+            "validation_checks": 3,
             "optimizer": "sgd",
             "schedule": "constant",
             "truncate_sessions": 7,
             "volatility_power": 0.5,
-            "patience_looks": 9,
+            "patience_checks": 9,
             "lookback_sessions": 99,
         }.items()
     },
@@ -100,7 +102,7 @@ def test_determinism_is_in_the_key_of_a_gpu_job_alone(job: FitJob) -> None:
 def test_what_a_warm_start_says_is_in_the_key_of_a_warm_fit_alone(job: FitJob) -> None:
     assert trained(job, warm_share=0.25).key == job.key
     assert trained(job, warm_start=True, warm_share=0.25).key == job.key, "the first fold begins anew either way"
-    warm = replace(trained(job, warm_start=True), begins_from="0" * 32)
+    warm = replace(trained(job, warm_start=True), starts_from="0" * 32)
     assert trained(warm, warm_share=0.25).key != warm.key != job.key
 
 

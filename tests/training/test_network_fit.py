@@ -12,19 +12,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import FitError
-from pipeline.models.losses import masked_mean
-from pipeline.models.specification import LEVELS, RecurrentSpec
-from pipeline.training.descent import steps
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.recurrent.fitting import fit_network, follow, train, validation_loss, validation_of
+from pipeline.forecasters.recurrent.gradient_steps import steps
+from pipeline.forecasters.recurrent.losses import masked_mean
+from pipeline.forecasters.recurrent.reading import Reader, read_raw, reader_of
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
-from pipeline.training.network import fit_network, follow, train, validation_loss, validation_of
-from pipeline.training.reading import Reader, read_raw, reader_of
-from pipeline.training.specification import TrainingSpec
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 from tests.training.made import first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
 
 SCHOOLED = TrainingSpec(
-    fewest_steps=40, most_steps=40, looks=10, patience_looks=3, batch_chunks=8, chunk_sessions=80, burn_in_sessions=10
+    min_steps=40,
+    max_steps=40,
+    validation_checks=10,
+    patience_checks=3,
+    batch_chunks=8,
+    chunk_sessions=80,
+    burn_in_sessions=10,
 )
 HEADS = ("quantiles", "point", "student_t", "mixture", "direction")
 
@@ -55,7 +61,13 @@ def test_a_ticker_whose_first_session_lies_in_the_validation_range_stops_no_fit(
 
 @pytest.mark.parametrize(
     "network",
-    [{}, {"cell": "gru", "embedding_size": 2}, {"cell": "elman"}, {"ahead": "decoder"}, {"shape": "many_to_one"}],
+    [
+        {},
+        {"cell": "gru", "embedding_size": 2},
+        {"cell": "elman"},
+        {"horizon_mode": "decoder"},
+        {"shape": "many_to_one"},
+    ],
     ids=str,
 )
 def test_same_job_same_bits_whatever_the_global_generators_say(frames: Frames, network: dict[str, object]) -> None:
@@ -114,9 +126,9 @@ def test_networks_that_differ_in_their_head_draw_the_same_chunks_and_take_the_sa
     """The rows of the embedding that a step moves are the tickers of its chunks."""
     frames = frames_from({f"T{k:02}": random_rows(480, k) for k in range(16)})
     plain = {
-        "fewest_steps": 1,
-        "most_steps": 1,
-        "looks": 1,
+        "min_steps": 1,
+        "max_steps": 1,
+        "validation_checks": 1,
         "weight_decay": 0.0,
         "optimizer": "sgd",
         "schedule": "constant",
@@ -147,7 +159,7 @@ def test_the_number_of_looks_and_steps_is_that_of_any_head(frames: Frames) -> No
     steps_seen = set()
     for head in HEADS:
         network = RecurrentSpec.model_validate({"hidden_size": 4, "head": {"kind": head}})
-        patient = SCHOOLED.model_copy(update={"patience_looks": 99})
+        patient = SCHOOLED.model_copy(update={"patience_checks": 99})
         job = first_job(frames, changed(TINY, network=network, training=patient))
         steps_seen.add(tuple(check.step for check in fit(job, frames).checks))
     assert steps_seen == {tuple(range(4, 41, 4))}
@@ -202,10 +214,10 @@ def test_the_best_weights_are_kept(frames: Frames) -> None:
 
 
 def test_training_stops_when_looks_bring_nothing_better(frames: Frames) -> None:
-    harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3, "patience_looks": 2})
+    harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3, "patience_checks": 2})
     steps_seen = [check.step for check in fit(jobs_for(frames, changed(TINY, training=harsh))[0][0], frames).checks]
     assert steps_seen == list(range(4, 4 * len(steps_seen) + 1, 4))
-    calm = SCHOOLED.model_copy(update={"patience_looks": 99})
+    calm = SCHOOLED.model_copy(update={"patience_checks": 99})
     fitted = fit(jobs_for(frames, changed(TINY, training=calm))[0][0], frames)
     assert [check.step for check in fitted.checks] == list(range(4, 41, 4))
     losses = [check.valid_loss for check in fit(jobs_for(frames, changed(TINY, training=harsh))[0][0], frames).checks]
@@ -256,7 +268,7 @@ def test_the_validation_loss_is_the_weighted_mean_of_the_heads_loss(
 
 
 def test_training_lowers_the_loss_of_what_it_is_trained_on(frames: Frames) -> None:
-    job = jobs_for(frames, changed(TINY, training=SCHOOLED.model_copy(update={"patience_looks": 99})))[0][0]
+    job = jobs_for(frames, changed(TINY, training=SCHOOLED.model_copy(update={"patience_checks": 99})))[0][0]
     seen, data, network = seen_by(job, frames), supervised(job, frames), network_for(job, frames, 5)
 
     def loss() -> float:
@@ -273,7 +285,9 @@ def test_training_lowers_the_loss_of_what_it_is_trained_on(frames: Frames) -> No
 def test_what_is_validated_is_an_average_of_the_weights_that_trails_them(frames: Frames, job: FitJob) -> None:
     """The average moves by 1 - min(averaging, n / (n + 10)) of the way at the n-th step."""
     data, seen = supervised(job, frames), seen_by(job, frames)
-    training = job.training.model_copy(update={"fewest_steps": 8, "most_steps": 8, "looks": 1, "averaging": 0.3})
+    training = job.training.model_copy(
+        update={"min_steps": 8, "max_steps": 8, "validation_checks": 1, "averaging": 0.3}
+    )
     found, by_hand = network_for(job, frames), network_for(job, frames)
     mean = [value.detach().double().clone() for value in by_hand.parameters()]
     for step, _ in steps(by_hand, data, training, 8, torch.Generator().manual_seed(2)):

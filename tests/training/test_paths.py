@@ -15,14 +15,13 @@ from pipeline.dataset.paths import RETURN_FEATURES, origin_keys, path_levels
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.models.network import RecurrentNetwork, new_network
-from pipeline.models.specification import LEVELS, MEDIAN, RecurrentSpec
-from pipeline.training import paths as recursive
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN, Fitted
+from pipeline.forecasters.recurrent import sampling as recursive
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
+from pipeline.forecasters.recurrent.reading import reader_of, spread_of
+from pipeline.forecasters.recurrent.sampling import sampled_quantiles
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import Fitted
-from pipeline.training.paths import sampled_quantiles
-from pipeline.training.reading import reader_of, spread_of
-from pipeline.training.specification import TrainingSpec
 from tests.panels import TINY, changed, frames_from, random_market, random_rows, sessions_to
 from tests.training.made import first_job, largest_gap, same_arrays, seen_by
 
@@ -32,7 +31,7 @@ HORIZONS = 4
 
 def experiment_of(**network: Any) -> Experiment:
     spec = RecurrentSpec.model_validate(
-        {"hidden_size": 6, "dropout": 0.0, "ahead": "recursive", "paths": 16, **network}
+        {"hidden_size": 6, "dropout": 0.0, "horizon_mode": "recursive", "sampled_paths": 16, **network}
     )
     return changed(TINY, network=spec, features=NAMES, horizons=HORIZONS)
 
@@ -126,7 +125,7 @@ def slow_paths(fitted: Fitted, frames: Frames, ticker: int, session: int) -> np.
         {"cell": "rnncell", "embedding_size": 2, "head": {"kind": "mixture"}},
         {"shape": "many_to_one", "head": {"kind": "point"}, "embedding_size": 2},
         {"shape": "one_to_many", "head": {"kind": "direction"}},
-        {"shape": "one_to_one", "cell": "concat", "paths": 9, "embedding_size": 1},
+        {"shape": "one_to_one", "cell": "concat", "sampled_paths": 9, "embedding_size": 1},
         {"cell": "lstm", "num_layers": 2, "residual": True},
     ],
     ids=str,
@@ -155,7 +154,7 @@ def test_a_forecast_is_that_of_a_loop_over_paths(frames: Frames, values: dict[st
 def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Frames) -> None:
     network = drawn_network()
     fitted = fitted_for(frames, network)
-    direct = replace(fitted, forecaster=network.spec.model_copy(update={"ahead": "direct"}), horizons=1)
+    direct = replace(fitted, forecaster=network.spec.model_copy(update={"horizon_mode": "direct"}), horizons=1)
     origins = slice(300, 460)
     first, alone = quantiles(fitted, frames, origins)[:, :, :1], quantiles(direct, frames, origins)
     assert largest_gap(first, alone) <= 1e-7
@@ -164,7 +163,7 @@ def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Fr
 
 def test_the_draws_of_the_first_step_are_the_heads_distribution(frames: Frames) -> None:
     """The quantiles of many draws are those that the head says, within a slice's width."""
-    fitted, frames = fitted_for(frames, drawn_network(paths=1024)), frames.with_features(NAMES)
+    fitted, frames = fitted_for(frames, drawn_network(sampled_paths=1024)), frames.with_features(NAMES)
     sampler = recursive.Sampler(reader_of(fitted), spread_of(fitted), frames, recursive.histories(frames))
     with torch.no_grad():
         (start, *_) = recursive._starts(sampler, slice(400, 402))
@@ -180,7 +179,7 @@ def test_the_draws_of_the_first_step_are_the_heads_distribution(frames: Frames) 
 
 def planted(weight: float, noise: float) -> RecurrentNetwork:
     """A network that is the process itself: the median is weight x the last return, around it a Student t."""
-    network = drawn_network(cell="concat", shape="one_to_many", hidden_size=1, paths=256)
+    network = drawn_network(cell="concat", shape="one_to_many", hidden_size=1, sampled_paths=256)
     with torch.no_grad():
         network.linear.weight.zero_()
         network.linear.weight[MEDIAN, NAMES.index("log_return")] = weight
@@ -242,10 +241,12 @@ def test_a_network_that_learned_an_autoregression_forecasts_it_further_ahead() -
             {"session": sessions_to(np.datetime64("2023-12-29"), count).astype("datetime64[s]"), **plain, **rest}
         )
     training = TrainingSpec(
-        fewest_steps=200, most_steps=200, looks=4, batch_chunks=32, chunk_sessions=40, burn_in_sessions=5,
+        min_steps=200, max_steps=200, validation_checks=4, batch_chunks=32, chunk_sessions=40, burn_in_sessions=5,
         learning_rate=0.05, lookback_sessions=40,
     )  # fmt: skip
-    experiment = changed(experiment_of(paths=256, hidden_size=2, cell="concat", shape="one_to_many"), training=training)
+    experiment = changed(
+        experiment_of(sampled_paths=256, hidden_size=2, cell="concat", shape="one_to_many"), training=training
+    )
     frames = frames_from(rows, experiment)
     job = first_job(frames, experiment)
     fitted = fit(job, frames)
@@ -333,7 +334,7 @@ def test_every_head_gives_the_same_table_as_any_network(frames: Frames, head: st
 def test_more_paths_bring_it_closer_to_the_truth(frames: Frames) -> None:
     """Against very many: the error falls as paths are added."""
     errors = []
-    truth = quantiles(fitted_for(frames, drawn_network(paths=4096)), frames, slice(450, 456))
+    truth = quantiles(fitted_for(frames, drawn_network(sampled_paths=4096)), frames, slice(450, 456))
     for paths in (16, 256):
         own = quantiles(fitted_for(frames, drawn_network(paths=paths)), frames, slice(450, 456))
         errors.append(float(np.nanmean(np.abs(own - truth)[:, :, 1:])))
@@ -347,7 +348,7 @@ def test_more_paths_bring_it_closer_to_the_truth(frames: Frames) -> None:
 def test_a_feature_without_a_model_of_its_own_is_refused_at_once(name: str) -> None:
     with pytest.raises(ValidationError, match=f"found {name} with recursive horizons, expected only features that"):
         changed(experiment_of(), features=("log_return", name))
-    assert changed(experiment_of(ahead="direct"), features=("log_return", name)).features == ("log_return", name)
+    assert changed(experiment_of(horizon_mode="direct"), features=("log_return", name)).features == ("log_return", name)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def test_covariates_have_no_model_of_their_own_either(values: dict[str, object],
 
 def test_the_default_features_are_refused_by_name() -> None:
     with pytest.raises(ValidationError, match="found overnight_gap, open_to_close, market_return, log_range"):
-        Experiment(network=RecurrentSpec(ahead="recursive"))
+        Experiment(network=RecurrentSpec(horizon_mode="recursive"))
 
 
 def test_a_fit_with_such_a_feature_is_refused_where_it_forecasts(frames: Frames) -> None:

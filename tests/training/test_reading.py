@@ -10,12 +10,19 @@ import torch
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import Scaler, fit_scaler
 from pipeline.errors import FitError
-from pipeline.models.network import new_network
-from pipeline.models.specification import LEVELS, RecurrentSpec
+from pipeline.forecasters.forecaster import LEVELS, Fitted
+from pipeline.forecasters.recurrent.network import new_network
+from pipeline.forecasters.recurrent.reading import (
+    Reader,
+    fit_input_scaler,
+    inputs_of,
+    read_quantiles,
+    read_raw,
+    reader_of,
+)
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.reading import Reader, fit_input_scaler, inputs_of, read_quantiles, read_raw, reader_of
-from pipeline.training.specification import TrainingSpec
+from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 from tests.training.made import first_job, largest_gap, network_for, seen_by
 
@@ -61,7 +68,9 @@ def moved_at(reader: Reader, frames: Frames, origins: slice, session: int) -> np
 # --- Shapes ---
 
 
-@pytest.mark.parametrize("values", [{"shape": "one_to_one"}, {"shape": "one_to_many", "ahead": "decoder"}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"shape": "one_to_one"}, {"shape": "one_to_many", "horizon_mode": "decoder"}], ids=str
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_to_one_and_one_to_many_read_the_origins_session_alone(
     frames: Frames, cell: str, values: dict[str, Any]
@@ -158,7 +167,7 @@ def test_what_is_known_of_the_target_sessions_stands_behind_the_features_horizon
 
 def test_a_decoder_is_told_of_its_target_sessions() -> None:
     """Another calendar ahead of an origin moves the horizons of one to many; at a baseline it moves nothing."""
-    network = RecurrentSpec(hidden_size=6, shape="one_to_many", ahead="decoder")
+    network = RecurrentSpec(hidden_size=6, shape="one_to_many", horizon_mode="decoder")
     experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), network=network)
     frames = frames_from(random_market(500, 3), experiment)
     fitted = fit(first_job(frames, experiment), frames)
@@ -265,7 +274,7 @@ def test_weights_of_another_network_are_refused(fitted: Fitted, other: dict[str,
         reader_of(replace(fitted, forecaster=spec))
 
 
-LIVE = TrainingSpec(fewest_steps=60, most_steps=60, batch_chunks=16, chunk_sessions=160, burn_in_sessions=40)
+LIVE = TrainingSpec(min_steps=60, max_steps=60, batch_chunks=16, chunk_sessions=160, burn_in_sessions=40)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +289,7 @@ LIVE = TrainingSpec(fewest_steps=60, most_steps=60, batch_chunks=16, chunk_sessi
 )
 def test_live_and_backtest_agree(cell: str, shape: str) -> None:
     """The last origin alone reads 160 sessions; as the end of a long pass it has read many more."""
-    training = LIVE if shape != "many_to_one" else LIVE.model_copy(update={"fewest_steps": 10, "most_steps": 10})
+    training = LIVE if shape != "many_to_one" else LIVE.model_copy(update={"min_steps": 10, "max_steps": 10})
     network = RecurrentSpec.model_validate({"cell": cell, "shape": shape, "hidden_size": 16})
     experiment = changed(TINY, training=training, network=network)
     frames = frames_from(random_market(700, 3), experiment)
@@ -299,7 +308,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_forecast() -> None:
     # The default size on long series: a small network gives the same bits anyway.
     frames = frames_from(random_market(1500, 8))
     job = first_job(frames)
-    brief = TrainingSpec(fewest_steps=2, most_steps=2)
+    brief = TrainingSpec(min_steps=2, max_steps=2)
     fitted = fit(replace(job, forecaster=RecurrentSpec(), training=brief), frames)
     before = torch.get_num_threads()
     results = []

@@ -5,26 +5,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pipeline.training.rivals import fit_rival, rival_quantiles
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
-from pipeline.evaluation.backtest import IN_ORDER, build_backtest
 from pipeline.evaluation.gate import gate_table, models_of, pooled
 from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, score_table
-from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec, RivalSpec
-from pipeline.models.specification import LEVELS, EwmaSpec
+from pipeline.forecasters.boosting import BoostingSpec
+from pipeline.forecasters.ewma import EwmaSpec
+from pipeline.forecasters.forecaster import LEVELS, Fitted
+from pipeline.forecasters.garch import GarchSpec
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.registry import BenchmarkSpec
+from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasting.backtest import build_backtest
+from pipeline.forecasting.forecasts import FORECASTER_ORDER
+from pipeline.training.cache import read_fitted, write_fitted
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob, Fitted
-from pipeline.training.kept import read_fitted, write_fitted
-from pipeline.training.rivals import fit_rival, rival_quantiles
+from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 SMALL_TREES = BoostingSpec(leaves=5, smallest_leaf=20, most_rounds=25, most_rows=900)
-RIVALS: tuple[RivalSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(penalties=(1e-2, 1.0)), SMALL_TREES)
+RIVALS: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(penalties=(1e-2, 1.0)), SMALL_TREES)
 KINDS = tuple(spec.kind for spec in RIVALS)
-EXPERIMENT = changed(TINY, rivals=RIVALS, horizons=3)
+EXPERIMENT = changed(TINY, benchmarks=RIVALS, horizons=3)
 
 
 @pytest.fixture(scope="module")
@@ -209,13 +215,13 @@ def test_another_forecaster_is_no_rival(frames: Frames, jobs: dict[str, FitJob],
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     frames = frames_from(random_market(620, 4), EXPERIMENT)
-    jobs, folds = jobs_for(frames, EXPERIMENT, IN_ORDER, slice(-1, None))
+    jobs, folds = jobs_for(frames, EXPERIMENT, FORECASTER_ORDER, slice(-1, None))
     return fit_jobs(reversed(jobs), frames, tmp_path_factory.mktemp("fits")), folds, frames
 
 
 def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> None:
     backtest = build_backtest(*results)
-    assert list(backtest.quantiles) == [name for name in IN_ORDER if name not in ("pretrained", "calibrated")]
+    assert list(backtest.quantiles) == [name for name in FORECASTER_ORDER if name not in ("pretrained", "calibrated")]
     assert backtest.scored.any(axis=(0, 1)).all()
     scores, gate = score_table(backtest), gate_table(backtest, Luck())
     shown = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")

@@ -10,20 +10,21 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
-from pipeline.models.rivals import BoostingSpec, GarchSpec, HarSpec, RidgeSpec
-from pipeline.models.specification import LEVELS
-from pipeline.models.trees import sum_of_trees
-from pipeline.training.boosting import exported_trees
+from pipeline.forecasters.boosting import BoostingSpec, exported_trees
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec, fit_garch
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasters.trees import sum_of_trees
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.garch import ENOUGH_RETURNS, FEWEST_RETURNS, fit_garch
 from pipeline.training.jobs import FitJob
-from pipeline.training.labels import label_mask, scaled_target
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
 BOOSTING = BoostingSpec(leaves=6, smallest_leaf=15, most_rounds=40)
-EXPERIMENT = changed(TINY, rivals=(GarchSpec(), HarSpec(), RidgeSpec(), BOOSTING))
+EXPERIMENT = changed(TINY, benchmarks=(GarchSpec(), HarSpec(), RidgeSpec(), BOOSTING))
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,19 @@ import torch
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError, UsageError
-from pipeline.models.rivals import HarSpec, PretrainedSpec
-from pipeline.models.specification import LEVELS
-from pipeline.stages import folds_of, jobs_of, with_scorable_rivals
-from pipeline.training.fits import fit
-from pipeline.training.pretrained import (
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.har import HarSpec
+from pipeline.forecasters.pretrained import (
     ORIGINS_AT_ONCE,
+    PretrainedSpec,
     fit_pretrained,
     open_pipeline,
     pretrained_quantiles,
     weights_digest,
     why_not_scored,
 )
+from pipeline.stages import folds_of, jobs_of, without_unscorable
+from pipeline.training.fits import fit
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 SPEC = PretrainedSpec(weights=Path("nowhere"), trained_until=date(2023, 9, 29), context_sessions=50)
@@ -105,16 +106,16 @@ def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons:
 
 def test_a_rival_that_cannot_be_scored_is_left_out_and_the_others_stay(frames: Frames, tmp_path: Path) -> None:
     late = SPEC.model_copy(update={"weights": tmp_path / "none", "trained_until": date(2999, 1, 1)})
-    experiment = changed(TINY, rivals=(HarSpec(), late))
+    experiment = changed(TINY, benchmarks=(HarSpec(), late))
     folds = folds_of(frames, experiment)
-    kept, told = with_scorable_rivals(experiment, frames, folds)
-    assert kept == changed(TINY, rivals=(HarSpec(),))
+    kept, told = without_unscorable(experiment, frames, folds)
+    assert kept == changed(TINY, benchmarks=(HarSpec(),))
     assert len(told) == 1
     assert "may reach to 2999-01-01" in told[0]
     assert {job.forecaster.kind for job in jobs_of(frames, folds, kept, "cpu")} >= {"network", "har"}
     first = frames.sessions[folds[0].test.start]
-    fine = changed(TINY, rivals=(HarSpec(), silent_until(first - 1)))
-    assert with_scorable_rivals(fine, frames, folds) == (fine, ())
+    fine = changed(TINY, benchmarks=(HarSpec(), silent_until(first - 1)))
+    assert without_unscorable(fine, frames, folds) == (fine, ())
 
 
 def silent_until(day: np.datetime64) -> PretrainedSpec:
@@ -124,8 +125,8 @@ def silent_until(day: np.datetime64) -> PretrainedSpec:
 def test_a_rival_that_is_silent_at_first_says_what_that_costs_all(frames: Frames) -> None:
     folds = folds_of(frames, TINY)
     start, stop = folds[0].test.start, folds[-1].test.stop
-    experiment = changed(TINY, rivals=(silent_until(frames.sessions[start + 2]),))
-    kept, told = with_scorable_rivals(experiment, frames, folds)
+    experiment = changed(TINY, benchmarks=(silent_until(frames.sessions[start + 2]),))
+    kept, told = without_unscorable(experiment, frames, folds)
     assert kept == experiment
     tested = sum(
         bool(frames.usable[:, t].any() and np.isfinite(frames.future_return[:, t]).any()) for t in range(start, stop)
@@ -164,7 +165,7 @@ def test_missing_weights_are_named(missing: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("chronos") is not None, reason="the package chronos-forecasting is installed here")
 def test_without_the_package_the_fit_says_what_to_install(tmp_path: Path) -> None:
     spec = PretrainedSpec(weights=weights_in(tmp_path / "weights"), trained_until=date(2020, 1, 1))
-    experiment = changed(TINY, rivals=(spec,))
+    experiment = changed(TINY, benchmarks=(spec,))
     frames = frames_from(random_market(400, 3), experiment)
     (job,) = jobs_for(frames, experiment, ("pretrained",), slice(1))[0]
     for attempt in (lambda: fit(job, frames), lambda: fit_pretrained(spec)):

@@ -9,17 +9,16 @@ import torch
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.labels import label_mask
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import FitError
 from pipeline.experiment import Experiment
-from pipeline.models.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.fitting import train, validation_of
+from pipeline.forecasters.recurrent.reading import Reader
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, lookback_of, supervised_from
+from pipeline.forecasters.recurrent.supervision import Chunks, Supervision, supervision
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
-from pipeline.training.labels import label_mask, supervised_from
-from pipeline.training.network import train, validation_of
-from pipeline.training.reading import Reader
-from pipeline.training.specification import TrainingSpec
-from pipeline.training.supervision import Chunks, Supervision, lookback_of, supervision
 from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
 from tests.training.made import first_job, network_for, seen_by, supervised, young_and_gone
 
@@ -161,7 +160,7 @@ def test_a_young_ticker_among_long_ones_is_trained_on_and_forecast() -> None:
         source=TINY.source,
         horizons=2,
         network=TINY.network,
-        training=TrainingSpec(fewest_steps=4, most_steps=4, looks=2, batch_chunks=16),
+        training=TrainingSpec(min_steps=4, max_steps=4, validation_checks=2, batch_chunks=16),
         folds=FoldSpec(train_end="2023-12-18", valid_end="2023-12-22"),
         seeds=1,
     )

@@ -14,19 +14,17 @@ import torch
 from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError, NothingUsableError, UsageError
-from pipeline.evaluation.backtest import fits_of, forecasts_by_forecaster
 from pipeline.experiment import Experiment
-from pipeline.models.network import new_network
-from pipeline.models.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.fitting import EMBEDDING, begin_from, repeatable
+from pipeline.forecasters.recurrent.network import new_network
+from pipeline.forecasters.recurrent.reading import network_arrays, reader_of
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, refuse_shared_validation
+from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
 from pipeline.stages import can_learn_alone, folds_of
-from pipeline.training.devices import repeatable
-from pipeline.training.executors import KILLED, fit_all, fit_from_folder, raise_failures
+from pipeline.training.cache import FitCache
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.training.kept import KeptFits
-from pipeline.training.reading import network_arrays, reader_of
-from pipeline.training.specification import refuse_shared_validation
-from pipeline.training.warm import EMBEDDING, begin_from
+from pipeline.training.schedule import KILLED, fit_all, fit_from_folder, raise_failures
 from tests.panels import TINY, TINY_TRAINING, changed, fit_jobs, frames_from, jobs_for, random_market
 
 WARM = changed(TINY, seeds=2, training=TINY_TRAINING.model_copy(update={"warm_start": True}))
@@ -49,11 +47,11 @@ def chains(experiment: Experiment, frames: Frames) -> list[list[FitJob]]:
 
 def test_a_warm_fold_names_the_former_fit_of_its_seed(frames: Frames) -> None:
     for first, *later in chains(WARM, frames):
-        assert first.begins_from is None
+        assert first.starts_from is None
         assert len(later) >= 1
         for former, job in zip([first, *later], later, strict=False):
-            assert job.begins_from == former.key
-    assert all(job.begins_from is None for chain in chains(TINY, frames) for job in chain)
+            assert job.starts_from == former.key
+    assert all(job.starts_from is None for chain in chains(TINY, frames) for job in chain)
 
 
 def test_the_key_changes_with_every_fold_before(frames: Frames) -> None:
@@ -81,10 +79,10 @@ def test_training_begins_with_the_former_weights(frames: Frames) -> None:
 def test_a_warm_fold_takes_its_share_of_the_steps(frames: Frames) -> None:
     first, second = chains(WARM, frames)[0][:2]
     former = fit(first, frames)
-    assert former.checks[-1].step == TINY_TRAINING.most_steps
-    assert fit(second, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 2
+    assert former.checks[-1].step == TINY_TRAINING.max_steps
+    assert fit(second, frames, former).checks[-1].step == TINY_TRAINING.max_steps // 2
     quarter = replace(second, training=second.training.model_copy(update={"warm_share": 0.25}))
-    assert fit(quarter, frames, former).checks[-1].step == TINY_TRAINING.most_steps // 4
+    assert fit(quarter, frames, former).checks[-1].step == TINY_TRAINING.max_steps // 4
 
 
 def test_settings_that_are_not_in_a_key_change_no_bit(frames: Frames) -> None:
@@ -124,14 +122,14 @@ def test_folds_wait_for_what_they_begin_from(frames: Frames, tmp_path: Path, wor
     order = [result.job.key for result in fit_jobs(jobs, frames, tmp_path, workers)]
     assert sorted(order) == sorted(job.key for job in jobs)
     for job in jobs:
-        assert job.begins_from is None or order.index(job.begins_from) < order.index(job.key)
+        assert job.starts_from is None or order.index(job.starts_from) < order.index(job.key)
 
 
 def test_the_bits_do_not_depend_on_workers_or_on_what_is_kept(frames: Frames, tmp_path: Path) -> None:
     jobs = chains(WARM, frames)[0]
     alone = {result.job.key: result.fitted for result in fit_jobs(jobs, frames, tmp_path / "alone")}
     save_frames(frames, tmp_path / "frames")
-    kept = KeptFits(tmp_path / "kept")
+    kept = FitCache(tmp_path / "kept")
     list(fit_all(jobs[:1], tmp_path / "frames", kept, 1))
     again = list(fit_all(jobs, tmp_path / "frames", kept, 2))
     assert [result.kept for result in again] == [True] + [False] * (len(jobs) - 1)
@@ -144,8 +142,8 @@ def test_a_fold_whose_former_fit_failed_says_so(frames: Frames, tmp_path: Path) 
     save_frames(frames, tmp_path / "frames")
     first, second, *_ = chains(WARM, frames)[0]
     failing = replace(first, training=first.training.model_copy(update={"learning_rate": 1e30}))
-    follower = replace(second, begins_from=failing.key)
-    results = list(fit_all([failing, follower], tmp_path / "frames", KeptFits(tmp_path / "kept"), 1))
+    follower = replace(second, starts_from=failing.key)
+    results = list(fit_all([failing, follower], tmp_path / "frames", FitCache(tmp_path / "kept"), 1))
     assert [result.fitted for result in results] == [None, None]
     assert "former fold" in results[1].error
     with pytest.raises(FitError, match="2 of 2 fits failed"):
@@ -166,10 +164,10 @@ def test_a_network_per_ticker_learns_from_its_own_rows_alone(frames: Frames) -> 
 def test_a_warm_network_of_one_ticker_begins_from_its_own_former_one(frames: Frames) -> None:
     both = changed(WARM, network=RecurrentSpec(hidden_size=6, scope="ticker"))
     keys = {job.key: job for job in jobs_for(frames, both)[0]}
-    warm = [job for job in keys.values() if job.begins_from]
+    warm = [job for job in keys.values() if job.starts_from]
     assert len({job.tickers for job in warm}) >= 2
     for job in warm:
-        former = keys[job.begins_from]
+        former = keys[job.starts_from]
         assert (former.tickers, former.seed) == (job.tickers, job.seed)
         assert former.fold.test.stop == job.fold.test.start
 
@@ -205,7 +203,7 @@ def test_determinism_is_asked_of_a_gpu_alone() -> None:
 def test_a_kept_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) -> None:
     first, second = chains(WARM, frames)[0][:2]
     fitted = fit(second, frames, fit(first, frames))
-    kept = KeptFits(tmp_path)
+    kept = FitCache(tmp_path)
     kept.keep(second, fitted)
     found = kept.find(second)
     assert found is not None
@@ -244,7 +242,7 @@ def test_the_bits_do_not_depend_on_the_order_in_which_fits_finish(frames: Frames
 
 
 def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_path: Path) -> None:
-    training = WARM.training.model_copy(update={"fewest_steps": 9000, "most_steps": 9000, "patience_looks": 99})
+    training = WARM.training.model_copy(update={"min_steps": 9000, "max_steps": 9000, "patience_checks": 99})
     jobs, _ = jobs_for(frames, changed(WARM, training=training))
     save_frames(frames, tmp_path / "frames")
 
@@ -255,7 +253,7 @@ def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_p
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    results = list(fit_all(jobs, tmp_path / "frames", KeptFits(tmp_path / "kept"), 2))
+    results = list(fit_all(jobs, tmp_path / "frames", FitCache(tmp_path / "kept"), 2))
     killer.join()
     assert {result.job.key for result in results} == {job.key for job in jobs}
     assert all(result.fitted is None for result in results)

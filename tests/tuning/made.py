@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.experiment import Experiment
 from pipeline.stages import folds_of
-from pipeline.training.executors import fit_all
+from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.training.kept import KeptFits
+from pipeline.training.schedule import fit_all
 from pipeline.tuning.choosing import Choosing, choosing_of
 from pipeline.tuning.outcome import Trial
 from pipeline.tuning.search import judging, search
@@ -76,7 +76,7 @@ def really_searched(
     save_frames(choosing.frames, folder / "frames")
 
     def fit(jobs: Sequence[FitJob]) -> list[FitResult]:
-        return list(fit_all(jobs, folder / "frames", KeptFits(folder / "kept"), 1))
+        return list(fit_all(jobs, folder / "frames", FitCache(folder / "kept"), 1))
 
     space = space_of(TABLE, base)
     with open_study(storage_in(folder), "s", space, TERMS, values_of(base, space), base.seed) as study:

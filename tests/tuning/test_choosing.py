@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
 from pipeline.stages import folds_of
-from pipeline.training.executors import fit_all
+from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.training.kept import KeptFits
+from pipeline.training.schedule import fit_all
 from pipeline.tuning.choosing import choosing_of, chosen_among, estimate, folds_behind, loss_on, said
 from pipeline.tuning.search import Judging, search
 from pipeline.tuning.space import Interval
@@ -133,22 +133,22 @@ def test_the_fits_are_those_of_a_run(frames: Frames, tmp_path: Path) -> None:
     one_seed = changed(EXPERIMENT, seeds=1)
     really_searched(frames, tmp_path, 2, folds=2, base=one_seed)
     jobs, _ = jobs_for(frames, one_seed, ("network", "last_close"), slice(0, 2))
-    kept = KeptFits(tmp_path / "kept")
+    kept = FitCache(tmp_path / "kept")
     assert all(result.kept for result in fit_all(jobs, tmp_path / "none", kept, 1)), "a run finds them again"
 
 
 def test_trials_of_which_the_values_do_not_go_together_fail_and_are_counted(tmp_path: Path, frames: Frames) -> None:
-    space = {"training.fewest_steps": Interval(7, 9, whole=True), "network.hidden_size": Interval(2, 4, whole=True)}
+    space = {"training.min_steps": Interval(7, 9, whole=True), "network.hidden_size": Interval(2, 4, whole=True)}
 
     def broken(jobs: list[FitJob]) -> list[FitResult]:
         return [FitResult(job, None, f"no memory for {job.forecaster.kind}") for job in jobs]
 
     choosing = choosing_of(frames, folds_of(frames, EXPERIMENT), 2)
     judge = Judging(EXPERIMENT, choosing, "cpu", broken, (1.0, 1.0))  # type: ignore[arg-type]
-    first = {"training.fewest_steps": 9, "network.hidden_size": 4}
+    first = {"training.min_steps": 9, "network.hidden_size": 4}
     with open_study(storage_in(tmp_path), "s", space, TERMS, first, 0) as study:
         *_, trials = search(study, judge, 6)
     assert len(trials) == 6
     assert {one.state for one in trials} == {"failed"}
-    assert "fewest_steps 9 must not exceed most_steps 8" in trials[0].error
-    assert {one.error for one in trials if one.values["training.fewest_steps"] < 9} == {"no memory for network"}
+    assert "min_steps 9 must not exceed max_steps 8" in trials[0].error
+    assert {one.error for one in trials if one.values["training.min_steps"] < 9} == {"no memory for network"}

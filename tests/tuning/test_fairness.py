@@ -4,8 +4,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.models.specification import RecurrentSpec
-from pipeline.training.specification import TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.tuning.choosing import refuse_unfair
 
 

@@ -9,10 +9,10 @@ import pytest
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.stages import folds_of
-from pipeline.training.executors import fit_all
+from pipeline.training.cache import FitCache
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
-from pipeline.training.kept import KeptFits
+from pipeline.training.schedule import fit_all
 from pipeline.tuning.choosing import choosing_of, loss_on, said
 from pipeline.tuning.outcome import Trial
 from pipeline.tuning.search import Fit, judging, search
@@ -35,7 +35,7 @@ def fitting(folder: Path, asked: list[FitJob]) -> Fit:
 
     def fit_them(jobs: Sequence[FitJob]) -> list[FitResult]:
         asked.extend(jobs)
-        return list(fit_all(jobs, folder / "frames", KeptFits(folder / "kept"), 1))
+        return list(fit_all(jobs, folder / "frames", FitCache(folder / "kept"), 1))
 
     return fit_them
 

@@ -104,8 +104,8 @@ def changed_to(hidden_size: int) -> Experiment:
 
 
 def test_values_that_do_not_go_together_are_refused() -> None:
-    with pytest.raises(UsageError, match="must not exceed most_steps 4"):
-        with_values(TINY, {"training.most_steps": 4})
+    with pytest.raises(UsageError, match="must not exceed max_steps 4"):
+        with_values(TINY, {"training.max_steps": 4})
 
 
 @pytest.mark.parametrize(

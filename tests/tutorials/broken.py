@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pipeline.models.cells import ConcatCell, ElmanCell
-from pipeline.models.network import RecurrentNetwork
-from pipeline.training.jobs import FitResult, Fitted
-from pipeline.training.reading import reader_of
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.recurrent.cells import ConcatCell, ElmanCell
+from pipeline.forecasters.recurrent.network import RecurrentNetwork
+from pipeline.forecasters.recurrent.reading import reader_of
+from pipeline.training.jobs import FitResult
 from pipeline.tutorials.lesson import Lesson
 
 

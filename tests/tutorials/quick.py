@@ -7,7 +7,7 @@ from pipeline.tutorials.ohlc import OhlcTerms
 from pipeline.tutorials.presets import TOYS, ohlc
 from pipeline.tutorials.teaching import Verdict, teach
 
-STEPS = {"fewest_steps": 4, "most_steps": 4, "epochs": 1, "looks": 2}
+STEPS = {"min_steps": 4, "max_steps": 4, "epochs": 1, "validation_checks": 2}
 
 
 def quick(tutorial: Tutorial, mark: float = 1e9) -> Tutorial:

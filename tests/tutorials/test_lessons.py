@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.errors import UsageError
-from pipeline.training.labels import label_mask, scaled_target
 from pipeline.tutorials import toys
 from pipeline.tutorials.lesson import Lesson
 from pipeline.tutorials.ohlc import OhlcTerms, levels_of

@@ -48,7 +48,7 @@ def once(tutorial: Tutorial) -> Tutorial:
 def halved(tutorial: Tutorial) -> Tutorial:
     """The same with half the steps, by which the whole network has reached its mark long since."""
     training = tutorial.training
-    steps = {name: max(getattr(training, name) // 2, 1) for name in ("epochs", "fewest_steps", "most_steps")}
+    steps = {name: max(getattr(training, name) // 2, 1) for name in ("epochs", "min_steps", "max_steps")}
     return shortened(once(tutorial), **steps)
 
 
@@ -90,7 +90,7 @@ def test_trained_on_shuffled_targets_it_misses_it(name: str) -> None:
 
 def test_recurrence_held_at_zero_is_a_network_that_reads_one_session() -> None:
     """What the broken twin does, told by the specification alone: the same numbers come out."""
-    short = shortened(ALL["ohlc many to many"], fewest_steps=40, most_steps=40)
+    short = shortened(ALL["ohlc many to many"], min_steps=40, max_steps=40)
     with without_recurrence():
         held = teach_once(short, short.lesson(0), 0)
     alone = replace(short, network=short.network.model_copy(update={"shape": "one_to_one"}))
@@ -99,7 +99,7 @@ def test_recurrence_held_at_zero_is_a_network_that_reads_one_session() -> None:
 
 
 def test_found_is_the_median_of_the_seeds_and_the_same_seed_finds_the_same() -> None:
-    quick = replace(shortened(ALL["noisy-sine"], epochs=3, looks=3), mark=1e-9)
+    quick = replace(shortened(ALL["noisy-sine"], epochs=3, validation_checks=3), mark=1e-9)
     verdict = teach(quick, 5)
     each = [one.judgement.found for one in verdict.taught]
     assert [one.job.seed for one in verdict.taught] == [5, 6, 7]
@@ -112,7 +112,7 @@ def test_found_is_the_median_of_the_seeds_and_the_same_seed_finds_the_same() -> 
 
 
 def test_of_several_starts_the_one_with_the_least_loss_is_kept() -> None:
-    tutorial = replace(shortened(ALL["seq2seq-toy"], epochs=100, most_steps=100, looks=2), starts=3)
+    tutorial = replace(shortened(ALL["seq2seq-toy"], epochs=100, max_steps=100, validation_checks=2), starts=3)
     kept = teach_once(tutorial, tutorial.lesson(0), 2)
     each = [fitted(job_of(tutorial, kept.lesson, tutorial.network, start), kept.lesson) for start in (6, 7, 8)]
     losses = [min(check.valid_loss for check in one.fitted.checks) for one in each if one.fitted]

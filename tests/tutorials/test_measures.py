@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.backtest import NETWORK, Backtest
 from pipeline.evaluation.scores import score_table
-from pipeline.models.specification import LEVELS, MEDIAN
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.tutorials import toys
 from pipeline.tutorials.lesson import Lesson
 from pipeline.tutorials.measures import LAST_CLOSE, accuracy, classes, nll, rmse, with_last_close

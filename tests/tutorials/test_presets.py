@@ -4,12 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from flows.options import TutorialChoice
-from pipeline.models.cells import ConcatCell, ElmanCell, UnrolledCell
-from pipeline.models.network import RecurrentNetwork
-from pipeline.models.specification import DirectionHeadSpec, RecurrentSpec
-from pipeline.training.descent import steps_for
-from pipeline.training.reading import fit_input_scaler
-from pipeline.training.supervision import supervision
+from pipeline.forecasters.recurrent.cells import ConcatCell, ElmanCell, UnrolledCell
+from pipeline.forecasters.recurrent.gradient_steps import steps_for
+from pipeline.forecasters.recurrent.network import RecurrentNetwork
+from pipeline.forecasters.recurrent.reading import fit_input_scaler
+from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, RecurrentSpec
+from pipeline.forecasters.recurrent.supervision import supervision
 from pipeline.tutorials.ohlc import OhlcTerms
 from pipeline.tutorials.presets import NAMES, SHAPES, TOYS, ohlc, tutorials
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import BANDS, POOLED
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
 
 EDGES = np.array([0.0, *LEVELS, 1.0])
 """The levels cut the unit interval into bins; the first and the last are tails of which only the mass is known."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.error_bars import values_by_ticker
 from pipeline.evaluation.scores import BANDS
 from pipeline.evaluation.significance.coverage_tests import coverage_tests_overlapping
+from pipeline.forecasting.backtest import Backtest
 
 
 def coverage_test_table(backtest: Backtest, forecasters: tuple[str, ...]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from pipeline.arrays import Floats, Floats32
 from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR, MoneySpec, Rule
-from pipeline.models.specification import LEVELS, MEDIAN
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 
 LOW, HIGH = LEVELS.index(0.10), LEVELS.index(0.90)
 BAND_IN_DEVIATIONS = float(ndtri(LEVELS[HIGH]) - ndtri(LEVELS[LOW]))

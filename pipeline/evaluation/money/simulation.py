@@ -8,13 +8,13 @@ import pandas as pd
 
 from pipeline.arrays import Booleans, Floats, Indices, Sessions
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.money.account import Account, Fills, run_account
 from pipeline.evaluation.money.benchmarks import BENCHMARK, buy_and_hold, equal_weight
 from pipeline.evaluation.money.opens import GONE_SESSIONS, Opens, last_seen
 from pipeline.evaluation.money.performance import Performance, performance_of
 from pipeline.evaluation.money.positions import DECISIONS, median_of, yearly_volatility
 from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.forecasting.backtest import Backtest
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from pipeline.arrays import Floats
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.scores import pinball_by_level
 from pipeline.evaluation.significance.session_means import mean_per_session
+from pipeline.forecasting.backtest import Backtest
 
 
 def loss_by_ticker(backtest: Backtest, forecaster: str, horizon: int) -> Floats:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.calibration.measures import (
     coverage_table,
     pit_bins,
@@ -17,7 +16,8 @@ from pipeline.evaluation.calibration.measures import (
     regime_of_origin,
 )
 from pipeline.evaluation.scores import POOLED
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
 from tests.evaluation.made import made_backtest
 
 VALUE = st.sampled_from([-0.5, -0.1, 0.0, 0.1, 0.25, 0.5])

@@ -7,9 +7,9 @@ from scipy.special import ndtri
 
 from pipeline.arrays import Floats
 from pipeline.dataset.panel import Panel
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR, MoneySpec
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasting.backtest import Backtest
 
 FIRST = np.datetime64("2023-01-02")
 NAN = float("nan")

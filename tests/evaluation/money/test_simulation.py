@@ -7,10 +7,10 @@ import pytest
 
 from pipeline.dataset.panel import Panel
 from pipeline.errors import UsageError
-from pipeline.evaluation.backtest import Backtest
 from pipeline.evaluation.money.opens import GONE_SESSIONS, opens_of
 from pipeline.evaluation.money.simulation import Money, MoneyResult, money_table, simulate
 from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.forecasting.backtest import Backtest
 from tests.evaluation.money.made import FREE, NAN, TEN_BPS, backtest_of, days, made_panel, spoken
 from tests.panels import panel_of, random_market
 

@@ -16,7 +16,7 @@ from pipeline.evaluation.significance.diebold_mariano import (
     long_lags,
 )
 from pipeline.evaluation.significance.losses import loss_by_ticker, loss_per_session
-from pipeline.models.specification import LEVELS
+from pipeline.forecasters.forecaster import LEVELS
 from tests.evaluation.made import made_backtest
 from tests.evaluation.significance.series import PROCESSES, largest_size
 from tests.evaluation.significance.test_fixed_bandwidth import slow_p

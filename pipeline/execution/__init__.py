@@ -1,0 +1,1 @@
+"""Executors of plain calls: one process per core, started as a module of this package."""

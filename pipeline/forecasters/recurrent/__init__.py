@@ -1,0 +1,1 @@
+"""Recurrent networks: specification, cells, heads, network, the training loop, and forecasts."""

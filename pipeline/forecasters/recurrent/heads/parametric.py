@@ -1,0 +1,80 @@
+"""Heads with a density: Student t and a mixture of normals, fitted by maximum likelihood."""
+
+import math
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor, nn
+
+from pipeline.forecasters.recurrent.heads.head import Head, Spread
+from pipeline.forecasters.recurrent.specification import MixtureHeadSpec
+
+FEWEST_DEGREES = 2.1
+START_DEGREES = 5.0
+MIN_SCALE = 1e-3
+
+
+def student_head() -> Head:
+    """Return the head of three raw numbers; training begins at unit variance and five degrees of freedom."""
+    scale = math.sqrt(1 - 2 / START_DEGREES) - MIN_SCALE
+    start = torch.tensor([0.0, math.log(math.expm1(scale)), math.log(math.expm1(START_DEGREES - FEWEST_DEGREES))])
+    return Head(3, start, _student_loss, _student_inverse)
+
+
+def student_parameters(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return location, scale and degrees of freedom [...] of raw numbers [..., 3]."""
+    location, scale, degrees = raw.unbind(dim=-1)
+    positive = nn.functional.softplus
+    return location, positive(scale) + MIN_SCALE, positive(degrees) + FEWEST_DEGREES
+
+
+def _student_loss(raw: Tensor, outcome: Tensor) -> Tensor:
+    location, scale, degrees = student_parameters(raw)
+    z, half = (outcome - location) / scale, (degrees + 1) / 2
+    norm = torch.lgamma(half) - torch.lgamma(degrees / 2) - 0.5 * torch.log(math.pi * degrees)
+    return scale.log() - norm + half * torch.log1p(z**2 / degrees)
+
+
+def _student_inverse(raw: Tensor, levels: Tensor, _spread: Spread) -> Tensor:
+    location, scale, degrees = (value[..., None] for value in student_parameters(raw))  # [..., horizon, 1]
+    unit = stdtrit(degrees.double().cpu().numpy(), levels.double().cpu().numpy())  # [..., horizon, level]
+    return location + scale * torch.as_tensor(unit, dtype=raw.dtype, device=raw.device)
+
+
+HALVINGS = 24  # of an interval some scales wide: closer than float32 tells apart
+WIDEST = 9.0  # no level of interest lies further from a component than this many of its scales
+
+
+def mixture_head(spec: MixtureHeadSpec) -> Head:
+    """Return the head of three raw numbers per component; training begins with scales around one."""
+    scales = torch.logspace(-0.4, 0.4, spec.components) - MIN_SCALE
+    zero = torch.zeros(spec.components)
+    start = torch.cat((zero, zero, torch.log(torch.expm1(scales))))
+    return Head(3 * spec.components, start, _mixture_loss, _mixture_inverse)
+
+
+def mixture_parameters(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log weights, locations and scales [..., component] of raw numbers [..., 3 x component]."""
+    weight, location, scale = raw.chunk(3, dim=-1)
+    return weight.log_softmax(dim=-1), location, nn.functional.softplus(scale) + MIN_SCALE
+
+
+def _mixture_loss(raw: Tensor, outcome: Tensor) -> Tensor:
+    weight, location, scale = mixture_parameters(raw)
+    z = (outcome[..., None] - location) / scale  # [..., component]
+    density = weight - 0.5 * z**2 - scale.log() - 0.5 * math.log(2 * math.pi)
+    return -density.logsumexp(dim=-1)
+
+
+def _mixture_inverse(raw: Tensor, levels: Tensor, _spread: Spread) -> Tensor:
+    """Return quantiles by halving intervals: the distribution function of a mixture has no inverse in closed form."""
+    weight, location, scale = (value[..., None, :] for value in mixture_parameters(raw))  # [..., horizon, 1, component]
+    share = weight.exp()
+    wanted = levels.to(raw).expand(*raw.shape[:-1], -1)  # [..., horizon, level]
+    low = (location - WIDEST * scale).amin(dim=-1).expand(wanted.shape)  # [..., horizon, level]
+    high = (location + WIDEST * scale).amax(dim=-1).expand(wanted.shape)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        below = (share * torch.special.ndtr((middle[..., None] - location) / scale)).sum(dim=-1) < wanted
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2

@@ -1,0 +1,173 @@
+"""Specifications of a recurrent network, its head and its training: frozen values, free of torch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from pipeline.dataset.folds import FoldSpec
+from pipeline.errors import UsageError
+
+
+class QuantileHeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """Quantiles that cannot cross, learned by the pinball loss."""
+
+    kind: Literal["quantiles"] = "quantiles"
+
+
+class PointHeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """One value per horizon; its bands are the residuals' quantiles on the validation range."""
+
+    kind: Literal["point"] = "point"
+    loss: Literal["mse", "huber"] = Field("mse", description="Mean squared error, or Huber's loss")
+    huber_delta: float = Field(1.0, gt=0.0, description="Where Huber's loss turns linear, in units of the target")
+
+
+class StudentHeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """A Student t with location, scale and degrees of freedom of its own at every origin, by maximum likelihood."""
+
+    kind: Literal["student_t"] = "student_t"
+
+
+class MixtureHeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """A mixture of normals, by maximum likelihood."""
+
+    kind: Literal["mixture"] = "mixture"
+    components: int = Field(3, ge=2, le=16, description="Normals in the mixture")
+
+
+class DirectionHeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """Classes down, flat and up, by the negative log-likelihood; bands from each class's outcomes in validation."""
+
+    kind: Literal["direction"] = "direction"
+    flat: float = Field(0.25, gt=0.0, description="Half the width of the class flat, in units of the target")
+
+
+HeadSpec = Annotated[
+    QuantileHeadSpec | PointHeadSpec | StudentHeadSpec | MixtureHeadSpec | DirectionHeadSpec,
+    Field(discriminator="kind"),
+]
+
+
+class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
+    """A recurrent network over a ticker's sessions, with one head for all horizons.
+
+    The shape says what is read and where the network answers: many sessions, answered at every one (many to many) or
+    at the last alone (many to one); or the origin's session alone, answered at once (one to one) or unrolled over the
+    horizons (one to many).
+    """
+
+    kind: Literal["network"] = "network"
+    cell: Literal["lstm", "gru", "rnn", "rnncell", "concat", "elman"] = Field(
+        "lstm",
+        description="Recurrent cell; rnncell is rnn unrolled by hand, concat is linear in input and state together, "
+        "elman has no bias",
+    )
+    hidden_size: int = Field(48, ge=1, le=1024, description="Units per layer")
+    num_layers: int = Field(1, ge=1, le=8, description="Stacked layers")
+    nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cells rnn and rnncell")
+    bias: bool = Field(True, description="Whether the cell has bias terms")
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout after every layer while training")
+    layer_norm: bool = Field(False, description="Normalise what every layer reads (Ba, Kiros and Hinton 2016)")
+    residual: bool = Field(False, description="Add what a layer reads to what it gives, where the sizes agree")
+    shape: Literal["many_to_many", "many_to_one", "one_to_one", "one_to_many"] = Field(
+        "many_to_many", description="What is read, and where the network answers"
+    )
+    horizon_mode: Literal["direct", "decoder", "recursive"] = Field(
+        "direct",
+        description="All horizons at once, by a decoder unrolled over them, or by sampled paths of one-session steps",
+    )
+    sampled_paths: int = Field(256, ge=8, le=4096, description="Sampled paths per origin, where horizons are recursive")
+    scope: Literal["universe", "ticker"] = Field(
+        "universe", description="One network for all tickers, or one each; a new ticker is forecast by their mean"
+    )
+    embedding_size: int = Field(0, ge=0, le=64, description="Learned numbers per ticker; 0: none")
+    head: HeadSpec = Field(default_factory=QuantileHeadSpec, description="What is forecast, and by which loss")
+
+    @model_validator(mode="after")
+    def _one_to_many_unrolls(self) -> Self:
+        if self.shape == "one_to_many" and self.horizon_mode == "direct":
+            raise ValueError('shape one_to_many unrolls its answer; set horizon_mode to "decoder" or "recursive"')
+        return self
+
+    @property
+    def reads_one(self) -> bool:
+        """Whether the origin's session alone is read."""
+        return self.shape in ("one_to_one", "one_to_many")
+
+    @property
+    def claims_level_or_direction(self) -> bool:
+        """Whether its head forecasts a level or a direction, instead of a distribution of the return."""
+        return self.head.kind in ("point", "direction")
+
+    @property
+    def flat(self) -> float | None:
+        """Half the width of the class flat of a direction head, in units of the target; None for any other head."""
+        return self.head.flat if isinstance(self.head, DirectionHeadSpec) else None
+
+
+class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
+    """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
+
+    epochs: int = Field(4, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
+    min_steps: int = Field(100, ge=1, description="Gradient steps at least, however small the panel")
+    max_steps: int = Field(300, ge=1, description="Gradient steps at most, however large the panel")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Rule of a gradient step")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="How the learning rate goes")
+    learning_rate: float = Field(4e-3, gt=0.0, description="Learning rate, the peak of a one-cycle schedule")
+    weight_decay: float = Field(1e-2, ge=0.0)
+    batch_chunks: int = Field(32, ge=1, description="Chunks per step")
+    chunk_sessions: int = Field(160, ge=2, description="Sessions in one training sequence")
+    burn_in_sessions: int = Field(40, ge=0, description="First sessions of a chunk that are read but not supervised")
+    truncate_sessions: int | None = Field(
+        None, ge=1, description="Sessions that one step goes back in time within a chunk; empty: the whole chunk"
+    )
+    volatility_power: float = Field(
+        0.0, ge=0.0, le=2.0, description="Weight of an origin: its volatility to this power; 1 is the loss in returns"
+    )
+    gradient_clip: float = Field(1.0, gt=0.0, description="Largest gradient norm")
+    averaging: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the exponential average of the weights")
+    warm_start: bool = Field(False, description="Start each fold with the weights of the previous one")
+    warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
+    deterministic: bool = Field(True, description="Same bits every time on a GPU too, at some cost in speed")
+    validation_checks: int = Field(12, ge=1, description="Checks on the validation range, evenly spaced over the steps")
+    patience_checks: int = Field(4, ge=1, description="Checks without a better one after which training stops")
+    lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.burn_in_sessions >= self.chunk_sessions:
+            raise ValueError(
+                f"burn_in_sessions {self.burn_in_sessions} must be smaller than chunk_sessions {self.chunk_sessions}"
+            )
+        if self.lookback_sessions < self.burn_in_sessions:
+            raise ValueError(
+                f"lookback_sessions {self.lookback_sessions} must be at least burn_in_sessions {self.burn_in_sessions}"
+            )
+        if self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps {self.min_steps} must not exceed max_steps {self.max_steps}")
+        return self
+
+
+def refuse_shared_validation(training: TrainingSpec, folds: FoldSpec) -> None:
+    """Raise UsageError where a fold would start from weights that were chosen on part of its own validation range.
+
+    A fold's validation range begins `refit_months` after the previous one's. Where it is longer than that, the previous
+    fit, whose best weights are the start of this one, was chosen on rows that are to stop this one: its first
+    validation checks are too good. No test row is involved, but early stopping and the validation losses are biased.
+    """
+    if training.warm_start and not folds.train_end and folds.validation_months > folds.refit_months:
+        raise UsageError(
+            f"found training.warm_start = true with folds.validation_months {folds.validation_months} and "
+            f"folds.refit_months {folds.refit_months}: a fold would start from weights that were chosen on part of its "
+            "own validation range; expected validation_months of at most refit_months, or warm_start = false"
+        )
+
+
+def lookback_of(spec: RecurrentSpec, training: TrainingSpec) -> int:
+    """Return the sessions that a forecast reads before its origin, or with it where only many to one was learned."""
+    return training.chunk_sessions if spec.shape == "many_to_one" else training.lookback_sessions
+
+
+def supervised_from(spec: RecurrentSpec, training: TrainingSpec) -> int:
+    """Return the first supervised session of a chunk: the one after the burn-in, or the last of many to one."""
+    return training.chunk_sessions - 1 if spec.shape == "many_to_one" else training.burn_in_sessions

@@ -1,1 +1,0 @@
-"""Networks, heads, losses and the baselines' formulas; nothing here trains or reads files."""

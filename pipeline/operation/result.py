@@ -1,0 +1,54 @@
+"""The result of a run on one calendar: everything that people, MLflow or another program are shown of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.experiment import Experiment
+from pipeline.market.bars import LeftOut, Listing, Problem, Stale
+from pipeline.operation.publication import Publication
+from pipeline.training.jobs import FitResult
+
+
+@dataclass(frozen=True)
+class CalendarResult:
+    """A finished run, backtest or forecast on one calendar.
+
+    `experiment` is the one that was fitted, without benchmarks that could not be scored. `evaluation` is None where only
+    a forecast was requested, `forecasts` where only a backtest.
+    """
+
+    experiment: Experiment
+    source_note: str
+    known_at: datetime | None  # the instant as of which the store returns these prices again; None: not stored
+    listings: tuple[Listing, ...]  # of the accepted tickers, all of one calendar
+    frames: Frames
+    folds: tuple[Fold, ...]
+    results: tuple[FitResult, ...]
+    problems: tuple[Problem, ...]
+    left_out: tuple[LeftOut, ...]
+    stale: tuple[Stale, ...]  # forecast from bars that could not be brought up to date
+    unseen: tuple[str, ...]  # forecast, though the model was not trained on them
+    warnings: tuple[str, ...]  # sentences that qualify every number of this run
+    evaluation: Evaluation | None
+    forecasts: pd.DataFrame | None
+    publication: Publication  # which forecaster's forecasts are the run's own
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
+        return "partial" if self.left_out or self.stale else "ok"
+
+    @property
+    def calendar(self) -> str:
+        """The calendar of all its tickers."""
+        return self.listings[0].calendar
+
+    @property
+    def currencies(self) -> dict[str, str]:
+        """The currency that each ticker's prices are in."""
+        return {listing.ticker: listing.currency for listing in self.listings}

@@ -1,0 +1,1 @@
+"""The use cases as plain functions, free of Prefect and of the terminal."""

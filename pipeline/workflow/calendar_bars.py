@@ -1,0 +1,120 @@
+"""The bars of a run split by calendar, as a panel has one calendar."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from pipeline.dataset.covariates.exogenous import read_given
+from pipeline.dataset.frames import Frames
+from pipeline.errors import NothingUsableError, TapecastError
+from pipeline.experiment import Experiment
+from pipeline.market.bars import Admitted, Bars, LeftOut, Problem, Stale
+from pipeline.market.calendars import calendar_of
+from pipeline.market.universe import Universe
+from pipeline.stages import frames_of
+
+T = TypeVar("T", Problem, LeftOut, Stale)
+
+
+@dataclass(frozen=True)
+class LoadedBars:
+    """The accepted bars of a run, of every calendar, and what has to be reported with them.
+
+    `known_at` is the instant as of which the store returns these prices again; None where they are not stored.
+    """
+
+    admitted: Admitted
+    stale: tuple[Stale, ...]
+    note: str
+    known_at: datetime | None
+    universe: Universe | None
+
+
+@dataclass(frozen=True)
+class CalendarBars:
+    """The bars of one calendar of a run, those of its other calendars, and the findings on its own tickers."""
+
+    bars: Bars
+    others: tuple[Bars, ...]
+    problems: tuple[Problem, ...]
+    left_out: tuple[LeftOut, ...]
+    stale: tuple[Stale, ...]
+    note: str
+    known_at: datetime | None
+    universe: Universe | None
+
+    @property
+    def calendar(self) -> str:
+        """The calendar of all its bars."""
+        return self.bars.calendars[0]
+
+    @property
+    def other_tickers(self) -> tuple[str, ...]:
+        """The tickers of the run's other calendars."""
+        return tuple(ticker for bars in self.others for ticker in bars.tickers)
+
+    def concerns(self, tickers: Collection[str]) -> bool:
+        """Return whether one of the tickers has bars of this calendar, or was excluded from it."""
+        return any(ticker in tickers for ticker in (*self.bars.tickers, *(out.ticker for out in self.left_out)))
+
+
+def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
+    """Return the bars by calendar, the one with most tickers first.
+
+    Findings on tickers whose calendar has no bars are reported with the first.
+    """
+    bars = loaded.admitted.bars
+    ordered = sorted(map(bars.of_calendar, bars.calendars), key=lambda one: (-len(one.tickers), one.calendars))
+    calendars = [one.calendars[0] for one in ordered]
+
+    def of_calendar(found: Sequence[T], calendar: str) -> tuple[T, ...]:
+        return tuple(one for one in found if reported_with(one.ticker, calendars) == calendar)
+
+    return tuple(
+        CalendarBars(
+            bars=one,
+            others=tuple(other for other in ordered if other is not one),
+            problems=of_calendar(loaded.admitted.problems, calendar),
+            left_out=of_calendar(loaded.admitted.left_out, calendar),
+            stale=of_calendar(loaded.stale, calendar),
+            note=loaded.note,
+            known_at=loaded.known_at,
+            universe=loaded.universe,
+        )
+        for one, calendar in zip(ordered, calendars, strict=True)
+    )
+
+
+def reported_with(ticker: str, calendars: Sequence[str]) -> str:
+    """Return the calendar that a ticker is reported with: its own, or the first where that has no bars."""
+    try:
+        calendar = calendar_of(ticker)
+    except TapecastError:
+        return calendars[0]
+    return calendar if calendar in calendars else calendars[0]
+
+
+def frames_on(bars: CalendarBars, experiment: Experiment, members: tuple[str, ...] | None = None) -> Frames:
+    """Return the frames of one calendar; `members` (default: all its tickers) make the market features."""
+    given = read_given(experiment.sectors, experiment.covariates)
+    return frames_of(bars.bars, experiment, members, bars.others, bars.universe, given)
+
+
+def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | None = None) -> Frames:
+    """Return the frames of the tickers (default: all) that were not excluded.
+
+    Raises NothingUsableError when none is left.
+    """
+    excluded = {out.ticker for out in bars.left_out}
+    requested = frames.tickers if tickers is None else tickers
+    kept = [ticker for ticker in frames.tickers if ticker in requested and ticker not in excluded]
+    if not kept:
+        raise nothing_left([out for out in bars.left_out if out.ticker in requested])
+    return frames.of(kept)
+
+
+def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:
+    """Return the error that says why no ticker is left."""
+    reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
+    return NothingUsableError(f"no usable ticker is left: {reasons}", left_out)

@@ -1,0 +1,71 @@
+"""What every step of a run may use: settings, folders, progress, the instant it is made at, and how a step is wrapped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pipeline.files import refuse_unwritable
+from pipeline.market.specification import SourceSpec, StoredSource
+from pipeline.settings import Settings
+from pipeline.tracking.words import Kind
+from pipeline.training.cache import FitCache
+from pipeline.workflow.progress import NoProgress, Progress, StageTimer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Step(Protocol):
+    """How a step of a use case is wrapped, for example as a Prefect task of that name."""
+
+    def __call__(self, function: F, name: str) -> F:
+        """Return the function, wrapped."""
+
+
+def unwrapped(function: F, name: str) -> F:  # noqa: ARG001  a step of the plain use case needs no name
+    """Return the function as it is."""
+    return function
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every step of one run may use; `now` is the instant as of which it sees the market."""
+
+    kind: Kind
+    settings: Settings
+    timer: StageTimer
+    step: Step
+    out: Path | None
+    started_at: datetime
+    now: datetime
+
+    @property
+    def progress(self) -> Progress:
+        """What receives the run's progress."""
+        return self.timer.progress
+
+    @property
+    def fit_cache(self) -> FitCache:
+        """The cache of finished fits."""
+        return FitCache(self.settings.fits)
+
+    def as_of(self, source: SourceSpec) -> "RunContext":
+        """Return the same context as of the instant that the source's prices are read as known at."""
+        stored = isinstance(source, StoredSource) and source.as_known
+        return replace(self, now=stored or self.started_at)
+
+    def report_folder(self, run_id: str) -> Path:
+        """Return the folder for the report of a recorded run."""
+        return self.out or self.settings.reports / f"{self.started_at:%Y-%m-%dT%H%M%S}-{self.kind}-{run_id[:8]}"
+
+
+def new_context(
+    kind: Kind, out: Path | None = None, progress: Progress | None = None, step: Step = unwrapped
+) -> RunContext:
+    """Return the context of a run that starts now; raises UsageError at once where its results cannot be written."""
+    settings = Settings()
+    for folder in (settings.root, *([out] if out else [])):
+        refuse_unwritable(folder)
+    now = datetime.now(UTC)
+    return RunContext(kind, settings, StageTimer(progress or NoProgress()), step, out, now, now)

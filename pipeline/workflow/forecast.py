@@ -1,0 +1,136 @@
+"""Forecast: the next sessions from a published model, without training."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.experiment import Experiment
+from pipeline.forecasting.calibration import correction_after
+from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_on
+from pipeline.market.bars import LeftOut
+from pipeline.market.specification import SourceSpec, known_at
+from pipeline.market.universe import Universe
+from pipeline.market.universe_file import Spell
+from pipeline.operation.model import Model, name_to_forecast_with, published_models
+from pipeline.operation.publication import marked
+from pipeline.operation.result import CalendarResult
+from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.loading import load
+from pipeline.workflow.over_calendars import RecordedRun, over_calendars
+from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.tickers import spelled
+
+
+def forecast(
+    context: RunContext, tickers: tuple[str, ...], source: SourceSpec | None, as_known: datetime | None = None
+) -> RecordedRun:
+    """Forecast from the published models, tickers that they were trained on (default) or others.
+
+    Raises UsageError where the models were trained on sessions later than the instant of the forecast.
+    """
+    name = name_to_forecast_with(context.settings.models, source)
+    models = published_models(context.settings.models, name, context.fit_cache)
+    trained_on = tuple(ticker for model in models.values() for ticker in model.market)
+    base = next(iter(models.values())).experiment
+    requested = source or base.source
+    wanted = spelled(requested, tickers) or trained_on
+    read_from = known_at(requested, as_known) if as_known else requested
+    experiment = base.model_copy(update={"tickers": wanted, "source": read_from})
+    context = context.as_of(experiment.source)
+    refuse_later_training(models, context.now)
+    cross_market = tuple(ticker for model in models.values() for ticker in model.other_tickers)
+    read = tuple(dict.fromkeys((*trained_on, *cross_market, *wanted)))
+    with Recording(context.settings, context.kind, experiment) as recording:
+        loaded = load(context, experiment.model_copy(update={"tickers": read}), wanted)
+        calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
+        several = len(calendars) > 1
+        experiments = {bars.calendar: _concerned(experiment, bars) if several else experiment for bars in calendars}
+        return over_calendars(context, recording, calendars, experiments, partial(_on_calendar, models))
+
+
+def _concerned(experiment: Experiment, bars: CalendarBars) -> Experiment:
+    """Return the experiment for the requested tickers of one calendar."""
+    tickers = tuple(ticker for ticker in experiment.tickers if bars.concerns((ticker,)))
+    return experiment.model_copy(update={"tickers": tickers})
+
+
+def _on_calendar(
+    models: Mapping[str, Model],
+    context: RunContext,
+    recording: Recording,
+    bars: CalendarBars,
+    experiment: Experiment,
+) -> RecordedResult:
+    """Return the recorded forecast on one calendar."""
+    wanted, model = experiment.tickers, _model_of(models, bars, experiment)
+    bars = replace(bars, universe=with_new_members(model.universe, wanted))
+    described = model.experiment.model_copy(update={"tickers": wanted, "source": experiment.source})
+    with context.timer.stage("features"):
+        frames = context.step(frames_on, "features")(bars, described, market_members(context, model, bars))
+    shown = forecastable(frames, bars, wanted)
+    correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
+    with context.timer.stage("forecast"):
+        live = context.step(live_forecasts, "forecast")
+        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, shown.tickers)
+    result = CalendarResult(
+        experiment=described,
+        source_note=bars.note,
+        known_at=bars.known_at,
+        listings=bars.bars.listings,
+        frames=shown,
+        folds=(),
+        results=(),
+        problems=tuple(one for one in bars.problems if one.ticker in wanted),
+        left_out=(*(out for out in bars.left_out if out.ticker in wanted), *left_behind(shown)),
+        stale=tuple(one for one in bars.stale if one.ticker in wanted),
+        unseen=not_trained_on(model.trained_on, forecasts),
+        warnings=(),
+        evaluation=None,
+        forecasts=marked(forecasts, model.publication),
+        publication=model.publication,
+    )
+    return record(context, recording, result)
+
+
+def _model_of(models: Mapping[str, Model], bars: CalendarBars, experiment: Experiment) -> Model:
+    if bars.calendar not in models:
+        tickers = [ticker for ticker in bars.bars.tickers if ticker in experiment.tickers]
+        reason = f"no model is published for calendar {bars.calendar}; run `tapecast run --publish` with tickers of it"
+        raise nothing_left([*bars.left_out, *(LeftOut(ticker, reason) for ticker in tickers)])
+    return models[bars.calendar]
+
+
+def refuse_later_training(models: Mapping[str, Model], now: datetime) -> None:
+    """Raise UsageError where a model was trained on sessions that were not known at the instant."""
+    latest = max(model.trained_until for model in models.values())
+    if latest > now.date().isoformat():
+        raise UsageError(
+            f"the published model was trained on sessions until {latest}, after {now:%Y-%m-%d}; use `tapecast run "
+            "--as-known`, which trains on what was known then (finished fits are found again)"
+        )
+
+
+def with_new_members(universe: Universe | None, wanted: Collection[str]) -> Universe | None:
+    """Return the model's universe, to which requested tickers that it does not list belong always."""
+    if universe is None or not universe.memberships:
+        return universe
+    new = tuple(Spell(ticker, None, None) for ticker in wanted if ticker not in universe.tickers)
+    return replace(universe, memberships=(*universe.memberships, *new))
+
+
+def market_members(context: RunContext, model: Model, bars: CalendarBars) -> tuple[str, ...]:
+    """Return the tickers whose mean makes the market features, and those of other calendars: the model's.
+
+    Where the source has none of the model's own tickers, the requested ones are used instead.
+    """
+    members = tuple(ticker for ticker in model.market if ticker in bars.bars.tickers)
+    if not members:
+        context.progress.message(
+            "The source has none of the model's tickers: the requested ones make the market features instead."
+        )
+    return (*(members or bars.bars.tickers), *model.other_tickers)

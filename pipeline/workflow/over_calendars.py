@@ -1,0 +1,85 @@
+"""A run over several exchange calendars: each is processed and recorded by itself, and one that fails stops no other."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.errors import NothingUsableError
+from pipeline.experiment import Experiment
+from pipeline.market.bars import LeftOut
+from pipeline.workflow.calendar_bars import CalendarBars
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.progress import StageTimer
+from pipeline.workflow.recording import RecordedResult, Recording
+
+Work = Callable[[RunContext, Recording, CalendarBars, Experiment], RecordedResult]
+"""What a run does on each calendar, with the experiment as it is there."""
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A finished run: a result per calendar, the tickers of calendars that failed, and the seconds of shared stages."""
+
+    results: tuple[RecordedResult, ...]
+    left_out: tuple[LeftOut, ...]
+    seconds: Mapping[str, float]
+
+
+def over_calendars(
+    context: RunContext,
+    recording: Recording,
+    calendars: Sequence[CalendarBars],
+    experiments: Mapping[str, Experiment],
+    work: Work,
+) -> RecordedRun:
+    """Return the results of the run; of several calendars, each is recorded as a child of the run.
+
+    `experiments` are by calendar. Raises NothingUsableError where nothing can be done on any calendar.
+    """
+    if len(calendars) == 1:
+        bars = calendars[0]
+        return RecordedRun((work(context, recording, bars, experiments[bars.calendar]),), (), {})
+    results: list[RecordedResult] = []
+    left_out: list[LeftOut] = []
+    for bars in calendars:
+        experiment = experiments[bars.calendar]
+        context.progress.message(f"Calendar {bars.calendar}: {', '.join(bars.bars.tickers)}")
+        try:
+            results.append(_on_one(context, recording, bars, experiment, work))
+        except NothingUsableError as error:
+            left_out += _excluded(bars, error, experiment.tickers)
+    if not results:
+        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
+        raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", left_out)
+    _describe(recording, results, left_out)
+    return RecordedRun(tuple(results), tuple(left_out), dict(context.timer.seconds))
+
+
+def _on_one(
+    context: RunContext, recording: Recording, bars: CalendarBars, experiment: Experiment, work: Work
+) -> RecordedResult:
+    """Return the result on one calendar of several, with a timer, a report folder and an MLflow run of its own."""
+    out = context.out / bars.calendar.replace("/", "-") if context.out else None
+    with Recording(context.settings, context.kind, experiment, recording.run_id) as child:
+        return work(replace(context, timer=StageTimer(context.progress), out=out), child, bars, experiment)
+
+
+def _excluded(bars: CalendarBars, error: NothingUsableError, requested: Collection[str]) -> list[LeftOut]:
+    """Return the calendar's tickers, the requested ones (none: all), each with its own reason or the calendar's."""
+    reported = [out for out in error.left_out if isinstance(out, LeftOut)]
+    by_ticker = {out.ticker: out for out in (*reported, *bars.left_out)}
+    tickers = dict.fromkeys((*by_ticker, *bars.bars.tickers))
+    return [
+        by_ticker.get(ticker, LeftOut(ticker, str(error))) for ticker in tickers if ticker in requested or not requested
+    ]
+
+
+def _describe(recording: Recording, results: Sequence[RecordedResult], left_out: Sequence[LeftOut]) -> None:
+    calendars = [one.result.calendar for one in results]
+    sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
+    verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
+    excluded = [f"- **{out.ticker}** was left out: {out.reason}" for out in left_out]
+    note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *excluded])
+    partial = bool(left_out) or any(one.result.status == "partial" for one in results)
+    recording.describe(
+        note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}
+    )

@@ -1,0 +1,199 @@
+"""Run and backtest: train and test the network and its baselines on every calendar of a universe, then forecast."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+
+from pipeline.dataset.folds import Fold
+from pipeline.dataset.frames import Frames, save_frames
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.luck import Luck
+from pipeline.experiment import Experiment
+from pipeline.files import draft_folder
+from pipeline.forecasting.forecasts import results_of
+from pipeline.forecasting.live import left_behind, not_trained_on
+from pipeline.market.specification import SyntheticSource
+from pipeline.market.universe import survivorship_warning
+from pipeline.operation.model import TrainedModel, model_name, publish
+from pipeline.operation.publication import Publication, marked, publication
+from pipeline.operation.result import CalendarResult
+from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
+from pipeline.tracking.history import Attempt, prices_of, specification_of
+from pipeline.training.devices import choose_device
+from pipeline.training.jobs import FitResult
+from pipeline.training.schedule import fit_all, raise_failures
+from pipeline.wording import count_of
+from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.loading import load
+from pipeline.workflow.over_calendars import RecordedRun, over_calendars
+from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.tickers import spelled
+
+Check = Callable[[CalendarResult], None]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run does with its fits: whether it also forecasts live and publishes its models.
+
+    `check` may raise on a recorded result: the run is then closed as failed, and nothing is published.
+    """
+
+    live: bool = True
+    publish: bool = False
+    check: Check | None = None
+
+
+def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedRun:
+    """Load bars, fit, backtest and evaluate on every calendar of the universe; forecast and publish as planned."""
+    context = context.as_of(experiment.source)
+    experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
+    with Recording(context.settings, context.kind, experiment) as recording:
+        device = context.step(choose_device, "device")(experiment.device)
+        calendars = by_calendar(load(context, experiment))
+        recording.run_id  # noqa: B018  a store that cannot be written is known before hours of training
+        several = len(calendars) > 1
+        experiments = {bars.calendar: on_calendar(experiment, bars) if several else experiment for bars in calendars}
+        finished = over_calendars(context, recording, calendars, experiments, partial(_on_calendar, plan, device))
+        if plan.publish:
+            models = [one.trained for one in finished.results if one.trained]
+            publish(context.settings.models, model_name(experiment.source), models)
+        return finished
+
+
+def _on_calendar(
+    plan: RunPlan,
+    device: str,
+    context: RunContext,
+    recording: Recording,
+    bars: CalendarBars,
+    experiment: Experiment,
+) -> RecordedResult:
+    """Return the recorded result of the run on one calendar."""
+    with context.timer.stage("features"):
+        frames = context.step(frames_on, "features")(bars, experiment)
+        folds = folds_of(frames, experiment)
+        experiment, remarks = without_unscorable(experiment, frames, folds)
+    for sentence in (f"{count_of(len(folds), 'fold')}: {experiment.folds.describe()}.", *remarks):
+        context.progress.message(sentence)
+    with context.timer.stage("fit"):
+        fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
+    with context.timer.stage("evaluate"):
+        luck = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
+        evaluation = context.step(evaluate, "evaluate")((fits, folds, frames), bars, experiment, luck)
+    chosen = publication(evaluation, experiment.abstain)
+    result = CalendarResult(
+        experiment=experiment,
+        source_note=bars.note,
+        known_at=bars.known_at,
+        listings=bars.bars.listings,
+        frames=frames,
+        folds=folds,
+        results=tuple(fits),
+        problems=bars.problems,
+        left_out=bars.left_out,
+        stale=bars.stale,
+        unseen=(),
+        warnings=(*warnings_of(bars, experiment, evaluation), *remarks),
+        evaluation=evaluation,
+        forecasts=None,
+        publication=chosen,
+    )
+    if plan.live:
+        result = with_forecasts(context, result, bars, chosen)
+    recorded = record(context, recording, result)
+    if plan.check:
+        plan.check(result)
+    return replace(recorded, trained=trained_model(bars, experiment, results_of(fits, folds[-1]), chosen))
+
+
+def fit_folds(
+    context: RunContext, frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str
+) -> list[FitResult]:
+    """Return the results of every fit, as many at once as there are workers; raises FitError naming failed ones."""
+    jobs = list(jobs_of(frames, folds, experiment, device))
+    results = []
+    with draft_folder(
+        context.settings.work
+    ) as folder:  # where worker processes open the frames, for as long as they run
+        save_frames(frames, folder)
+        for result in fit_all(jobs, folder, context.fit_cache, experiment.worker_count):
+            results.append(result)
+            context.progress.fit_finished(result, len(results), len(jobs))
+    raise_failures(results)
+    return results
+
+
+def evaluate(
+    fits: tuple[list[FitResult], tuple[Fold, ...], Frames], bars: CalendarBars, experiment: Experiment, luck: Luck
+) -> Evaluation:
+    """Return the evaluation of the backtest of fits, given with their folds and frames."""
+    return evaluation_of(backtest_of(*fits, experiment), fits, bars.bars, experiment, luck)
+
+
+def with_forecasts(
+    context: RunContext, result: CalendarResult, bars: CalendarBars, chosen: Publication
+) -> CalendarResult:
+    """Return the result with the live forecasts of the latest fold's fits, calibrated as in the backtest."""
+    shown = forecastable(result.frames, bars)
+    with context.timer.stage("forecast"):
+        forecast = context.step(forecasts_of, "forecast")
+        forecasts = forecast(
+            result.results, result.frames, result.experiment, bars.calendar, context.now, shown.tickers
+        )
+    latest = results_of(result.results, result.folds[-1])
+    return replace(
+        result,
+        forecasts=marked(forecasts, chosen),
+        left_out=(*result.left_out, *left_behind(shown)),
+        unseen=not_trained_on(trained_on(latest), forecasts),
+    )
+
+
+def on_calendar(experiment: Experiment, bars: CalendarBars) -> Experiment:
+    """Return the experiment as it is on one calendar: its tickers by name."""
+    return experiment.model_copy(update={"tickers": bars.bars.tickers, "universe": None})
+
+
+def warnings_of(bars: CalendarBars, experiment: Experiment, evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the sentences that qualify every number of a backtest; synthetic prices have no survivors."""
+    if isinstance(experiment.source, SyntheticSource):
+        return ()
+    tested = evaluation.backtest.sessions
+    warning = survivorship_warning(bars.universe, bars.bars.tickers, tested[0], tested[-1])
+    sentences = (warning or "", experiment.look_back(date.fromisoformat(str(tested[0]))))
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:
+    """Return the tickers that the first kind of forecaster among the results was trained on, by one fit or several."""
+    first = [result.job.tickers for result in results if result.job.forecaster.kind == results[0].job.forecaster.kind]
+    return tuple(dict.fromkeys(ticker for tickers in first for ticker in tickers))
+
+
+def attempt_of(bars: CalendarBars, experiment: Experiment, frames: Frames, folds: Sequence[Fold]) -> Attempt:
+    """Return what is about to be tested, and on which prices."""
+    return Attempt(
+        specification=specification_of(experiment),
+        prices=prices_of(experiment.source, bars.calendar),
+        tickers=(*bars.bars.tickers, *(out.ticker for out in bars.left_out)),
+        first=frames.sessions[folds[0].test.start],
+        last=frames.sessions[-1],
+    )
+
+
+def trained_model(
+    bars: CalendarBars, experiment: Experiment, latest: Sequence[FitResult], chosen: Publication
+) -> TrainedModel:
+    """Return what a run on one calendar has to publish."""
+    return TrainedModel(
+        calendar=bars.calendar,
+        experiment=on_calendar(experiment, bars),
+        market=bars.bars.tickers,
+        other_tickers=bars.other_tickers,
+        universe=bars.universe,
+        results=tuple(latest),
+        publication=chosen,
+    )

@@ -1,0 +1,68 @@
+"""The sine check: a sine with noise must be learned by the code of every run to near its noise floor."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import SanityError
+from pipeline.evaluation.scores import POOLED
+from pipeline.experiment import Experiment
+from pipeline.forecasting.forecasts import NETWORK
+from pipeline.market.specification import SyntheticSource
+from pipeline.operation.result import CalendarResult
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.run import RunPlan, run
+
+MARK = 1.10
+"""Largest one-step RMSE of the median, in units of the noise. The best forecast possible has 1.00, the network
+1.03 to 1.04, the last close 1.73, and linear quantile regression 1.31."""
+
+
+@dataclass(frozen=True)
+class SineResult:
+    """The one-step RMSE of the network's median and the noise floor, in log return."""
+
+    rmse_return: float
+    noise: float
+
+    @property
+    def ratio(self) -> float:
+        """RMSE in units of the noise."""
+        return self.rmse_return / self.noise
+
+    @property
+    def sentence(self) -> str:
+        """The result in words."""
+        found = f"one-step RMSE {self.rmse_return:.5f} is {self.ratio:.3f} times the noise floor {self.noise:.5f}"
+        return f"Sine check: {found}; the mark is {MARK:.2f}."
+
+
+def sine(context: RunContext, seed: int, base: Experiment) -> tuple[RecordedRun, SineResult]:
+    """Return the backtest of a sine, with its measure; raises SanityError where the mark is missed.
+
+    Of the experiment it takes the network, its training and the device.
+    """
+    plan = RunPlan(live=False, check=lambda result: refuse_missed_mark(measured(result)))
+    finished = run(context, sine_experiment(seed, base), plan)
+    return finished, measured(finished.results[0].result)
+
+
+def sine_experiment(seed: int, base: Experiment) -> Experiment:
+    """Return the experiment of the check: eight sines of 1,500 sessions, one seed, trained as the base is."""
+    source = SyntheticSource(process="sine", seed=seed)
+    kept = {name: getattr(base, name) for name in ("network", "training", "device", "workers")}
+    return Experiment(source=source, seed=seed, seeds=1, **kept)
+
+
+def measured(result: CalendarResult) -> SineResult:
+    """Return the network's pooled result at horizon 1; raises SanityError where it is not of a backtested sine."""
+    source, evaluation = result.experiment.source, result.evaluation
+    if not isinstance(source, SyntheticSource) or evaluation is None:
+        raise SanityError(f"found a result of source {source.kind}, expected a backtested synthetic sine")
+    scores = evaluation.scores.set_index(["horizon", "forecaster", "ticker"])["rmse_return"]
+    return SineResult(float(scores.loc[[(1, NETWORK, POOLED)]].iloc[0]), source.noise)
+
+
+def refuse_missed_mark(result: SineResult) -> None:
+    """Raise SanityError when the ratio is above the mark, or not a number."""
+    if not result.ratio <= MARK:
+        raise SanityError(f"{result.sentence} It was missed: do not trust this installation's forecasts")

@@ -1,0 +1,78 @@
+"""Validation of a source's prices: the terms on which a run accepts them, and the report on stored prices or files."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import pandas as pd
+
+from pipeline.errors import SourceError
+from pipeline.experiment import Experiment
+from pipeline.market.bars import Problem
+from pipeline.market.door import Terms, admit, rows_or_error
+from pipeline.market.source import Source, open_source
+from pipeline.market.specification import SourceSpec, YahooSource
+from pipeline.market.store.collection import Collection, read_history
+from pipeline.market.store.stored import StoredPrices, rows_of_all
+from pipeline.market.verdicts import verdicts
+from pipeline.settings import Settings
+from pipeline.workflow.tickers import requested_tickers
+
+DEFAULT_MIN_SESSIONS = Experiment().minimum_sessions
+"""How many sessions a ticker needs: as many as a run with the default settings requires."""
+
+
+def check_source(settings: Settings, source: SourceSpec, names: Sequence[str], now: datetime) -> pd.DataFrame:
+    """Return the validation report on a source's tickers (none named: all that it holds)."""
+    opened = open_source(source, settings.prices)
+    limit = age_limit(opened, getattr(source, "most_age_sessions", None))
+    return validation_report(opened, requested_tickers(opened, names), limit, now)
+
+
+def check_collection(collection: Collection, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
+    """Return the validation report on stored tickers, whose last bar may be `limit` sessions old."""
+    return validation_report(StoredPrices(collection), names, limit, now)
+
+
+def validation_report(source: Source, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
+    """Return the validation report on a source's tickers, with the findings recorded when stored rows were fetched."""
+    terms = validation_terms(source, now, most_age_sessions=limit)
+    return verdicts(admit(rows_by_ticker(source, names), terms), recorded_problems(source, names))
+
+
+def is_updated_from_yahoo(source: Source) -> bool:
+    """Return whether a source's prices are stored ones that are updated from Yahoo, and so expected to be recent."""
+    return isinstance(source, StoredPrices) and source.collection.terms.kind == YahooSource().kind
+
+
+def age_limit(source: Source, limit: int | None) -> int | None:
+    """Return the maximum age of a last bar in sessions: the given one, else Yahoo's where the source is updated there."""
+    return YahooSource().most_age_sessions if limit is None and is_updated_from_yahoo(source) else limit
+
+
+def validation_terms(
+    source: Source, now: datetime, minimum_sessions: int = DEFAULT_MIN_SESSIONS, most_age_sessions: int | None = None
+) -> Terms:
+    """Return the terms on which the rows of a source are validated."""
+    return Terms(source.returns_from, source.has_actions, now, minimum_sessions, most_age_sessions)
+
+
+def rows_by_ticker(source: Source, names: Iterable[str]) -> dict[str, pd.DataFrame | SourceError]:
+    """Return each ticker's rows, or the reason why there are none; stored ones are read several at a time."""
+    if isinstance(source, StoredPrices):
+        return rows_of_all(source, names)
+    return {ticker: rows_or_error(source, ticker) for ticker in names}
+
+
+def recorded_problems(source: Source, names: Iterable[str]) -> tuple[Problem, ...]:
+    """Return the findings that were recorded when the rows of stored tickers were fetched, each once."""
+    if not isinstance(source, StoredPrices):
+        return ()
+    return tuple(problem for ticker in names for problem in _problems_of(source.collection, ticker))
+
+
+def _problems_of(collection: Collection, ticker: str) -> tuple[Problem, ...]:
+    try:
+        versions = read_history(collection, ticker).versions
+    except SourceError:
+        return ()
+    return tuple(dict.fromkeys(problem for version in versions for problem in version.problems))

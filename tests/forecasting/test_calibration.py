@@ -1,0 +1,201 @@
+"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, blind to the future."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.dataset.folds import Fold, FoldSpec
+from pipeline.dataset.frames import Frames
+from pipeline.evaluation.scores import score_table
+from pipeline.experiment import Experiment
+from pipeline.forecasting.backtest import build_backtest
+from pipeline.forecasting.calibration import CalibrationSpec, calibrated, correction_after, correction_of
+from pipeline.forecasting.forecasts import (
+    CALIBRATED,
+    FORECASTER_ORDER,
+    NETWORK,
+    QUANTILE_COLUMNS,
+    fits_of,
+    forecasts_by_forecaster,
+    price_quantiles,
+    with_calibrated,
+)
+from pipeline.forecasting.live import live_forecasts
+from pipeline.stages import jobs_of
+from pipeline.training.jobs import FitResult
+from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market, random_rows
+
+Finished = tuple[Frames, tuple[Fold, ...], list[FitResult]]
+ADAPTIVE = CalibrationSpec(method="adaptive")
+SPLIT = CalibrationSpec(method="split")
+FOLDS = FoldSpec(refit_months=9, validation_months=3, calibration_months=3)
+EXPERIMENT = changed(TINY, folds=FOLDS, seeds=2)
+KINDS = (NETWORK, "last_close", "ewma")
+EVENING = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    frames = frames_from(random_market(800, 3), EXPERIMENT)
+    jobs, folds = jobs_for(frames, EXPERIMENT, kinds=KINDS, folds=slice(0, 2))
+    assert len(folds) == 2
+    assert all(len(fold.calibration) > 50 for fold in folds)
+    return frames, folds, fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("fits")))
+
+
+@pytest.mark.parametrize("spec", [ADAPTIVE, SPLIT], ids=lambda spec: spec.method)
+def test_every_fold_is_corrected_from_its_own_calibration_range_on(finished: Finished, spec: CalibrationSpec) -> None:
+    frames, folds, results = finished
+    backtest = build_backtest(results, folds, frames, spec)
+    plain = build_backtest(results, folds, frames)
+    assert list(backtest.quantiles) == [NETWORK, CALIBRATED, "last_close", "ewma"]
+    assert list(plain.quantiles) == [NETWORK, "last_close", "ewma"]
+    for name in plain.quantiles:
+        np.testing.assert_array_equal(backtest.quantiles[name], plain.quantiles[name])
+    for k, fold in enumerate(folds):
+        rows = slice(fold.calibration.start, fold.test.stop)
+        network = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
+        taught_by = np.isin(frames.tickers, fits_of(results, fold)[0].tickers)  # a young one comes in the second fold
+        outcome = np.where(taught_by[:, None, None], frames.future_return[:, rows], np.nan)
+        expected = calibrated(network, outcome, spec, len(fold.calibration))[:, len(fold.calibration) :]
+        found = backtest.quantiles[CALIBRATED][:, backtest.fold_of_origin == k]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert np.nanmax(np.abs(found - network[:, len(fold.calibration) :])) > 1e-4
+
+
+def test_the_correction_is_no_baseline_and_has_its_scores(finished: Finished) -> None:
+    frames, folds, results = finished
+    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    assert backtest.opponents == ("last_close", "ewma")
+    assert FORECASTER_ORDER[:2] == (NETWORK, CALIBRATED)
+    assert score_table(backtest)["forecaster"].drop_duplicates().tolist() == list(backtest.quantiles)
+
+
+@pytest.mark.parametrize("spec", [ADAPTIVE, SPLIT], ids=lambda spec: spec.method)
+@pytest.mark.parametrize("into_test", [0, 4, 120])
+def test_live_says_what_the_backtest_says_of_that_origin(
+    finished: Finished, spec: CalibrationSpec, into_test: int
+) -> None:
+    frames, folds, results = finished
+    fold = folds[-1]
+    backtest = build_backtest(results, [fold], frames, spec)
+    stop = fold.test.start + into_test + 1
+    lived = frames.until(stop)  # an evening in the midst of the test: nothing later exists
+    table = live_forecasts(fits_of(results, fold), lived, "XNYS", EVENING, correction_of(fold, spec))
+    assert table["forecaster"].drop_duplicates().tolist() == [NETWORK, CALIBRATED, "last_close", "ewma"]
+    expected = price_quantiles(backtest.reference_close[..., None, None], backtest.quantiles[CALIBRATED])
+    for row, ticker in enumerate(frames.tickers):
+        own = table[(table["ticker"] == ticker) & (table["forecaster"] == CALIBRATED)]
+        assert set(own["as_of"]) == {frames.sessions[stop - 1]}
+        ours = np.log(own[list(QUANTILE_COLUMNS)].to_numpy())
+        np.testing.assert_allclose(ours, np.log(expected[row, into_test]), atol=2e-6)
+
+
+def test_without_a_correction_live_is_as_it_was(finished: Finished) -> None:
+    frames, folds, results = finished
+    fits = fits_of(results, folds[-1])
+    plain = live_forecasts(fits, frames, "XNYS", EVENING)
+    none = live_forecasts(fits, frames, "XNYS", EVENING, correction_of(folds[-1], CalibrationSpec(method="none")))
+    assert plain.equals(none)
+    assert set(plain["forecaster"]) == set(KINDS)
+
+
+def test_origins_before_the_correction_begins_are_the_networks_own(finished: Finished) -> None:
+    frames, folds, results = finished
+    fits, fold = fits_of(results, folds[-1]), folds[-1]
+    start, stop = fold.calibration.start - 5, fold.calibration.start + 30
+    own = forecasts_by_forecaster(fits, frames, slice(start, stop))
+    found = with_calibrated(own, fits, frames, start, correction_of(fold, ADAPTIVE))[CALIBRATED]
+    assert found.shape == own[NETWORK].shape
+    np.testing.assert_array_equal(found[:, :5], own[NETWORK][:, :5])
+    assert np.nanmax(np.abs(found[:, 10:] - own[NETWORK][:, 10:])) > 1e-5
+    early = with_calibrated(
+        forecasts_by_forecaster(fits, frames, slice(start, start + 4)),
+        fits,
+        frames,
+        start,
+        correction_of(fold, ADAPTIVE),
+    )
+    np.testing.assert_array_equal(early[CALIBRATED], early[NETWORK])
+
+
+def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> None:
+    frames, folds, results = finished
+    fold = folds[-1]
+    at = fold.test.start + 40  # the origin of which is asked
+    draws = np.random.default_rng(0)
+    known_at = np.arange(len(frames.sessions))[:, None] + np.arange(1, frames.horizons + 1)
+    garbage = draws.normal(0, 3, frames.future_return.shape).astype(np.float32)
+    other = replace(frames, future_return=np.where(known_at > at, garbage, frames.future_return))
+    shown = slice(0, at - fold.test.start + 1)
+    for spec in (ADAPTIVE, SPLIT):
+        first, second = (build_backtest(results, [fold], one, spec).quantiles[CALIBRATED] for one in (frames, other))
+        assert first[:, shown].tobytes() == second[:, shown].tobytes()
+    assert first.tobytes() == second.tobytes()  # split: nothing of the test at all
+    adaptive = [build_backtest(results, [fold], one, ADAPTIVE).quantiles[CALIBRATED] for one in (frames, other)]
+    assert adaptive[0].tobytes() != adaptive[1].tobytes()
+
+
+def test_a_fold_without_a_calibration_range_begins_with_its_test(tmp_path: Path) -> None:
+    frames = frames_from({"T0": random_rows(700, 1)}, TINY)
+    jobs, folds = jobs_for(frames, TINY, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
+    results = fit_jobs(jobs, frames, tmp_path)
+    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    network, found = backtest.quantiles[NETWORK], backtest.quantiles[CALIBRATED]
+    np.testing.assert_allclose(found[:, 0], network[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1, 1], network[:, 1, 1], rtol=1e-6)  # horizon 2 has no outcome yet
+    assert not np.allclose(found[:, 1, 0], network[:, 1, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [FOLDS, FoldSpec(), FoldSpec(calibration_months=6), FoldSpec(train_end="2022-06-30", valid_end="2022-12-30")],
+)
+def test_a_published_model_knows_its_correction_from_the_end_of_its_training(
+    finished: Finished, folds: FoldSpec
+) -> None:
+    frames, _, _ = finished
+    experiment = changed(EXPERIMENT, folds=folds)
+    _, own = jobs_for(frames, experiment)
+    for fold in own:
+        assert correction_after(fold.validation.until, folds, ADAPTIVE) == correction_of(fold, ADAPTIVE)
+
+
+def test_split_needs_a_calibration_range() -> None:
+    with pytest.raises(ValidationError, match=r"calibration_months = 0.*set calibration_months to at least 3"):
+        Experiment(calibration=SPLIT)
+    fixed = FoldSpec(train_end="2014-12-31", valid_end="2016-12-31", calibration_months=3)
+    with pytest.raises(ValidationError, match=r"fixed split.*which has no calibration range"):
+        Experiment(calibration=SPLIT, folds=fixed)
+    assert Experiment(calibration=SPLIT, folds=FOLDS).calibration.method == "split"
+    assert Experiment(calibration=ADAPTIVE).calibration.method == "adaptive"
+    with pytest.raises(ValidationError):
+        CalibrationSpec.model_validate({"method": "adaptive", "speed": 1})
+
+
+def test_the_correction_changes_no_fit(finished: Finished) -> None:
+    frames, folds, _ = finished
+    keys = [
+        [job.key for job in jobs_of(frames, folds, changed(EXPERIMENT, calibration=spec), "cpu")]
+        for spec in (CalibrationSpec(method="none"), ADAPTIVE, SPLIT)
+    ]
+    assert keys[0] == keys[1] == keys[2]
+
+
+def test_a_ticker_that_was_not_trained_on_teaches_the_others_nothing(tmp_path: Path) -> None:
+    rows = random_market(700, 4)
+    known = {ticker: own for ticker, own in rows.items() if ticker != "T3"}
+    experiment = changed(TINY, folds=FOLDS)
+    few, more = frames_from(known, experiment), frames_from(rows, experiment)
+    jobs, folds = jobs_for(few, experiment, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
+    results = fit_jobs(jobs, few, tmp_path)
+    alone = build_backtest(results, folds, more.of(few.tickers), ADAPTIVE)  # with the same market means
+    joined = build_backtest(results, folds, more, ADAPTIVE)
+    np.testing.assert_allclose(joined.quantiles[CALIBRATED][:3], alone.quantiles[CALIBRATED], atol=1e-7)
+    assert np.isfinite(joined.quantiles[CALIBRATED][3]).any()
+    corrected, plain = joined.quantiles[CALIBRATED][3], joined.quantiles[NETWORK][3]
+    assert np.nanmax(np.abs(corrected - plain)) > 1e-4  # it is corrected by what the others taught
