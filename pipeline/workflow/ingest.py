@@ -1,7 +1,7 @@
-"""Bringing the price store up to date, and what came of it."""
+"""Ingest: bring the price store up to date from Yahoo, or import files into it, and report what was found."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,18 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from flows.tasks import as_task
 from pipeline.errors import UsageError
+from pipeline.market.files import open_files
 from pipeline.market.held import HeldPrices
 from pipeline.market.importing import import_prices, terms_of
-from pipeline.market.specification import YAHOO, YahooSource
+from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.update import Plan, Refreshed, State, plan_update
 from pipeline.market.verdicts import COLUMNS, LEFT_OUT, SOUND
-from pipeline.settings import Settings
-from pipeline.workflow.loading import ask_yahoo, yahoo_collection
-from pipeline.workflow.progress import Stopwatch
-from pipeline.workflow.result import plain
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.loading import request_yahoo, yahoo_collection
+from pipeline.workflow.result import Row, plain_rows
 from pipeline.workflow.tickers import tickers_of
 from pipeline.workflow.validation import check_collection
 
@@ -28,10 +27,12 @@ SETTLED = (State.CURRENT, State.UPDATED, State.RESTATED)
 IMPORTS = "files"
 NO_VERDICTS = pd.DataFrame(columns=list(COLUMNS))
 
+Reader = Callable[[Path, PriceBasis | None], HeldPrices]
+
 
 @dataclass(frozen=True, eq=False)
-class Ingested:
-    """An update: how every ticker stands, the verdicts on those that were asked for, and the disk space taken."""
+class IngestResult:
+    """An update: the state of every ticker, the validation report on the requested ones, and the disk space used."""
 
     collection: str
     refreshed: tuple[Refreshed, ...]
@@ -45,37 +46,44 @@ class Ingested:
         return tuple(one for one in self.refreshed if one.state not in SETTLED)
 
     @property
+    def findings(self) -> pd.DataFrame:
+        """The rows of the validation report with a finding."""
+        return self.verdicts[self.verdicts["verdict"] != SOUND]
+
+    @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker is not up to date or does not meet the contract."""
+        """Return "ok", or "partial" where a ticker is not up to date or does not pass the validation."""
         return "partial" if self.not_settled or (self.verdicts["verdict"] == LEFT_OUT).any() else "ok"
 
     @property
     def states(self) -> dict[str, int]:
-        """How many tickers stand how."""
+        """How many tickers are in which state."""
         return dict(Counter(one.state.value for one in self.refreshed))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that --json prints; tickers with nothing to tell are counted only."""
-        findings = self.verdicts[self.verdicts["verdict"] != SOUND]
+        """Return the object that --json prints; tickers without a finding are counted only."""
         restated = [one for one in self.refreshed if one.state is State.RESTATED]
         return {
             "status": self.status,
             "collection": self.collection,
             "states": self.states,
-            "restated": [row_of(one) for one in restated],
-            "not_up_to_date": [row_of(one) for one in self.not_settled],
-            "verdicts": records(findings),
+            "restated": [state_row(one) for one in restated],
+            "not_up_to_date": [state_row(one) for one in self.not_settled],
+            "verdicts": plain_rows(self.findings),
             "disk": asdict(self.disk),
             "seconds": self.seconds,
         }
 
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Return the findings of the validation, and the tickers that are not up to date."""
+        tables = {
+            "verdicts": plain_rows(self.findings),
+            "not-up-to-date": [state_row(one) for one in self.not_settled],
+        }
+        return {name: rows for name, rows in tables.items() if rows}
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table's rows as plain values."""
-    return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 
-
-def row_of(one: Refreshed) -> dict[str, Any]:
+def state_row(one: Refreshed) -> Row:
     """Return one ticker's state as plain values."""
     return {
         "ticker": one.ticker,
@@ -88,64 +96,85 @@ def row_of(one: Refreshed) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """An update from Yahoo before anybody is asked."""
+class PlannedUpdate:
+    """An update from Yahoo before anything is requested."""
 
     source: YahooSource
     collection: Collection
     plan: Plan
 
 
+def ingest(
+    context: RunContext,
+    names: Sequence[str],
+    universe: Path | None,
+    source: YahooSource | FilesSource,
+    collection: str = IMPORTS,
+    read: Reader = open_files,
+) -> IngestResult:
+    """Bring the price store up to date: from Yahoo, or import files into the named collection.
+
+    Without tickers or universe all that the store, or the files, hold. `read` opens files.
+    """
+    if isinstance(source, YahooSource):
+        with context.timer.stage("plan"):
+            planned = plan_from_yahoo(context, source, names, universe)
+        return update_from_yahoo(context, planned)
+    named = tickers_of(context.settings, source, names, universe)
+    with context.timer.stage("read"):
+        prices = context.step(read, "read")(source.path, source.price_basis)
+    return import_files(context, prices, named, collection)
+
+
 def plan_from_yahoo(
-    settings: Settings, source: YahooSource, names: Sequence[str], universe: Path | None, now: datetime
-) -> Planned:
-    """Return what Yahoo has to be asked of the tickers (none named: of all that the store holds)."""
-    held = tickers(yahoo_collection(settings)) if (settings.prices / YAHOO).is_dir() else ()
-    wanted = tickers_of(settings, source, names, universe) or held
+    context: RunContext, source: YahooSource, names: Sequence[str], universe: Path | None
+) -> PlannedUpdate:
+    """Return what has to be requested from Yahoo for the tickers (none named: for all that the store holds)."""
+    settings = context.settings
+    stored = tickers(yahoo_collection(settings)) if (settings.prices / YAHOO).is_dir() else ()
+    wanted = tickers_of(settings, source, names, universe) or stored
     if not wanted:
         raise UsageError("found no tickers in the store; name the first ones with --tickers AAPL,MSFT or --universe")
     collection = yahoo_collection(settings)
-    return Planned(source, collection, plan_update(collection, wanted, now, source.start))
+    return PlannedUpdate(source, collection, plan_update(collection, wanted, context.now, source.start))
 
 
-def update_from_yahoo(settings: Settings, planned: Planned, clock: Stopwatch) -> Ingested:
-    """Return the store after Yahoo was asked for what it lacks."""
-    with clock.stage("ask"):
-        refreshed = ask_yahoo(settings, planned.source, planned.collection, planned.plan)
-    limit, asked = planned.source.most_age_sessions, tuple(planned.plan.asked)
-    return _checked(planned.collection, refreshed, asked, limit, planned.plan.now, clock)
+def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResult:
+    """Return the store's state after Yahoo was asked for what it lacks."""
+    with context.timer.stage("ask"):
+        refreshed = request_yahoo(context.settings, planned.source, planned.collection, planned.plan, context.step)
+    requested = tuple(planned.plan.asked)
+    return _validated(context, planned.collection, refreshed, requested, planned.source.most_age_sessions)
 
 
-def import_files(
-    settings: Settings, prices: HeldPrices, names: Sequence[str], name: str, now: datetime, clock: Stopwatch
-) -> Ingested:
-    """Return the store after the tickers of files (none named: all) became versions of a collection."""
+def import_files(context: RunContext, prices: HeldPrices, names: Sequence[str], name: str) -> IngestResult:
+    """Return the store's state after the tickers of files (none named: all) became versions of a collection."""
     if name == YAHOO:
         raise UsageError(f"found {YAHOO!r} as the name of an import, which is kept for Yahoo's prices; choose another")
     wanted = tuple(dict.fromkeys(names)) or prices.tickers()
-    collection = open_collection(settings.prices, name, terms_of(prices))
-    with clock.stage("store"):
-        refreshed = as_task(_imported, "store")(collection, prices, wanted, now)
-    return _checked(collection, refreshed, wanted, None, now, clock)
+    collection = open_collection(context.settings.prices, name, terms_of(prices))
+    with context.timer.stage("store"):
+        refreshed = context.step(_imported, "store")(collection, prices, wanted, context.now)
+    return _validated(context, collection, refreshed, wanted, None)
 
 
 def _imported(collection: Collection, prices: Any, names: Sequence[str], now: datetime) -> tuple[Refreshed, ...]:
     return tuple(import_prices(collection, prices, names, now))
 
 
-def _checked(
+def _validated(
+    context: RunContext,
     collection: Collection,
     refreshed: tuple[Refreshed, ...],
-    asked: Sequence[str],
+    requested: Sequence[str],
     most_age_sessions: int | None,
-    now: datetime,
-    clock: Stopwatch,
-) -> Ingested:
-    """Return the update with verdicts on the tickers that were asked for and are there."""
+) -> IngestResult:
+    """Return the update with the validation report on the requested tickers that are stored."""
     missing = {one.ticker for one in refreshed if one.state is State.MISSING}
-    there = [ticker for ticker in asked if ticker not in missing]
-    if not there:
-        return Ingested(collection.name, refreshed, NO_VERDICTS, disk_use(collection), dict(clock.seconds))
-    with clock.stage("check"):
-        table = as_task(check_collection, "check")(collection, there, most_age_sessions, now)
-    return Ingested(collection.name, refreshed, table, disk_use(collection), dict(clock.seconds))
+    stored = [ticker for ticker in requested if ticker not in missing]
+    table = NO_VERDICTS
+    if stored:
+        with context.timer.stage("check"):
+            check = context.step(check_collection, "check")
+            table = check(collection, stored, most_age_sessions, context.now)
+    return IngestResult(collection.name, refreshed, table, disk_use(collection), dict(context.timer.seconds))

@@ -1,0 +1,192 @@
+"""The checks of the whole: the leak audit, and the sanity suite."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipeline.audit.auditing import REAL, calendars_of
+from pipeline.audit.auditing import audit as audited
+from pipeline.audit.specification import AuditSpec
+from pipeline.audit.steps import Setting, Steps
+from pipeline.audit.verdict import Verdict, refuse_leak, table
+from pipeline.dataset.covariates.exogenous import read_given
+from pipeline.experiment import Experiment
+from pipeline.market.source import Source, open_source
+from pipeline.sanity.check import Check, refuse_out_of_range, verdict_sentence
+from pipeline.sanity.check import table as check_table
+from pipeline.sanity.popular import popular_on_sample
+from pipeline.sanity.suite import suite
+from pipeline.tracking.audits import log_audit, whole_table
+from pipeline.tracking.sanity import log_checks, start_sanity
+from pipeline.tracking.store import run_url
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.loading import updated
+from pipeline.workflow.progress import Progress
+from pipeline.workflow.recording import Recording, opened_store, recorded
+from pipeline.workflow.result import Row, plain_rows
+from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
+from pipeline.workflow.validation import validation_terms
+
+REPORTED_TIMES = 4
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """The result of a leak audit as plain JSON values."""
+
+    verdict: str
+    stages: list[Row]
+    origins: list[str]
+    remarks: list[str]
+    mlflow_run_id: str
+    mlflow_url: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    status: str = "ok"
+
+    def as_json(self) -> Row:
+        """Return the object that --json prints."""
+        return asdict(self)
+
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Return the comparison of every stage."""
+        return {"audit": self.stages}
+
+
+ShowAudit = Callable[[Sequence[Verdict], str], None]
+"""Receives the verdicts and the run's address before a leak ends the audit."""
+
+
+def audit(
+    context: RunContext, experiment: Experiment, spec: AuditSpec, show: ShowAudit, steps: Steps = REAL
+) -> AuditSummary:
+    """Return the summary of an audit that found no leak; raises SanityError, naming the first stage, where one does.
+
+    Everything after an origin is replaced, all stages run again, and their outputs are compared. `show` receives the
+    verdicts in either case; `steps` are the stages that are audited.
+    """
+    context = context.as_of(experiment.source)
+    experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
+    with Recording(context.settings, "audit", experiment) as recording:
+        with context.timer.stage("load"):
+            source, settings = context.step(_opened, "load")(context, experiment)
+        with context.timer.stage("audit"):
+            report = reported(context.progress)
+            verdicts = [
+                context.step(audited, f"audit {one.calendar}")(source, one, spec, steps, report) for one in settings
+            ]
+        with context.timer.stage("record"):
+            context.step(_record_audit, "record")(context, recording.run_id, verdicts)
+        show(verdicts, recording.url)
+        for verdict in verdicts:
+            refuse_leak(verdict)
+    return AuditSummary(
+        verdict=" ".join(verdict.sentence for verdict in verdicts),
+        stages=plain_rows(whole_table(verdicts)),
+        origins=[str(origin) for verdict in verdicts for origin in verdict.origins],
+        remarks=list(dict.fromkeys(remark for verdict in verdicts for remark in verdict.remarks)),
+        mlflow_run_id=recording.run_id,
+        mlflow_url=recording.url,
+        seconds=dict(context.timer.seconds),
+    )
+
+
+def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[Setting]]:
+    """Return the source of the bars, and what is audited on it: a setting per calendar."""
+    settings, source = context.settings, experiment.source
+    universe = universe_of(settings, source, experiment.universe) if experiment.universe else None
+    named = universe.tickers if universe else experiment.tickers
+    updated(settings, source, named, context.now, context.step)
+    opened = open_source(source, settings.prices)
+    tickers = requested_tickers(opened, named)
+    terms = validation_terms(opened, context.now, experiment.minimum_sessions)
+    terms = replace(terms, currencies=opened.currencies(tickers))
+    given = read_given(experiment.sectors, experiment.covariates)
+    calendars = calendars_of(opened, tickers, terms)
+    return opened, [Setting(experiment, tickers, terms, calendar, universe, given) for calendar in calendars]
+
+
+def reported(progress: Progress) -> Callable[[int, int], None]:
+    """Return a function that reports a few times how many comparisons are done."""
+
+    def report(done: int, of: int) -> None:
+        if done * REPORTED_TIMES // of > (done - 1) * REPORTED_TIMES // of:
+            progress.message(f"{done} of {of} comparisons")
+
+    return report
+
+
+def _record_audit(context: RunContext, run_id: str, verdicts: Sequence[Verdict]) -> None:
+    log_audit(opened_store(context.settings), run_id, verdicts)
+
+
+def audit_text(verdict: Verdict) -> str:
+    """Return the table of an audit as lines; where something differs is said in its sentence."""
+    return str(table(verdict).drop(columns="first_difference").to_string(index=False))
+
+
+@dataclass(frozen=True)
+class SanitySummary:
+    """The result of the sanity suite as plain JSON values."""
+
+    verdict: str
+    checks: list[Row]
+    mlflow_run_id: str
+    mlflow_url: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    status: str = "ok"
+
+    def as_json(self) -> Row:
+        """Return the object that --json prints."""
+        return asdict(self)
+
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Return every check with its range."""
+        return {"sanity": self.checks}
+
+
+ShowChecks = Callable[[Sequence[Check], str], None]
+"""Receives the checks and the run's address before one that is out of range ends the suite."""
+
+
+def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: Steps | None = None) -> SanitySummary:
+    """Return the summary of a suite whose checks are all in range; raises SanityError where one is not.
+
+    `seeds` is how often data without signal is examined; `show` receives the checks in either case; `steps` are the
+    stages that are checked.
+    """
+    settings, timer = context.settings, context.timer
+    parts = suite(seed, seeds, steps or Steps())
+    with recorded(settings, lambda store: start_sanity(store, seed, seeds)) as (store, run_id):
+        checks: list[Check] = []
+        for name, part in parts.items():
+            with timer.stage(name):
+                checks += context.step(part, name)()
+        with timer.stage("popular accuracy"):
+            figures = context.step(popular_figures, "popular accuracy")()
+        with timer.stage("record"):
+            context.step(log_checks, "record")(store, run_id, checks, figures, dict(timer.seconds))
+        url = run_url(store, run_id)
+        show(checks, url)
+        refuse_out_of_range(checks)
+    return SanitySummary(
+        verdict_sentence(checks), plain_rows(check_table(checks)), run_id, url, dict(timer.seconds)
+    )
+
+
+def popular_figures() -> dict[str, bytes]:
+    """Return the figure of the popular "accuracy" by its file name."""
+    from pipeline.reporting.accuracy_figure import draw_popular_accuracy  # noqa: PLC0415  matplotlib, when it draws
+    from pipeline.reporting.canvas import png_bytes  # noqa: PLC0415
+
+    return {"popular_accuracy.png": png_bytes(draw_popular_accuracy(popular_on_sample()))}
+
+
+def checks_text(checks: Sequence[Check]) -> str:
+    """Return the table of the sanity suite as lines, for a log."""
+    shown = check_table(checks).drop(columns="remark")
+    shown["passed"] = shown["passed"].map({True: "yes", False: "NO"})
+    return str(shown.to_string(index=False, na_rep="", float_format=_four_digits))
+
+
+def _four_digits(value: Any) -> str:
+    return f"{value:.4g}"

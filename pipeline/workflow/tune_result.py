@@ -1,0 +1,103 @@
+"""The result of a search for settings: JSON, tables, and what was found in sentences."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from pipeline.tuning.outcome import Trial, ranked
+from pipeline.workflow.result import Row, plain
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best trial of a study."""
+
+    trial: int
+    validation_pinball: float
+    values: Row
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A finished search as plain JSON values; `trials` begin with the best."""
+
+    status: str
+    study: str
+    storage: str
+    tried: int  # over the study's life
+    states: dict[str, int]
+    chosen_among: int  # with those that were tried before the experiment was given to this search
+    untried: Row  # settings of the experiment that lie outside the search space: with any of them it is no trial
+    best: BestTrial
+    reference_pinball: float  # of the last close with its volatility, on the same rows
+    trials: list[Row]
+    choosing: list[str]
+    looked_until: str
+    experiment: str
+    calendar: str
+    left_out: list[Row]
+    stale: list[Row]
+    note: str
+    mlflow_run_id: str
+    mlflow_url: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> Row:
+        """Return the object that --json prints."""
+        return asdict(self)
+
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Return the trials, the best first, their settings as columns."""
+        rows = [{**row, **row["values"], "by_fold": str(row["by_fold"])} for row in self.trials]
+        return {"trials": [{name: value for name, value in row.items() if name != "values"} for row in rows]}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, in sentences; the first says which trial is the best."""
+        best, gain = self.best, 1 - self.best.validation_pinball / self.reference_pinball
+        states = ", ".join(f"{number} {state}" for state, number in self.states.items())
+        return (
+            f"Study {self.study}: trial {best.trial} is the best of {self.tried} ({states}), with a validation pinball "
+            f"x1e4 of {1e4 * best.validation_pinball:.3f}; the last close has {1e4 * self.reference_pinball:.3f} there "
+            f"({gain:+.2%} skill).",
+            f"Chosen on {'; '.join(self.choosing)}. No session from {self.looked_until} on was used; a run of this "
+            "experiment tests from there on.",
+            "The best of many trials looks better on validation than it is: only the test of a run shows how good it is.",
+            *untried_sentence(self.untried),
+        )
+
+
+def untried_sentence(untried: Row) -> tuple[str, ...]:
+    """Return a sentence where the experiment that the search started from is no trial of it."""
+    if not untried:
+        return ()
+    settings = ", ".join(f"{name} = {value}" for name, value in sorted(untried.items()))
+    return (f"The experiment that was given ({settings}) lies outside the search space: it is no trial of this study.",)
+
+
+def trial_rows(trials: Sequence[Trial]) -> list[Row]:
+    """Return a row per trial, the best first."""
+    return [
+        {
+            "trial": one.number,
+            "state": one.state,
+            "validation_pinball": None if one.loss is None else plain(one.loss),
+            "by_fold": list(one.losses),
+            "error": one.error or None,
+            "values": dict(one.values),
+        }
+        for one in ranked(trials)
+    ]
+
+
+def trials_csv(trials: Sequence[Trial]) -> str:
+    """Return a line per trial by number: state, losses and values."""
+    names = sorted({name for one in trials for name in one.values})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "validation_pinball", "by_fold", "error", *names])
+    for one in trials:
+        by_fold = " ".join(map(repr, one.losses))
+        writer.writerow([one.number, one.state, one.loss, by_fold, one.error, *(one.values.get(n) for n in names)])
+    return text.getvalue()

@@ -1,0 +1,97 @@
+"""The tutorials: their networks are fitted again, and each is compared with its mark."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from pipeline.tracking.store import Store, run_url
+from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
+from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.presets import TutorialName, tutorials
+from pipeline.tutorials.teaching import Verdict, refuse_missed_marks, table, teach
+from pipeline.workflow.context import RunContext
+from pipeline.workflow.recording import recorded
+from pipeline.workflow.result import Row, plain_rows
+
+TutorialChoice = TutorialName | Literal["all"]
+
+
+@dataclass(frozen=True)
+class TutorialsSummary:
+    """The result of the tutorials as plain JSON values."""
+
+    verdict: str
+    tutorials: list[Row]
+    mlflow_run_id: str
+    mlflow_url: str
+    figures: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    status: str = "ok"
+
+    def as_json(self) -> Row:
+        """Return the object that --json prints."""
+        return asdict(self)
+
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Return every tutorial with its measure and mark."""
+        return {"tutorials": self.tutorials}
+
+
+ShowTutorials = Callable[[Sequence[Verdict], str], None]
+"""Receives the verdicts and the run's address before a missed mark ends the tutorials."""
+
+
+def run_tutorials(
+    context: RunContext, name: TutorialChoice, seed: int, terms: OhlcTerms, show: ShowTutorials
+) -> TutorialsSummary:
+    """Return the summary of tutorials that all reached their marks; raises SanityError where one is missed.
+
+    `terms` are those of the tutorial on Open, High, Low and Close; `show` receives the verdicts in either case.
+    """
+    with recorded(context.settings, lambda store: start_tutorials(store, name, seed)) as (store, run_id):
+        verdicts = []
+        for tutorial in tutorials(name, terms):
+            with context.timer.stage(tutorial.name):
+                verdicts.append(context.step(teach, tutorial.name)(tutorial, seed))
+        folder, url = context.report_folder(run_id), run_url(store, run_id)
+        with context.timer.stage("record"):
+            context.step(_record, "record")(store, run_id, tuple(verdicts), folder)
+        show(verdicts, url)
+        refuse_missed_marks(tuple(verdicts))
+    return TutorialsSummary(
+        verdict=_sentence(verdicts),
+        tutorials=plain_rows(table(tuple(verdicts))),
+        mlflow_run_id=run_id,
+        mlflow_url=url,
+        figures=str(folder),
+        seconds=dict(context.timer.seconds),
+    )
+
+
+def _record(store: Store, run_id: str, verdicts: tuple[Verdict, ...], folder: Path) -> None:
+    """Write figures and table into a folder, and every tutorial into MLflow under the run."""
+    from pipeline.reporting.tutorial_figures import draw_tutorials  # noqa: PLC0415  matplotlib, when there is something
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = draw_tutorials(verdicts)
+    for verdict, (name, image) in zip(verdicts, figures.items(), strict=True):
+        (folder / name).write_bytes(image)
+        log_tutorial(store, run_id, verdict, (name, image))
+    table(verdicts).to_csv(folder / "verdict.csv", index=False)
+    log_verdicts(store, run_id, verdicts)
+
+
+def _sentence(verdicts: Sequence[Verdict]) -> str:
+    many = len(verdicts) > 1
+    which = "All tutorials" if many else f"The tutorial {verdicts[0].tutorial.name}"
+    return f"{which} reached {'their marks' if many else 'its mark'}."
+
+
+def tutorials_text(verdicts: Sequence[Verdict]) -> str:
+    """Return the table of the tutorials as lines."""
+    frame: pd.DataFrame = table(tuple(verdicts))
+    shown = frame.assign(passed=frame["passed"].map({True: "yes", False: "NO"}))
+    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
