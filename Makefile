@@ -20,7 +20,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 forecast: $(INSTALLED)  ## Backtest and forecast the bundled real prices (they end in 2013)
-	$(BIN)/tapecast run
+	$(BIN)/tapecast run --publish
 
 ui: $(INSTALLED)  ## Open the MLflow and Prefect pages
 	$(BIN)/tapecast ui

@@ -1,1 +1,1 @@
-"""Prefect flows around the pipeline's plain functions, and the command line that starts them."""
+"""Prefect flows around the use cases of pipeline.workflow, and the command line that starts them."""

@@ -1,26 +1,52 @@
-"""Prefect artifacts: the result of a run as markdown and tables in the Prefect UI."""
+"""Prefect artifacts: the results of the use cases as markdown, tables and links in the Prefect UI."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from pipeline.audit.verdict import Verdict as AuditVerdict
+from pipeline.market.verdicts import counts
+from pipeline.sanity.check import Check, verdict_sentence
+from pipeline.sanity.check import table as check_table
+from pipeline.tracking.audits import whole_table
+from pipeline.tutorials.teaching import Verdict as TutorialVerdict
+from pipeline.tutorials.teaching import table as tutorial_table
 from pipeline.wording import p_value
-from pipeline.workflow.result import Summary
+from pipeline.workflow.ingest import IngestResult
+from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain_rows
+from pipeline.workflow.tune_result import TuneResult
+
+DESCRIPTIONS: Mapping[str, str] = {
+    "forecasts": "Price quantiles per session",
+    "left-out": "Tickers not forecast, and why",
+    "stale": "Tickers not up to date, and why",
+    "verdicts": "Findings of the validation of prices",
+    "not-up-to-date": "Tickers that are not up to date, and why",
+    "trials": "Every trial of the study, the best first",
+}
 
 
-def show_result(summary: Summary, kind: str) -> None:
+def show_result(result: Result, kind: str) -> None:
     """Make the artifacts of a finished run on a kind of source: verdict and links, forecasts, and what is missing."""
-    create_markdown_artifact(markdown(summary), key=f"result-{kind}", description="Verdict and where to look next")
-    if summary.forecasts:
-        create_table_artifact(summary.forecasts, key=f"forecasts-{kind}", description="Price quantiles per session")
-    if summary.left_out:
-        create_table_artifact(summary.left_out, key=f"left-out-{kind}", description="Tickers not forecast, and why")
-    if summary.stale:
-        create_table_artifact(summary.stale, key=f"stale-{kind}", description="Tickers not up to date, and why")
-    for market in summary.markets or [summary]:
-        if (market.mlflow_url or "").startswith("http"):
-            key = "-".join(["mlflow", kind, *([slug(str(market.calendar))] if summary.markets else [])])
-            create_link_artifact(str(market.mlflow_url), key=key, link_text="MLflow run")
+    create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Verdict and where to look next")
+    show_tables(result.tables(), kind)
+    several = len(result.calendars) > 1
+    for one in result.calendars:
+        show_link(one.mlflow_url, "-".join(["mlflow", kind, *([slug(one.calendar)] if several else [])]))
+
+
+def show_tables(tables: Mapping[str, list[Row]], ending: str) -> None:
+    """Make an artifact of every table; its key is the table's name with this ending."""
+    for name, rows in tables.items():
+        key = f"{name}-{ending}" if ending else name
+        create_table_artifact(rows, key=key, description=DESCRIPTIONS.get(name, name))
+
+
+def show_link(url: str, key: str, text: str = "MLflow run") -> None:
+    """Make a link to an MLflow run, where its address is one that a browser can open."""
+    if url.startswith("http"):
+        create_link_artifact(url, key=key, link_text=text)
 
 
 def slug(calendar: str) -> str:
@@ -28,45 +54,96 @@ def slug(calendar: str) -> str:
     return calendar.lower().replace("/", "-")
 
 
-def markdown(summary: Summary) -> str:
+def markdown(result: Result) -> str:
     """Return the result in markdown: verdicts first, then the skill tables, then where to look."""
-    return "\n\n".join(part for part in paragraphs(summary) if part)
+    return "\n\n".join(part for part in paragraphs(result) if part)
 
 
-def paragraphs(summary: Summary) -> Iterator[str]:
+def paragraphs(result: Result) -> Iterator[str]:
     """Yield the paragraphs of the result."""
-    for market in summary.markets or [summary]:
-        yield f"## {market.calendar}" if summary.markets else ""
-        yield market.verdict or ""
-        yield " ".join(market.instead)
-        yield skill_markdown(market)
-        yield f"[MLflow run {market.mlflow_run_id}]({market.mlflow_url})  \nReport: `{market.report}`"
-    yield f"*{summary.note}*"
-    yield from summary.warnings
-    if summary.left_out:
-        yield "Left out: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in summary.left_out)
-    if summary.stale:
-        yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in summary.stale)
-    if summary.unseen:
-        yield f"Forecast though not trained on: {', '.join(summary.unseen)}"
+    several = len(result.calendars) > 1
+    for one in result.calendars:
+        yield f"## {one.calendar}" if several else ""
+        yield one.backtest.verdict if one.backtest else ""
+        yield " ".join(one.instead)
+        yield skill_markdown(one.backtest) if one.backtest else ""
+        yield links_markdown(one)
+    yield f"*{result.calendars[0].note}*"
+    yield from result.warnings
+    if result.left_out:
+        yield "Left out: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.left_out)
+    if result.stale:
+        yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.stale)
+    if result.unseen:
+        yield f"Forecast though not trained on: {', '.join(result.unseen)}"
 
 
-def skill_markdown(summary: Summary) -> str:
-    """Return skill and p against each baseline by horizon as a markdown table."""
-    if not summary.skill:
-        return ""
-    baselines = list(next(iter(summary.skill.values())))
-    head = ["| horizon | " + " | ".join(baselines) + " |", "|" + " --- |" * (len(baselines) + 1)]
+def links_markdown(one: CalendarSummary) -> str:
+    """Return where the MLflow run and the report of a calendar are."""
+    return f"[MLflow run {one.mlflow_run_id}]({one.mlflow_url})  \nReport: `{one.report}`"
+
+
+def skill_markdown(backtest: BacktestSummary) -> str:
+    """Return skill and p against each opponent by horizon as a markdown table."""
+    opponents = list(next(iter(backtest.skill.values())))
+    head = ["| horizon | " + " | ".join(opponents) + " |", "|" + " --- |" * (len(opponents) + 1)]
     rows = [
-        f"| {horizon} | " + " | ".join(cell(summary, horizon, name) for name in baselines) + " |"
-        for horizon in summary.skill
+        f"| {horizon} | " + " | ".join(skill_cell(backtest, horizon, name) for name in opponents) + " |"
+        for horizon in backtest.skill
     ]
     return "Skill against each baseline:\n\n" + "\n".join(head + rows)
 
 
-def cell(summary: Summary, horizon: str, baseline: str) -> str:
+def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:
     """Return one skill with its p."""
-    skill, p = summary.skill[horizon][baseline], summary.dm_p[horizon][baseline]
+    skill, p = backtest.skill[horizon][opponent], backtest.dm_p[horizon][opponent]
     if skill is None:
         return "-"
     return f"{skill:+.2%}" + ("" if p is None else f" ({p_value(p)})")
+
+
+def show_ingest(result: IngestResult) -> None:
+    """Make the artifacts of an update: a summary, the findings, and the tickers that are not up to date."""
+    key = result.collection.replace("_", "-")
+    create_markdown_artifact(ingest_markdown(result), key=f"ingest-{key}", description="What the update did")
+    show_tables(result.tables(), key)
+
+
+def ingest_markdown(result: IngestResult) -> str:
+    """Return the update in markdown."""
+    states = "\n".join(f"- {count} {state}" for state, count in result.states.items())
+    validated = ", ".join(f"{count} {verdict}" for verdict, count in counts(result.verdicts).items())
+    size_mb = result.disk.size_bytes / 1e6
+    disk = f"{result.disk.tickers} tickers, {result.disk.versions} versions, {size_mb:.1f} MB"
+    return f"**{result.status}**\n\n{states}\n\nValidation of what changed: {validated}.\n\nThe store: {disk}."
+
+
+def show_tune(result: TuneResult) -> None:
+    """Make the artifacts of a search: what was found, the trials, and a link to the study's run."""
+    text = "\n\n".join([*result.sentences, f"Run it with `tapecast run --experiment {result.experiment}`."])
+    create_markdown_artifact(text, key="tuned", description="The best of the trials, and on what it was chosen")
+    show_tables(result.tables(), "")
+    show_link(result.mlflow_url, "mlflow-study", "MLflow run of the study")
+
+
+def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
+    """Make the artifacts of a leak audit."""
+    text = "The output of each stage, compared between the bars as they are and tampered copies"
+    _show_check(plain_rows(whole_table(verdicts)), "audit-verdicts", text, (url, "mlflow-audit"))
+
+
+def show_sanity(checks: Sequence[Check], url: str) -> None:
+    """Make the artifacts of the sanity suite."""
+    text = f"{verdict_sentence(checks)} Each number found has to lie from low to high."
+    _show_check(plain_rows(check_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
+
+
+def show_tutorials(verdicts: Sequence[TutorialVerdict], url: str) -> None:
+    """Make the artifacts of the tutorials."""
+    text = "The tutorials' networks compared with their marks"
+    _show_check(plain_rows(tutorial_table(tuple(verdicts))), "tutorial-verdicts", text, (url, "mlflow-tutorials"))
+
+
+def _show_check(rows: list[dict[str, Any]], key: str, description: str, link: tuple[str, str]) -> None:
+    create_table_artifact(rows, key=key, description=description)
+    show_link(*link)

@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -74,10 +76,8 @@ class WorkerPool(Generic[Key]):
         """Start a call in a worker that has nothing to do; the function must be importable by its module and name."""
         worker = self._idle.pop() if self._idle else _started()
         self._busy[worker] = key
-        try:
+        with suppress(OSError):  # its process has ended: `finished` reports that
             worker.connection.send((function, *arguments))
-        except OSError:
-            pass  # its process has ended: `finished` reports that
 
     def finished(self) -> Iterator[Finished[Key]]:
         """Wait until a call has ended, and yield all that have."""
@@ -100,7 +100,7 @@ def _started() -> _Worker:
     ours, theirs = Pipe()
     command = [sys.executable, "-P", "-m", "pipeline.execution.worker", str(theirs.fileno()), str(os.getpid())]
     # The same modules as here, whatever lies in the folder that this process was started in.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])  # noqa: S603
     theirs.close()
     return _Worker(process, ours)

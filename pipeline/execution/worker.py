@@ -1,7 +1,7 @@
 """A worker process: runs the calls that come through its connection, one at a time, until that is closed.
 
-Started as `python -m pipeline.execution.worker FD PARENT` by the pool. It never imports the module that the user started,
-so that a script without `if __name__ == "__main__":` works like any other.
+Started as `python -m pipeline.execution.worker FD PARENT` by the pool. It never imports the module that the user
+started, so that a script without `if __name__ == "__main__":` works like any other.
 """
 
 import os

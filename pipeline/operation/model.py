@@ -18,7 +18,7 @@ from pipeline.training.cache import FitCache, read_fitted
 from pipeline.training.jobs import FORMAT_VERSION, FitResult
 
 LATEST, SAMPLE = "latest", "sample"
-"""Names of published models: that of the user's own runs, and that of the bundled sample's, which no other run reads."""
+"""Names of published models: that of the user's own runs, and that of the bundled sample, which no other run reads."""
 
 _PUBLICATION: TypeAdapter[Publication] = TypeAdapter(Publication)
 _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
@@ -114,7 +114,7 @@ def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Mode
 
 
 def name_to_forecast_with(folder: Path, source: SourceSpec | None) -> str:
-    """Return the name of the model to forecast with: that of the requested source, else the user's own, else the sample's."""
+    """Return the name of the model to use: that of the requested source, else the user's own, else the sample's."""
     if source is not None:
         return model_name(source)
     return SAMPLE if not (folder / f"{LATEST}.json").is_file() and (folder / f"{SAMPLE}.json").is_file() else LATEST

@@ -18,8 +18,8 @@ from pipeline.training.jobs import FitResult
 class CalendarResult:
     """A finished run, backtest or forecast on one calendar.
 
-    `experiment` is the one that was fitted, without benchmarks that could not be scored. `evaluation` is None where only
-    a forecast was requested, `forecasts` where only a backtest.
+    `experiment` is the one that was fitted, without benchmarks that could not be scored. `evaluation` is None where
+    only a forecast was requested, `forecasts` where only a backtest.
     """
 
     experiment: Experiment

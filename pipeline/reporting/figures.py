@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans
@@ -28,7 +28,7 @@ FANS_PER_SHEET = 30
 _PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")
 
 
-def draw_figures(outcome: Outcome) -> dict[str, bytes]:
+def draw_figures(outcome: CalendarResult) -> dict[str, bytes]:
     """Return every figure that the outcome has something to show in, as PNG by a name that is a safe file name."""
     return {name: png_bytes(figure) for name, figure in _figures(outcome)}
 
@@ -50,7 +50,7 @@ def fan_name(ticker: str) -> str:
     return f"fan_{re.sub(r'[^A-Za-z0-9]+', '_', ticker)[:32]}~{digest}.png"
 
 
-def _figures(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
+def _figures(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
     if outcome.forecasts is not None:
         yield from _fans(fans(outcome.forecasts, outcome.frames, outcome.currencies, outcome.publication.model))
     if outcome.evaluation is not None:
@@ -77,7 +77,7 @@ def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
         yield GROUPS, draw_groups(evaluation)
 
 
-def _losses(outcome: Outcome) -> Iterator[tuple[str, Figure]]:
+def _losses(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
     by_fold = [(fold, network_fits(outcome.results, fold)) for fold in outcome.folds]
     drawn = [(fold, fits) for fold, fits in by_fold if fits]
     if drawn:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem, Severity
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.reporting.evidence import evidence_values
 from pipeline.reporting.figures import (
@@ -42,7 +42,7 @@ PICTURES = {
 Values = dict[str, object]
 
 
-def page_values(outcome: Outcome) -> Values:
+def page_values(outcome: CalendarResult) -> Values:
     """Return everything that the report's template reads, but for the pictures."""
     return {
         "title": title(outcome),
@@ -66,7 +66,7 @@ def page_values(outcome: Outcome) -> Values:
     }
 
 
-def title(outcome: Outcome) -> str:
+def title(outcome: CalendarResult) -> str:
     """Return the page's title: which tickers, and from when or over which time."""
     if outcome.forecasts is not None:
         tickers = list(map(str, outcome.forecasts["ticker"].unique()))
@@ -75,7 +75,7 @@ def title(outcome: Outcome) -> str:
     return f"{names(outcome.frames.tickers)}: backtest from {day(tested[0])} to {day(tested[-1])}"
 
 
-def lead(outcome: Outcome) -> str:
+def lead(outcome: CalendarResult) -> str:
     """Return the first sentence: whether the model is better than the baselines, or that this run did not ask."""
     if outcome.evaluation is not None:
         return outcome.evaluation.verdict.sentence
@@ -115,7 +115,7 @@ def _setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _forecast(forecasts: pd.DataFrame, outcome: Outcome) -> Values:
+def _forecast(forecasts: pd.DataFrame, outcome: CalendarResult) -> Values:
     model = outcome.publication.model
     rows = forecast_rows(forecasts, outcome.unseen, outcome.currencies, model)
     forecasters, bands = next_session_bands(forecasts)

@@ -7,13 +7,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.files import write_whole
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.page import page_values
 
 REPORT = "report.html"
 
 
-def write_report(outcome: Outcome, figures: Mapping[str, bytes], folder: Path, mlflow_url: str | None) -> Path:
+def write_report(outcome: CalendarResult, figures: Mapping[str, bytes], folder: Path, mlflow_url: str | None) -> Path:
     """Return the path of the report, written whole into the folder; raises UsageError if it cannot be written."""
     path = folder / REPORT
     # A ticker may hold half a surrogate pair, which no file can.
@@ -22,7 +22,7 @@ def write_report(outcome: Outcome, figures: Mapping[str, bytes], folder: Path, m
     return path
 
 
-def report_html(outcome: Outcome, figures: Mapping[str, bytes], mlflow_url: str | None) -> str:
+def report_html(outcome: CalendarResult, figures: Mapping[str, bytes], mlflow_url: str | None) -> str:
     """Return the report as HTML that loads nothing from anywhere."""
     pictures = {name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in figures.items()}
     template = _templates().get_template("report.html.jinja")

@@ -15,7 +15,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasting.backtest import Backtest, forecast_frames
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.words import latest_results
 from pipeline.training.cache import write_fitted
 from pipeline.training.jobs import FitJob
@@ -26,7 +26,7 @@ MODEL = "model"
 TABLES = "tables"
 
 
-def write_files(folder: Path, outcome: Outcome, figures: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, outcome: CalendarResult, figures: Mapping[str, bytes]) -> None:
     """Write everything but tables and the report: figures, experiment, model, forecasts as Parquet."""
     _write(folder / "experiment.json", outcome.experiment.model_dump_json(indent=1).encode())
     for name, image in figures.items():
@@ -39,7 +39,7 @@ def write_files(folder: Path, outcome: Outcome, figures: Mapping[str, bytes]) ->
         outcome.forecasts.to_parquet(folder / FORECASTS, index=False)
 
 
-def write_model(folder: Path, outcome: Outcome) -> None:
+def write_model(folder: Path, outcome: CalendarResult) -> None:
     """Write the latest fold's fits, a folder each as safetensors and JSON, and model.json to find them by."""
     results = latest_results(outcome)
     names = [_name_of(result.job) for result in results]
@@ -85,14 +85,14 @@ def _narrow(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame.astype(dict.fromkeys(QUANTILE_COLUMNS, "float32")), preserve_index=False)
 
 
-def tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
+def tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (name, frame) of the tables that the UI shows, without empty ones."""
     for name, frame in _tables(outcome):
         if len(frame):
             yield f"{TABLES}/{name}.json", _as_shown(frame)
 
 
-def _tables(outcome: Outcome) -> Iterator[tuple[str, pd.DataFrame]]:
+def _tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
     if outcome.forecasts is not None:
         published = outcome.forecasts["published"]
         yield "forecasts", outcome.forecasts[published].drop(columns="published")

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.files import tables, write_files
 from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
@@ -24,7 +24,7 @@ from pipeline.training.jobs import FitResult, digest_of_rows
 def log_outcome(
     store: Store,
     run_id: str,
-    outcome: Outcome,
+    outcome: CalendarResult,
     figures: Mapping[str, bytes],
     report: Path | None,
     seconds: Mapping[str, float],
@@ -43,14 +43,14 @@ def log_outcome(
         client.update_run(run_id, name=final_name(kind, outcome))
 
 
-def _log_parent(client: MlflowClient, run_id: str, outcome: Outcome, seconds: Mapping[str, float]) -> None:
+def _log_parent(client: MlflowClient, run_id: str, outcome: CalendarResult, seconds: Mapping[str, float]) -> None:
     points = outcome_points(outcome.evaluation) if outcome.evaluation else []
     points += [Point(f"seconds/{stage}", value) for stage, value in seconds.items()]
     write_batches(client, run_id, points, tags=final_tags(outcome))
     client.log_inputs(run_id, [dataset_input(outcome)])
 
 
-def dataset_input(outcome: Outcome) -> DatasetInput:
+def dataset_input(outcome: CalendarResult) -> DatasetInput:
     """Return the rows that were read as an MLflow dataset: its digest changes with any of them."""
     frames = outcome.frames
     dataset = Dataset(
@@ -80,7 +80,7 @@ def _profile(frames: Frames) -> dict[str, object]:
     }
 
 
-def log_folds(client: MlflowClient, store: Store, parent: str, outcome: Outcome) -> None:
+def log_folds(client: MlflowClient, store: Store, parent: str, outcome: CalendarResult) -> None:
     """Write a child run per fold: ranges, seeds, loss curves and the scores of its own test range."""
     scores = _fold_scores(outcome)
     for fold in outcome.folds:
@@ -99,7 +99,7 @@ def by_kind_and_seed(results: Sequence[FitResult]) -> list[tuple[int, list[Fitte
     return [(seed, fits) for (_, seed), fits in found.items()]
 
 
-def _fold_scores(outcome: Outcome) -> dict[str, list[Point]]:
+def _fold_scores(outcome: CalendarResult) -> dict[str, list[Point]]:
     if outcome.evaluation is None:
         return {}
     backtest = outcome.evaluation.backtest
@@ -122,7 +122,7 @@ def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
 
 
 def log_files(
-    client: MlflowClient, run_id: str, outcome: Outcome, figures: Mapping[str, bytes], report: Path | None
+    client: MlflowClient, run_id: str, outcome: CalendarResult, figures: Mapping[str, bytes], report: Path | None
 ) -> list[str]:
     """Write every artifact of a run and return the names at the top, each once."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as name:

@@ -11,11 +11,11 @@ from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
 from pipeline.forecasting.forecasts import fits_of
 from pipeline.operation.publication import published_rows
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.training.jobs import FitResult
 
-Kind = Literal["run", "backtest", "forecast", "sine", "tune", "audit"]
+Kind = Literal["run", "backtest", "forecast", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
 
 NOTE = "mlflow.note.content"
 NAMED_TICKERS = 5
@@ -29,6 +29,9 @@ WHAT: Mapping[Kind, str] = {
     "sine": "sanity check on a sine with noise",
     "tune": "search over network and training settings, judged on validation ranges alone",
     "audit": "leak audit",
+    "ingest": "update of the price store",
+    "sanity": "sanity suite",
+    "tutorial": "networks of the tutorials",
 }
 
 HOLDS: Mapping[str, str] = {
@@ -47,7 +50,7 @@ def first_name(kind: Kind, experiment: Experiment) -> str:
     return f"{kind} · {named(experiment.tickers) or experiment.source.kind}"
 
 
-def final_name(kind: str, outcome: Outcome) -> str:
+def final_name(kind: str, outcome: CalendarResult) -> str:
     """Return the name of a finished run: what, up to which session, which tickers; the run list cuts its end."""
     return f"{kind} {outcome.frames.sessions[-1]} · {named(outcome.frames.tickers)}"
 
@@ -68,7 +71,7 @@ def first_tags(kind: Kind, experiment: Experiment) -> dict[str, str]:
     }
 
 
-def final_tags(outcome: Outcome) -> dict[str, str]:
+def final_tags(outcome: CalendarResult) -> dict[str, str]:
     """Return the tags of a finished run."""
     verdict = outcome.evaluation.verdict if outcome.evaluation else None
     tags = {
@@ -91,7 +94,7 @@ def final_tags(outcome: Outcome) -> dict[str, str]:
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value}
 
 
-def _abstained(outcome: Outcome) -> list[int]:
+def _abstained(outcome: CalendarResult) -> list[int]:
     """Return the horizons at which some ticker is forecast by a baseline in the model's place."""
     if outcome.forecasts is None:
         return list(outcome.publication.abstained)
@@ -108,7 +111,7 @@ def short_verdict(verdict: Verdict) -> str:
     return f"better than {len(better)} of {len(verdict.comparisons)} baselines"
 
 
-def latest_results(outcome: Outcome) -> list[FitResult]:
+def latest_results(outcome: CalendarResult) -> list[FitResult]:
     """Return the finished fits of the latest fold."""
     if not outcome.folds:
         return []
@@ -128,12 +131,12 @@ def failure_note(error: str, note: str) -> str:
     return f"**Failed:** {error}\n\n{note.replace('under way, nothing found yet', 'not finished')}"
 
 
-def final_note(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> str:
+def final_note(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> str:
     """Return the description of a finished run as markdown: the verdict first."""
     return "\n\n".join(part for part in _paragraphs(kind, outcome, artifacts) if part)
 
 
-def _paragraphs(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> Iterator[str]:
+def _paragraphs(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> Iterator[str]:
     if outcome.evaluation:
         yield f"**{outcome.evaluation.verdict.sentence}**"
     yield outcome.source_note
@@ -148,7 +151,7 @@ def _paragraphs(kind: str, outcome: Outcome, artifacts: Sequence[str]) -> Iterat
     yield _where(outcome, artifacts)
 
 
-def _left_out(outcome: Outcome) -> str:
+def _left_out(outcome: CalendarResult) -> str:
     left = [f"- **{one.ticker}** was left out: {one.reason}" for one in outcome.left_out[:20]]
     more = len(outcome.left_out) - len(left)
     rest = [f"- and {more} more, in tables/left_out.json"] if more else []
@@ -195,14 +198,14 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def _data(kind: str, outcome: Outcome) -> str:
+def _data(kind: str, outcome: CalendarResult) -> str:
     sessions, folds = outcome.frames.sessions, len(outcome.folds)
     text = f"A {kind} of {len(outcome.frames.tickers)} tickers, {sessions[0]} to {sessions[-1]}"
     fits = f", {folds} folds: {outcome.experiment.folds.describe()}" if folds else ""
     return f"{text}{fits}. {outcome.experiment.chosen_from}".strip()
 
 
-def _where(outcome: Outcome, artifacts: Sequence[str]) -> str:
+def _where(outcome: CalendarResult, artifacts: Sequence[str]) -> str:
     folds = (
         "\n- Child runs, one per fold (unfold this run in the list): date ranges, loss curves per seed, that fold's "
         "test scores"

@@ -168,9 +168,7 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
         url = run_url(store, run_id)
         show(checks, url)
         refuse_out_of_range(checks)
-    return SanitySummary(
-        verdict_sentence(checks), plain_rows(check_table(checks)), run_id, url, dict(timer.seconds)
-    )
+    return SanitySummary(verdict_sentence(checks), plain_rows(check_table(checks)), run_id, url, dict(timer.seconds))
 
 
 def popular_figures() -> dict[str, bytes]:

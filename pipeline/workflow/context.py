@@ -1,4 +1,4 @@
-"""What every step of a run may use: settings, folders, progress, the instant it is made at, and how a step is wrapped."""
+"""What every step of a run may use: settings, folders, progress, its instant, and how a step is wrapped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

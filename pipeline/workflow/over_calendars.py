@@ -1,4 +1,4 @@
-"""A run over several exchange calendars: each is processed and recorded by itself, and one that fails stops no other."""
+"""A run over several exchange calendars: each is recorded by itself, and one that fails stops no other."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace

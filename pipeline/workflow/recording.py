@@ -118,7 +118,7 @@ def opened_store(settings: Settings) -> Store:
 
 @contextmanager
 def recorded(settings: Settings, start: Callable[[Store], str]) -> Iterator[tuple[Store, str]]:
-    """Return a context in which a run that `start` begins is recorded, and closed like a Recording; for quick checks."""
+    """Return a context in which a run that `start` begins is recorded, and closed like a Recording; for checks."""
     store = opened_store(settings)
     run_id = start(store)
     with closing(store, run_id):

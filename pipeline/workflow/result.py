@@ -1,7 +1,7 @@
 """The result of a use case as plain values, with one way to JSON and one to tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 

@@ -115,9 +115,7 @@ def fit_folds(
     """Return the results of every fit, as many at once as there are workers; raises FitError naming failed ones."""
     jobs = list(jobs_of(frames, folds, experiment, device))
     results = []
-    with draft_folder(
-        context.settings.work
-    ) as folder:  # where worker processes open the frames, for as long as they run
+    with draft_folder(context.settings.work) as folder:  # where worker processes open the frames
         save_frames(frames, folder)
         for result in fit_all(jobs, folder, context.fit_cache, experiment.worker_count):
             results.append(result)

@@ -143,7 +143,9 @@ def searched(ongoing: OngoingSearch, out: Path | None) -> TuneResult:
     """Make the trials that are missing, record each group of them, and return what the study has found."""
     task, context = ongoing.task, ongoing.task.context
     trials = ongoing.study.trials()
-    with draft_folder(context.settings.work) as folder:  # where worker processes open the frames, for as long as they run
+    with draft_folder(
+        context.settings.work
+    ) as folder:  # where worker processes open the frames, for as long as they run
         save_frames(task.choosing.frames, folder)
         judge = judging(task.base, task.choosing, ongoing.device, _fitting(task, folder, len(trials)))
         _record(ongoing, trials)
@@ -181,7 +183,7 @@ def study_tags(ongoing: OngoingSearch) -> dict[str, str]:
 
 
 def _fitting(task: SearchTask, folder: Path, made: int) -> Fit:
-    """Return the function that fits jobs on the frames of a folder and reports each; `made` trials are there already."""
+    """Return the function that fits jobs on the frames of a folder and reports each; `made` trials exist already."""
     done, total = count(1), (task.spec.trials - made) * task.rounds + len(task.choosing.folds)
 
     def fit(jobs: Sequence[FitJob]) -> list[FitResult]:
@@ -203,7 +205,7 @@ def progress_sentence(trials: Sequence[Trial]) -> str:
 
 
 def best_experiment(task: SearchTask, best: Trial, tried: int) -> Experiment:
-    """Return the experiment of the best trial: it says among how many it was chosen, and tests after the rows it used."""
+    """Return the experiment of the best trial: it says among how many it was chosen, and tests later rows."""
     experiment = with_values(task.experiment, best.values)
     changed = {"trials": task.chosen_among(tried), "folds": folds_behind(experiment.folds, task.choosing)}
     return experiment.model_copy(update=changed)

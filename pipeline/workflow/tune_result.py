@@ -63,7 +63,7 @@ class TuneResult:
             f"({gain:+.2%} skill).",
             f"Chosen on {'; '.join(self.choosing)}. No session from {self.looked_until} on was used; a run of this "
             "experiment tests from there on.",
-            "The best of many trials looks better on validation than it is: only the test of a run shows how good it is.",
+            "The best of many trials looks better on validation than it is: only the test of a run shows how good.",
             *untried_sentence(self.untried),
         )
 

@@ -45,7 +45,7 @@ def is_updated_from_yahoo(source: Source) -> bool:
 
 
 def age_limit(source: Source, limit: int | None) -> int | None:
-    """Return the maximum age of a last bar in sessions: the given one, else Yahoo's where the source is updated there."""
+    """Return the maximum age of a last bar in sessions: as given, else Yahoo's where the source is updated there."""
     return YahooSource().most_age_sessions if limit is None and is_updated_from_yahoo(source) else limit
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from flows.configuration import read_experiment
+from flows.cli.experiment_file import read_experiment
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.dataset.covariates.specification import CovariateSpec, KnownSeriesSpec, PastSeriesSpec
 from pipeline.dataset.frames import Frames, open_frames, save_frames

@@ -54,7 +54,8 @@ def test_an_audit_without_a_leak_is_told_and_recorded(tapecast: Command, small: 
 @on_a_server
 def test_a_leak_fails_the_flow_and_is_recorded(in_process: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from flows.audit import build_audit  # noqa: PLC0415  brings Prefect
-    from flows.configuration import read_experiment  # noqa: PLC0415
+
+    from flows.cli.experiment_file import read_experiment  # noqa: PLC0415
     from pipeline.workflow.progress import Quiet  # noqa: PLC0415
 
     class Heard(Quiet):

@@ -48,7 +48,7 @@ def test_help_answers_at_once() -> None:
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    code = f"import sys, flows.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys, flows.cli.app; print([name for name in {HEAVY} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.configuration import merged, read_experiment
+from flows.cli.experiment_file import merged, read_experiment
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 

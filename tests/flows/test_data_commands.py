@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from flows import data_commands
-from flows.commands import Call
-from flows.data_terminal import show_checked
-from flows.options import Wanted
+from flows.cli import data_commands
+from flows.cli.commands import Call
+from flows.cli.data_rendering import show_checked
+from flows.cli.options import Wanted
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.market.calendars import last_completed_session, sessions_between
 from pipeline.market.fetched import Fetched
@@ -245,7 +245,7 @@ def test_an_update_with_nothing_to_ask_for_starts_nothing(tmp_path: Path) -> Non
 
 def test_the_commands_load_no_prefect_until_they_need_it() -> None:
     slow = ("prefect", "torch", "yfinance", "mlflow")
-    code = f"import sys, flows.data_commands; print([name for name in {slow} if name in sys.modules])"
+    code = f"import sys, flows.cli.data_commands; print([name for name in {slow} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
 

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from flows.main import build_flows
+from flows.tasks import as_task
 from mlflow.tracking import MlflowClient
 from prefect import flow
 
-from flows.main import build_flows
-from flows.tasks import as_task
 from pipeline.errors import NothingUsableError, SanityError, SourceError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec

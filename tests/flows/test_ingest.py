@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from flows.ingest import build_ingest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rich.console import Console
 
-from flows import data_commands
-from flows.ingest import build_ingest
-from flows.options import Wanted
+from flows.cli import data_commands
+from flows.cli.options import Wanted
 from pipeline.errors import UsageError
 from pipeline.market.bars import Admitted, Bars, LeftOut
 from pipeline.market.calendars import closed_at

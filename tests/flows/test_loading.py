@@ -10,7 +10,7 @@ import pytest
 import typer
 from prefect import flow
 
-from flows.options import Wanted, instant, names_in, wanted_by
+from flows.cli.options import Wanted, instant, names_in, wanted_by
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Admitted, LeftOut, Severity, Stale

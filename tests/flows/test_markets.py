@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from flows.main import build_flows
 from mlflow.tracking import MlflowClient
 
-from flows.configuration import read_experiment
-from flows.main import build_flows
+from flows.cli.experiment_file import read_experiment
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource

@@ -27,7 +27,7 @@ from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.operation.model import Model, Trained, publish
 from pipeline.operation.publication import Publication
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import Loaded, Market, home_of, markets_of
 from pipeline.workflow.context import Finished, Job, new_job
@@ -112,10 +112,10 @@ def test_a_market_concerns_its_own_tickers_and_those_left_out_of_it() -> None:
 # --- the parts of a run ---
 
 
-def outcome_on(market: Market, experiment: Experiment) -> Outcome:
+def outcome_on(market: Market, experiment: Experiment) -> CalendarResult:
     """An outcome with no more in it than what a run over several markets reads of it."""
     sentence = f"Nothing was tested on {market.calendar}."
-    return Outcome(
+    return CalendarResult(
         experiment=experiment,
         source_note=market.note,
         known_at=market.known_at,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from flows.sanity_commands import checks_table
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from flows.sanity_commands import checks_table
 from pipeline.errors import ExitStatus, SanityError
 from pipeline.sanity.check import Check
 from tests.sanity.forecasters import NOTHING_LEARNED
@@ -58,6 +58,7 @@ def test_the_suite_is_told_and_recorded(tapecast: Command) -> None:
 @on_a_server
 def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home: Path, prefect_server: str) -> None:
     from flows.sanity import build_sanity  # noqa: PLC0415  brings Prefect
+
     from pipeline.workflow.progress import Quiet  # noqa: PLC0415
 
     shown: list[Check] = []

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from flows.configuration import read_experiment
 from flows.ingest import build_ingest
 from flows.main import build_flows
+
+from flows.cli.experiment_file import read_experiment
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.terminal import show_summary
+from flows.cli.rendering import show_summary
 from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.workflow.context import Finished
 from pipeline.workflow.over_calendars import Parts
 from pipeline.workflow.recording import Recorded
@@ -24,16 +24,16 @@ MIXED = Publication(CALIBRATED, {1: CALIBRATED, 2: "ewma", 3: "ewma"}, {3: {"BBB
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return rich_outcome()
 
 
-def summary_of(outcome: Outcome) -> Summary:
+def summary_of(outcome: CalendarResult) -> Summary:
     finished = Finished(outcome, Recorded("ab", "http://127.0.0.1/#/ab"), Path("report.html"), {"fit": 1.0})
     return summarise(Parts((finished,), (), {}))
 
 
-def told(outcome: Outcome, width: int = 80) -> str:
+def told(outcome: CalendarResult, width: int = 80) -> str:
     """What a person sees on a terminal of this width."""
     output = StringIO()
     show_summary(Console(file=output, width=width), summary_of(outcome))
@@ -41,12 +41,12 @@ def told(outcome: Outcome, width: int = 80) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(outcome: Outcome) -> dict[str, Any]:
+def found(outcome: CalendarResult) -> dict[str, Any]:
     whole: dict[str, Any] = json.loads(json.dumps(summary_of(outcome).as_json(), allow_nan=False))
     return whole
 
 
-def test_json_names_model_echo_tickers_and_tries(outcome: Outcome, found: dict[str, Any]) -> None:
+def test_json_names_model_echo_tickers_and_tries(outcome: CalendarResult, found: dict[str, Any]) -> None:
     verdict = outcome.evaluation.verdict
     assert found["model"] == CALIBRATED
     assert found["echo"] == verdict.echo.name
@@ -55,7 +55,7 @@ def test_json_names_model_echo_tickers_and_tries(outcome: Outcome, found: dict[s
     assert found["luck"] == {"tested": 2, "tuned": 4, "trials": 5}
 
 
-def test_json_has_the_one_table(outcome: Outcome, found: dict[str, Any]) -> None:
+def test_json_has_the_one_table(outcome: CalendarResult, found: dict[str, Any]) -> None:
     table = outcome.evaluation.one_table
     assert len(found["one_table"]) == len(table)
     for row, (_, expected) in zip(found["one_table"], table.iterrows(), strict=True):
@@ -72,7 +72,7 @@ def test_json_keeps_what_it_said_before(found: dict[str, Any]) -> None:
     assert found["scores"]["1"][CALIBRATED]["pinball_error"] > 0
 
 
-def test_json_says_which_forecaster_is_shown(outcome: Outcome, found: dict[str, Any]) -> None:
+def test_json_says_which_forecaster_is_shown(outcome: CalendarResult, found: dict[str, Any]) -> None:
     assert found["publication"] == {"model": CALIBRATED, "pooled": {}, "by_ticker": {}}
     assert {row["forecaster"] for row in found["forecasts"]} == {CALIBRATED}
     mixed = replace(outcome, publication=MIXED, forecasts=published(outcome.forecasts, MIXED))
@@ -89,7 +89,7 @@ def test_json_says_which_forecaster_is_shown(outcome: Outcome, found: dict[str, 
     ]
 
 
-def test_a_forecast_alone_has_no_evidence(outcome: Outcome) -> None:
+def test_a_forecast_alone_has_no_evidence(outcome: CalendarResult) -> None:
     summary = summary_of(only_forecast(outcome))
     assert summary.verdict is None
     assert summary.model is None
@@ -98,7 +98,7 @@ def test_a_forecast_alone_has_no_evidence(outcome: Outcome) -> None:
     assert "Money" not in told(only_forecast(outcome))
 
 
-def test_the_terminal_leads_with_the_verdict_and_marks_the_model(outcome: Outcome) -> None:
+def test_the_terminal_leads_with_the_verdict_and_marks_the_model(outcome: CalendarResult) -> None:
     lines = told(outcome, width=2000).splitlines()
     said = [line for line in lines if line.strip()]
     assert said[0] == outcome.evaluation.verdict.sentence
@@ -111,7 +111,7 @@ def test_the_terminal_leads_with_the_verdict_and_marks_the_model(outcome: Outcom
     assert f"{100 * row['coverage_80']:.1f} ± {100 * row['coverage_80_error']:.1f} %" in network
 
 
-def test_the_terminal_has_a_line_on_the_median_and_one_on_money(outcome: Outcome) -> None:
+def test_the_terminal_has_a_line_on_the_median_and_one_on_money(outcome: CalendarResult) -> None:
     text = told(outcome)
     echo = outcome.evaluation.verdict.echo
     assert f"Echo    {echo.name}: the median moves as if it explained {100 * echo.moved_share:.1f} %" in text
@@ -125,12 +125,12 @@ def test_the_terminal_has_a_line_on_the_median_and_one_on_money(outcome: Outcome
     assert line.removeprefix("Money").strip() == expected.replace("-", "−")
 
 
-def test_nothing_is_cut_off_on_eighty_columns(outcome: Outcome) -> None:
+def test_nothing_is_cut_off_on_eighty_columns(outcome: CalendarResult) -> None:
     assert "…" not in told(only_backtest(outcome))
     assert max(map(len, told(only_backtest(outcome)).splitlines())) <= 120
 
 
-def test_the_terminal_says_where_a_baseline_is_shown(outcome: Outcome) -> None:
+def test_the_terminal_says_where_a_baseline_is_shown(outcome: CalendarResult) -> None:
     chosen = Publication(CALIBRATED, dict.fromkeys(range(1, HORIZONS + 1), "ewma"))
     shown = replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
     text = " ".join(told(shown).split())

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flows.tune import build_tune
+from flows.tuning_commands import read_search, search_of
+from flows.tuning_terminal import show_tuned
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from flows.configuration import read_experiment
-from flows.tune import build_tune
-from flows.tuning_commands import read_search, search_of
-from flows.tuning_terminal import show_tuned
+from flows.cli.experiment_file import read_experiment
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.reporting.page import page_values

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from flows.tutorial_commands import read_terms
 from mlflow.tracking import MlflowClient
 
-from flows.tutorial_commands import read_terms
 from pipeline.errors import ExitStatus, UsageError
 
 from .command import Command

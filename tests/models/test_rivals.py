@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from flows.configuration import read_experiment
+from flows.cli.experiment_file import read_experiment
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.boosting import BoostingSpec

@@ -22,7 +22,7 @@ from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity
 from pipeline.operation.publication import Publication, marked
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.training.jobs import FitJob, FitResult
 from tests.evaluation.made import flat_opens
 
@@ -32,11 +32,11 @@ SPREADS = dict(zip(CORE_FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=Tr
 LEFT_OUT = LeftOut("GONE", "only 7 usable sessions, at least 100 are needed")
 
 
-def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420) -> Outcome:
+def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420) -> CalendarResult:
     """A run of two folds; the network's spread is the true one, the baselines' are too wide."""
     frames = small_frames(tickers, sessions)
     folds = (small_fold(frames, 200, sessions - 100), small_fold(frames, sessions - 100, sessions))
-    return Outcome(
+    return CalendarResult(
         experiment=Experiment(horizons=HORIZONS, tickers=("AAA",)),
         known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
         listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
@@ -55,7 +55,7 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
     )
 
 
-def rich_outcome(sessions: int = 330) -> Outcome:
+def rich_outcome(sessions: int = 330) -> CalendarResult:
     """A run of one fold over six tickers: medians that take sides, a corrected network, opens that move, luck tried."""
     frames = small_frames(("AAA", "BBB", "CCC", "DDD", "EEE", "FFF"), sessions)
     fold = small_fold(frames, 130, sessions)
@@ -190,15 +190,15 @@ def baseline_result(fold: Fold) -> FitResult:
     return FitResult(job, Fitted(job.forecaster, (), job.tickers, HORIZONS, 0, {}))
 
 
-def only_forecast(outcome: Outcome) -> Outcome:
+def only_forecast(outcome: CalendarResult) -> CalendarResult:
     return replace(outcome, evaluation=None, results=(), folds=())
 
 
-def only_backtest(outcome: Outcome) -> Outcome:
+def only_backtest(outcome: CalendarResult) -> CalendarResult:
     return replace(outcome, forecasts=None)
 
 
-def network_forecast(outcome: Outcome, ticker: str, horizon: int) -> pd.Series:
+def network_forecast(outcome: CalendarResult, ticker: str, horizon: int) -> pd.Series:
     """The network's row of the outcome's table of forecasts."""
     rows = outcome.forecasts
     found = rows[(rows["ticker"] == ticker) & (rows["horizon"] == horizon) & (rows["forecaster"] == NETWORK)]

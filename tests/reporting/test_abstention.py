@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.abstention import horizons_in_words, shown_instead
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans
 from pipeline.reporting.report import report_html
@@ -19,11 +19,11 @@ MIXED = Publication(NETWORK, {1: "ewma", 2: NETWORK, 3: "ewma"}, {3: {"BBB": NET
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return small_outcome()
 
 
-def under(outcome: Outcome, chosen: Publication) -> Outcome:
+def under(outcome: CalendarResult, chosen: Publication) -> CalendarResult:
     """The outcome with another publication."""
     return replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
 
@@ -65,7 +65,7 @@ def test_horizons_in_words(horizons: list[int], words: str) -> None:
     assert horizons_in_words(horizons) == words
 
 
-def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: Outcome) -> None:
+def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: CalendarResult) -> None:
     page = read_page(report_html(under(outcome, MIXED), {}, None))
     header = page.all("header")[0].text
     assert "A baseline is shown. Baseline ewma is shown 1 session ahead: the network has not shown" in header
@@ -79,13 +79,13 @@ def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: Outcome) -> None
     assert f"{ewma['q10']:,.2f} – {ewma['q90']:,.2f}" in table.all("tr")[0].all("td")[1].text
 
 
-def test_a_page_of_the_model_alone_speaks_of_no_baseline_shown(outcome: Outcome) -> None:
+def test_a_page_of_the_model_alone_speaks_of_no_baseline_shown(outcome: CalendarResult) -> None:
     page = read_page(report_html(outcome, {}, None))
     assert "A baseline is shown" not in page.text
     assert not any("baseline ewma" in cell.text for cell in page.by_id("forecast").all("td"))
 
 
-def test_a_fan_of_several_forecasters_goes_on_in_time_and_names_them(outcome: Outcome) -> None:
+def test_a_fan_of_several_forecasters_goes_on_in_time_and_names_them(outcome: CalendarResult) -> None:
     mixed = under(outcome, MIXED)
     first, second = fans(mixed.forecasts, mixed.frames, mixed.currencies, NETWORK)
     assert (np.diff(first.targets) > np.timedelta64(0, "D")).all(), "the table has a forecaster's rows together"

@@ -12,7 +12,7 @@ from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.money.specification import MoneySpec
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.report import report_html
 from pipeline.wording import rule_in_words
 
@@ -23,16 +23,16 @@ STATISTICS = 7
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return rich_outcome()
 
 
 @pytest.fixture(scope="module")
-def page(outcome: Outcome) -> Element:
+def page(outcome: CalendarResult) -> Element:
     return page_of(outcome)
 
 
-def page_of(outcome: Outcome) -> Element:
+def page_of(outcome: CalendarResult) -> Element:
     return read_page(report_html(outcome, {}, None))
 
 
@@ -54,7 +54,7 @@ def number(text: str) -> float:
 # --- One table ---
 
 
-def test_one_table_says_the_statistics_with_their_errors(outcome: Outcome, page: Element) -> None:
+def test_one_table_says_the_statistics_with_their_errors(outcome: CalendarResult, page: Element) -> None:
     first, last = page.by_id("one-table").all("table")
     for horizon, table in ((1, first), (HORIZONS, last)):
         table_of_run = outcome.evaluation.one_table
@@ -70,7 +70,9 @@ def test_one_table_says_the_statistics_with_their_errors(outcome: Outcome, page:
             assert cells[4] == f"{1e4 * row['winkler_80']:.2f} ± {1e4 * row['winkler_80_error']:.1f}"
 
 
-def test_one_table_says_skill_and_word_of_every_model_and_of_no_baseline(outcome: Outcome, page: Element) -> None:
+def test_one_table_says_skill_and_word_of_every_model_and_of_no_baseline(
+    outcome: CalendarResult, page: Element
+) -> None:
     own = outcome.evaluation.one_table.query("horizon == 1").set_index("forecaster")
     rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
     for name, shown in ((NETWORK, NETWORK), (CALIBRATED, f"{CALIBRATED} the model")):
@@ -80,7 +82,7 @@ def test_one_table_says_skill_and_word_of_every_model_and_of_no_baseline(outcome
     assert rows["ewma"][1] == ""
 
 
-def test_one_table_says_direction_rank_and_money(outcome: Outcome, page: Element) -> None:
+def test_one_table_says_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("one-table").all("table")[0]
     own = outcome.evaluation.one_table.query("horizon == 1").set_index("forecaster")
     rows, row = dict(cells_of(table)), own.loc[CALIBRATED]
@@ -96,7 +98,7 @@ def test_one_table_says_direction_rank_and_money(outcome: Outcome, page: Element
     assert rows["ewma"][STATISTICS] == "– never traded"
 
 
-def test_buying_without_a_forecast_stands_in_the_same_table(outcome: Outcome, page: Element) -> None:
+def test_buying_without_a_forecast_stands_in_the_same_table(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.query("forecaster == @BENCHMARK").set_index("rule")
     rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
     for rule, row in money.iterrows():
@@ -106,7 +108,7 @@ def test_buying_without_a_forecast_stands_in_the_same_table(outcome: Outcome, pa
         assert set(cells[:STATISTICS]) == {""}
 
 
-def test_money_stands_only_where_it_was_made(outcome: Outcome, page: Element) -> None:
+def test_money_stands_only_where_it_was_made(outcome: CalendarResult, page: Element) -> None:
     """The rules trade on one horizon: their ratios beside another's statistics would say nothing of it."""
     last = page.by_id("one-table").all("table")[1]
     assert not any("Sharpe" in head for head in heads_of(last))
@@ -134,7 +136,7 @@ def test_without_a_correction_the_network_is_the_model() -> None:
 # --- Skill ---
 
 
-def test_every_test_of_the_gate_is_in_the_small_print(outcome: Outcome, page: Element) -> None:
+def test_every_test_of_the_gate_is_in_the_small_print(outcome: CalendarResult, page: Element) -> None:
     assert "Is the calibrated network better" in page.by_id("skill").text
     tables = page.by_id("skill").all("details")[0].all("table")
     assert len(tables) == HORIZONS
@@ -159,7 +161,7 @@ def written(p: str) -> float:
     return float(p.removeprefix("< "))
 
 
-def test_what_was_tried_is_said(outcome: Outcome, page: Element) -> None:
+def test_what_was_tried_is_said(outcome: CalendarResult, page: Element) -> None:
     assert "2 specifications tested on these sessions so far" in page.by_id("skill").text
     assert "every p is raised 2-fold. 5 were tried in all" in page.by_id("skill").text
     first = page_of(small_outcome()).by_id("skill").text
@@ -169,7 +171,7 @@ def test_what_was_tried_is_said(outcome: Outcome, page: Element) -> None:
 # --- Echo ---
 
 
-def test_the_echo_is_named_on_the_page(outcome: Outcome, page: Element) -> None:
+def test_the_echo_is_named_on_the_page(outcome: CalendarResult, page: Element) -> None:
     assert outcome.evaluation.echoes[CALIBRATED].sentence in page.by_id("echo").text
     rows = dict(cells_of(page.by_id("echo").all("table")[0]))
     assert list(rows) == list(outcome.evaluation.backtest.quantiles)
@@ -190,7 +192,7 @@ def test_the_echo_is_named_on_the_page(outcome: Outcome, page: Element) -> None:
 # --- Calibration ---
 
 
-def test_with_and_without_correction_stand_side_by_side(outcome: Outcome, page: Element) -> None:
+def test_with_and_without_correction_stand_side_by_side(outcome: CalendarResult, page: Element) -> None:
     rows = cells_of(page.by_id("calibration").all("table")[0])
     scores = outcome.evaluation.scores
     scores = scores[scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
@@ -208,7 +210,7 @@ def test_with_and_without_correction_stand_side_by_side(outcome: Outcome, page: 
 
 
 def test_tickers_with_a_wrong_coverage_are_counted_as_benjamini_and_hochberg_do(
-    outcome: Outcome, page: Element
+    outcome: CalendarResult, page: Element
 ) -> None:
     rows = cells_of(page.by_id("calibration").all("table")[0])
     every = outcome.evaluation.coverage_tests.query("band == 80").groupby(["horizon", "forecaster"])
@@ -224,7 +226,7 @@ def test_tickers_with_a_wrong_coverage_are_counted_as_benjamini_and_hochberg_do(
     assert len(counts) > 1, "the network's band is much too narrow, the corrected one is right"
 
 
-def test_coverage_by_regime_and_ticker_is_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_coverage_by_regime_and_ticker_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     _, regimes, tickers = page.by_id("calibration").all("table")
     coverage = outcome.evaluation.coverage.set_index(["by", "group", "horizon", "forecaster"])["coverage_80"]
     keys = [(h, name) for h in (1, HORIZONS) for name in (NETWORK, CALIBRATED)]
@@ -243,7 +245,7 @@ def test_coverage_by_regime_and_ticker_is_the_outcome_s(outcome: Outcome, page: 
 # --- Money ---
 
 
-def test_money_on_the_page_is_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_money_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("money").all("table")[0]
     rows, heads = dict(cells_of(table)), heads_of(table)
     for _, row in outcome.evaluation.money_table.iterrows():
@@ -266,14 +268,14 @@ def test_money_on_the_page_is_the_outcome_s(outcome: Outcome, page: Element) -> 
         assert number(cells["Costs a year"]) == pytest.approx(100 * row["costs_per_year"], abs=0.00501)
 
 
-def test_every_other_forecaster_s_money_is_in_the_small_print(outcome: Outcome, page: Element) -> None:
+def test_every_other_forecaster_s_money_is_in_the_small_print(outcome: CalendarResult, page: Element) -> None:
     rows = dict(cells_of(page.by_id("money").all("details")[0].all("table")[0]))
     others = outcome.evaluation.money_table.query("forecaster != @CALIBRATED and forecaster != @BENCHMARK")
     assert list(rows) == [f"{row.forecaster}, {rule_in_words(row.rule)}" for row in others.itertuples()]
     assert rows["ewma, long only"][0] == "– never traded"
 
 
-def test_terms_and_caveats_stand_beside_the_money(outcome: Outcome, page: Element) -> None:
+def test_terms_and_caveats_stand_beside_the_money(outcome: CalendarResult, page: Element) -> None:
     text = page.by_id("money").text
     assert outcome.evaluation.money.spec.describe() in text
     for sentence in (*outcome.evaluation.money.caveats, *outcome.warnings):
@@ -281,14 +283,14 @@ def test_terms_and_caveats_stand_beside_the_money(outcome: Outcome, page: Elemen
     assert "luckiest of 15 tries" in text, "five specifications with three rules each"
 
 
-def test_how_it_was_chosen_stands_beside_verdict_and_money(outcome: Outcome) -> None:
+def test_how_it_was_chosen_stands_beside_verdict_and_money(outcome: CalendarResult) -> None:
     chosen = outcome.experiment.model_copy(update={"trials": 40})
     page = page_of(replace(outcome, experiment=chosen))
     assert chosen.chosen_from in page.all("header")[0].text
     assert chosen.chosen_from in page.by_id("money").text
 
 
-def test_ranking_on_the_page_is_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_ranking_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     rows = dict(cells_of(page.by_id("money").all("table")[1]))
     ranking = outcome.evaluation.ranking.query("forecaster == @CALIBRATED and horizon == 1").iloc[0]
     cells = rows[f"{CALIBRATED} 1 session ahead"]
@@ -300,7 +302,7 @@ def test_ranking_on_the_page_is_the_outcome_s(outcome: Outcome, page: Element) -
     assert not any(name.startswith("ewma") for name in rows), "it says the same of every ticker"
 
 
-def test_the_glance_says_money_beside_buy_and_hold(outcome: Outcome, page: Element) -> None:
+def test_the_glance_says_money_beside_buy_and_hold(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
     own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(BENCHMARK, "buy_and_hold")]
     header = page.all("header")[0].text.replace("−", "-")
@@ -310,7 +312,7 @@ def test_the_glance_says_money_beside_buy_and_hold(outcome: Outcome, page: Eleme
 # --- Nothing to show ---
 
 
-def test_sections_are_absent_where_there_is_nothing(outcome: Outcome) -> None:
+def test_sections_are_absent_where_there_is_nothing(outcome: CalendarResult) -> None:
     money = replace(outcome.evaluation.money, opened=outcome.evaluation.money.opened[:1])
     page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, money=money)))
     assert not page.has_id("money")
@@ -321,13 +323,13 @@ def test_sections_are_absent_where_there_is_nothing(outcome: Outcome) -> None:
     assert ranks == [], "a column without any number is left out"
 
 
-def test_nobody_may_be_the_best_where_nothing_was_compared(outcome: Outcome) -> None:
+def test_nobody_may_be_the_best_where_nothing_was_compared(outcome: CalendarResult) -> None:
     table = outcome.evaluation.one_table.assign(mcs_p=np.nan, may_be_best=True)
     page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, one_table=table)))
     assert "May be the best" not in heads_of(page.by_id("one-table").all("table")[0])
 
 
-def test_undefined_numbers_are_dashes_and_never_nan(outcome: Outcome) -> None:
+def test_undefined_numbers_are_dashes_and_never_nan(outcome: CalendarResult) -> None:
     scores = outcome.evaluation.scores.copy()
     numeric = [name for name in scores.columns if name.endswith("_error")]
     scores[numeric] = np.nan
@@ -335,7 +337,7 @@ def test_undefined_numbers_are_dashes_and_never_nan(outcome: Outcome) -> None:
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
-def test_a_horizon_without_any_outcome_has_no_table(outcome: Outcome) -> None:
+def test_a_horizon_without_any_outcome_has_no_table(outcome: CalendarResult) -> None:
     """A test shorter than H sessions: nothing is said of what nobody knows."""
     backtest = outcome.evaluation.backtest
     realised = backtest.realised.copy()

@@ -12,7 +12,7 @@ from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.sample import open_sample
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.accuracy_figure import draw_popular_accuracy
 from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
 from pipeline.reporting.canvas import png_bytes
@@ -25,11 +25,11 @@ from .outcomes import HORIZONS, only_backtest, rich_outcome, small_outcome
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return rich_outcome()
 
 
-def test_every_account_is_drawn_to_its_end(outcome: Outcome) -> None:
+def test_every_account_is_drawn_to_its_end(outcome: CalendarResult) -> None:
     evaluation = outcome.evaluation
     (axes,) = draw_equity(evaluation).axes
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
@@ -41,7 +41,7 @@ def test_every_account_is_drawn_to_its_end(outcome: Outcome) -> None:
     assert len(axes.lines[0].get_xdata()) == len(evaluation.money.opened)
 
 
-def test_an_account_that_moved_by_much_has_a_log_scale(outcome: Outcome) -> None:
+def test_an_account_that_moved_by_much_has_a_log_scale(outcome: CalendarResult) -> None:
     money = outcome.evaluation.money
     grown = tuple(
         replace(one, equity=np.geomspace(1, 30 if one.rule == "long_only" else 0.4, len(one.equity)))
@@ -56,14 +56,14 @@ def test_an_account_that_moved_by_much_has_a_log_scale(outcome: Outcome) -> None
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.5", "1", "2", "5", "10", "20"]
 
 
-def test_groups_are_the_table_s(outcome: Outcome) -> None:
+def test_groups_are_the_table_s(outcome: CalendarResult) -> None:
     (axes,) = draw_groups(outcome.evaluation).axes
     own = outcome.evaluation.deciles.query("forecaster == @CALIBRATED and horizon == 1")
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], 1e4 * own["mean_return"])
     assert not has_groups(small_outcome().evaluation)
 
 
-def test_pit_bars_are_outcomes_over_those_expected(outcome: Outcome) -> None:
+def test_pit_bars_are_outcomes_over_those_expected(outcome: CalendarResult) -> None:
     axes = draw_pit(outcome.evaluation).axes
     assert [one.get_title("left").split(":")[0] for one in axes] == ["1 session ahead", f"{HORIZONS} sessions ahead"]
     backtest = outcome.evaluation.backtest
@@ -79,14 +79,14 @@ def test_pit_bars_are_outcomes_over_those_expected(outcome: Outcome) -> None:
         assert labels == {NETWORK, CALIBRATED}
 
 
-def test_both_of_the_network_are_in_the_figures_of_calibration(outcome: Outcome) -> None:
+def test_both_of_the_network_are_in_the_figures_of_calibration(outcome: CalendarResult) -> None:
     labels = {line.get_label() for line in draw_reliability(outcome.evaluation.backtest).axes[0].lines}
     assert {NETWORK, CALIBRATED} <= labels
     drawn = {line.get_label() for line in draw_coverage(outcome.evaluation.backtest).axes[0].lines}
     assert {f"{name}, 1 session ahead" for name in (NETWORK, CALIBRATED, "ewma")} <= drawn
 
 
-def test_what_has_nothing_to_show_is_not_drawn(outcome: Outcome) -> None:
+def test_what_has_nothing_to_show_is_not_drawn(outcome: CalendarResult) -> None:
     assert {"equity.png", "groups.png", "pit.png"} <= set(draw_figures(only_backtest(outcome)))
     evaluation = outcome.evaluation
     bare = replace(

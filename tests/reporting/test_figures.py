@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.evaluation.scores import reliability
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.forecasts import NETWORK
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.calibration_figures import coverage_by_quarter, draw_coverage, draw_reliability
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans, recent_closes
 from pipeline.reporting.figures import MOST_SINGLE_FANS, draw_figures, fan_name, sheets_of_fans
@@ -23,11 +23,11 @@ LOSSES = {"loss_latest_fold.png", "loss_by_fold.png"}
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return small_outcome()
 
 
-def test_every_figure_is_a_png_without_a_note_of_when_or_by_what(outcome: Outcome) -> None:
+def test_every_figure_is_a_png_without_a_note_of_when_or_by_what(outcome: CalendarResult) -> None:
     figures = draw_figures(outcome)
     assert set(figures) == {"fan_AAA.png", "fan_BBB.png"} | BACKTEST | LOSSES
     for png in figures.values():
@@ -40,7 +40,7 @@ def test_same_outcome_same_bytes() -> None:
     assert draw_figures(small_outcome()) == draw_figures(small_outcome())
 
 
-def test_only_what_there_is_to_show_is_drawn(outcome: Outcome) -> None:
+def test_only_what_there_is_to_show_is_drawn(outcome: CalendarResult) -> None:
     assert set(draw_figures(only_forecast(outcome))) == {"fan_AAA.png", "fan_BBB.png"}
     assert set(draw_figures(only_backtest(outcome))) == BACKTEST | LOSSES
     one_fold = replace(only_backtest(outcome), folds=outcome.folds[:1])
@@ -70,12 +70,12 @@ def test_every_ticker_is_in_one_figure(count: int) -> None:
     assert (len(sheets) == count) == (count <= MOST_SINGLE_FANS)
 
 
-def test_sheet_shows_a_fan_per_ticker(outcome: Outcome) -> None:
+def test_sheet_shows_a_fan_per_ticker(outcome: CalendarResult) -> None:
     sheet = draw_sheet(list(fans(outcome.forecasts, outcome.frames, outcome.currencies)))
     assert [axes.get_title(loc="left") for axes in sheet.axes] == ["AAA", "BBB"]
 
 
-def test_fan_begins_at_the_origin_s_close(outcome: Outcome) -> None:
+def test_fan_begins_at_the_origin_s_close(outcome: CalendarResult) -> None:
     for row, fan in enumerate(fans(outcome.forecasts, outcome.frames, outcome.currencies)):
         assert fan.closes[-1] == outcome.frames.reference_close[row, -1]
         assert fan.sessions[-1] == outcome.frames.sessions[-1]
@@ -83,7 +83,7 @@ def test_fan_begins_at_the_origin_s_close(outcome: Outcome) -> None:
         assert (np.diff(fan.prices, axis=1) > 0).all()
 
 
-def test_no_close_after_the_origin_is_shown(outcome: Outcome) -> None:
+def test_no_close_after_the_origin_is_shown(outcome: CalendarResult) -> None:
     earlier = outcome.frames.sessions[-4]
     forecasts = outcome.forecasts.assign(as_of=earlier.astype("datetime64[s]"))
     for row, fan in enumerate(fans(forecasts, outcome.frames, outcome.currencies)):
@@ -111,7 +111,7 @@ def test_a_crash_is_not_taken_for_a_split() -> None:
     np.testing.assert_array_equal(recent_closes(crashed, "AAA", frames.sessions[-1])[1], closes[0])
 
 
-def test_coverage_by_quarter_against_a_slow_twin(outcome: Outcome) -> None:
+def test_coverage_by_quarter_against_a_slow_twin(outcome: CalendarResult) -> None:
     backtest = outcome.evaluation.backtest
     within: dict[str, list[bool]] = {}
     for row in range(len(backtest.tickers)):
@@ -126,7 +126,7 @@ def test_coverage_by_quarter_against_a_slow_twin(outcome: Outcome) -> None:
     np.testing.assert_allclose(coverage, [np.mean(hits) for hits in within.values()])
 
 
-def test_test_range_without_a_last_horizon_is_drawn(outcome: Outcome) -> None:
+def test_test_range_without_a_last_horizon_is_drawn(outcome: CalendarResult) -> None:
     backtest = outcome.evaluation.backtest
     realised = backtest.realised.copy()
     realised[..., -1] = np.nan
@@ -135,7 +135,7 @@ def test_test_range_without_a_last_horizon_is_drawn(outcome: Outcome) -> None:
     draw_coverage(short)
 
 
-def test_every_forecaster_s_own_reliability_is_drawn_above_and_its_difference_below(outcome: Outcome) -> None:
+def test_every_forecaster_s_own_reliability_is_drawn_above_and_its_difference_below(outcome: CalendarResult) -> None:
     backtest = outcome.evaluation.backtest
     figure = draw_reliability(backtest)
     lower_limits = set()
@@ -153,7 +153,7 @@ def test_every_forecaster_s_own_reliability_is_drawn_above_and_its_difference_be
     assert len(lower_limits) == 1, "one scale, so that horizons can be compared"
 
 
-def test_reliability_is_the_share_of_outcomes_at_or_below(outcome: Outcome) -> None:
+def test_reliability_is_the_share_of_outcomes_at_or_below(outcome: CalendarResult) -> None:
     backtest = outcome.evaluation.backtest
     for axes, horizon in ((draw_reliability(backtest).axes[0], 1), (draw_reliability(backtest).axes[2], HORIZONS)):
         drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
@@ -165,25 +165,25 @@ def test_reliability_is_the_share_of_outcomes_at_or_below(outcome: Outcome) -> N
             np.testing.assert_allclose(drawn[name], 100 * hits.mean(axis=0))
 
 
-def test_prices_have_a_unit(outcome: Outcome) -> None:
+def test_prices_have_a_unit(outcome: CalendarResult) -> None:
     (fan, *_) = fans(outcome.forecasts, outcome.frames, dict.fromkeys(outcome.frames.tickers, "CHF"))
     (axes,) = draw_fan(fan).axes
     assert axes.get_ylabel() == "CHF per share"
     assert " CHF on " in axes.get_title(loc="left")
 
 
-def test_nothing_scored_is_drawn_empty(outcome: Outcome) -> None:
+def test_nothing_scored_is_drawn_empty(outcome: CalendarResult) -> None:
     empty = replace(outcome.evaluation.backtest, realised=np.full_like(outcome.evaluation.backtest.realised, np.nan))
     draw_coverage(empty)
 
 
-def test_network_fits_are_the_fold_s_own_by_seed(outcome: Outcome) -> None:
+def test_network_fits_are_the_fold_s_own_by_seed(outcome: CalendarResult) -> None:
     fits = network_fits(outcome.results, outcome.folds[1])
     first_looks = [fitted.checks[0].valid_loss for fitted in fits]
     assert first_looks == sorted(first_looks)
     assert len(fits) == 2
 
 
-def test_a_good_band_covers_what_it_says(outcome: Outcome) -> None:
+def test_a_good_band_covers_what_it_says(outcome: CalendarResult) -> None:
     _, coverage = coverage_by_quarter(outcome.evaluation.backtest, NETWORK, 1)
     assert 0.7 < coverage.mean() < 0.9

@@ -11,7 +11,7 @@ from pipeline.evaluation.gate import words_by_ticker
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import LeftOut, Problem, Severity, Stale
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.page import MOST_PROBLEMS
 from pipeline.reporting.report import REPORT, report_html, write_report
@@ -23,17 +23,17 @@ HOSTILE = ("<b>x</b>", "../../x", 'q" onload="alert(1)', "{{7*7}}", "$\\bad{$", 
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return small_outcome()
 
 
 @pytest.fixture(scope="module")
-def figures(outcome: Outcome) -> dict[str, bytes]:
+def figures(outcome: CalendarResult) -> dict[str, bytes]:
     return draw_figures(outcome)
 
 
 @pytest.fixture(scope="module")
-def html(outcome: Outcome, figures: dict[str, bytes]) -> str:
+def html(outcome: CalendarResult, figures: dict[str, bytes]) -> str:
     return report_html(outcome, figures, "http://127.0.0.1:5000/#/experiments/1/runs/ab")
 
 
@@ -48,18 +48,18 @@ def rows_of(table: Element) -> dict[str, list[str]]:
     return {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in body.all("tr")}
 
 
-def test_report_is_written_whole_and_alone(outcome: Outcome, figures: dict[str, bytes], tmp_path: Path) -> None:
+def test_report_is_written_whole_and_alone(outcome: CalendarResult, figures: dict[str, bytes], tmp_path: Path) -> None:
     path = write_report(outcome, figures, tmp_path / "new" / "folder", None)
     assert path == tmp_path / "new" / "folder" / REPORT
     assert [child.name for child in path.parent.iterdir()] == [REPORT]
     assert read_page(path.read_text("utf-8")).all("h1")
 
 
-def test_same_outcome_same_page(outcome: Outcome, figures: dict[str, bytes]) -> None:
+def test_same_outcome_same_page(outcome: CalendarResult, figures: dict[str, bytes]) -> None:
     assert report_html(outcome, figures, None) == report_html(outcome, draw_figures(outcome), None)
 
 
-def test_first_sentence_is_the_verdict_and_the_source_note_follows(outcome: Outcome, page: Element) -> None:
+def test_first_sentence_is_the_verdict_and_the_source_note_follows(outcome: CalendarResult, page: Element) -> None:
     title, first, *rest = page.all("header")[0].children
     assert title.tag == "h1"
     assert "AAA, BBB" in title.text
@@ -94,7 +94,7 @@ def test_page_can_be_read_aloud(page: Element) -> None:
         assert all(len(row.all("th") + row.all("td")) == width for row in table.all("tbody")[0].all("tr"))
 
 
-def test_one_fan_per_ticker(outcome: Outcome, page: Element) -> None:
+def test_one_fan_per_ticker(outcome: CalendarResult, page: Element) -> None:
     alts = [image.attributes["alt"] for image in page.by_id("fans").all("img")]
     assert len(alts) == len(outcome.frames.tickers)
     for ticker, alt in zip(outcome.frames.tickers, alts, strict=True):
@@ -103,7 +103,7 @@ def test_one_fan_per_ticker(outcome: Outcome, page: Element) -> None:
         assert f"from {last['q10']:,.2f} to {last['q90']:,.2f}" in alt
 
 
-def test_forecast_table_says_the_outcome_s_prices_and_dates(outcome: Outcome, page: Element) -> None:
+def test_forecast_table_says_the_outcome_s_prices_and_dates(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("forecast").all("table")[0]
     heads = [head.text for head in table.all("thead")[0].all("th")][2:]
     rows = rows_of(table)
@@ -119,7 +119,7 @@ def test_forecast_table_says_the_outcome_s_prices_and_dates(outcome: Outcome, pa
     assert "Not investment advice" in page.by_id("forecast").text
 
 
-def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     evaluation = outcome.evaluation
     rows = rows_of(page.by_id("skill").all("table")[0])
     assert list(rows) == list(evaluation.backtest.opponents)
@@ -140,7 +140,7 @@ def cell_class(page: Element, baseline: str, horizon: int) -> str:
     return row.all("td")[horizon - 1].attributes["class"]
 
 
-def test_scores_in_the_page_are_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_scores_in_the_page_are_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     scores = outcome.evaluation.scores
     for horizon, table in enumerate(page.by_id("scores").all("table"), start=1):
         own = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)].set_index("forecaster")
@@ -152,7 +152,7 @@ def test_scores_in_the_page_are_the_outcome_s(outcome: Outcome, page: Element) -
             assert name.endswith("★") == (row["pinball"] == own["pinball"].min())
 
 
-def test_learned_class_probabilities_stand_beside_the_frequencies(outcome: Outcome, page: Element) -> None:
+def test_learned_class_probabilities_stand_beside_the_frequencies(outcome: CalendarResult, page: Element) -> None:
     assert not page.has_id("direction"), "no class probabilities were learned"
     rows = [
         {"horizon": 1, "rows": 12345, "log_loss": 1.09123, "log_loss_frequencies": 1.1, "brier": 0.65,
@@ -174,7 +174,7 @@ def test_undefined_direction_is_a_dash(page: Element) -> None:
     assert rows["drift"][-1] != "–"
 
 
-def test_skill_of_every_ticker_is_the_outcome_s(outcome: Outcome, page: Element) -> None:
+def test_skill_of_every_ticker_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("tickers").all("table")[1]
     gate = outcome.evaluation.gate
     own = gate[(gate["horizon"] == HORIZONS) & (gate["ticker"] == "BBB") & (gate["forecaster"] == NETWORK)]
@@ -185,7 +185,7 @@ def test_skill_of_every_ticker_is_the_outcome_s(outcome: Outcome, page: Element)
         assert float(cell.removesuffix(" %").replace("−", "-")) == pytest.approx(100 * skill[name], abs=0.00501)
 
 
-def test_folds_table_has_real_dates_and_kept_steps(outcome: Outcome, page: Element) -> None:
+def test_folds_table_has_real_dates_and_kept_steps(outcome: CalendarResult, page: Element) -> None:
     rows = rows_of(page.by_id("training").all("table")[0])
     first, last = outcome.folds
     assert rows[first.name][0].startswith(f"{outcome.frames.sessions[0]} to ")
@@ -199,7 +199,7 @@ def test_left_out_tickers_and_their_reasons_appear(page: Element) -> None:
     assert LEFT_OUT.ticker in page.all("header")[0].text
 
 
-def test_what_is_not_up_to_date_and_what_to_beware_of_stand_at_the_top(outcome: Outcome) -> None:
+def test_what_is_not_up_to_date_and_what_to_beware_of_stand_at_the_top(outcome: CalendarResult) -> None:
     old = Stale("BBB", "2021-08-10", 2, "the source refused <b>")
     page = read_page(report_html(replace(outcome, stale=(old,), warnings=("Chosen today.",)), {}, None))
     header = page.all("header")[0].text
@@ -211,13 +211,13 @@ def test_what_is_not_up_to_date_and_what_to_beware_of_stand_at_the_top(outcome: 
     assert "not up to date" not in read_page(report_html(outcome, {}, None)).all("header")[0].text
 
 
-def test_the_page_says_how_to_read_the_same_prices_again(outcome: Outcome) -> None:
+def test_the_page_says_how_to_read_the_same_prices_again(outcome: CalendarResult) -> None:
     assert "--as-known 2026-10-01T22:30:05" in read_page(report_html(outcome, {}, None)).by_id("experiment").text
     other = replace(outcome, known_at=None)
     assert "as-known" not in read_page(report_html(other, {}, None)).by_id("experiment").text
 
 
-def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: Outcome) -> None:
+def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: CalendarResult) -> None:
     many = [
         Problem("AAA", f"row {k}", "parity", Severity.TICKER if k == 70 else Severity.NOTE, "odd", "even")
         for k in range(80)
@@ -229,7 +229,7 @@ def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: Outco
     assert f"80 problems were found in the prices; the first {MOST_PROBLEMS} are listed" in section.text
 
 
-def test_age_and_unseen_tickers_are_marked(outcome: Outcome) -> None:
+def test_age_and_unseen_tickers_are_marked(outcome: CalendarResult) -> None:
     old = replace(outcome, forecasts=small_forecasts(outcome.frames, age_sessions=2), unseen=("BBB",))
     page = read_page(report_html(old, {}, None))
     rows = page.by_id("forecast").all("table")[0].all("tbody")[0].all("tr")
@@ -244,7 +244,7 @@ def test_fresh_data_is_not_called_old(page: Element) -> None:
     assert "Old data" not in page.text
 
 
-def test_forecast_only(outcome: Outcome) -> None:
+def test_forecast_only(outcome: CalendarResult) -> None:
     bare = only_forecast(outcome)
     page = read_page(report_html(bare, draw_figures(bare), None))
     assert "only forecast" in page.all("header")[0].children[1].text
@@ -252,7 +252,7 @@ def test_forecast_only(outcome: Outcome) -> None:
     assert not any(page.has_id(name) for name in ("skill", "scores", "calibration", "tickers", "training"))
 
 
-def test_backtest_only(outcome: Outcome) -> None:
+def test_backtest_only(outcome: CalendarResult) -> None:
     bare = only_backtest(outcome)
     page = read_page(report_html(bare, draw_figures(bare), None))
     assert "backtest from" in page.all("h1")[0].text
@@ -280,21 +280,21 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert cells[:4] == [f"{HOSTILE[0]} not trained on", *HOSTILE[1:4]]
 
 
-def test_unwritable_folder_is_a_usage_error(outcome: Outcome, tmp_path: Path) -> None:
+def test_unwritable_folder_is_a_usage_error(outcome: CalendarResult, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match=r"cannot write .*report\.html"):
         write_report(outcome, {}, tmp_path / "file" / "folder", None)
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
-def test_failed_write_leaves_nothing_half_written(outcome: Outcome, tmp_path: Path) -> None:
+def test_failed_write_leaves_nothing_half_written(outcome: CalendarResult, tmp_path: Path) -> None:
     (tmp_path / REPORT / "kept").mkdir(parents=True)  # a folder in the report's place
     with pytest.raises(UsageError, match="expected a folder that you may write in"):
         write_report(outcome, {}, tmp_path, None)
     assert [child.name for child in tmp_path.iterdir()] == [REPORT]
 
 
-def test_full_disk_keeps_the_earlier_report(outcome: Outcome, figures: dict[str, bytes], tmp_path: Path) -> None:
+def test_full_disk_keeps_the_earlier_report(outcome: CalendarResult, figures: dict[str, bytes], tmp_path: Path) -> None:
     before = write_report(outcome, {}, tmp_path, None).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # a longer file fails as on a full disk
@@ -307,7 +307,7 @@ def test_full_disk_keeps_the_earlier_report(outcome: Outcome, figures: dict[str,
     assert (tmp_path / REPORT).read_bytes() == before
 
 
-def test_report_replaces_an_earlier_one(outcome: Outcome, tmp_path: Path) -> None:
+def test_report_replaces_an_earlier_one(outcome: CalendarResult, tmp_path: Path) -> None:
     write_report(outcome, {}, tmp_path, None)
     later = replace(outcome, source_note="Other prices.")
     assert "Other prices." in write_report(later, {}, tmp_path, None).read_text("utf-8")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported, which the modules of the room do
@@ -39,7 +39,7 @@ class Recorded(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> CalendarResult:
     return small_outcome(tmp_path_factory.mktemp("fits"))
 
 
@@ -57,11 +57,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="session")
-def recorded(store: Store, outcome: Outcome, report: Path) -> Recorded:
+def recorded(store: Store, outcome: CalendarResult, report: Path) -> Recorded:
     return record(store, outcome, report)
 
 
-def record(store: Store, outcome: Outcome, report: Path | None) -> Recorded:
+def record(store: Store, outcome: CalendarResult, report: Path | None) -> Recorded:
     run_id = start_run(store, "run", outcome.experiment)
     log_outcome(store, run_id, outcome, FIGURES, report, SECONDS)
     finish(store, run_id, "FINISHED")

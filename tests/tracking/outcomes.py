@@ -12,19 +12,19 @@ from pipeline.forecasting.forecasts import CORE_FORECASTERS, fits_of
 from pipeline.forecasting.live import live_forecasts
 from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
 from pipeline.operation.publication import Publication, marked
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, panel_of, random_market
 
 EXPERIMENT = changed(TINY, seeds=2)
 
 
-def small_outcome(folder: Path) -> Outcome:
+def small_outcome(folder: Path) -> CalendarResult:
     frames = frames_from(random_market(), EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, CORE_FORECASTERS, slice(-2, None))
     results = fit_jobs(jobs, frames, folder)
     backtest = build_backtest(results, folds, frames)
     opens = opens_of(panel_of(random_market()))
-    return Outcome(
+    return CalendarResult(
         experiment=EXPERIMENT,
         known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
         listings=tuple(Listing(ticker, "XNYS", "USD") for ticker in frames.tickers),
@@ -43,6 +43,6 @@ def small_outcome(folder: Path) -> Outcome:
     )
 
 
-def forecast_only(outcome: Outcome) -> Outcome:
+def forecast_only(outcome: CalendarResult) -> CalendarResult:
     """The outcome of `tapecast forecast`: nothing was trained or tested."""
     return replace(outcome, folds=(), results=(), evaluation=None, problems=(), left_out=(), unseen=("T3",))

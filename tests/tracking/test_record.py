@@ -14,7 +14,7 @@ from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.forecasting.backtest import Backtest, build_backtest, forecast_frames
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
 from pipeline.operation.publication import published_rows
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store
 from pipeline.training.cache import read_fitted
@@ -44,7 +44,7 @@ def table(recorded: Recorded, name: str, folder: Path) -> pd.DataFrame:
     return pd.read_json(downloaded(recorded, f"tables/{name}.json", folder), orient="split")
 
 
-def test_name_tags_and_description_tell_what_the_run_is(recorded: Recorded, outcome: Outcome) -> None:
+def test_name_tags_and_description_tell_what_the_run_is(recorded: Recorded, outcome: CalendarResult) -> None:
     run = run_of(recorded)
     tags = run.data.tags
     assert outcome.evaluation
@@ -81,7 +81,7 @@ def test_params_are_the_experiment(recorded: Recorded) -> None:
     assert params["tickers"] == "(none given)"
 
 
-def test_metrics_equal_the_scores(recorded: Recorded, outcome: Outcome) -> None:
+def test_metrics_equal_the_scores(recorded: Recorded, outcome: CalendarResult) -> None:
     assert outcome.evaluation
     metrics, scores = run_of(recorded).data.metrics, outcome.evaluation.scores
     pooled = scores[scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
@@ -95,7 +95,7 @@ def test_metrics_equal_the_scores(recorded: Recorded, outcome: Outcome) -> None:
     assert {stage: metrics[f"seconds/{stage}"] for stage in SECONDS} == SECONDS
 
 
-def test_what_has_no_value_is_no_metric(recorded: Recorded, outcome: Outcome) -> None:
+def test_what_has_no_value_is_no_metric(recorded: Recorded, outcome: CalendarResult) -> None:
     assert outcome.evaluation
     scores = outcome.evaluation.scores
     assert scores.loc[scores["forecaster"] == "last_close", "directional_accuracy"].isna().all()
@@ -108,7 +108,7 @@ def test_horizons_are_the_steps_of_a_curve(recorded: Recorded) -> None:
     assert {point.step: point.value for point in curve} == {h: metrics[f"h{h}/network/pinball_x1e4"] for h in (1, 2)}
 
 
-def test_the_dataset_is_an_input_with_the_digest_of_its_rows(recorded: Recorded, outcome: Outcome) -> None:
+def test_the_dataset_is_an_input_with_the_digest_of_its_rows(recorded: Recorded, outcome: CalendarResult) -> None:
     (found,) = run_of(recorded).inputs.dataset_inputs
     assert found.dataset.digest == digest_of_rows(outcome.frames)
     assert found.dataset.name == "synthetic: T0 T1 T2 T3"
@@ -118,7 +118,7 @@ def test_the_dataset_is_an_input_with_the_digest_of_its_rows(recorded: Recorded,
     assert json.loads(found.dataset.source)["process"] == "random_walk"
 
 
-def test_every_fold_is_a_child_run(recorded: Recorded, outcome: Outcome) -> None:
+def test_every_fold_is_a_child_run(recorded: Recorded, outcome: CalendarResult) -> None:
     runs = children(recorded)
     assert set(runs) == {f"fold {fold.name}" for fold in outcome.folds}
     fold = outcome.folds[-1]
@@ -129,7 +129,7 @@ def test_every_fold_is_a_child_run(recorded: Recorded, outcome: Outcome) -> None
     assert run.data.params["sessions.test"] == str(len(fold.test))
 
 
-def test_loss_curves_of_every_seed_are_whole(recorded: Recorded, outcome: Outcome) -> None:
+def test_loss_curves_of_every_seed_are_whole(recorded: Recorded, outcome: CalendarResult) -> None:
     runs = children(recorded)
     fits = [result for result in outcome.results if result.job.forecaster.kind == NETWORK]
     assert len(fits) == 4
@@ -144,7 +144,9 @@ def test_loss_curves_of_every_seed_are_whole(recorded: Recorded, outcome: Outcom
         assert run.data.metrics[f"fit_seconds/network_seed_{seed}"] == result.fitted.seconds
 
 
-def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(recorded: Recorded, outcome: Outcome) -> None:
+def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(
+    recorded: Recorded, outcome: CalendarResult
+) -> None:
     for fold in outcome.folds:
         alone: Backtest = build_backtest(outcome.results, (fold,), outcome.frames)
         scores = score_table(alone)
@@ -157,7 +159,7 @@ def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(recorded: R
         assert metrics["h1/skill/ewma"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_tables_come_back_as_they_were(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
+def test_tables_come_back_as_they_were(recorded: Recorded, outcome: CalendarResult, tmp_path: Path) -> None:
     assert outcome.forecasts is not None
     expected = published_rows(outcome.forecasts)
     found = table(recorded, "forecasts", tmp_path)
@@ -175,7 +177,7 @@ def test_the_ui_is_told_which_files_are_tables(recorded: Recorded) -> None:
     assert {"path": "tables/forecasts.json", "type": "table"} in listed
 
 
-def test_backtest_forecasts_come_back(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
+def test_backtest_forecasts_come_back(recorded: Recorded, outcome: CalendarResult, tmp_path: Path) -> None:
     assert outcome.evaluation
     found = pd.read_parquet(downloaded(recorded, "backtest/forecasts.parquet", tmp_path))
     expected = pd.concat(forecast_frames(outcome.evaluation.backtest), ignore_index=True)
@@ -183,13 +185,13 @@ def test_backtest_forecasts_come_back(recorded: Recorded, outcome: Outcome, tmp_
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-6)
 
 
-def test_live_forecasts_come_back_exactly(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
+def test_live_forecasts_come_back_exactly(recorded: Recorded, outcome: CalendarResult, tmp_path: Path) -> None:
     found = pd.read_parquet(downloaded(recorded, "forecasts/forecasts.parquet", tmp_path))
     assert outcome.forecasts is not None
     pd.testing.assert_frame_equal(found, outcome.forecasts, check_dtype=False)
 
 
-def test_the_model_is_the_latest_folds_fits(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
+def test_the_model_is_the_latest_folds_fits(recorded: Recorded, outcome: CalendarResult, tmp_path: Path) -> None:
     folder = downloaded(recorded, "model", tmp_path)
     facts = json.loads((folder / "model.json").read_text())
     assert facts["fold"] == outcome.folds[-1].name
@@ -204,7 +206,7 @@ def test_the_model_is_the_latest_folds_fits(recorded: Recorded, outcome: Outcome
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".json", ".safetensors"}
 
 
-def test_figures_report_and_experiment_come_back(recorded: Recorded, outcome: Outcome, tmp_path: Path) -> None:
+def test_figures_report_and_experiment_come_back(recorded: Recorded, outcome: CalendarResult, tmp_path: Path) -> None:
     figures = downloaded(recorded, "figures", tmp_path)
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == FIGURES
     assert downloaded(recorded, "report/report.html", tmp_path).read_text() == "<h1>The report</h1>"
@@ -212,7 +214,7 @@ def test_figures_report_and_experiment_come_back(recorded: Recorded, outcome: Ou
     assert type(outcome.experiment).model_validate_json(text) == outcome.experiment
 
 
-def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: Outcome, tmp_path: Path) -> None:
+def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: CalendarResult, tmp_path: Path) -> None:
     recorded = record(store, forecast_only(outcome), report=None)
     assert children(recorded) == {}
     assert len(table(recorded, "forecasts", tmp_path)) == len(published_rows(outcome.forecasts))
@@ -223,7 +225,7 @@ def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: Outco
 
 
 def test_nothing_is_written_to_standard_output(
-    store: Store, outcome: Outcome, report: Path, capfd: pytest.CaptureFixture[str]
+    store: Store, outcome: CalendarResult, report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     record(store, outcome, report)
     assert capfd.readouterr().out == ""
@@ -235,7 +237,7 @@ def test_no_active_run_and_no_other_tracking_uri_are_left(recorded: Recorded) ->
     assert recorded.store.uri != mlflow.get_tracking_uri()
 
 
-def test_a_run_under_way_can_be_told_from_a_finished_one(store: Store, outcome: Outcome) -> None:
+def test_a_run_under_way_can_be_told_from_a_finished_one(store: Store, outcome: CalendarResult) -> None:
     run = MlflowClient(tracking_uri=store.uri).get_run(start_run(store, "backtest", outcome.experiment))
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "backtest · synthetic"

@@ -4,7 +4,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.runs import child_run, create_run, finish, log_metrics, start_run, write_batches
 from pipeline.tracking.store import Store
 from pipeline.tracking.values import LONGEST_PARAM, Point, flat_params
@@ -19,7 +19,7 @@ def client(store: Store) -> MlflowClient:
     return MlflowClient(tracking_uri=store.uri)
 
 
-def test_a_failed_run_says_why(store: Store, outcome: Outcome, client: MlflowClient) -> None:
+def test_a_failed_run_says_why(store: Store, outcome: CalendarResult, client: MlflowClient) -> None:
     run_id = start_run(store, "run", outcome.experiment)
     finish(store, run_id, "FAILED", "the source did not answer")
     run = client.get_run(run_id)
@@ -29,13 +29,13 @@ def test_a_failed_run_says_why(store: Store, outcome: Outcome, client: MlflowCli
     assert run.data.tags["mlflow.note.content"].startswith("**Failed:** the source did not answer")
 
 
-def test_a_killed_run_is_killed(store: Store, outcome: Outcome, client: MlflowClient) -> None:
+def test_a_killed_run_is_killed(store: Store, outcome: CalendarResult, client: MlflowClient) -> None:
     run_id = start_run(store, "run", outcome.experiment)
     finish(store, run_id, "KILLED")
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_child_that_cannot_be_filled_is_failed(store: Store, outcome: Outcome, client: MlflowClient) -> None:
+def test_a_child_that_cannot_be_filled_is_failed(store: Store, outcome: CalendarResult, client: MlflowClient) -> None:
     parent = start_run(store, "run", outcome.experiment)
     with pytest.raises(KeyboardInterrupt), child_run(client, store, parent, "fold", {}) as run_id:
         raise KeyboardInterrupt

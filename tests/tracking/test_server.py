@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.scores import POOLED
 from pipeline.operation.publication import published_rows
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.tracking.store import prepare_store, run_url
 from pipeline.training.cache import read_fitted
 
@@ -60,7 +60,7 @@ def wait_for(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_a_run_is_written_over_http_and_comes_back(
-    server: str, outcome: Outcome, report: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    server: str, outcome: CalendarResult, report: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store = prepare_store(server, None, "tapecast")
     began = time.monotonic()

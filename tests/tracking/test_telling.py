@@ -12,7 +12,7 @@ from pipeline.evaluation.money.benchmarks import BENCHMARK
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, published_rows
-from pipeline.operation.result import Outcome
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting.abstention import published_names, shown_instead
 from pipeline.tracking.values import MONEY, money_points, outcome_points
 from pipeline.tracking.words import final_note, final_tags
@@ -26,16 +26,16 @@ MIXED = Publication(
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> CalendarResult:
     return rich_outcome()
 
 
-def evaluation_of(outcome: Outcome) -> Evaluation:
+def evaluation_of(outcome: CalendarResult) -> Evaluation:
     assert outcome.evaluation
     return outcome.evaluation
 
 
-def with_evidence(outcome: Outcome, **changes: object) -> Outcome:
+def with_evidence(outcome: CalendarResult, **changes: object) -> CalendarResult:
     """The outcome with another echo in its verdict, or another luck."""
     evaluation = evaluation_of(outcome)
     if "echo" in changes:
@@ -46,18 +46,18 @@ def with_evidence(outcome: Outcome, **changes: object) -> Outcome:
     return replace(outcome, evaluation=evaluation)
 
 
-def publishing(outcome: Outcome, chosen: Publication) -> Outcome:
+def publishing(outcome: CalendarResult, chosen: Publication) -> CalendarResult:
     assert outcome.forecasts is not None
     return replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
 
 
 @pytest.mark.parametrize("name", get_args(Name))
-def test_the_tag_says_what_the_models_median_is(outcome: Outcome, name: Name) -> None:
+def test_the_tag_says_what_the_models_median_is(outcome: CalendarResult, name: Name) -> None:
     assert final_tags(with_evidence(outcome, echo=name))["tapecast.echo"] == name
 
 
 @pytest.mark.parametrize(("tested", "tuned"), [(1, 1), (7, 1), (3, 40), (1, 9)])
-def test_the_tag_says_how_many_were_tested(outcome: Outcome, tested: int, tuned: int) -> None:
+def test_the_tag_says_how_many_were_tested(outcome: CalendarResult, tested: int, tuned: int) -> None:
     assert final_tags(with_evidence(outcome, luck=Luck(tested, tuned)))["tapecast.tried"] == str(tested)
 
 
@@ -71,25 +71,25 @@ def test_the_tag_says_how_many_were_tested(outcome: Outcome, tested: int, tuned:
     ],
 )
 def test_the_tag_says_at_which_horizons_it_abstained(
-    outcome: Outcome, pooled: dict[int, str] | None, told: str | None
+    outcome: CalendarResult, pooled: dict[int, str] | None, told: str | None
 ) -> None:
     chosen = Publication(CALIBRATED, pooled)
     for one in (publishing(outcome, chosen), replace(only_backtest(outcome), publication=chosen)):
         assert final_tags(one).get("tapecast.abstained") == told
 
 
-def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: Outcome) -> None:
+def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: CalendarResult) -> None:
     chosen = Publication(CALIBRATED, dict.fromkeys((1, 2, 3), CALIBRATED), {2: {"BBB": "ewma"}})
     assert final_tags(publishing(outcome, chosen))["tapecast.abstained"] == "h2"
 
 
-def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(outcome: Outcome) -> None:
+def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(outcome: CalendarResult) -> None:
     tags = final_tags(only_forecast(publishing(outcome, MIXED)))
     assert not {"tapecast.verdict", "tapecast.echo", "tapecast.tried"} & set(tags)
     assert tags["tapecast.abstained"] == "h1 h3"
 
 
-def next_session(outcome: Outcome) -> list[dict[str, str]]:
+def next_session(outcome: CalendarResult) -> list[dict[str, str]]:
     """The rows of the note's table of the next session, by column."""
     after = final_note("run", outcome, []).split("**Forecast of the next session**\n\n")[1]
     lines = after.split("\n\n")[0].splitlines()
@@ -98,7 +98,9 @@ def next_session(outcome: Outcome) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("chosen", [MIXED, Publication(CALIBRATED), Publication(CALIBRATED, {1: "linear"})])
-def test_the_table_of_the_next_session_is_what_is_published_and_names_it(outcome: Outcome, chosen: Publication) -> None:
+def test_the_table_of_the_next_session_is_what_is_published_and_names_it(
+    outcome: CalendarResult, chosen: Publication
+) -> None:
     one = publishing(outcome, chosen)
     assert one.forecasts is not None
     rows = published_rows(one.forecasts)
@@ -112,7 +114,7 @@ def test_the_table_of_the_next_session_is_what_is_published_and_names_it(outcome
         assert row["90 %"] == f"{own['q90']:.2f}"
 
 
-def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: Outcome) -> None:
+def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: CalendarResult) -> None:
     one = publishing(outcome, MIXED)
     assert one.forecasts is not None
     sentences = shown_instead(published_names(one.forecasts), CALIBRATED)
@@ -122,7 +124,7 @@ def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: Outcome) -> N
     assert "has not shown skill" not in final_note("run", publishing(outcome, Publication(CALIBRATED)), [])
 
 
-def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: Outcome) -> None:
+def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: CalendarResult) -> None:
     evaluation = evaluation_of(outcome)
     table = evaluation.money_table.set_index(["forecaster", "rule"])
     rules = {name: set(table.loc[name].index) for name in (CALIBRATED, BENCHMARK)}
@@ -140,7 +142,7 @@ def test_without_a_correction_money_is_the_networks() -> None:
     assert {point.key.split("/")[1] for point in money_points(evaluation)} == {NETWORK, BENCHMARK}
 
 
-def test_skill_and_p_are_the_models_and_adjusted(outcome: Outcome) -> None:
+def test_skill_and_p_are_the_models_and_adjusted(outcome: CalendarResult) -> None:
     """Of the corrected network, not of the one as it came, and raised for the specification tested before it."""
     evaluation = evaluation_of(outcome)
     gate = evaluation.gate[evaluation.gate["ticker"] == POOLED]

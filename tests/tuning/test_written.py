@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.configuration import read_experiment
+from flows.cli.experiment_file import read_experiment
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import StoredSource

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from flows.options import TutorialChoice
+from flows.cli.options import TutorialChoice
 from pipeline.forecasters.recurrent.cells import ConcatCell, ElmanCell, UnrolledCell
 from pipeline.forecasters.recurrent.gradient_steps import steps_for
 from pipeline.forecasters.recurrent.network import RecurrentNetwork

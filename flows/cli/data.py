@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.options import AsKnown, DataPath, Json, Tickers, Universe, instant, wanted_by
+from flows.cli.options import AsKnown, DataPath, Json, Tickers, Universe, instant, wanted_by
 
 if TYPE_CHECKING:
-    from flows.commands import Call
+    from flows.cli.commands import Call
 
 data = typer.Typer(name="data", help="The price store: fetch, check, list, show, export, prune.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def check(
     out: Verdicts = None,
     as_json: Json = False,
 ) -> None:
-    """Hold stored prices, or with --path a file, against the data contract; exit status 3 where a ticker fails."""
+    """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded."""
     wanted = wanted_by(tickers, universe)
     _call(as_json, lambda call: _commands().check(call, wanted, path, collection, out))
 
@@ -104,12 +104,12 @@ def prune(before: Before, collection: Collection = "yahoo", as_json: Json = Fals
 
 
 def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
-    from flows.commands import calling  # noqa: PLC0415  --help needs none of it
+    from flows.cli.commands import calling  # noqa: PLC0415  --help needs none of it
 
     sys.exit(calling(as_json, action))
 
 
 def _commands() -> ModuleType:
-    from flows import data_commands  # noqa: PLC0415  brings pandas
+    from flows.cli import data_commands  # noqa: PLC0415  brings pandas
 
     return data_commands

@@ -16,13 +16,13 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from flows.configuration import read_experiment
+from flows.cli.experiment_file import read_experiment
 from flows.environment import prepare_environment, prepare_worker
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
-from pipeline.operation.model import latest_models
+from pipeline.operation.model import name_to_forecast_with, published_models
 from pipeline.settings import Settings
 from pipeline.training.cache import FitCache
 from pipeline.training.devices import choose_device
@@ -31,11 +31,10 @@ from pipeline.workflow.tickers import tickers_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.main import Flows
-    from flows.terminal import TerminalWatch
-    from pipeline.workflow.result import Summary
+    from flows.deployments import Flows
+    from pipeline.workflow.result import Result, UseCaseResult
 
-T = TypeVar("T")
+R = TypeVar("R", bound="UseCaseResult")
 
 INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
 
@@ -43,7 +42,7 @@ Overrides = Mapping[str, Any]
 
 
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
-    """Return the exit status of a command; every error becomes one clear message, and JSON where that was asked."""
+    """Return the exit status of a command; every error becomes one clear message, and JSON where that was requested."""
     # A service manager ends us with SIGTERM: like an interrupt, it must leave no worker, server or open run behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with own_stdout(as_json) as output:
@@ -51,7 +50,7 @@ def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
         try:
             return action(call)
         except KeyboardInterrupt:
-            print("interrupted: finished fits are kept, the next run goes on from there", file=sys.stderr)
+            print("interrupted: finished fits are cached, the next run continues from there", file=sys.stderr)
             return INTERRUPTED
         except TapecastError as error:
             call.fails(error)
@@ -62,7 +61,7 @@ def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
             return int(ExitStatus.OUR_FAULT)
 
 
-def known(experiment: Experiment, as_known: datetime | None) -> Experiment:
+def as_known_at(experiment: Experiment, as_known: datetime | None) -> Experiment:
     """Return the experiment on prices as known at an instant; the store's where no source was named."""
     if as_known is None:
         return experiment
@@ -71,7 +70,7 @@ def known(experiment: Experiment, as_known: datetime | None) -> Experiment:
 
 
 def usable(experiment: Experiment, out: Path | None) -> Experiment:
-    """Return the experiment if nothing speaks against it that can be seen at once, before a server is started.
+    """Return the experiment if it passes the checks that can be made at once, before a server is started.
 
     Raises UsageError for a device, a file or a folder that is not there or cannot be used.
     """
@@ -89,13 +88,13 @@ def refuse_missing_file(source: SourceSpec) -> None:
 
 
 def wrong_usage(error: typer.TyperException) -> int:
-    """Return exit status 2 after telling of an option or command that does not exist, as JSON and as a sentence."""
-    from pipeline.workflow.result import failed  # noqa: PLC0415
+    """Return exit status 2 after reporting an unknown option or command, as JSON and as a sentence."""
+    from pipeline.workflow.result import failure_json  # noqa: PLC0415
 
-    told = UsageError(error.format_message())
-    print(f"error: {told}", file=sys.stderr)
-    print(json.dumps(failed(told).as_json()))
-    return int(told.exit_status)
+    usage = UsageError(error.format_message())
+    print(f"error: {usage}", file=sys.stderr)
+    print(json.dumps(failure_json(usage)))
+    return int(usage.exit_status)
 
 
 @contextlib.contextmanager
@@ -123,33 +122,37 @@ class Call:
         self._as_json = as_json
         self._output = output
 
-    def run(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
+    def run(
+        self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None, publish: bool
+    ) -> int:
         """Run the main job, on prices as they were known at an instant where one is given."""
-        experiment = usable(known(read_experiment(file, overrides), as_known), out)
-        return self._flow(lambda flows: flows.run(experiment, out))
+        experiment = usable(as_known_at(read_experiment(file, overrides), as_known), out)
+        return self._result(lambda flows: flows.run(experiment, out, publish))
 
     def backtest(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
         """Run the backtest alone."""
-        experiment = usable(known(read_experiment(file, overrides), as_known), out)
-        return self._flow(lambda flows: flows.backtest(experiment, out))
+        experiment = usable(as_known_at(read_experiment(file, overrides), as_known), out)
+        return self._result(lambda flows: flows.backtest(experiment, out))
 
     def forecast(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
-        """Forecast from the latest model."""
-        asked = usable(read_experiment(file, overrides), out)
-        source = asked.source if "source" in asked.model_fields_set else None
-        # nothing else starts where there is no model
-        latest = next(iter(latest_models(Settings().models, FitCache(Settings().fits)).values()))
-        wanted = tickers_of(Settings(), source or latest.experiment.source, asked.tickers, asked.universe)
-        return self._flow(lambda flows: flows.forecast(wanted, source, as_known, out))
+        """Forecast from the published model."""
+        requested = usable(read_experiment(file, overrides), out)
+        source = requested.source if "source" in requested.model_fields_set else None
+        # no server is started where there is no model
+        settings = Settings()
+        name = name_to_forecast_with(settings.models, source)
+        model = next(iter(published_models(settings.models, name, FitCache(settings.fits)).values()))
+        tickers = tickers_of(settings, source or model.experiment.source, requested.tickers, requested.universe)
+        return self._result(lambda flows: flows.forecast(tickers, source, as_known, out))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
-        """Run the sine sanity flow with the network, training and device of an experiment."""
-        asked = usable(read_experiment(file, overrides), out)
-        return self._flow(lambda flows: pipeline.workflow.sine(seed, asked, out))
+        """Run the sine check with the network, training and device of an experiment."""
+        experiment = usable(read_experiment(file, overrides), out)
+        return self._result(lambda flows: flows.sine(seed, experiment, out))
 
     def ui(self, mlflow_port: int, prefect_port: int) -> int:
         """Serve both UIs until interrupted."""
-        from flows.pages import serve_pages  # noqa: PLC0415
+        from flows.servers import serve_pages  # noqa: PLC0415
 
         return serve_pages(Settings(), mlflow_port, prefect_port)
 
@@ -161,53 +164,66 @@ class Call:
         work(name or f"{getpass.getuser()}@{socket.gethostname()}", health_port)
 
     def fails(self, error: BaseException) -> None:
-        """Show an error: a sentence on stderr, and the JSON object where that was asked for."""
+        """Show an error: a sentence on stderr, and the JSON object where that was requested."""
         print(f"error: {error}" if str(error) else f"error: {type(error).__name__}", file=sys.stderr)
         if self._as_json:
-            from pipeline.workflow.result import failed  # noqa: PLC0415
+            from pipeline.workflow.result import failure_json  # noqa: PLC0415
 
-            self.tells(failed(error).as_json(), lambda _: None)
+            self.prints(failure_json(error), lambda _: None)
 
-    def _flow(self, action: "Callable[[Flows], Summary]") -> int:
-        from flows.server import FOR_A_RUN  # noqa: PLC0415
-        from flows.terminal import show_summary  # noqa: PLC0415
+    def _result(self, action: "Callable[[Flows], Result]") -> int:
+        from flows.cli.rendering import show_result  # noqa: PLC0415
 
-        def run(watch: "TerminalWatch") -> "Summary":
-            from flows.main import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+        return self.flow(action, show_result)
 
-            return action(build_flows(watch))
+    def flow(
+        self,
+        action: "Callable[[Flows], R]",
+        show: "Callable[[Console, R], None]",
+        import_meanwhile: Sequence[str] | None = None,
+        **options: Any,
+    ) -> int:
+        """Return the exit status of a flow, after printing its result as JSON or as `show` does.
 
-        summary, seconds = self.under_prefect(run, FOR_A_RUN)
-        summary = replace(summary, seconds={**seconds, **summary.seconds})
-        self.tells(summary.as_json(), lambda console: show_summary(console, summary))
-        return int(ExitStatus.PARTIAL if summary.status == "partial" else ExitStatus.OK)
-
-    def under_prefect(
-        self, action: "Callable[[TerminalWatch], T]", import_meanwhile: Sequence[str] = ()
-    ) -> "tuple[T, dict[str, float]]":
-        """Return what an action gives that calls flows, and the seconds that it took to start Prefect."""
+        `import_meanwhile` are slow imports to make while a server starts (default: those of a run); `options` are those
+        of build_flows.
+        """
         prepare_environment(Settings().root)
-        from flows.server import start_temporary_server  # noqa: PLC0415
-        from flows.terminal import TerminalWatch  # noqa: PLC0415
-        from pipeline.workflow.progress import Stopwatch  # noqa: PLC0415
+        from flows.cli.rendering import TerminalProgress  # noqa: PLC0415
+        from flows.servers import FOR_A_RUN, start_temporary_server  # noqa: PLC0415
+        from pipeline.workflow.progress import StageTimer  # noqa: PLC0415
 
-        watch = TerminalWatch(self.console())
-        with watch.showing():
-            before = Stopwatch(watch)
-            with before.stage("prefect"):
-                start_temporary_server(import_meanwhile)
-            return action(watch), before.seconds
+        progress = TerminalProgress(self.console())
+        with progress.showing():
+            start = StageTimer(progress)
+            with start.stage("prefect"):
+                start_temporary_server(FOR_A_RUN if import_meanwhile is None else import_meanwhile)
+            from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+
+            result = action(build_flows(progress, **options))
+        return self.finish(with_seconds(result, start.seconds), show)
+
+    def finish(self, result: "R", show: "Callable[[Console, R], None]") -> int:
+        """Return the exit status of a finished use case, after printing its result."""
+        self.prints(result.as_json(), lambda console: show(console, result))
+        return int(ExitStatus.PARTIAL if result.status == "partial" else ExitStatus.OK)
 
     def console(self) -> "Console":
-        """Return where people are told: standard output, or the other one where JSON goes there."""
+        """Return where people read: standard output, or standard error where JSON goes to the former."""
         from rich.console import Console  # noqa: PLC0415
 
         return Console(stderr=self._as_json)
 
-    def tells(self, values: Mapping[str, Any], show: "Callable[[Console], None]") -> None:
-        """Print a result: as one JSON object where that was asked for, else as `show` does."""
+    def prints(self, values: Mapping[str, Any], show: "Callable[[Console], None]") -> None:
+        """Print a result: as one JSON object where that was requested, else as `show` does."""
         if not self._as_json:
             show(self.console())
             return
         self._output.write(json.dumps(values, allow_nan=False) + "\n")
         self._output.flush()
+
+
+def with_seconds(result: "R", seconds: Mapping[str, float]) -> "R":
+    """Return a result whose seconds begin with these."""
+    name = "shared_seconds" if hasattr(result, "shared_seconds") else "seconds"
+    return replace(result, **{name: {**seconds, **getattr(result, name)}})  # type: ignore[type-var]

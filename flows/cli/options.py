@@ -56,6 +56,7 @@ DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are tr
 Out = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
 Written = Annotated[Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")]
 Terms = Annotated[Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")]
+Publish = Annotated[bool, typer.Option("--publish", help="Publish the models, for `tapecast forecast` to use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")]
 

@@ -17,7 +17,7 @@ from pipeline.market.store.inventory import Shown
 from pipeline.market.store.pruning import Pruned
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.wording import count_of
-from pipeline.workflow.ingest import Ingested
+from pipeline.workflow.ingest import IngestResult
 
 MOST_ROWS = 40
 
@@ -36,16 +36,16 @@ VERSIONS = {
     "added": "added",
     "restated": "restated",
     "removed": "removed",
-    "kinds": "told otherwise",
+    "kinds": "restated since",
 }
 
 Held = tuple[Collection, pd.DataFrame, DiskUse]
 
 
-def show_ingested(console: Console, result: Ingested) -> None:
+def show_ingest(console: Console, result: IngestResult) -> None:
     """Print what an update did, and what is not as it should be."""
-    told = ", ".join(f"{count} {state}" for state, count in result.states.items()) or "nothing to update"
-    console.print(f"[bold]{escape(result.collection)}[/bold]: {told}")
+    states = ", ".join(f"{count} {state}" for state, count in result.states.items()) or "nothing to update"
+    console.print(f"[bold]{escape(result.collection)}[/bold]: {states}")
     for one in result.refreshed:
         if one.reason and one in result.not_settled:
             console.print(f"[yellow]{one.state.value}[/yellow] {escape(one.ticker)}: {escape(one.reason)}")
@@ -65,7 +65,7 @@ def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
 def print_findings(console: Console, table: pd.DataFrame) -> None:
     """Print how many tickers have which verdict, and the findings."""
     judged = ", ".join(f"{count} {verdict}" for verdict, count in counts(table).items() if count)
-    console.print(f"The data contract: {judged or 'nothing checked'}")
+    console.print(f"Validation: {judged or 'nothing checked'}")
     findings = table[table["verdict"] != SOUND]
     for row in findings.head(MOST_ROWS).to_dict("records"):
         colour = "red" if row["verdict"] == LEFT_OUT else "yellow" if row["what_was_done"] != "noted" else "default"

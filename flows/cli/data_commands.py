@@ -1,16 +1,16 @@
 """The commands of `tapecast data`: only an update that has something to ask for starts Prefect."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
-from flows.commands import Call, refuse_missing_file
-from flows.data_terminal import show_checked, show_exported, show_ingested, show_listed, show_one, show_pruned
-from flows.options import Wanted
+from flows.cli.commands import Call, refuse_missing_file
+from flows.cli.data_rendering import show_checked, show_exported, show_ingest, show_listed, show_one, show_pruned
+from flows.cli.options import Wanted
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
@@ -25,37 +25,34 @@ from pipeline.market.store.opening import find_collection
 from pipeline.market.store.pruning import prune as pruned
 from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
 from pipeline.settings import Settings
-from pipeline.workflow.ingest import IMPORTS, Ingested, plan_from_yahoo, records, update_from_yahoo
-from pipeline.workflow.progress import Quiet, Stopwatch
-from pipeline.workflow.tickers import spelled, tickers_of, wanted_of
-from pipeline.workflow.validation import check_source, door_terms, found_rows
-
-if TYPE_CHECKING:
-    from flows.terminal import TerminalWatch
+from pipeline.workflow.context import new_context
+from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
+from pipeline.workflow.result import plain_rows
+from pipeline.workflow.tickers import requested_tickers, spelled, tickers_of
+from pipeline.workflow.validation import check_source, rows_by_ticker, validation_terms
 
 LAST_BARS = 5
 
 
 def update(call: Call, wanted: Wanted, path: Path | None, collection: str | None, start: date | None) -> int:
-    """Bring the store up to date; where it is already, nothing is started and nobody asked."""
+    """Bring the store up to date; where it is already, no server is started and nothing requested."""
     source = source_of(path, collection, start)
     refuse_unwritable(Settings().root)
-    known = settled(source, wanted) if isinstance(source, YahooSource) else None
-    if known:
-        return _tell_ingested(call, known)
-
+    current = current_state(source, wanted) if isinstance(source, YahooSource) else None
+    if current:
+        return call.finish(current, show_ingest)
+    into = collection or IMPORTS
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(open_files, source.path, source.price_basis) if isinstance(source, FilesSource) else None
-
-        def run(watch: "TerminalWatch") -> Ingested:
-            from flows.ingest import build_ingest  # noqa: PLC0415  brings Prefect, after its environment is set
-
-            # files are read while Prefect starts
-            ingest = build_ingest(watch, lambda *_: ahead.result()) if ahead else build_ingest(watch)
-            return ingest(wanted.tickers, wanted.universe, source, collection or IMPORTS)
-
-        result, before = call.under_prefect(run)
-    return _tell_ingested(call, replace(result, seconds={**before, **result.seconds}))
+        options: dict[str, Any] = {}
+        if isinstance(source, FilesSource):  # files are read while Prefect starts
+            reading = pool.submit(open_files, source.path, source.price_basis)
+            options["read"] = lambda *_: reading.result()
+        return call.flow(
+            lambda flows: flows.ingest(wanted.tickers, wanted.universe, source, into),
+            show_ingest,
+            import_meanwhile=(),
+            **options,
+        )
 
 
 def source_of(path: Path | None, collection: str | None, start: date | None) -> YahooSource | FilesSource:
@@ -71,20 +68,15 @@ def source_of(path: Path | None, collection: str | None, start: date | None) -> 
     return source
 
 
-def settled(source: YahooSource, wanted: Wanted) -> Ingested | None:
-    """Return the update that has nothing to ask for; None where there is something."""
-    settings = Settings()
-    planned = plan_from_yahoo(settings, source, wanted.tickers, wanted.universe, datetime.now(UTC))
-    return None if planned.plan.asked else update_from_yahoo(settings, planned, Stopwatch(Quiet()))
-
-
-def _tell_ingested(call: Call, result: Ingested) -> int:
-    call.tells(result.as_json(), lambda console: show_ingested(console, result))
-    return int(ExitStatus.PARTIAL if result.status == "partial" else ExitStatus.OK)
+def current_state(source: YahooSource, wanted: Wanted) -> IngestResult | None:
+    """Return the result of an update that has nothing to request; None where there is something."""
+    context = new_context("ingest")
+    planned = plan_from_yahoo(context, source, wanted.tickers, wanted.universe)
+    return None if planned.plan.asked else update_from_yahoo(context, planned)
 
 
 def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: Path | None) -> int:
-    """Hold prices against the contract, print the verdicts and write them as CSV."""
+    """Validate prices, print the report and write it as CSV."""
     settings, now = Settings(), datetime.now(UTC)
     source = stored_source(collection) if files is None else FilesSource(path=files)
     refuse_missing_file(source)
@@ -93,8 +85,8 @@ def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: 
     write_whole(path, table.to_csv(index=False).encode())
     status = "partial" if (table["verdict"] == LEFT_OUT).any() else "ok"
     findings = table[table["verdict"] != SOUND]
-    values = {"status": status, "verdicts": counts(table), "findings": records(findings), "file": str(path)}
-    call.tells(values, lambda console: show_checked(console, table, path))
+    values = {"status": status, "verdicts": counts(table), "findings": plain_rows(findings), "file": str(path)}
+    call.prints(values, lambda console: show_checked(console, table, path))
     return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
 
 
@@ -110,8 +102,8 @@ def list_held(call: Call, name: str | None) -> int:
     if not chosen:
         raise UsageError("the price store is empty; fetch some prices with `tapecast data update --tickers AAPL,MSFT`")
     held = [(collection, inventory(collection), disk_use(collection)) for collection in chosen]
-    values = {one.name: {"tickers": records(in_text(table)), "disk": asdict(disk)} for one, table, disk in held}
-    call.tells(values, lambda console: show_listed(console, held))
+    values = {one.name: {"tickers": plain_rows(in_text(table)), "disk": asdict(disk)} for one, table, disk in held}
+    call.prints(values, lambda console: show_listed(console, held))
     return int(ExitStatus.OK)
 
 
@@ -130,9 +122,9 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
         "ticker": ticker,
         "file": str(one.path),
         "versions": [version.model_dump(mode="json") for version in one.versions],
-        "last_bars": records(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
+        "last_bars": plain_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
     }
-    call.tells(values, lambda console: show_one(console, one, last))
+    call.prints(values, lambda console: show_one(console, one, last))
     return int(ExitStatus.OK)
 
 
@@ -140,9 +132,9 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
     """Write checked bars of a place in the store, a collection as known at an instant or now, into one file."""
     source = stored_source(*place)
     opened = open_source(source, Settings().prices)
-    names = wanted_of(opened, tickers_of(Settings(), source, wanted.tickers, wanted.universe))
-    terms = door_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
-    admitted = admit(found_rows(opened, names), terms)
+    names = requested_tickers(opened, tickers_of(Settings(), source, wanted.tickers, wanted.universe))
+    terms = validation_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
+    admitted = admit(rows_by_ticker(opened, names), terms)
     if not admitted.bars.listings:
         reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in admitted.left_out)
         raise NothingUsableError(f"nothing to export: {reasons}", admitted.left_out)
@@ -153,12 +145,12 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
         "tickers": len(admitted.bars.tickers),
         "left_out": [asdict(out) for out in admitted.left_out],
     }
-    call.tells(values, lambda console: show_exported(console, admitted, path))
+    call.prints(values, lambda console: show_exported(console, admitted, path))
     return int(ExitStatus.PARTIAL if admitted.left_out else ExitStatus.OK)
 
 
 def prune(call: Call, before: datetime, name: str) -> int:
     """Give up what was known before a day."""
     freed = pruned(find_collection(Settings().prices, name), before)
-    call.tells(asdict(freed), lambda console: show_pruned(console, freed, before))
+    call.prints(asdict(freed), lambda console: show_pruned(console, freed, before))
     return int(ExitStatus.PARTIAL if freed.refused else ExitStatus.OK)

@@ -1,104 +1,123 @@
-"""What a person sees on the terminal: progress while a run goes on, then a compact table and where to look next."""
+"""What the terminal shows: progress while a run goes on, then a compact table and where to look next."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipeline.training.jobs import FitResult
 from pipeline.wording import p_value
-from pipeline.workflow.result import Row, Summary
+from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row
 
 SHOWN_TICKERS = 20
 
 
-class TerminalWatch:
+class TerminalProgress:
     """Shows a line per stage and a bar over the fits."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
-        self._stage: TaskID | None = None
+        columns = (
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.TimeElapsedColumn(),
+        )
+        self._bars = bars.Progress(*columns, console=console, transient=True)
+        self._stage: bars.TaskID | None = None
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show progress within."""
-        with self._progress:
+        """Return a context in which progress is shown."""
+        with self._bars:
             yield
 
-    def begins(self, stage: str) -> None:
-        """Show the stage as going on."""
-        self._stage = self._progress.add_task(stage, total=None)
+    def stage_started(self, stage: str) -> None:
+        """Show the stage as under way."""
+        self._stage = self._bars.add_task(stage, total=None)
 
-    def ends(self, stage: str, seconds: float) -> None:
+    def stage_finished(self, stage: str, seconds: float) -> None:
         """Turn the stage into a line."""
         if self._stage is not None:
-            self._progress.remove_task(self._stage)
+            self._bars.remove_task(self._stage)
         self._console.print(f"[green]✓[/green] {stage:<9} {seconds:6.1f} s")
 
-    def fitted(self, result: FitResult, done: int, total: int) -> None:
+    def fit_finished(self, result: FitResult, done: int, total: int) -> None:
         """Move the bar, and name the fit."""
         if self._stage is None:
             return
         name = f"{result.job.forecaster.kind} {result.job.fold.name} seed {result.job.seed}"
-        text = f"fit {done}/{total}  {name}{'  (kept)' if result.kept else ''}"
-        self._progress.update(self._stage, description=text, completed=done, total=total)
+        text = f"fit {done}/{total}  {name}{'  (cached)' if result.cached else ''}"
+        self._bars.update(self._stage, description=text, completed=done, total=total)
 
-    def says(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Print a sentence."""
         self._console.print(escape(text), style="dim")
 
 
-def show_summary(console: Console, summary: Summary) -> None:
-    """Print the result: verdict and forecasts of each market, what was left out, and where to look next."""
-    for market in summary.markets or [summary]:
-        if summary.markets:
-            console.print(f"\n[bold]Calendar {escape(str(market.calendar))}[/bold]")
-        show_market(console, market)
-    if summary.forecasts:
+def show_result(console: Console, result: Result) -> None:
+    """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next."""
+    several = len(result.calendars) > 1
+    for one in result.calendars:
+        if several:
+            console.print(f"\n[bold]Calendar {escape(one.calendar)}[/bold]")
+        show_calendar(console, one)
+    if result.forecasts:
         console.print("Prices before dividends. No trading advice.", style="dim")
-    if summary.unseen:
-        console.print(f"Not trained on, forecast all the same: {escape(', '.join(summary.unseen))}", style="yellow")
-    for row in summary.stale:
-        console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
-    for row in summary.left_out:
-        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
-    for sentence in (*summary.warnings, *([summary.note] if summary.note else [])):
+    if result.unseen:
+        console.print(f"Forecast though not trained on: {escape(', '.join(result.unseen))}", style="yellow")
+    show_missing(console, result.stale, result.left_out)
+    for sentence in (*result.warnings, result.calendars[0].note):
         console.print(escape(sentence), style="yellow")
-    where_next(console, summary)
+    show_where_next(console, result)
 
 
-def show_market(console: Console, summary: Summary) -> None:
-    """Print the verdict, the scores, what the median is, money, and the forecast of one market."""
-    if summary.verdict:
-        first, mark, rest = summary.verdict.partition(". ")
+def show_missing(console: Console, stale: list[Row], left_out: list[Row]) -> None:
+    """Print the tickers that are not up to date or excluded, with their reasons."""
+    for row in stale:
+        console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+    for row in left_out:
+        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+
+
+def show_calendar(console: Console, one: CalendarSummary) -> None:
+    """Print the verdict, the scores, what the median is, money, and the forecast of one calendar."""
+    if one.backtest:
+        first, mark, rest = one.backtest.verdict.partition(". ")
         console.print(f"\n[bold]{escape(first + mark)}[/bold]{escape(rest)}")
-    if summary.scores:
-        console.print(score_table(summary))
-    for name, line in (("Echo", summary.echo_in_short), ("Money", summary.money)):
-        if line:
-            console.print(f"{name:<7} {escape(line)}")
-    for sentence in summary.instead:
+        console.print(score_table(one.backtest))
+        for name, line in (("Echo", one.backtest.echo_in_short), ("Money", one.backtest.money)):
+            if line:
+                console.print(f"{name:<7} {escape(line)}")
+    for sentence in one.instead:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
-    if summary.forecasts:
-        console.print(forecast_table(summary.forecasts))
+    if one.forecasts:
+        console.print(forecast_table(one.forecasts))
 
 
-def where_next(console: Console, summary: Summary) -> None:
+def show_where_next(console: Console, result: Result) -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
-    for market in summary.markets or [summary]:
-        of = f"  ({market.calendar})" if summary.markets else ""
-        console.print(f"Report  {market.report}{of}", soft_wrap=True)
-        console.print(f"MLflow  {market.mlflow_url}  (start it with `tapecast ui`)", soft_wrap=True)
-    if summary.known_at:
-        console.print(
-            f"Again   with --as-known {summary.known_at[:19]}, on the prices as they are known now", soft_wrap=True
-        )
-    console.print(f"Took    {sum(summary.seconds.values()):.0f} s in all stages", style="dim")
+    several = len(result.calendars) > 1
+    for one in result.calendars:
+        console.print(f"Report  {one.report}{f'  ({one.calendar})' if several else ''}", soft_wrap=True)
+        show_mlflow(console, one.mlflow_url)
+    known_at = result.calendars[0].known_at
+    if known_at:
+        console.print(f"Again   with --as-known {known_at[:19]}, on the prices as they are known now", soft_wrap=True)
+    show_seconds(console, result.seconds)
+
+
+def show_mlflow(console: Console, url: str) -> None:
+    """Print where the MLflow run is."""
+    console.print(f"MLflow  {url}  (start it with `tapecast ui`)", soft_wrap=True)
+
+
+def show_seconds(console: Console, seconds: dict[str, float]) -> None:
+    """Print the seconds of all stages together."""
+    console.print(f"Took    {sum(seconds.values()):.0f} s in all stages", style="dim")
 
 
 def forecast_table(forecasts: list[Row]) -> Table:
@@ -130,7 +149,7 @@ def common_origin(forecasts: list[Row]) -> str:
 
 
 def heading(forecasts: list[Row], horizon: int) -> str:
-    """Return the session forecast, or how far it lies ahead where the tickers' sessions differ."""
+    """Return the session forecast, or the horizon where the tickers' sessions differ."""
     targets = {row["target_session"] for row in forecasts if row["horizon"] == horizon}
     return targets.pop() if len(targets) == 1 else f"+{horizon} sessions"
 
@@ -148,15 +167,15 @@ def band(row: Row) -> str:
     return f"{row['q50']:.2f}  {row['q10']:.2f}…{row['q90']:.2f}"
 
 
-def score_table(summary: Summary) -> Table:
+def score_table(backtest: BacktestSummary) -> Table:
     """Return a row per forecaster at horizon 1: pinball, coverage, and the model's skill with its p."""
     title = "Backtest, one session ahead (* the model; pinball x 1e4, lower is better)"
     table = Table(title=title, title_justify="left")
     for name in ("forecaster", "pinball", "80 % band holds", "skill over it", "test"):
         table.add_column(name, justify="left" if name == "forecaster" else "right", no_wrap=True)
-    for name, scores in summary.scores["1"].items():
-        skill, p = summary.skill["1"].get(name), summary.dm_p["1"].get(name)
-        model = name == summary.model
+    for name, scores in backtest.scores["1"].items():
+        skill, p = backtest.skill["1"].get(name), backtest.dm_p["1"].get(name)
+        model = name == backtest.model
         table.add_row(
             f"{name} *" if model else name,
             number(scores["pinball"], 1e4, ".2f") + error(scores["pinball_error"], 1e4, ".2f"),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.data_cli import data
-from flows.options import (
+from flows.cli.data import data
+from flows.cli.options import (
     AsKnown,
     DataPath,
     Day,
@@ -30,11 +30,11 @@ from flows.options import (
 from pipeline.processes import spare_the_collector
 
 if TYPE_CHECKING:
-    from flows.commands import Call
+    from flows.cli.commands import Call
 
 app = typer.Typer(
     name="tapecast",
-    help="Forecast stock prices with recurrent networks, and see whether they beat doing nothing. No trading advice.",
+    help="Forecast stock prices with recurrent networks, and test whether they beat simple baselines. No trading advice.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,12 +52,15 @@ def run(
     experiment: File = None,
     device: DeviceOption = None,
     out: Out = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Publish the models: `tapecast forecast` uses them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
     known = instant(as_known)
-    _call(as_json, lambda call: call.run(experiment, overrides, known, out))
+    _call(as_json, lambda call: call.run(experiment, overrides, known, out, publish))
 
 
 @app.command()
@@ -93,7 +96,7 @@ def forecast(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast from the latest fitted model, also tickers that it never saw; a TOML file gives tickers and source."""
+    """Forecast from the published model, also tickers it was not trained on; a TOML file gives tickers and source."""
     overrides = wanted_by(tickers, None).overrides | source_values(source, path) | device_value(device)
     known = instant(as_known)
     _call(as_json, lambda call: call.forecast(experiment, overrides, known, out))
@@ -107,7 +110,7 @@ def sine(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails loudly."""
+    """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails if missed."""
     _call(as_json, lambda call: call.sine(seed, experiment, device_value(device), out))
 
 
@@ -120,8 +123,10 @@ def tune(
     as_known: AsKnown = None,
     experiment: File = None,
     device: DeviceOption = None,
-    trials: Annotated[int, typer.Option(min=1, help="Trials that the study has in the end, with former ones.")] = 30,
-    study: Annotated[str | None, typer.Option(help="Study to go on with; default: by what is searched.")] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials that the study has in the end, earlier ones included.")
+    ] = 30,
+    study: Annotated[str | None, typer.Option(help="Study to continue; default: by what is searched.")] = None,
     folds: Annotated[int, typer.Option(min=1, help="The first folds, whose validation chooses.")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="Networks per fold in a trial.")] = 1,
     out: Written = None,
@@ -132,9 +137,9 @@ def tune(
     known, plan = instant(as_known), {"trials": trials, "study": study, "folds": folds, "seeds": seeds}
 
     def search(call: "Call") -> int:
-        from flows.tuning_commands import tune_settings  # noqa: PLC0415  --help needs none of it
+        from flows.cli.check_commands import run_tune  # noqa: PLC0415  --help needs none of it
 
-        return tune_settings(call, experiment, overrides, known, plan, out)
+        return run_tune(call, experiment, overrides, known, plan, out)
 
     _call(as_json, search)
 
@@ -147,8 +152,8 @@ def audit(
     path: DataPath = None,
     as_known: AsKnown = None,
     experiment: File = None,
-    origins: Annotated[int | None, typer.Option(min=1, help="Origins to look from; default: every fold's.")] = None,
-    others: Annotated[int, typer.Option(min=0, help="Further origins, amid the folds' tests.")] = 3,
+    origins: Annotated[int | None, typer.Option(min=1, help="Origins to audit; default: those of every fold.")] = None,
+    others: Annotated[int, typer.Option(min=0, help="Further origins, within the folds' test ranges.")] = 3,
     every_forecaster: Annotated[bool, typer.Option("--every-forecaster", help="The slow ones too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the garbage and of the other origins.")] = 0,
     as_json: Json = False,
@@ -156,12 +161,12 @@ def audit(
     """Look for leaks: replace everything after an origin, run all stages again, compare; fails where one differs."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path)
     known = instant(as_known)
-    asked = {"origins": origins, "others": others, "every_forecaster": every_forecaster, "seed": seed}
+    options = {"origins": origins, "others": others, "every_forecaster": every_forecaster, "seed": seed}
 
     def look(call: "Call") -> int:
-        from flows.audit_commands import run_audit  # noqa: PLC0415  --help needs none of it
+        from flows.cli.check_commands import run_audit  # noqa: PLC0415  --help needs none of it
 
-        return run_audit(call, experiment, overrides, known, asked)
+        return run_audit(call, experiment, overrides, known, options)
 
     _call(as_json, look)
 
@@ -169,13 +174,13 @@ def audit(
 @app.command()
 def sanity(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the prices and of the networks.")] = 0,
-    seeds: Annotated[int, typer.Option(min=5, help="How often nothing has to be found where nothing is.")] = 20,
+    seeds: Annotated[int, typer.Option(min=5, help="How many samples without signal are examined.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Check that planted signals are found, nothing in noise, and leaks are caught; fails where a number is off."""
+    """Check that planted signals are found, none in noise, and leaks detected; fails where a number is out of range."""
 
     def check(call: "Call") -> int:
-        from flows.sanity_commands import run_sanity  # noqa: PLC0415  --help needs none of it
+        from flows.cli.check_commands import run_sanity  # noqa: PLC0415  --help needs none of it
 
         return run_sanity(call, seed, seeds)
 
@@ -190,10 +195,10 @@ def tutorial(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Learn the tutorials' networks through the code of every run; fails where a stated mark is missed."""
+    """Fit the tutorials' networks by the code of every run; fails where a stated mark is missed."""
 
     def learn(call: "Call") -> int:
-        from flows.tutorial_commands import run_tutorial  # noqa: PLC0415  --help needs none of it
+        from flows.cli.check_commands import run_tutorial  # noqa: PLC0415  --help needs none of it
 
         return run_tutorial(call, name.value, seed, terms, out)
 
@@ -211,9 +216,9 @@ def ui(
 
 @app.command()
 def worker(
-    name: Annotated[str | None, typer.Option(help="Name of the worker, one of its own.  [default: user@host]")] = None,
+    name: Annotated[str | None, typer.Option(help="Unique name of the worker.  [default: user@host]")] = None,
     health_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port on which the worker tells whether it is well.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the worker's health check.")
     ] = None,
 ) -> None:
     """Deploy what prefect.yaml describes and work on it until Ctrl-C; Prefect's server is that of `tapecast ui`."""
@@ -221,20 +226,20 @@ def worker(
 
 
 def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
-    from flows.commands import calling  # noqa: PLC0415  --help needs none of it
+    from flows.cli.commands import calling  # noqa: PLC0415  --help needs none of it
 
     sys.exit(calling(as_json, action))
 
 
 def main() -> None:
-    """Start the command line; with --json, wrong usage too is told as one JSON object."""
+    """Start the command line; with --json, wrong usage is reported as one JSON object too."""
     spare_the_collector()
     if "--json" not in sys.argv:
         app()
     try:
         app(standalone_mode=False)
     except typer.TyperException as error:
-        from flows.commands import wrong_usage  # noqa: PLC0415
+        from flows.cli.commands import wrong_usage  # noqa: PLC0415
 
         sys.exit(wrong_usage(error))
 

@@ -1,0 +1,1 @@
+"""The command line: options, the commands behind them, and what they print."""

@@ -1,0 +1,5 @@
+"""`python -m flows.cli` is the command `tapecast`."""
+
+from flows.cli.app import main
+
+main()

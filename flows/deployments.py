@@ -1,0 +1,229 @@
+"""The Prefect flows, each a few lines around a use case; prefect.yaml deploys those at the end of this file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import AwareDatetime
+
+from flows import artifacts
+from pipeline.audit.specification import AuditSpec
+from pipeline.audit.verdict import Verdict as AuditVerdict
+from pipeline.experiment import Experiment
+from pipeline.market.files import open_files
+from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
+from pipeline.sanity.check import Check
+from pipeline.training.jobs import FitResult
+from pipeline.tuning.plan import SearchSpec
+from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.teaching import Verdict as TutorialVerdict
+from pipeline.workflow import checks, tutorials
+from pipeline.workflow.context import F, new_context
+from pipeline.workflow.forecast import forecast as forecast_from_model
+from pipeline.workflow.ingest import IMPORTS, IngestResult, Reader
+from pipeline.workflow.ingest import ingest as ingest_prices
+from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.progress import Progress
+from pipeline.workflow.result import Result, result_of
+from pipeline.workflow.run import RunPlan
+from pipeline.workflow.run import run as run_experiment
+from pipeline.workflow.sine import sine as learn_sine
+from pipeline.workflow.tune import tune as search_settings
+from pipeline.workflow.tune_result import TuneResult
+
+DEFAULT, SEARCH, AUDIT, TERMS, FROM_YAHOO = Experiment(), SearchSpec(), AuditSpec(), OhlcTerms(), YahooSource()
+
+
+def as_task(function: F, name: str) -> F:
+    """Return the function as a Prefect task whose inputs are not hashed and whose result is not stored."""
+    wrapped: Any = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
+    return wrapped  # type: ignore[no-any-return]
+
+
+class LogProgress:
+    """Reports progress to the log of the Prefect run."""
+
+    def stage_started(self, stage: str) -> None:
+        """Report nothing: the line at its end has the seconds."""
+
+    def stage_finished(self, stage: str, seconds: float) -> None:
+        """Log the stage with its seconds."""
+        self.message(f"{stage}: {seconds:.1f} s")
+
+    def fit_finished(self, result: FitResult, done: int, total: int) -> None:  # noqa: ARG002  the count is enough
+        """Log every tenth fit and the last."""
+        if done % 10 == 0 or done == total:
+            self.message(f"{done} of {total} fits")
+
+    def message(self, text: str) -> None:
+        """Log a sentence."""
+        get_run_logger().info(text)
+
+
+FlowsByName = dict[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The flows, reporting to one progress."""
+
+    run: Callable[..., Result]
+    backtest: Callable[..., Result]
+    forecast: Callable[..., Result]
+    sine: Callable[..., Result]
+    ingest: Callable[..., IngestResult]
+    tune: Callable[..., TuneResult]
+    audit: Callable[..., checks.AuditSummary]
+    sanity: Callable[..., checks.SanitySummary]
+    tutorial: Callable[..., tutorials.TutorialsSummary]
+
+
+def build_flows(progress: Progress, show_checks: checks.ShowChecks | None = None, read: Reader = open_files) -> Flows:
+    """Return the flows with what receives their progress: the terminal, or the log of a deployment.
+
+    `show_checks` receives the checks of the sanity suite even if it fails (default: the progress, as text); `read`
+    opens files to import.
+    """
+    return Flows(**_run_flows(progress), **_data_flows(progress, read), **_check_flows(progress, show_checks))
+
+
+def _run_flows(progress: Progress) -> FlowsByName:
+    @flow(name="run", flow_run_name="run {experiment.source.kind}", persist_result=False)
+    def run(experiment: Experiment = DEFAULT, out: Path | None = None, publish: bool = False) -> Result:
+        """Backtest the network against every baseline, then forecast the next sessions of every ticker.
+
+        With `publish` the fitted models are what `forecast` uses from now on.
+        """
+        return shown(
+            run_experiment(new_context("run", out, progress, as_task), experiment, RunPlan(live=True, publish=publish))
+        )
+
+    @flow(name="backtest", flow_run_name="backtest {experiment.source.kind}", persist_result=False)
+    def backtest(experiment: Experiment = DEFAULT, out: Path | None = None) -> Result:
+        """Backtest the network against every baseline; nothing is forecast and no model is published."""
+        return shown(run_experiment(new_context("backtest", out, progress, as_task), experiment, RunPlan(live=False)))
+
+    @flow(name="forecast", flow_run_name="forecast", persist_result=False)
+    def forecast(
+        tickers: tuple[str, ...] = (),
+        source: SourceSpec | None = None,
+        as_known: AwareDatetime | None = None,
+        out: Path | None = None,
+    ) -> Result:
+        """Forecast from the published model, also tickers that it was not trained on."""
+        return shown(forecast_from_model(new_context("forecast", out, progress, as_task), tickers, source, as_known))
+
+    @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
+    def sine(seed: int = 0, experiment: Experiment = DEFAULT, out: Path | None = None) -> Result:
+        """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
+
+        Of the experiment it takes the network, its training and the device.
+        """
+        finished, measured = learn_sine(new_context("sine", out, progress, as_task), seed, experiment)
+        return with_sentence(shown(finished), measured.sentence)
+
+    return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
+
+
+def _data_flows(progress: Progress, read: Reader) -> FlowsByName:
+    @flow(name="ingest", flow_run_name="ingest {source.kind}", persist_result=False)
+    def ingest(
+        tickers: tuple[str, ...] = (),
+        universe: Path | None = None,
+        source: YahooSource | FilesSource = FROM_YAHOO,
+        collection: str = IMPORTS,
+    ) -> IngestResult:
+        """Bring the price store up to date: from Yahoo, or import files into the named collection.
+
+        Without tickers or universe all that the store, or the files, hold.
+        """
+        result = ingest_prices(
+            new_context("ingest", None, progress, as_task), tickers, universe, source, collection, read
+        )
+        artifacts.show_ingest(result)
+        return result
+
+    @flow(name="tune", flow_run_name="tune {experiment.source.kind}", persist_result=False)
+    def tune(experiment: Experiment = DEFAULT, search: SearchSpec = SEARCH, out: Path | None = None) -> TuneResult:
+        """Search the settings of the network and its training on validation ranges alone.
+
+        Trials are stored: the same search continues where it was stopped. The best experiment is written as a TOML
+        file, `out` or tuned/STUDY.toml under TAPECAST_HOME.
+        """
+        result = search_settings(new_context("tune", None, progress, as_task), experiment, search, out)
+        artifacts.show_tune(result)
+        return result
+
+    return {"ingest": ingest, "tune": tune}
+
+
+def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> FlowsByName:
+    def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
+        artifacts.show_audit(verdicts, url)
+        for verdict in verdicts:
+            progress.message(checks.audit_text(verdict))
+
+    def show_sanity(found: Sequence[Check], url: str) -> None:
+        artifacts.show_sanity(found, url)
+        if show_checks:
+            show_checks(found, url)
+        else:
+            progress.message(checks.checks_text(found))
+
+    def show_tutorials(verdicts: Sequence[TutorialVerdict], url: str) -> None:
+        artifacts.show_tutorials(verdicts, url)
+        progress.message(tutorials.tutorials_text(verdicts))
+
+    @flow(name="audit", flow_run_name="audit {experiment.source.kind}", persist_result=False)
+    def audit(experiment: Experiment = DEFAULT, spec: AuditSpec = AUDIT) -> checks.AuditSummary:
+        """Look for leaks: replace everything after an origin, run all stages again, and compare their outputs.
+
+        Fails, naming the first stage, where anything that was known at an origin changes with what comes later.
+        """
+        return checks.audit(new_context("audit", None, progress, as_task), experiment, spec, show_audit)
+
+    @flow(name="sanity", flow_run_name="sanity seed {seed}", persist_result=False)
+    def sanity(seed: int = 0, seeds: int = 20) -> checks.SanitySummary:
+        """Run the sanity suite by the code of every run; fails when a number is out of its range.
+
+        `seeds` is how often data without signal (random walks, shuffled returns) is examined.
+        """
+        return checks.sanity(new_context("sanity", None, progress, as_task), seed, seeds, show_sanity)
+
+    @flow(name="tutorial", flow_run_name="tutorial {name}", persist_result=False)
+    def tutorial(
+        name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcTerms = TERMS, out: Path | None = None
+    ) -> tutorials.TutorialsSummary:
+        """Fit the networks of one tutorial, or of all, by the code of every run; fails when a stated mark is missed.
+
+        `terms` are those of the tutorial on Open, High, Low and Close.
+        """
+        return tutorials.run_tutorials(
+            new_context("tutorial", out, progress, as_task), name, seed, terms, show_tutorials
+        )
+
+    return {"audit": audit, "sanity": sanity, "tutorial": tutorial}
+
+
+def shown(finished: RecordedRun) -> Result:
+    """Return the result of a finished run, after making its Prefect artifacts."""
+    result = result_of(finished)
+    artifacts.show_result(result, finished.results[0].result.experiment.source.kind)
+    return result
+
+
+def with_sentence(result: Result, sentence: str) -> Result:
+    """Return the result of a backtest with a sentence before its verdict."""
+    first = result.calendars[0]
+    backtest = first.backtest and replace(first.backtest, verdict=f"{sentence} {first.backtest.verdict}")
+    return replace(result, calendars=(replace(first, backtest=backtest), *result.calendars[1:]))
+
+
+# What prefect.yaml deploys.
+_deployed = build_flows(LogProgress())
+run, backtest, forecast, sine = _deployed.run, _deployed.backtest, _deployed.forecast, _deployed.sine
+ingest, tune, tutorial = _deployed.ingest, _deployed.tune, _deployed.tutorial
+audit, sanity = _deployed.audit, _deployed.sanity
