@@ -5,13 +5,13 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from pipeline.audit.verdict import Verdict as AuditVerdict
+from pipeline.audit.result import AuditResult as AuditVerdict
 from pipeline.market.verdicts import counts
-from pipeline.sanity.check import Check, verdict_sentence
-from pipeline.sanity.check import table as check_table
+from pipeline.sanity.checks import SanityCheck, verdict_sentence
+from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.tracking.audits import whole_table
-from pipeline.tutorials.teaching import Verdict as TutorialVerdict
-from pipeline.tutorials.teaching import table as tutorial_table
+from pipeline.tutorials.run import TutorialResult as TutorialVerdict
+from pipeline.tutorials.run import tutorial_table
 from pipeline.wording import p_value
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain_rows
@@ -132,7 +132,7 @@ def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
     _show_check(plain_rows(whole_table(verdicts)), "audit-verdicts", text, (url, "mlflow-audit"))
 
 
-def show_sanity(checks: Sequence[Check], url: str) -> None:
+def show_sanity(checks: Sequence[SanityCheck], url: str) -> None:
     """Make the artifacts of the sanity suite."""
     text = f"{verdict_sentence(checks)} Each number found has to lie from low to high."
     _show_check(plain_rows(check_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))

@@ -10,16 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import AwareDatetime
 
 from flows import artifacts
-from pipeline.audit.specification import AuditSpec
-from pipeline.audit.verdict import Verdict as AuditVerdict
+from pipeline.audit.origins import AuditSpec
+from pipeline.audit.result import AuditResult as AuditVerdict
 from pipeline.experiment import Experiment
 from pipeline.market.files import open_files
 from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
-from pipeline.sanity.check import Check
+from pipeline.sanity.checks import SanityCheck
 from pipeline.training.jobs import FitResult
-from pipeline.tuning.plan import SearchSpec
-from pipeline.tutorials.ohlc import OhlcTerms
-from pipeline.tutorials.teaching import Verdict as TutorialVerdict
+from pipeline.tuning.trial import SearchSpec
+from pipeline.tutorials.ohlc import OhlcSpec
+from pipeline.tutorials.run import TutorialResult as TutorialVerdict
 from pipeline.workflow import checks, tutorials
 from pipeline.workflow.context import F, new_context
 from pipeline.workflow.forecast import forecast as forecast_from_model
@@ -34,7 +34,7 @@ from pipeline.workflow.sine import sine as learn_sine
 from pipeline.workflow.tune import tune as search_settings
 from pipeline.workflow.tune_result import TuneResult
 
-DEFAULT, SEARCH, AUDIT, TERMS, FROM_YAHOO = Experiment(), SearchSpec(), AuditSpec(), OhlcTerms(), YahooSource()
+DEFAULT, SEARCH, AUDIT, TERMS, FROM_YAHOO = Experiment(), SearchSpec(), AuditSpec(), OhlcSpec(), YahooSource()
 
 
 def as_task(function: F, name: str) -> F:
@@ -166,7 +166,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
         for verdict in verdicts:
             progress.message(checks.audit_text(verdict))
 
-    def show_sanity(found: Sequence[Check], url: str) -> None:
+    def show_sanity(found: Sequence[SanityCheck], url: str) -> None:
         artifacts.show_sanity(found, url)
         if show_checks:
             show_checks(found, url)
@@ -195,7 +195,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 
     @flow(name="tutorial", flow_run_name="tutorial {name}", persist_result=False)
     def tutorial(
-        name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcTerms = TERMS, out: Path | None = None
+        name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcSpec = TERMS, out: Path | None = None
     ) -> tutorials.TutorialsSummary:
         """Fit the networks of one tutorial, or of all, by the code of every run; fails when a stated mark is missed.
 

@@ -9,17 +9,17 @@ from pydantic import ValidationError
 
 from flows.cli.commands import Call, Overrides, as_known_at, usable
 from flows.cli.experiment_file import merged, read_experiment, read_toml, sentence
-from pipeline.audit.specification import AuditSpec
+from pipeline.audit.origins import AuditSpec
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import refuse_unwritable
 from pipeline.settings import Settings
-from pipeline.tuning.plan import SearchSpec
 from pipeline.tuning.space import space_of
-from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tuning.trial import SearchSpec
+from pipeline.tutorials.ohlc import OhlcSpec
 
 if TYPE_CHECKING:
-    from pipeline.sanity.check import Check
+    from pipeline.sanity.checks import SanityCheck
 
 SEARCH = "search"
 
@@ -78,9 +78,9 @@ def run_sanity(call: Call, seed: int, seeds: int) -> int:
     from flows.cli.check_rendering import check_table, show_sanity  # noqa: PLC0415
 
     refuse_unwritable(Settings().root)
-    found: list[Check] = []
+    found: list[SanityCheck] = []
 
-    def keep(checks: "Sequence[Check]", _url: str) -> None:
+    def keep(checks: "Sequence[SanityCheck]", _url: str) -> None:
         found.extend(checks)
 
     try:
@@ -100,13 +100,13 @@ def run_tutorial(call: Call, name: str, seed: int, terms_file: Path | None, out:
     return call.flow(lambda flows: flows.tutorial(name, seed, terms, out), show_tutorials)
 
 
-def read_terms(file: Path | None) -> OhlcTerms:
+def read_terms(file: Path | None) -> OhlcSpec:
     """Return the terms of a TOML file, or the default ones; raises UsageError naming each fault."""
     try:
-        return OhlcTerms.model_validate(read_toml(file) if file else {})
+        return OhlcSpec.model_validate(read_toml(file) if file else {})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors()
         )
-        known = ", ".join(OhlcTerms.model_fields)
+        known = ", ".join(OhlcSpec.model_fields)
         raise UsageError(f"{file}: {faults}; the terms are {known}") from error

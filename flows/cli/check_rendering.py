@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.rendering import show_missing, show_mlflow, show_seconds
-from pipeline.sanity.check import Check
+from pipeline.sanity.checks import SanityCheck
 from pipeline.workflow.checks import AuditSummary, SanitySummary
 from pipeline.workflow.result import Row
 from pipeline.workflow.tune_result import TuneResult
@@ -70,7 +70,7 @@ def show_audit(console: Console, summary: AuditSummary) -> None:
     show_seconds(console, summary.seconds)
 
 
-def check_table(checks: Sequence[Check]) -> Table:
+def check_table(checks: Sequence[SanityCheck]) -> Table:
     """Return a row per sanity check, red where its number is out of range."""
     table = Table(title="Sanity checks: every number has to lie in its range", title_justify="left")
     for name in ("check", "measure", "found", "range", ""):

@@ -1,1 +1,1 @@
-"""The leak audit: the whole pipeline run again on bars that are other ones after an origin, compared stage by stage."""
+"""The leak audit: the whole pipeline runs again on bars tampered with after an origin, compared stage by stage."""

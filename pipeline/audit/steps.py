@@ -1,77 +1,83 @@
-"""The stages of the pipeline as steps of one run; each may be replaced by one of your own, to have it audited."""
+"""The stages of the pipeline as replaceable steps, and one run through them; replace a step to have it audited."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Floats32
 from pipeline.dataset.covariates.exogenous import NOTHING, Given
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.panel import build_panel
-from pipeline.errors import SourceError
+from pipeline.dataset.panel import Panel, build_panel
+from pipeline.errors import NothingUsableError, SourceError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.market.bars import Admitted, Bars
 from pipeline.market.door import Terms, admit, rows_or_error
 from pipeline.market.source import Source
 from pipeline.market.universe import Universe
-from pipeline.stages import folds_of, frames_of
+from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
 
-Found = Mapping[str, pd.DataFrame | SourceError]
+FAST_FORECASTERS = ("network", "climatology", "last_close", "drift", "ewma")
+"""Forecasters that take little time to fit."""
+
+RowsByTicker = Mapping[str, pd.DataFrame | SourceError]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a run is given beside its bars: none of it is tampered with but the series of files (`given`)."""
+class RunInputs:
+    """The inputs of a run other than its bars; the audit tampers with `file_covariates` only."""
 
     experiment: Experiment
     tickers: tuple[str, ...]
-    terms: Terms
+    validation_terms: Terms
     calendar: str
     universe: Universe | None = None
-    given: Given = NOTHING
+    file_covariates: Given = NOTHING
 
 
-def rows_found(source: Source, tickers: Iterable[str]) -> Found:
-    """Return each ticker's rows as its source tells them, or the reason why there are none."""
+def load_rows(source: Source, tickers: Iterable[str]) -> RowsByTicker:
+    """Return each ticker's rows as its source returns them, or the error of a ticker without rows."""
     return {ticker: rows_or_error(source, ticker) for ticker in tickers}
 
 
-def as_traded(bars: Bars) -> Bars:
-    """Return the bars as they are: the pipeline adjusts no price, it computes each session's total return."""
+def unadjusted(bars: Bars) -> Bars:
+    """Return the bars unchanged: the pipeline adjusts no price, it computes each session's total return."""
     return bars
 
 
-def frames_from(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
-    """Return the frames of one calendar's bars as every run builds them."""
-    return frames_of(bars, setting.experiment, None, others, setting.universe, setting.given)
+def default_frames(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+    """Return the frames of one calendar's bars as every run builds them; `other_bars` are of the other calendars."""
+    return frames_of(bars, inputs.experiment, None, other_bars, inputs.universe, inputs.file_covariates)
 
 
-def as_built(frames: Frames) -> Frames:
+def unchanged_labels(frames: Frames) -> Frames:
     """Return the frames with the labels that they were built with."""
     return frames
 
 
 @dataclass(frozen=True)
 class Steps:
-    """One function per stage, by default that of every run.
+    """One function per stage, by default the one of every run.
 
-    Scaling and early stopping are part of the fit. What `predict` says is compared as it is, of what `calibrate` says
-    the corrected network alone.
+    Scaling and early stopping are part of `fit`. The audit compares all forecasts of `predict`, and of `calibrate` the
+    calibrated network only.
     """
 
-    load: Callable[[Source, Iterable[str]], Found] = rows_found
-    door: Callable[[Found, Terms], Admitted] = admit
-    adjust: Callable[[Bars], Bars] = as_traded
-    features: Callable[[Bars, Sequence[Bars], Setting], Frames] = frames_from
-    labels: Callable[[Frames], Frames] = as_built
+    load: Callable[[Source, Iterable[str]], RowsByTicker] = load_rows
+    validate: Callable[[RowsByTicker, Terms], Admitted] = admit
+    adjust: Callable[[Bars], Bars] = unadjusted
+    features: Callable[[Bars, Sequence[Bars], RunInputs], Frames] = default_frames
+    labels: Callable[[Frames], Frames] = unchanged_labels
     fold: Callable[[Frames, Experiment], tuple[Fold, ...]] = folds_of
     fit: Callable[[FitJob, Frames, Fitted | None], Fitted] = fit
     predict: Callable[[Sequence[FitResult], Sequence[Fold], Frames], Backtest] = build_backtest
@@ -79,12 +85,12 @@ class Steps:
 
 
 def with_feature(feature: Feature, steps: Steps | None = None) -> Steps:
-    """Return the steps with a feature of your own beside those of the experiment, in the frames that are compared."""
-    before = steps or Steps()
+    """Return the steps with one feature added to those of the experiment, in the frames that are compared."""
+    base = steps or Steps()
 
-    def features(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
-        frames = before.features(bars, others, setting)
-        values = build_features(build_panel(bars), (feature,), bars.tickers, setting.experiment.minimum_sessions)
+    def features(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+        frames = base.features(bars, other_bars, inputs)
+        values = build_features(build_panel(bars), (feature,), bars.tickers, inputs.experiment.minimum_sessions)
         return replace(
             frames,
             feature_names=(*frames.feature_names, feature.name),
@@ -92,4 +98,86 @@ def with_feature(feature: Feature, steps: Steps | None = None) -> Steps:
             usable=frames.usable & np.isfinite(values[..., 0]),
         )
 
-    return replace(before, features=features)
+    return replace(base, features=features)
+
+
+@dataclass(frozen=True, eq=False)
+class PipelineRun:
+    """One run through the steps for one calendar; each stage is computed once, when it is first read."""
+
+    source: Source
+    steps: Steps
+    inputs: RunInputs
+    every_forecaster: bool = False
+    _fits: dict[str, Fitted] = field(default_factory=dict)
+    _backtests: dict[str, Backtest] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> RowsByTicker:
+        """The loaded rows by ticker."""
+        return self.steps.load(self.source, self.inputs.tickers)
+
+    @cached_property
+    def validated(self) -> Admitted:
+        """The validated bars of every calendar."""
+        return self.steps.validate(self.rows, self.inputs.validation_terms)
+
+    @cached_property
+    def bars(self) -> Bars:
+        """The adjusted bars of the calendar that is audited."""
+        return self.steps.adjust(self.validated.bars.of_calendar(self.inputs.calendar))
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The bars as arrays, with total returns."""
+        return build_panel(self.bars)
+
+    @cached_property
+    def built_frames(self) -> Frames:
+        """The frames as built, before the step `labels`."""
+        whole = self.validated.bars
+        other_bars = [whole.of_calendar(name) for name in whole.calendars if name != self.inputs.calendar]
+        return self.steps.features(self.bars, other_bars, self.inputs)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The frames with their labels."""
+        return self.steps.labels(self.built_frames)
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds, oldest first; empty where too few bars are left after validation for any fold."""
+        try:
+            return self.steps.fold(self.frames, self.inputs.experiment)
+        except NothingUsableError:
+            return ()
+
+    @cached_property
+    def jobs(self) -> tuple[FitJob, ...]:
+        """The audited fits of every fold, in order."""
+        jobs = jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu")
+        return tuple(job for job in jobs if self.every_forecaster or job.forecaster.kind in FAST_FORECASTERS)
+
+    def fits(self, fold: Fold) -> Iterator[FitResult]:
+        """Yield the fits of a fold as they are computed; raises FitError where one fails."""
+        for job in self.jobs:
+            if job.fold.name == fold.name:
+                yield FitResult(job, self._fitted(job))
+
+    def _fitted(self, job: FitJob) -> Fitted:
+        if job.key not in self._fits:
+            former = next((candidate for candidate in self.jobs if candidate.key == job.starts_from), None)
+            self._fits[job.key] = self.steps.fit(job, self.frames, self._fitted(former) if former else None)
+        return self._fits[job.key]
+
+    def backtest(self, fold: Fold) -> Backtest:
+        """Return the uncalibrated forecasts of a fold's fits at its test origins."""
+        if fold.name not in self._backtests:
+            self._backtests[fold.name] = self.steps.predict(tuple(self.fits(fold)), (fold,), self.frames)
+        return self._backtests[fold.name]
+
+    def calibrated(self, fold: Fold) -> Mapping[str, Floats32]:
+        """Return the network's calibrated quantiles at a fold's test origins, by the name of the forecaster."""
+        calibration = self.inputs.experiment.calibration
+        quantiles = self.steps.calibrate(tuple(self.fits(fold)), (fold,), self.frames, calibration).quantiles
+        return {CALIBRATED: quantiles[CALIBRATED]} if CALIBRATED in quantiles else {}

@@ -20,8 +20,8 @@ from pipeline.reporting.canvas import (
     write_legend_below_title,
     write_title,
 )
-from pipeline.tutorials.measures import class_probabilities, classes, flat_of
-from pipeline.tutorials.teaching import Taught, Verdict, in_own_units, medians, outcomes
+from pipeline.tutorials.measures import direction_classes, direction_probabilities, flat_threshold
+from pipeline.tutorials.run import TutorialFit, TutorialResult, medians, outcomes, unscaled
 
 MOST_POINTS = 1500
 BINS = np.linspace(0.0, 1.0, 11)
@@ -29,7 +29,7 @@ NOT_JUDGED = colour_of("ewma")
 TOP, LEFT, RIGHT = (0.075, 0.545, 0.90, 0.29), (0.075, 0.09, 0.40, 0.30), (0.575, 0.09, 0.40, 0.30)
 
 
-def draw_tutorials(verdicts: tuple[Verdict, ...]) -> dict[str, bytes]:
+def draw_tutorials(verdicts: tuple[TutorialResult, ...]) -> dict[str, bytes]:
     """Return the figure of every tutorial as PNG, by file name."""
     return {figure_name(verdict.tutorial.name): png_bytes(draw_tutorial(verdict)) for verdict in verdicts}
 
@@ -39,29 +39,29 @@ def figure_name(tutorial: str) -> str:
     return f"{tutorial.replace(' ', '-')}.png"
 
 
-def draw_tutorial(verdict: Verdict) -> Figure:
+def draw_tutorial(verdict: TutorialResult) -> Figure:
     """Return the figure of a tutorial: of the seed whose result lies in the middle, and the loss of all seeds."""
     figure = blank_figure(8.4, 6.2)
-    taught, tutorial = verdict.median_taught, verdict.tutorial
-    figure.suptitle(shorten(f"{tutorial.name}: {tutorial.teaches}", 105), fontsize=10.5, x=0.03, y=0.98, ha="left")
+    fit, tutorial = verdict.median_fit, verdict.tutorial
+    figure.suptitle(shorten(f"{tutorial.name}: {tutorial.description}", 105), fontsize=10.5, x=0.03, y=0.98, ha="left")
     figure.text(0.03, 0.925, _result(verdict), fontsize=8.5, color=INK)
     upper, right = quiet_axes(figure, TOP), quiet_axes(figure, RIGHT)
-    if tutorial.measure == "nll above floor":
-        _draw_chances(upper, taught, tutorial.shown_steps)
-        _draw_reliability(right, taught)
-    elif taught.backtest.horizons > 1 and taught.lesson.last_close is None:
-        _draw_sequences(upper, taught)
-        _draw_scatter(right, taught)
+    if tutorial.measure == "excess nll":
+        _draw_chances(upper, fit, tutorial.figure_steps)
+        _draw_reliability(right, fit)
+    elif fit.backtest.horizons > 1 and fit.data.last_close is None:
+        _draw_sequences(upper, fit)
+        _draw_scatter(right, fit)
     else:
-        _draw_series(upper, taught, tutorial.shown_steps)
-        _draw_scatter(right, taught)
+        _draw_series(upper, fit, tutorial.figure_steps)
+        _draw_scatter(right, fit)
     _draw_losses(quiet_axes(figure, LEFT), verdict)
     return figure
 
 
-def _result(verdict: Verdict) -> str:
-    floor = verdict.median_taught.lesson.floor
-    seeds = f", median of {len(verdict.taught)} seeds" if len(verdict.taught) > 1 else ""
+def _result(verdict: TutorialResult) -> str:
+    floor = verdict.median_fit.data.floor
+    seeds = f", median of {len(verdict.fits)} seeds" if len(verdict.fits) > 1 else ""
     least = "" if np.isnan(floor) else f", the least to be expected is {floor:.4g}"
     word = "passed" if verdict.passed else "MISSED"
     measure = verdict.tutorial.measure
@@ -71,27 +71,27 @@ def _result(verdict: Verdict) -> str:
 # --- Series ---
 
 
-def _draw_series(axes: Axes, taught: Taught, around: int) -> None:
+def _draw_series(axes: Axes, fit: TutorialFit, around: int) -> None:
     """Draw one series step by step at the first horizon: what came, and what was forecast for that step."""
-    truth, said = outcomes(taught)[..., 0], medians(taught)[..., 0]  # [ticker, origin]
-    start, at = taught.lesson.fold.test.start, _axis(taught)
+    truth, said = outcomes(fit)[..., 0], medians(fit)[..., 0]  # [ticker, origin]
+    start, at = fit.data.fold.test.start, _axis(fit)
     part = slice(max(start - around, 0), start + around)
-    for number, ticker in enumerate(dict.fromkeys((*taught.lesson.learned[:1], *taught.lesson.judged[:1]))):
-        row = taught.lesson.frames.tickers.index(ticker)
+    for number, ticker in enumerate(dict.fromkeys((*fit.data.trained_tickers[:1], *fit.data.scored_tickers[:1]))):
+        row = fit.data.frames.tickers.index(ticker)
         labels = ("what came", "forecast one step before") if number == 0 else (None, None)
         axes.plot(at[part], truth[row, part], color=GREY, linewidth=1.0, label=labels[0])
         axes.plot(at[part], said[row, part], color=NETWORK_COLOUR, linewidth=1.3, label=labels[1])
     _mark_start(axes, at[start])
-    if taught.lesson.last_close is None:
+    if fit.data.last_close is None:
         axes.set_xlabel("step", fontsize=8)
     write_title(axes, "What came, and what was forecast; the dotted line is the forecast start", LEGEND_PAD)
     write_legend_below_title(axes)
 
 
-def _axis(taught: Taught) -> Floats:
+def _axis(fit: TutorialFit) -> Floats:
     """Return where each origin's next step stands: at a date where there is one, else at its number."""
-    frames = taught.lesson.frames
-    if taught.lesson.last_close is None:
+    frames = fit.data.frames
+    if fit.data.last_close is None:
         return np.arange(1, len(frames.sessions) + 1, dtype=np.float64)
     dates: Floats = np.append(frames.sessions[1:], frames.sessions[-1] + np.timedelta64(1, "D"))
     return dates
@@ -104,10 +104,10 @@ def _mark_start(axes: Axes, at: float) -> None:
 # --- Sequences ---
 
 
-def _draw_sequences(axes: Axes, taught: Taught) -> None:
+def _draw_sequences(axes: Axes, fit: TutorialFit) -> None:
     """Draw what is read and what is answered, sequence beside sequence, each from a start of its own."""
-    frames, said, came = taught.lesson.frames, medians(taught), outcomes(taught)
-    horizons = taught.backtest.horizons
+    frames, said, came = fit.data.frames, medians(fit), outcomes(fit)
+    horizons = fit.backtest.horizons
     for place, ticker in enumerate(frames.tickers):
         row = frames.tickers.index(ticker)
         origin = int(np.flatnonzero(frames.usable[row])[-1])
@@ -119,7 +119,7 @@ def _draw_sequences(axes: Axes, taught: Taught) -> None:
         axes.plot(ahead, came[row, origin], "o", color=INK, markerfacecolor="white", markersize=5,
                   label="right answer" if first else None)  # fmt: skip
         axes.plot(ahead, said[row, origin], "-x", color=NETWORK_COLOUR, label="answer" if first else None)
-        judged = ticker in taught.lesson.judged
+        judged = ticker in fit.data.scored_tickers
         axes.text(begin, 16.2, f"{ticker}, {'learned' if judged else 'never shown'}", fontsize=7.5, color=INK)
         axes.vlines(begin + horizons - 0.5, 0, 15.5, color=INK, linewidth=0.9, linestyle=":")
     axes.set_ylim(0, 17.5)
@@ -131,33 +131,33 @@ def _draw_sequences(axes: Axes, taught: Taught) -> None:
 # --- Directions ---
 
 
-def _draw_chances(axes: Axes, taught: Taught, around: int) -> None:
+def _draw_chances(axes: Axes, fit: TutorialFit, around: int) -> None:
     """Draw the chance of up in the first series, and above and below it the steps that went up or down."""
-    lesson, start = taught.lesson, taught.lesson.fold.test.start
+    data, start = fit.data, fit.data.fold.test.start
     part = slice(start - around, start + around)
-    at = _axis(taught)[part]
-    own = class_probabilities(taught.network, lesson, slice(0, len(lesson.frames.sessions)))[0, part, 2]
-    which = _classes_that_came(taught)[0, part]
-    if lesson.ideal is not None:
-        axes.plot(at, lesson.ideal[0, part, 2], color=GREY, linewidth=1.0, label="who knows the process")
+    at = _axis(fit)[part]
+    own = direction_probabilities(fit.network, data, slice(0, len(data.frames.sessions)))[0, part, 2]
+    which = _classes_that_came(fit)[0, part]
+    if data.optimal is not None:
+        axes.plot(at, data.optimal[0, part, 2], color=GREY, linewidth=1.0, label="optimal forecast")
     axes.plot(at, own, color=NETWORK_COLOUR, linewidth=1.3, label="network")
     for kind, height, marker in ((2, 1.06, "^"), (0, -0.06, "v")):
         axes.plot(at[which == kind], np.full((which == kind).sum(), height), marker, color=INK, markersize=2.5)
-    _mark_start(axes, _axis(taught)[start])
+    _mark_start(axes, _axis(fit)[start])
     axes.set_xlabel("step", fontsize=8)
     write_title(axes, "Chance of up at the next step, first series; marks above went up, marks below down", LEGEND_PAD)
     write_legend_below_title(axes)
 
 
-def _classes_that_came(taught: Taught) -> Floats:
-    came = taught.lesson.frames.future_return[..., 0]
-    return np.where(np.isfinite(came), classes(came, flat_of(taught.network)), np.nan)
+def _classes_that_came(fit: TutorialFit) -> Floats:
+    came = fit.data.frames.future_return[..., 0]
+    return np.where(np.isfinite(came), direction_classes(came, flat_threshold(fit.network)), np.nan)
 
 
-def _draw_reliability(axes: Axes, taught: Taught) -> None:
+def _draw_reliability(axes: Axes, fit: TutorialFit) -> None:
     """Draw how often it went up and down where the network said so."""
-    test = slice(taught.lesson.fold.test.start, taught.lesson.fold.test.stop)
-    chances, which = class_probabilities(taught.network, taught.lesson, test), _classes_that_came(taught)[:, test]
+    test = slice(fit.data.fold.test.start, fit.data.fold.test.stop)
+    chances, which = direction_probabilities(fit.network, fit.data, test), _classes_that_came(fit)[:, test]
     known = np.isfinite(which)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for name, kind, marker, colour in (("up", 2, "^", NETWORK_COLOUR), ("down", 0, "v", NOT_JUDGED)):
@@ -174,20 +174,20 @@ def _draw_reliability(axes: Axes, taught: Taught) -> None:
 # --- Loss and scatter ---
 
 
-def _draw_losses(axes: Axes, verdict: Verdict) -> None:
-    for number, taught in enumerate(verdict.taught):
-        steps = [check.step for check in taught.network.checks]
-        batch = [check.train_loss for check in taught.network.checks]
-        whole = [check.valid_loss for check in taught.network.checks]
+def _draw_losses(axes: Axes, verdict: TutorialResult) -> None:
+    for number, fit in enumerate(verdict.fits):
+        steps = [check.step for check in fit.network.checks]
+        batch = [check.train_loss for check in fit.network.checks]
+        whole = [check.valid_loss for check in fit.network.checks]
         axes.plot(steps, batch, color=FAINT, linewidth=0.9, label=None if number else "last batch")
-        axes.plot(steps, whole, color=NETWORK_COLOUR, linewidth=1.2, label=None if number else _range_name(taught))
-    floor = verdict.median_taught.lesson.floor
+        axes.plot(steps, whole, color=NETWORK_COLOUR, linewidth=1.2, label=None if number else _range_name(fit))
+    floor = verdict.median_fit.data.floor
     if verdict.tutorial.measure == "mse" and floor > 0:
         axes.axhline(floor, color=INK, linewidth=0.8, linestyle="--", label="least to be expected")
     _scale(axes)
     axes.set_xlabel("step", fontsize=8)
     axes.legend(fontsize=7.5, frameon=False)
-    unit = "negative log-likelihood" if verdict.tutorial.measure == "nll above floor" else "squared error, as scaled"
+    unit = "negative log-likelihood" if verdict.tutorial.measure == "excess nll" else "squared error, as scaled"
     write_title(axes, f"Loss while training ({unit})")
 
 
@@ -200,20 +200,20 @@ def _scale(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter("")
 
 
-def _range_name(taught: Taught) -> str:
-    fold = taught.lesson.fold
+def _range_name(fit: TutorialFit) -> str:
+    fold = fit.data.fold
     return "all training rows" if fold.train == fold.validation else "validation rows"
 
 
-def _draw_scatter(axes: Axes, taught: Taught) -> None:
+def _draw_scatter(axes: Axes, fit: TutorialFit) -> None:
     """Draw forecast against what came over the test; for levels, the change from the last close."""
-    said, came, own = medians(taught), outcomes(taught), _judged(taught)
-    levels = taught.lesson.last_close is not None
+    said, came, own = medians(fit), outcomes(fit), _judged(fit)
+    levels = fit.data.last_close is not None
     if levels:
-        last = in_own_units(taught, _last_close(taught))
+        last = unscaled(fit, _last_close(fit))
         said, came = said - last, came - last
     known = np.isfinite(said) & np.isfinite(came)
-    known[:, : taught.lesson.fold.test.start] = False
+    known[:, : fit.data.fold.test.start] = False
     values = came[known]
     axes.plot([values.min(), values.max()], [values.min(), values.max()], color=GREY, linewidth=0.8, linestyle=":")
     for rows, colour, face, label in (
@@ -232,14 +232,14 @@ def _draw_scatter(axes: Axes, taught: Taught) -> None:
     write_title(axes, f"{of} (dotted: perfect)")
 
 
-def _judged(taught: Taught) -> Booleans:
-    tickers = taught.lesson.frames.tickers
-    result: Booleans = np.isin(tickers, taught.lesson.judged)[:, None, None]
+def _judged(fit: TutorialFit) -> Booleans:
+    tickers = fit.data.frames.tickers
+    result: Booleans = np.isin(tickers, fit.data.scored_tickers)[:, None, None]
     return result
 
 
-def _last_close(taught: Taught) -> Floats:
+def _last_close(fit: TutorialFit) -> Floats:
     """Return the last close at each origin and horizon, scaled and stored as the targets are."""
-    level = taught.lesson.last_close
-    horizons = np.sqrt(np.arange(1, taught.backtest.horizons + 1))
+    level = fit.data.last_close
+    horizons = np.sqrt(np.arange(1, fit.backtest.horizons + 1))
     return np.zeros((1, 1, 1)) if level is None else level[..., None] * horizons

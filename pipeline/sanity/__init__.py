@@ -1,1 +1,1 @@
-"""The sanity suite: planted signals are found, in noise nothing is, and planted leaks are caught."""
+"""The sanity suite: planted signals are found, none is found in noise, and planted leaks are detected."""

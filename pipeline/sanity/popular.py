@@ -1,4 +1,4 @@
-"""The popular "accuracy" of a network fitted on one year of the bundled sample, beside lines that know nothing."""
+"""The popular "accuracy" of a network fitted on one year of the bundled sample, compared with naive lines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,18 +24,19 @@ from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.sample import open_sample
-from pipeline.sanity.suite import NOW
+from pipeline.sanity.cases import NOW
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit_each, quantiles
 
 VALIDATED_SESSIONS = 52
-"""Of the fitted year: at 30 sessions ahead 22 of them have an outcome within it."""
+"""Validation sessions of the fitted year: at 30 sessions ahead 22 of them have an outcome within it."""
 
 
 def popular_on_sample(ticker: str = "GOOG", seeds: int = 3) -> PopularAccuracy:
     """Return the last 30 sessions of a sample ticker: last value, straight line, and a network's medians.
 
-    All three see the 252 sessions before and nothing else; the network is one of quantiles, trained on 200 of them.
+    All three read the 252 sessions before and nothing else; the network forecasts quantiles and is trained on 200 of
+    them.
     Raises UsageError where the sample does not hold the ticker, FitError where a fit fails.
     """
     bars = _sample_of(ticker)
@@ -47,8 +48,8 @@ def popular_on_sample(ticker: str = "GOOG", seeds: int = 3) -> PopularAccuracy:
 def popular_by_start(tickers: Sequence[str], starts: int) -> pd.DataFrame:
     """Return the popular accuracy, in per cent, on the last 30 sessions of sample tickers, a row per ticker.
 
-    Columns: the two lines that know nothing, then the network of each start (seed) by itself: what a single picture
-    of one network would be chosen from. Raises as popular_on_sample does.
+    Columns: the two naive lines, then the network of each start (seed): a published picture of one network shows one of
+    these. Raises as popular_on_sample does.
     """
     return pd.DataFrame([_by_start(ticker, starts) for ticker in tickers], index=pd.Index(tickers, name="ticker"))
 
@@ -56,7 +57,8 @@ def popular_by_start(tickers: Sequence[str], starts: int) -> pd.DataFrame:
 def _by_start(ticker: str, starts: int) -> dict[str, float]:
     bars = _sample_of(ticker)
     panel = build_panel(bars)
-    simple = {one.name: one.accuracy for one in popular_accuracies(ticker, panel.sessions, panel.close[0], None).lines}
+    naive = popular_accuracies(ticker, panel.sessions, panel.close[0], None).lines
+    simple = {line.name: line.accuracy for line in naive}
     closes = panel.close[0, -FORECAST_SESSIONS:]
     lines = median_lines(bars, starts)
     return simple | {f"network, start {k}": popular_accuracy(line, closes) for k, line in enumerate(lines, 1)}
@@ -67,7 +69,7 @@ def _sample_of(ticker: str) -> Bars:
 
 
 def last_sessions(bars: Bars, count: int) -> Bars:
-    """Return the same bars without those of before the last sessions."""
+    """Return the last `count` bars of every ticker."""
     return replace(bars, frame=bars.frame.groupby("ticker", sort=False).tail(count).reset_index(drop=True))
 
 
@@ -79,7 +81,7 @@ def median_line(bars: Bars, seeds: int) -> Floats:
 
 
 def median_lines(bars: Bars, seeds: int) -> Floats:
-    """Return the line of each seed's network by itself [seed, session]."""
+    """Return the line of each seed's network [seed, session]."""
     last, medians = _medians(bars, seeds)
     lines: Floats = last * np.exp(medians)
     return lines
@@ -93,11 +95,12 @@ def _medians(bars: Bars, seeds: int) -> tuple[float, Floats]:
     experiment = Experiment(horizons=FORECAST_SESSIONS, folds=folds, seeds=seeds, device="cpu")
     frames = frames_of(bars, experiment)
     origin = FITTED_SESSIONS - 1
-    medians = np.stack([one[0, 0, :, MEDIAN] for one in _from(frames, experiment, origin)])
+    medians = np.stack([forecast[0, 0, :, MEDIAN] for forecast in _quantiles_at(frames, experiment, origin)])
     return float(frames.reference_close[0, origin]), medians
 
 
-def _from(frames: Frames, experiment: Experiment, origin: int) -> list[Floats]:
+def _quantiles_at(frames: Frames, experiment: Experiment, origin: int) -> list[Floats]:
+    """Return each seed's quantiles at one origin [ticker, 1, horizon, level]."""
     jobs = jobs_of(frames, folds_of(frames, experiment), experiment, "cpu")
     results = fit_each((job for job in jobs if job.forecaster.kind == NETWORK), frames)
     fits = [result.fitted for result in results if result.fitted]

@@ -1,180 +1,160 @@
-"""The suite: every part runs the pipeline of every run on prices whose truth is known, with small networks."""
+"""The suite: each part runs the pipeline on a case with a known answer, or on a pipeline with a planted leak."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pipeline.audit.auditing import audit
-from pipeline.audit.run import Run
-from pipeline.audit.specification import AuditSpec
-from pipeline.audit.steps import Setting, Steps
+from pipeline.audit.origins import AuditSpec
+from pipeline.audit.steps import PipelineRun, RunInputs, Steps, default_frames
 from pipeline.dataset.folds import FoldSpec
+from pipeline.dataset.frames import Frames
 from pipeline.errors import UsageError
-from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest
+from pipeline.market.bars import Bars
 from pipeline.market.door import Terms
-from pipeline.market.held import HeldPrices
-from pipeline.market.sample import open_sample
-from pipeline.market.specification import Process, SyntheticSource
+from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import open_synthetic
-from pipeline.sanity.check import Check
+from pipeline.sanity.cases import NOISE_EXPERIMENT, NOW, SanityCase, random_walk_case, shuffled_case, signal_case
 from pipeline.sanity.checks import (
-    caught_check,
+    OptimumComparison,
+    SanityCheck,
+    compare_with_optimum,
     has_skill,
-    honest_check,
-    impossible_check,
+    leak_in_scores_check,
     median_informs,
-    nothing_checks,
+    no_leak_check,
+    no_signal_checks,
+    optimal_quantiles,
     planted_checks,
+    planted_leaks_check,
     sine_check,
 )
-from pipeline.sanity.leaks import LEAKING, PLANTED
-from pipeline.sanity.optimum import Reached, best_quantiles, reached
-from pipeline.sanity.shuffling import shuffled_returns
+from pipeline.training.fits import fit
+from pipeline.training.jobs import FitJob
 
-FEWEST_SEEDS = 5
-LEAKING_SEEDS = 3
-LONG_IN_THE_SAMPLE = ("AAPL", "GOOG", "IBM", "MSFT")
-NOW = datetime(2025, 1, 1, tzinfo=UTC)
-"""After the last session of all prices that are made here."""
-
-SIGNAL = Experiment(
-    horizons=1,
-    network=RecurrentSpec(hidden_size=16),
-    training=TrainingSpec(
-        min_steps=150,
-        max_steps=150,
-        validation_checks=6,
-        patience_checks=6,
-        batch_chunks=16,
-        chunk_sessions=100,
-        learning_rate=1e-2,
-    ),
-    folds=FoldSpec(train_end="2021-12-31", valid_end="2022-12-30"),
-    seeds=1,
-    device="cpu",
-    workers=1,
+MIN_SEEDS = 5
+N_LEAKING_SEEDS = 3
+AUDIT_SPEC = AuditSpec(origins=4, others=1, training_steps=8)
+AUDIT_EXPERIMENT = NOISE_EXPERIMENT.model_copy(
+    update={"horizons": 2, "folds": FoldSpec(refit_months=9, validation_months=3)}
 )
-"""What learns a planted signal in a moment."""
 
-NOISE = SIGNAL.model_copy(
-    update={
-        "network": RecurrentSpec(hidden_size=8),
-        "training": SIGNAL.training.model_copy(
-            update={"min_steps": 60, "max_steps": 60, "batch_chunks": 8, "chunk_sessions": 80}
-        ),
-    }
-)
-"""What is fitted often, on prices that hold nothing."""
-
-AUDITED = NOISE.model_copy(update={"horizons": 2, "folds": FoldSpec(refit_months=9, validation_months=3)})
-AUDIT = AuditSpec(origins=4, others=1, training_steps=8)
-
-Part = Callable[[], tuple[Check, ...]]
+SuitePart = Callable[[], tuple[SanityCheck, ...]]
 
 
-@dataclass(frozen=True)
-class Prices:
-    """Prices and how they are learned; `source` tells how they were made, where that is known."""
-
-    held: HeldPrices
-    experiment: Experiment
-    source: SyntheticSource | None = None
+# --- Planted leaks ---
 
 
-def suite(seed: int = 0, seeds: int = 20, steps: Steps | None = None) -> Mapping[str, Part]:
+def outcome_as_feature(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+    """Return frames whose first feature is the next session's return."""
+    frames = default_frames(bars, other_bars, inputs)
+    features = np.array(frames.features)
+    features[..., 0] = np.where(frames.usable, np.nan_to_num(frames.future_return[..., 0]), features[..., 0])
+    return replace(frames, features=features)
+
+
+def scaled_on_everything(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
+    """Return a fit on features that were standardised over the whole history, test included."""
+    rows = frames.features[frames.usable]
+    scaled = (frames.features - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), np.float32(1e-12))
+    return fit(job, replace(frames, features=scaled.astype(np.float32)), former)
+
+
+def stopped_on_test(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
+    """Return a fit whose step was chosen on the test range."""
+    return fit(replace(job, fold=replace(job.fold, validation=job.fold.test)), frames, former)
+
+
+LEAKING_STEPS = Steps(features=outcome_as_feature)
+"""Steps with a leak that gives a network more skill than is possible."""
+
+PLANTED_LEAKS: Mapping[str, Steps] = {
+    "features": LEAKING_STEPS,
+    "scale": Steps(fit=scaled_on_everything),
+    "early stop": Steps(fit=stopped_on_test),
+}
+"""The stage of each leak -> the steps with this leak."""
+
+
+# --- The parts of the suite ---
+
+
+def suite(seed: int = 0, seeds: int = 20, steps: Steps | None = None) -> Mapping[str, SuitePart]:
     """Return name -> part of the suite, to be run one by one; raises UsageError for too few seeds.
 
-    `seeds` is how often nothing has to be found, with the seeds from `seed` on. `steps` are the pipeline's, or with
-    some of one's own in their place.
+    `seeds` is the number of cases of each kind of data without signal, with seeds from `seed` on. `steps` are those of
+    the pipeline by default.
     """
-    if seeds < FEWEST_SEEDS:
-        raise UsageError(f"found {seeds} seeds, expected {FEWEST_SEEDS} or more: of fewer no rate can be told")
-    steps, several = steps or Steps(), range(seed, seed + seeds)
+    if seeds < MIN_SEEDS:
+        raise UsageError(f"found {seeds} seeds, expected {MIN_SEEDS} or more: fewer do not show a rate")
+    steps, numbers = steps or Steps(), range(seed, seed + seeds)
     return {
-        "sine": lambda: (sine_check(signal_result(planted("sine", seed), steps)[1]),),
-        "random walk": lambda: nothing("random walk", [random_walk(one) for one in several], steps),
-        "shuffled returns": lambda: nothing("shuffled returns", [shuffled(one) for one in several], steps),
-        "planted return": lambda: planted_return(seed, steps),
-        "planted volatility": lambda: planted_volatility(seed, steps),
-        "leak": lambda: leaks(seed, steps),
+        "sine": lambda: (sine_check(signal_result(signal_case("sine", seed), steps)[1]),),
+        "random walk": lambda: check_no_signal("random walk", [random_walk_case(number) for number in numbers], steps),
+        "shuffled returns": lambda: check_no_signal(
+            "shuffled returns", [shuffled_case(number) for number in numbers], steps
+        ),
+        "planted return": lambda: check_planted_return(seed, steps),
+        "planted volatility": lambda: check_planted_volatility(seed, steps),
+        "leak": lambda: check_leaks(seed, steps),
     }
 
 
-def planted(process: Process, seed: int, strength: float | None = None) -> Prices:
-    """Return prices with a signal: eight tickers, 2,000 sessions."""
-    source = SyntheticSource(process=process, sessions=2000, tickers=8, seed=seed, strength=strength)
-    return Prices(open_synthetic(source), SIGNAL, source)
+def inputs_of(case: SanityCase) -> RunInputs:
+    """Return the inputs of a run on a case."""
+    prices, experiment = case.prices, case.experiment
+    terms = Terms(prices.returns_from, prices.has_actions, NOW, experiment.minimum_sessions)
+    return RunInputs(experiment, prices.tickers(), terms, "XNYS")
 
 
-def random_walk(seed: int) -> Prices:
-    """Return prices without any signal: four tickers, 1,500 sessions."""
-    source = SyntheticSource(process="random_walk", sessions=1500, tickers=4, seed=seed)
-    return Prices(open_synthetic(source), NOISE.model_copy(update={"seed": seed}), source)
-
-
-def shuffled(seed: int) -> Prices:
-    """Return the bundled sample's days in random order."""
-    folds = FoldSpec(train_end="2010-06-30", valid_end="2011-02-28")
-    experiment = NOISE.model_copy(update={"folds": folds, "seed": seed})
-    return Prices(shuffled_returns(open_sample(), LONG_IN_THE_SAMPLE, seed), experiment)
-
-
-def setting_of(prices: Prices) -> Setting:
-    """Return what a run on these prices is given beside them."""
-    held, experiment = prices.held, prices.experiment
-    terms = Terms(held.returns_from, held.has_actions, NOW, experiment.minimum_sessions)
-    return Setting(experiment, held.tickers(), terms, "XNYS")
-
-
-def backtest_of(prices: Prices, steps: Steps) -> Backtest:
+def backtest_of(case: SanityCase, steps: Steps) -> Backtest:
     """Return the backtest of the last fold."""
-    run = Run(prices.held, steps, setting_of(prices))
+    run = PipelineRun(case.prices, steps, inputs_of(case))
     return run.backtest(run.folds[-1])
 
 
-def signal_result(prices: Prices, steps: Steps) -> tuple[Backtest, Reached]:
-    """Return the backtest on prices whose truth is known, and what the network reached beside it."""
-    run = Run(prices.held, steps, setting_of(prices))
-    backtest = run.backtest(run.folds[-1])
-    if prices.source is None:
+def signal_result(case: SanityCase, steps: Steps) -> tuple[Backtest, OptimumComparison]:
+    """Return the backtest on prices of a known process, and the network's comparison with the optimal forecast."""
+    backtest = backtest_of(case, steps)
+    if case.source is None:
         raise UsageError("found prices whose best forecast is not known, expected those of a synthetic source")
-    every = np.sort(prices.held.rows(prices.held.tickers()[0])["session"].to_numpy().astype("datetime64[D]"))
-    return backtest, reached(backtest, best_quantiles(prices.source, every, backtest.sessions))
+    sessions = np.sort(case.prices.rows(case.prices.tickers()[0])["session"].to_numpy().astype("datetime64[D]"))
+    return backtest, compare_with_optimum(backtest, optimal_quantiles(case.source, sessions, backtest.sessions))
 
 
-def nothing(name: str, several: list[Prices], steps: Steps) -> tuple[Check, ...]:
-    """Return the checks that nothing is found in prices that hold nothing."""
-    backtests = [backtest_of(prices, steps) for prices in several]
-    return nothing_checks(name, [has_skill(one) for one in backtests], [median_informs(one) for one in backtests])
+def check_no_signal(name: str, cases: Sequence[SanityCase], steps: Steps) -> tuple[SanityCheck, ...]:
+    """Return the checks that no signal is found in data without signal."""
+    backtests = [backtest_of(case, steps) for case in cases]
+    return no_signal_checks(name, [*map(has_skill, backtests)], [*map(median_informs, backtests)])
 
 
-def planted_return(seed: int, steps: Steps) -> tuple[Check, ...]:
+def check_planted_return(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks on an autoregression with coefficient 0.4."""
-    backtest, result = signal_result(planted("planted", seed, 0.4), steps)
+    backtest, result = signal_result(signal_case("planted", seed, 0.4), steps)
     found = {"skill": has_skill(backtest), "direction": median_informs(backtest)}
     return planted_checks("planted return", result, found)
 
 
-def planted_volatility(seed: int, steps: Steps) -> tuple[Check, ...]:
+def check_planted_volatility(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks on a GARCH(1, 1)."""
-    backtest, result = signal_result(planted("planted_garch", seed), steps)
+    backtest, result = signal_result(signal_case("planted_garch", seed), steps)
     return planted_checks("planted volatility", result, {"skill": has_skill(backtest)})
 
 
-def leaks(seed: int, steps: Steps) -> tuple[Check, ...]:
-    """Return the checks that the audit passes the pipeline and catches planted leaks, and that scores show one too."""
+def check_leaks(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
+    """Return the checks that the audit passes the pipeline and detects planted leaks, and that scores show a leak."""
     source = SyntheticSource(process="random_walk", sessions=620, tickers=3, seed=seed)
-    prices = Prices(open_synthetic(source), AUDITED.model_copy(update={"seed": seed}))
-    setting, spec = setting_of(prices), AUDIT.model_copy(update={"seed": seed})
-    verdicts = {stage: audit(prices.held, setting, spec, leaking) for stage, leaking in PLANTED.items()}
-    leaking = replace(steps, features=LEAKING.features)
-    seen = [has_skill(backtest_of(random_walk(one), leaking)) for one in range(seed, seed + LEAKING_SEEDS)]
+    case = SanityCase(open_synthetic(source), AUDIT_EXPERIMENT.model_copy(update={"seed": seed}))
+    inputs, spec = inputs_of(case), AUDIT_SPEC.model_copy(update={"seed": seed})
+    results = {stage: audit(case.prices, inputs, spec, leaking) for stage, leaking in PLANTED_LEAKS.items()}
+    leaking = replace(steps, features=LEAKING_STEPS.features)
+    numbers = range(seed, seed + N_LEAKING_SEEDS)
+    skilled = [has_skill(backtest_of(random_walk_case(number), leaking)) for number in numbers]
     return (
-        honest_check(audit(prices.held, setting, spec, steps)),
-        caught_check(verdicts),
-        impossible_check(seen),
+        no_leak_check(audit(case.prices, inputs, spec, steps)),
+        planted_leaks_check(results),
+        leak_in_scores_check(skilled),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.audit.verdict import Verdict, table
+from pipeline.audit.result import AuditResult, audit_table
 from pipeline.tracking.runs import write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.tutorials import markdown, metric_name
@@ -12,7 +12,7 @@ from pipeline.tracking.values import Point
 from pipeline.tracking.words import LONGEST_TAG, NOTE
 
 
-def log_audit(store: Store, run_id: str, verdicts: Sequence[Verdict]) -> None:
+def log_audit(store: Store, run_id: str, verdicts: Sequence[AuditResult]) -> None:
     """Write the verdicts of an audit, one per calendar, into its run: counts, table, tags and description."""
     with translated(store.uri, f"write run {run_id}"):
         client = open_client(store.uri)
@@ -29,21 +29,21 @@ def log_audit(store: Store, run_id: str, verdicts: Sequence[Verdict]) -> None:
         client.log_table(run_id, whole_table(verdicts), "tables/audit.json")
 
 
-def short_verdict(verdicts: Sequence[Verdict]) -> str:
+def short_verdict(verdicts: Sequence[AuditResult]) -> str:
     """Return the verdict in a few words, for a column of the run list."""
     stages = dict.fromkeys(one.leak.stage for one in verdicts if one.leak)
     return f"leak in {', '.join(stages)}" if stages else "no leak found"
 
 
-def whole_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+def whole_table(verdicts: Sequence[AuditResult]) -> pd.DataFrame:
     """Return the verdicts' tables below each other, with their calendar."""
-    return pd.concat([table(one).assign(calendar=one.calendar) for one in verdicts], ignore_index=True)
+    return pd.concat([audit_table(one).assign(calendar=one.calendar) for one in verdicts], ignore_index=True)
 
 
-def audit_note(verdicts: Sequence[Verdict]) -> str:
+def audit_note(verdicts: Sequence[AuditResult]) -> str:
     """Return the description of an audit's run as markdown: the verdict first."""
     parts = []
     for one in verdicts:
         looked = "Looked from " + ", ".join(map(str, one.origins)) + "."
-        parts += [f"**{one.sentence}**", markdown(table(one)), looked, *one.remarks]
+        parts += [f"**{one.sentence}**", markdown(audit_table(one)), looked, *one.remarks]
     return "\n\n".join(parts)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.sanity.check import Check, table, verdict_sentence
+from pipeline.sanity.checks import SanityCheck, sanity_table, verdict_sentence
 from pipeline.tracking.runs import create_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.tutorials import markdown, metric_name
@@ -32,23 +32,23 @@ def start_sanity(store: Store, seed: int, seeds: int) -> str:
 
 
 def log_checks(
-    store: Store, run_id: str, checks: Sequence[Check], figures: Mapping[str, bytes], seconds: Mapping[str, float]
+    store: Store, run_id: str, checks: Sequence[SanityCheck], figures: Mapping[str, bytes], seconds: Mapping[str, float]
 ) -> None:
     """Write every check's number, range and whether it passed, the table, its sentence and figures into the run."""
     with translated(store.uri, f"write run {run_id}"):
         client = open_client(store.uri)
         points = [*_points(checks), *(Point(f"seconds/{metric_name(part)}", value) for part, value in seconds.items())]
         write_batches(client, run_id, points, tags={name: text[:LONGEST_TAG] for name, text in _tags(checks).items()})
-        client.log_table(run_id, table(checks), CHECK_TABLE)
+        client.log_table(run_id, sanity_table(checks), CHECK_TABLE)
         with TemporaryDirectory() as folder:
             for name, png in figures.items():
                 (Path(folder) / name).write_bytes(png)
             client.log_artifacts(run_id, folder, "figures")
 
 
-def checks_note(checks: Sequence[Check]) -> str:
+def checks_note(checks: Sequence[SanityCheck]) -> str:
     """Return the description of the run as markdown: the verdict first, and red what is out of range."""
-    shown = table(checks)
+    shown = sanity_table(checks)
     shown["passed"] = [SIGNS[one.passed] for one in checks]
     return (
         f"**{verdict_sentence(checks)}**\n\n{markdown(shown)}\n\n"
@@ -59,13 +59,13 @@ def checks_note(checks: Sequence[Check]) -> str:
     )
 
 
-def _points(checks: Sequence[Check]) -> Iterator[Point]:
+def _points(checks: Sequence[SanityCheck]) -> Iterator[Point]:
     for one in checks:
         values = {"found": one.found, "low": one.low, "high": one.high, "passed": float(one.passed)}
         yield from (Point(f"sanity/{metric_name(one.name)}/{key}", value) for key, value in values.items())
 
 
-def _tags(checks: Sequence[Check]) -> dict[str, str]:
+def _tags(checks: Sequence[SanityCheck]) -> dict[str, str]:
     out = [one.name for one in checks if not one.passed]
     return {
         "tapecast.verdict": f"{len(checks) - len(out)} of {len(checks)} in range",

@@ -14,10 +14,10 @@ from pipeline.tracking.runs import PROCESS, Status, end_run, start_run, write_ba
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tracking.values import Point, flat_params
 from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
-from pipeline.tuning.outcome import State, Trial, best_of, counts, ranked
+from pipeline.tuning.trial import Trial, TrialStatus, best_trial, count_statuses, ranked_trials
 
 TRIAL, ERROR = "tapecast.trial", "tapecast.error"
-STATUS: Mapping[State, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+STATUS: Mapping[TrialStatus, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SCALE = 1e4  # losses are shown as pinball x 1e4, as everywhere
 PAGE = 1000
 NOTED_TRIALS = 10
@@ -52,8 +52,8 @@ def log_study(
 ) -> None:
     """Write what the study has found until now into its run: counts, the best loss, description, tags and files."""
     with translated(store.uri, f"write run {parent}"):
-        client, best = open_client(store.uri), best_of(trials)
-        points = [Point(f"trials/{state}", count, len(trials)) for state, count in counts(trials).items()]
+        client, best = open_client(store.uri), best_trial(trials)
+        points = [Point(f"trials/{state}", count, len(trials)) for state, count in count_statuses(trials).items()]
         points.append(Point("trials/tried", len(trials), len(trials)))
         if best and best.loss is not None:
             points.append(Point("validation/best_pinball_x1e4", SCALE * best.loss, len(trials)))
@@ -104,7 +104,7 @@ def _create(client: MlflowClient, store: Store, parent: str, trial: Trial) -> st
 
 
 def _points(trial: Trial) -> list[Point]:
-    """Return the losses by choosing fold (step: the fold, from 0) and the trial's own."""
+    """Return the losses by tuning fold (step: the fold, from 0) and the trial's own."""
     folds = [Point("validation/fold_pinball_x1e4", SCALE * loss, at) for at, loss in enumerate(trial.losses)]
     name = "pinball_x1e4" if trial.state == "complete" else "estimate_x1e4"
     return folds + ([] if trial.loss is None else [Point(f"validation/{name}", SCALE * trial.loss)])
@@ -112,16 +112,16 @@ def _points(trial: Trial) -> list[Point]:
 
 def _note(trial: Trial) -> str:
     said = {
-        "complete": "Fitted on every choosing fold.",
+        "complete": "Fitted on every tuning fold.",
         "pruned": f"Given up after {len(trial.losses)} folds: its estimate was above the median of earlier trials.",
         "failed": f"**Failed:** {trial.error[:LONGEST_TAG]}",
     }
-    return f"{said[trial.state]} `validation/fold_pinball_x1e4` has the validation loss by choosing fold (step)."
+    return f"{said[trial.state]} `validation/fold_pinball_x1e4` has the validation loss by tuning fold (step)."
 
 
 def _table(trials: Sequence[Trial]) -> str:
     """Return the best trials as a markdown table."""
-    best = ranked(trials)[:NOTED_TRIALS]
+    best = ranked_trials(trials)[:NOTED_TRIALS]
     names = sorted({name for trial in best for name in trial.values})
     head = ["trial", "state", "validation pinball x1e4", *names]
     rows = [[str(one.number), one.state, _loss(one), *(_short(one.values.get(name)) for name in names)] for one in best]

@@ -1,1 +1,1 @@
-"""Tuning: which settings to try, on which rows they are judged, and the study that remembers every trial."""
+"""Tuning: the search space, the data on which trials are validated, and the study that stores every trial."""

@@ -1,7 +1,7 @@
-"""The search: each group of trials is fitted a round at a time, by the same jobs as any run, and judged in between.
+"""The search: each group of trials is fitted in rounds, by the same jobs as any run, and validated after each round.
 
-A round is one seed on one choosing fold: all folds with the first seed, then all with the next one. After each round a
-trial may be given up, so that its further rounds cost nothing.
+A round is one seed on one tuning fold: all folds with the first seed, then all with the next one. After each round a
+trial may be pruned, so that its further rounds cost nothing.
 """
 
 import math
@@ -17,115 +17,114 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.stages import jobs_of
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import raise_failures
-from pipeline.tuning.choosing import Choosing, estimate, loss_on, refuse_unfair, said
-from pipeline.tuning.outcome import Trial
 from pipeline.tuning.space import with_values
-from pipeline.tuning.study import Asked, Study
+from pipeline.tuning.study import PendingTrial, Study
+from pipeline.tuning.trial import Trial
+from pipeline.tuning.tuning_data import TuningData, expected_loss, refuse_unfair, validation_loss, validation_quantiles
 
 NETWORK = RecurrentSpec().kind
 REFERENCE = LastCloseSpec().kind
-"""The baseline that trials' losses are seen in relation to: it learns nothing, so its fits cost nothing."""
+"""The baseline to which trials' losses are related: it learns nothing, so its fits cost nothing."""
 
-Fit = Callable[[Sequence[FitJob]], Sequence[FitResult]]
+FitFunction = Callable[[Sequence[FitJob]], Sequence[FitResult]]
 
 
 @dataclass(frozen=True)
-class Judging:
-    """What every trial of a search shares: the base, the rows that choose, and how jobs are fitted."""
+class SearchInputs:
+    """The inputs that all trials of a search share: the base experiment, the tuning data, and how jobs are fitted."""
 
     base: Experiment
-    choosing: Choosing
+    data: TuningData
     device: str
-    fit: Fit
-    reference: tuple[float, ...]  # the baseline's loss by choosing fold
+    fit: FitFunction
+    reference: tuple[float, ...]  # the baseline's loss by tuning fold
 
 
 @dataclass
-class Attempt:
-    """One trial on its way: its experiment, and what its fits have said by fold, a value per seed."""
+class TrialRun:
+    """A trial under way: its experiment, and the quantiles of its fits by fold, one array per seed."""
 
-    asked: Asked
+    pending: PendingTrial
     experiment: Experiment
-    said: list[list[Floats32]] = field(default_factory=list)
+    quantiles: list[list[Floats32]] = field(default_factory=list)
 
-    def losses(self, choosing: Choosing) -> list[float | None]:
-        """Return the loss by fold with the seeds that have been fitted, None where there is none yet."""
+    def losses(self, data: TuningData) -> list[float | None]:
+        """Return the loss by fold with the seeds fitted so far, None for a fold without any."""
         return [
-            loss_on(values, choosing, fold) if values else None
-            for values, fold in zip(self.said, choosing.folds, strict=True)
+            validation_loss(values, data, fold) if values else None
+            for values, fold in zip(self.quantiles, data.folds, strict=True)
         ]
 
 
-def judging(base: Experiment, choosing: Choosing, device: str, fit: Fit) -> Judging:
-    """Return what a search needs, the baseline fitted; raises FitError or UsageError where that cannot be done."""
+def search_inputs(base: Experiment, data: TuningData, device: str, fit: FitFunction) -> SearchInputs:
+    """Return the inputs of a search, with the baseline fitted; raises FitError or UsageError where that fails."""
     refuse_unfair(base)
-    jobs = [_job(base, choosing, fold, REFERENCE, base.seed, device) for fold in choosing.folds]
+    jobs = [_job(base, data, fold, REFERENCE, base.seed, device) for fold in data.folds]
     results = {result.job.key: result for result in fit(jobs)}
     raise_failures(list(results.values()))
     fits = [results[job.key].fitted for job in jobs]
-    pairs = zip(fits, choosing.folds, strict=True)
-    losses = [loss_on([said(fitted, choosing, fold)], choosing, fold) for fitted, fold in pairs if fitted]
-    return Judging(base, choosing, device, fit, tuple(losses))
+    losses = [
+        validation_loss([validation_quantiles(fitted, data, fold)], data, fold)
+        for fitted, fold in zip(fits, data.folds, strict=True)
+        if fitted
+    ]
+    return SearchInputs(base, data, device, fit, tuple(losses))
 
 
-def search(study: Study, judging: Judging, total: int) -> Iterator[tuple[Trial, ...]]:
-    """Make trials until the study has `total`, and yield all that have ended after each group of them."""
-    while asked := study.ask(total):
-        attempts = [attempt for one in asked if (attempt := _attempt(study, judging, one))]
-        for step in range(len(judging.choosing.folds) * judging.base.seeds):
-            attempts = _round(study, judging, attempts, step)
+def search(study: Study, inputs: SearchInputs, total: int) -> Iterator[tuple[Trial, ...]]:
+    """Run trials until the study has `total`, and yield all that have ended after each group of them."""
+    while pending := study.ask(total):
+        runs = [run for trial in pending if (run := _trial_run(study, inputs, trial))]
+        for step in range(len(inputs.data.folds) * inputs.base.seeds):
+            runs = _round(study, inputs, runs, step)
         yield study.trials()
 
 
-def _attempt(study: Study, judging: Judging, asked: Asked) -> Attempt | None:
-    """Return a trial's attempt; None where its values do not go together, which ends it."""
+def _trial_run(study: Study, inputs: SearchInputs, pending: PendingTrial) -> TrialRun | None:
+    """Return the run of a trial; None where its values are incompatible, which ends the trial."""
     try:
-        experiment = with_values(judging.base, asked.values)
+        experiment = with_values(inputs.base, pending.values)
         refuse_unfair(experiment)
     except UsageError as error:
-        study.fail(asked, str(error))
+        study.fail(pending, str(error))
         return None
-    return Attempt(asked, experiment, [[] for _ in judging.choosing.folds])
+    return TrialRun(pending, experiment, [[] for _ in inputs.data.folds])
 
 
-def _round(study: Study, judging: Judging, attempts: Sequence[Attempt], step: int) -> list[Attempt]:
-    """Return the attempts that go on after one more round of fits."""
-    seed, at = divmod(step, len(judging.choosing.folds))
-    fold, first = judging.choosing.folds[at], judging.base.seed
-    jobs = [_job(one.experiment, judging.choosing, fold, NETWORK, first + seed, judging.device) for one in attempts]
-    results = {result.job.key: result for result in judging.fit(list({job.key: job for job in jobs}.values()))}
-    return [
-        attempt
-        for attempt, job in zip(attempts, jobs, strict=True)
-        if _goes_on(study, judging, attempt, results[job.key], step)
-    ]
+def _round(study: Study, inputs: SearchInputs, runs: Sequence[TrialRun], step: int) -> list[TrialRun]:
+    """Return the trials that continue after one more round of fits."""
+    seed, at = divmod(step, len(inputs.data.folds))
+    fold, first = inputs.data.folds[at], inputs.base.seed
+    jobs = [_job(run.experiment, inputs.data, fold, NETWORK, first + seed, inputs.device) for run in runs]
+    results = {result.job.key: result for result in inputs.fit(list({job.key: job for job in jobs}.values()))}
+    return [run for run, job in zip(runs, jobs, strict=True) if _continues(study, inputs, run, results[job.key], step)]
 
 
-def _goes_on(study: Study, judging: Judging, attempt: Attempt, result: FitResult, step: int) -> bool:
-    """Take a fit into its attempt; return whether that goes on, or end the trial with what it has found."""
+def _continues(study: Study, inputs: SearchInputs, run: TrialRun, result: FitResult, step: int) -> bool:
+    """Add a fit to its trial; return whether the trial continues, else end it with its result."""
     if result.fitted is None:
-        study.fail(attempt.asked, result.error or "the fit gave no reason")
+        study.fail(run.pending, result.error or "the fit gave no reason")
         return False
-    choosing = judging.choosing
-    at = step % len(choosing.folds)
-    attempt.said[at].append(said(result.fitted, choosing, choosing.folds[at]))
-    losses = attempt.losses(choosing)
-    known, expected = [loss for loss in losses if loss is not None], estimate(losses, judging.reference)
-    if not math.isfinite(expected):  # some horizon has no known label, or the network no number
-        study.fail(attempt.asked, "the validation loss is not a number")
+    data = inputs.data
+    at = step % len(data.folds)
+    run.quantiles[at].append(validation_quantiles(result.fitted, data, data.folds[at]))
+    losses = run.losses(data)
+    known, expected = [loss for loss in losses if loss is not None], expected_loss(losses, inputs.reference)
+    if not math.isfinite(expected):  # some horizon has no known label, or the network's output is not finite
+        study.fail(run.pending, "the validation loss is not a number")
         return False
-    give_up = study.report(attempt.asked, step, known, expected)
-    if step + 1 == len(choosing.folds) * judging.base.seeds:
-        study.complete(attempt.asked, expected)
-    elif give_up:
-        study.prune(attempt.asked)
+    prune = study.report(run.pending, step, known, expected)
+    if step + 1 == len(data.folds) * inputs.base.seeds:
+        study.complete(run.pending, expected)
+    elif prune:
+        study.prune(run.pending)
         return False
     return True
 
 
-def _job(experiment: Experiment, choosing: Choosing, fold: Fold, kind: str, seed: int, device: str) -> FitJob:
-    """Return the one job of a kind of forecaster and a seed on a fold, as a run of the experiment would make it."""
-    for job in jobs_of(choosing.frames, (fold,), experiment, device):
+def _job(experiment: Experiment, data: TuningData, fold: Fold, kind: str, seed: int, device: str) -> FitJob:
+    """Return the job of one kind of forecaster and one seed on a fold, as a run of the experiment makes it."""
+    for job in jobs_of(data.frames, (fold,), experiment, device):
         if job.forecaster.kind == kind and job.seed == seed:
             return job
     raise FitError(f"found no {kind} job with seed {seed} on fold {fold.name}, expected one")

@@ -1,4 +1,4 @@
-"""The space of a search: which settings of an experiment may vary, and between which values; free of optuna."""
+"""The search space: which settings of an experiment may vary, and over which values; free of optuna."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from pipeline.experiment import Experiment
 
 Value = str | int | float | bool
 
-TABLES = ("network", "training")
+SEARCHED_TABLES = ("network", "training")
 """The tables of an experiment that may be searched: the others change which rows are forecast."""
 RANGE_KEYS = {"low", "high", "log", "step"}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Numbers from low to high, both included, whole or not; on a logarithmic scale, or in steps."""
+    """Numbers from low to high, both included; optionally integers (`whole`), on a logarithmic scale, or in steps."""
 
     low: float
     high: float
@@ -27,8 +27,8 @@ class Interval:
     step: float | None = None
     whole: bool = False
 
-    def holds(self, value: object) -> bool:
-        """Return whether a value is one of them."""
+    def contains(self, value: object) -> bool:
+        """Return whether a value belongs to the dimension."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
@@ -42,17 +42,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Choices:
-    """A few values, in no order."""
+    """A few values without an order."""
 
     values: tuple[Value, ...]
 
-    def holds(self, value: object) -> bool:
-        """Return whether a value is one of them."""
-        return any(type(value) is type(one) and value == one for one in self.values)
+    def contains(self, value: object) -> bool:
+        """Return whether a value belongs to the dimension."""
+        return any(type(value) is type(choice) and value == choice for choice in self.values)
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """All of them."""
+        """All values."""
         return self.values
 
 
@@ -71,18 +71,18 @@ DEFAULT_SPACE: Space = {
     "training.epochs": Interval(2, 8, whole=True),
     "training.max_steps": Interval(150, 600, log=True, whole=True),
 }
-"""What is searched where no `[search]` table says otherwise."""
+"""The space that is searched without a `[search]` table."""
 
 
 def space_of(table: Mapping[str, Any], base: Experiment) -> Space:
-    """Return the space of a `[search]` table around an experiment; of an empty table the default one.
+    """Return the space of a `[search]` table around an experiment; the default space for an empty table.
 
-    `table` has a dotted name such as "training.learning_rate", or nested tables, with a range {low, high, log, step}
+    `table` maps dotted names such as "training.learning_rate", or nested tables, to a range {low, high, log, step}
     or a list of choices. Raises UsageError naming what cannot be searched, what was found and what was expected.
     """
     if not table:
         return {name: dimension for name, dimension in DEFAULT_SPACE.items() if not _fault(name, dimension, base)}
-    space = {name: _dimension(name, found, base) for name, found in _named(table, "")}
+    space = {name: _dimension(name, found, base) for name, found in _by_dotted_name(table, "")}
     faults = [fault for name, dimension in space.items() if (fault := _fault(name, dimension, base))]
     if faults:
         raise UsageError("; ".join(faults))
@@ -90,17 +90,17 @@ def space_of(table: Mapping[str, Any], base: Experiment) -> Space:
 
 
 def with_values(base: Experiment, values: Mapping[str, Value]) -> Experiment:
-    """Return the experiment with these values; raises UsageError where they do not go together."""
-    tables: dict[str, Any] = {name: getattr(base, name).model_dump() for name in TABLES}
+    """Return the experiment with these values; raises UsageError where they are incompatible."""
+    tables: dict[str, Any] = {name: getattr(base, name).model_dump() for name in SEARCHED_TABLES}
     for name, value in values.items():
         *path, last = name.split(".")
         inner = tables
         for part in path:
             inner = inner[part]
         if last == "kind" and inner.get(last) != value:
-            inner.clear()  # another kind of head has other settings
+            inner.clear()  # each kind of head has its own settings
         inner[last] = value
-    unchanged = {name: getattr(base, name) for name in type(base).model_fields if name not in TABLES}
+    unchanged = {name: getattr(base, name) for name in type(base).model_fields if name not in SEARCHED_TABLES}
     try:
         return Experiment.model_validate({**unchanged, **tables})
     except ValidationError as error:
@@ -108,32 +108,32 @@ def with_values(base: Experiment, values: Mapping[str, Value]) -> Experiment:
 
 
 def values_of(experiment: Experiment, space: Space) -> dict[str, Value]:
-    """Return the experiment's own values at the names of a space, those that lie within it."""
-    own = _leaves(experiment)
-    return {name: own[name] for name, dimension in space.items() if dimension.holds(own[name])}
+    """Return the experiment's values of the settings of a space, those that lie within it."""
+    values = _leaves(experiment)
+    return {name: values[name] for name, dimension in space.items() if dimension.contains(values[name])}
 
 
-def outside(experiment: Experiment, space: Space) -> dict[str, Any]:
-    """Return the experiment's own values at the names of a space that do not lie within it: no trial has them."""
-    own = _leaves(experiment)
-    return {name: own[name] for name, dimension in space.items() if not dimension.holds(own[name])}
+def values_outside(experiment: Experiment, space: Space) -> dict[str, Any]:
+    """Return the experiment's values of the settings of a space that lie outside it: no trial has them."""
+    values = _leaves(experiment)
+    return {name: values[name] for name, dimension in space.items() if not dimension.contains(values[name])}
 
 
-def described(space: Space) -> dict[str, object]:
+def describe_space(space: Space) -> dict[str, object]:
     """Return the space as plain JSON values, in the order of names."""
     return {
-        name: list(one.values)
-        if isinstance(one, Choices)
-        else {"low": one.low, "high": one.high, "log": one.log, "step": one.step}
-        for name, one in sorted(space.items())
+        name: list(dimension.values)
+        if isinstance(dimension, Choices)
+        else {"low": dimension.low, "high": dimension.high, "log": dimension.log, "step": dimension.step}
+        for name, dimension in sorted(space.items())
     }
 
 
-def _named(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, what stands there); a table is a range where it has the key of one."""
+def _by_dotted_name(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value); a table is a range where it has one of the keys of a range."""
     for key, value in table.items():
         if isinstance(value, Mapping) and value and not RANGE_KEYS & value.keys():
-            yield from _named(value, f"{prefix}{key}.")
+            yield from _by_dotted_name(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -142,8 +142,8 @@ def _dimension(name: str, found: Any, base: Experiment) -> Dimension:
     leaves = _leaves(base)
     if name not in leaves:
         near = difflib.get_close_matches(name, leaves, n=1, cutoff=0.5)
-        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(leaves)}"
-        raise UsageError(f"search: unknown name {name}; {meant}")
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(leaves)}"
+        raise UsageError(f"search: unknown name {name}; {hint}")
     if isinstance(found, Mapping):
         return _interval(name, found, _kinds(name, base))
     if isinstance(found, Sequence) and not isinstance(found, str):
@@ -173,13 +173,13 @@ def _interval(name: str, found: Mapping[str, Any], kinds: set[type]) -> Interval
         expected = "whole numbers" if whole else "numbers"
         raise UsageError(f"search: {name}: found {dict(found)!r}, expected {expected} low and high")
     interval = Interval(low, high, bool(log), step, whole)
-    if refused := _refused(interval, log):
-        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {refused}")
+    if expected := _expected_instead(interval, log):
+        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {expected}")
     return interval
 
 
-def _refused(interval: Interval, log: object) -> str:
-    """Return what was expected of a range that cannot be; empty for a sound one."""
+def _expected_instead(interval: Interval, log: object) -> str:
+    """Return what was expected instead of an invalid range; empty for a valid one."""
     if not interval.low < interval.high:
         return "low smaller than high"
     if not isinstance(log, bool | None):
@@ -194,7 +194,7 @@ def _number(value: object, whole: bool) -> bool:
 
 
 def _fault(name: str, dimension: Dimension, base: Experiment) -> str:
-    """Return what speaks against a dimension around an experiment: tried at each end, all else as it is."""
+    """Return why a dimension cannot be searched, tried at each end with all else unchanged; empty where it can."""
     if name not in _leaves(base):
         return f"search: unknown name {name}"
     for value in dimension.ends:
@@ -212,9 +212,9 @@ def _rows_read(experiment: Experiment) -> tuple[object, ...]:
 
 
 def _leaves(experiment: Experiment) -> dict[str, Any]:
-    """Return every setting that may be searched by its dotted name."""
-    found = dict(_flat({name: getattr(experiment, name).model_dump() for name in TABLES}, ""))
-    return {name: value for name, value in found.items() if not isinstance(value, list | tuple)}
+    """Return the value of every setting that may be searched, by its dotted name."""
+    values = dict(_flat({name: getattr(experiment, name).model_dump() for name in SEARCHED_TABLES}, ""))
+    return {name: value for name, value in values.items() if not isinstance(value, list | tuple)}
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -226,7 +226,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _kinds(name: str, base: Experiment) -> set[type]:
-    """Return the types that a setting's field is declared with."""
+    """Return the declared types of a setting's field."""
     *path, last = name.split(".")
     model: BaseModel = base
     for part in path:

@@ -1,10 +1,10 @@
-"""Where the study of a search is kept: in MLflow's database where that can hold both, else in a file beside it.
+"""Where the study of a search is stored: in MLflow's database where that can hold both, else in a file next to it.
 
-MLflow and Optuna both keep the version of their tables in a table `alembic_version` and refuse a database in which
-they find the other's: whichever comes second cannot start. PostgreSQL has schemas, so there the study lies in the
-same database, in a schema of its own called `optuna`. A SQLite file has none, so there it lies in a second file
-beside MLflow's. A server (http) has no database to share, and MySQL and SQL Server have no search path for a
-connection: then it lies in a file under TAPECAST_HOME.
+MLflow and Optuna both store the version of their tables in a table `alembic_version` and refuse a database with the
+other's version: whichever comes second cannot start. PostgreSQL has schemas, so there the study is stored in the same
+database, in its own schema `optuna`. A SQLite file has none, so there it is stored in a second file next to MLflow's. A
+server (http) has no database to share, and MySQL and SQL Server have no search path for a connection: then it is stored
+in a file under TAPECAST_HOME.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pipeline.errors import TrackingError, UsageError
 
 SCHEMA = "optuna"
-SQLITE = "sqlite:///"
+SQLITE_PREFIX = "sqlite:///"
 WAIT_SECONDS = 60  # for another process that writes to the same file
 
 
@@ -29,8 +29,8 @@ class Storage:
     schema: str | None = None
 
     @property
-    def shown(self) -> str:
-        """The address as it may be printed: without user name and password."""
+    def display_uri(self) -> str:
+        """The address without user name and password, for printing."""
         parts = urlsplit(self.uri)
         host = parts.netloc.rpartition("@")[2]
         address = self.uri if self.schema is None else urlunsplit(parts._replace(netloc=host))
@@ -38,15 +38,15 @@ class Storage:
 
     @property
     def engine_options(self) -> dict[str, Any]:
-        """What SQLAlchemy is told beside the address."""
+        """The options of the SQLAlchemy engine."""
         if self.schema is None:
             return {"connect_args": {"timeout": WAIT_SECONDS}}
         return {"connect_args": {"options": f"-csearch_path={self.schema}"}, "pool_pre_ping": True}
 
     def make_ready(self) -> None:
-        """Make the file's folder, or the schema; raises UsageError or TrackingError where that cannot be done."""
+        """Create the file's folder, or the schema; raises UsageError or TrackingError where that cannot be done."""
         if self.schema is None:
-            folder = Path(self.uri.removeprefix(SQLITE)).parent
+            folder = Path(self.uri.removeprefix(SQLITE_PREFIX)).parent
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -54,7 +54,7 @@ class Storage:
             return
         import sqlalchemy  # noqa: PLC0415
 
-        with translated(self, "make the schema"):
+        with translate_errors(self, "create the schema"):
             engine = sqlalchemy.create_engine(self.uri)
             with engine.begin() as connection:
                 connection.execute(sqlalchemy.text(f"CREATE SCHEMA IF NOT EXISTS {self.schema}"))
@@ -62,29 +62,29 @@ class Storage:
 
 
 def storage_for(tracking_uri: str, home: Path) -> Storage:
-    """Return where studies are kept beside an MLflow tracking URI; `home` takes what cannot lie there."""
-    if tracking_uri.startswith(SQLITE):
-        path = Path(unquote(tracking_uri.removeprefix(SQLITE).partition("?")[0])).absolute()
-        return Storage(f"{SQLITE}{path.with_name(f'{path.stem}-optuna.db')}")
+    """Return where studies are stored for an MLflow tracking URI; under `home` where they cannot be stored with it."""
+    if tracking_uri.startswith(SQLITE_PREFIX):
+        path = Path(unquote(tracking_uri.removeprefix(SQLITE_PREFIX).partition("?")[0])).absolute()
+        return Storage(f"{SQLITE_PREFIX}{path.with_name(f'{path.stem}-optuna.db')}")
     if urlsplit(tracking_uri).scheme.partition("+")[0] == "postgresql":
         return Storage(tracking_uri, SCHEMA)
-    return Storage(f"{SQLITE}{home / 'mlflow' / 'optuna.db'}")
+    return Storage(f"{SQLITE_PREFIX}{home / 'mlflow' / 'optuna.db'}")
 
 
 @contextmanager
-def translated(storage: Storage, doing: str) -> Iterator[None]:
-    """Return a context in which every error of a library beneath us becomes a TrackingError."""
+def translate_errors(storage: Storage, doing: str) -> Iterator[None]:
+    """Return a context in which every error of a library becomes a TrackingError."""
     try:
         yield
     except Exception as error:
         if not _foreign(error):
             raise
         raise TrackingError(
-            f"could not {doing} in the study's database {storage.shown}: found {type(error).__name__}: {error}; "
+            f"could not {doing} in the study's database {storage.display_uri}: found {type(error).__name__}: {error}; "
             "expected a database that can be reached and written. Check TAPECAST_TRACKING_URI and disk space"
         ) from error
 
 
 def _foreign(error: Exception) -> bool:
-    """Return whether the error is a library's or the system's, not a slip of our own, by where its class comes from."""
+    """Return whether the error is a library's or the system's, not a bug of ours, by the module of its class."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")

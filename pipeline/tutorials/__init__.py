@@ -1,1 +1,1 @@
-"""The tutorials' networks as named presets, learned and judged by the code of every run."""
+"""The tutorials' networks as named presets, trained and scored by the code of every run."""

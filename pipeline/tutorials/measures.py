@@ -1,4 +1,4 @@
-"""How a tutorial is judged: from the same backtest and score table as every run."""
+"""The measures of a tutorial, from the same backtest and score table as in every run."""
 
 from dataclasses import dataclass, replace
 
@@ -12,57 +12,58 @@ from pipeline.forecasters.recurrent.reading import read_raw, reader_of
 from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, RecurrentSpec
 from pipeline.forecasting.backtest import Backtest, test_slice
 from pipeline.forecasting.forecasts import NETWORK
-from pipeline.tutorials.frames import roots
-from pipeline.tutorials.lesson import Lesson, MeasureName
+from pipeline.tutorials.data import MeasureName, TutorialData, root_horizons
 
-LAST_CLOSE, CLIMATOLOGY = "last_close", "climatology"
+LAST_CLOSE, CLIMATOLOGY, OPTIMAL = "last_close", "climatology", "the optimal forecast"
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What was found of one fitted network: the measure, and what a reader should see beside it, by name."""
+class TutorialScore:
+    """The measure of one fitted network, other measures to show with it by name, and the score table."""
 
     found: float
-    beside: dict[str, float]
+    other_measures: dict[str, float]
     scores: pd.DataFrame
 
 
-def judge(measure: MeasureName, lesson: Lesson, backtest: Backtest, network: Fitted) -> Judgement:
-    """Return the measure on what is judged, with the scores it comes from."""
-    compared = with_last_close(backtest, lesson)
+def score_network(measure: MeasureName, data: TutorialData, backtest: Backtest, network: Fitted) -> TutorialScore:
+    """Return the measure on the scored tickers, with the score table it is computed from."""
+    compared = with_last_close(backtest, data)
     scores = score_table(compared)
-    if measure == "nll above floor":
-        beside = direction_scores(lesson, network)
-        return Judgement(beside["nll"] - beside["nll of who knows the process"], beside, scores)
-    beside = {f"rmse of {name}": rmse(scores, lesson, name, lesson.judged) for name in compared.quantiles}
-    others = tuple(ticker for ticker in _scored(scores) if ticker not in lesson.judged)
-    beside |= {"rmse of network where not judged": rmse(scores, lesson, NETWORK, others)} if others else {}
-    return Judgement(_of_errors(measure, beside), beside, scores)
+    if measure == "excess nll":
+        measures = direction_scores(data, network)
+        return TutorialScore(measures["nll"] - measures[f"nll of {OPTIMAL}"], measures, scores)
+    measures = {f"rmse of {name}": rmse(scores, data, name, data.scored_tickers) for name in compared.quantiles}
+    others = tuple(ticker for ticker in _tickers_of(scores) if ticker not in data.scored_tickers)
+    measures |= {f"rmse of {NETWORK} on other tickers": rmse(scores, data, NETWORK, others)} if others else {}
+    return TutorialScore(_of_errors(measure, measures), measures, scores)
 
 
 def _of_errors(measure: MeasureName, errors: dict[str, float]) -> float:
-    own = errors[f"rmse of {NETWORK}"]
-    if measure == "rmse / last close":
-        return own / errors[f"rmse of {LAST_CLOSE}"]
-    return own**2 if measure == "mse" else own
+    network = errors[f"rmse of {NETWORK}"]
+    if measure == "relative rmse":
+        return network / errors[f"rmse of {LAST_CLOSE}"]
+    return network**2 if measure == "mse" else network
 
 
-def _scored(scores: pd.DataFrame) -> list[str]:
+def _tickers_of(scores: pd.DataFrame) -> list[str]:
     return [name for name in scores["ticker"].unique() if " tickers" not in name]
 
 
-def rmse(scores: pd.DataFrame, lesson: Lesson, forecaster: str, tickers: tuple[str, ...]) -> float:
-    """Return the root mean squared error of the median in the series' own units, over tickers and horizons."""
-    own = scores[(scores["forecaster"] == forecaster) & scores["ticker"].isin(tickers)]
-    squared = own["rmse_return"] ** 2 / own["horizon"]  # values are stored times sqrt(h)
-    return float(lesson.unit * np.sqrt(np.average(squared, weights=own["rows"])))
+def rmse(scores: pd.DataFrame, data: TutorialData, forecaster: str, tickers: tuple[str, ...]) -> float:
+    """Return the root mean squared error of the median in original units, over tickers and horizons."""
+    rows = scores[(scores["forecaster"] == forecaster) & scores["ticker"].isin(tickers)]
+    squared = rows["rmse_return"] ** 2 / rows["horizon"]  # values are stored times sqrt(h)
+    return float(data.unit * np.sqrt(np.average(squared, weights=rows["rows"])))
 
 
-def with_last_close(backtest: Backtest, lesson: Lesson) -> Backtest:
-    """Return the backtest with the last close as a forecaster of levels, where the lesson has one."""
-    if lesson.last_close is None:
+def with_last_close(backtest: Backtest, data: TutorialData) -> Backtest:
+    """Return the backtest with the last close as a forecaster of levels, where the data has one."""
+    if data.last_close is None:
         return backtest
-    level = lesson.last_close[:, test_slice(lesson.fold), None] * roots(backtest.horizons)  # [ticker, origin, horizon]
+    level = data.last_close[:, test_slice(data.fold), None] * root_horizons(
+        backtest.horizons
+    )  # [ticker, origin, horizon]
     point = np.repeat(level[..., None], len(LEVELS), axis=-1).astype(np.float32)
     return replace(backtest, quantiles={**backtest.quantiles, LAST_CLOSE: point})
 
@@ -70,51 +71,52 @@ def with_last_close(backtest: Backtest, lesson: Lesson) -> Backtest:
 # --- Direction ---
 
 
-def class_probabilities(network: Fitted, lesson: Lesson, origins: slice) -> Floats:
+def direction_probabilities(network: Fitted, data: TutorialData, origins: slice) -> Floats:
     """Return the probabilities of down, flat and up at the first horizon [ticker, origin, class]."""
     reader = reader_of(network)
-    raw = read_raw(reader, lesson.frames, origins)  # [ticker, origin, horizon, class]
-    chances: Floats = raw[:, :, 0].softmax(dim=-1).double().numpy()
-    return chances
+    raw = read_raw(reader, data.frames, origins)  # [ticker, origin, horizon, class]
+    probabilities: Floats = raw[:, :, 0].softmax(dim=-1).double().numpy()
+    return probabilities
 
 
-def classes(values: Floats | Floats32, flat: float) -> Indices:
+def direction_classes(values: Floats | Floats32, flat: float) -> Indices:
     """Return 0 (down), 1 (flat) or 2 (up) of values [...]."""
     result: Indices = 1 + (values > flat).astype(np.int64) - (values < -flat).astype(np.int64)
     return result
 
 
-def direction_scores(lesson: Lesson, network: Fitted) -> dict[str, float]:
-    """Return likelihood and accuracy of the network, of the training's frequencies, and of who knows the process."""
-    test, train = test_slice(lesson.fold), slice(lesson.fold.train.start, lesson.fold.train.stop - 1)
-    outcome, flat = lesson.frames.future_return[..., 0], flat_of(network)
-    happened = np.isfinite(outcome[:, test])
-    which = classes(outcome[:, test][happened], flat)
-    usual = np.bincount(classes(outcome[:, train].ravel(), flat), minlength=3) / outcome[:, train].size
-    ideal = np.full((*outcome.shape, 3), np.nan) if lesson.ideal is None else lesson.ideal
-    own = class_probabilities(network, lesson, test)[happened]
+def direction_scores(data: TutorialData, network: Fitted) -> dict[str, float]:
+    """Return likelihood and accuracy of the network, of the training frequencies, and of the optimal forecast."""
+    test, train = test_slice(data.fold), slice(data.fold.train.start, data.fold.train.stop - 1)
+    outcome, flat = data.frames.future_return[..., 0], flat_threshold(network)
+    known = np.isfinite(outcome[:, test])
+    realised = direction_classes(outcome[:, test][known], flat)
+    counts = np.bincount(direction_classes(outcome[:, train].ravel(), flat), minlength=3)
+    optimal = np.full((*outcome.shape, 3), np.nan) if data.optimal is None else data.optimal
+    own = direction_probabilities(network, data, test)[known]
+    climatology = np.broadcast_to(counts / outcome[:, train].size, own.shape)
     return {
-        "nll": nll(own, which),
-        f"nll of {CLIMATOLOGY}": nll(np.broadcast_to(usual, own.shape), which),
-        "nll of who knows the process": nll(ideal[:, test][happened], which),
-        "accuracy": accuracy(own, which),
-        f"accuracy of {CLIMATOLOGY}": accuracy(np.broadcast_to(usual, own.shape), which),
-        "accuracy of who knows the process": accuracy(ideal[:, test][happened], which),
+        "nll": nll(own, realised),
+        f"nll of {CLIMATOLOGY}": nll(climatology, realised),
+        f"nll of {OPTIMAL}": nll(optimal[:, test][known], realised),
+        "accuracy": accuracy(own, realised),
+        f"accuracy of {CLIMATOLOGY}": accuracy(climatology, realised),
+        f"accuracy of {OPTIMAL}": accuracy(optimal[:, test][known], realised),
     }
 
 
-def flat_of(network: Fitted) -> float:
+def flat_threshold(network: Fitted) -> float:
     """Return half the width of the class flat of a network's head; 0 where its head has no classes."""
     spec = network.forecaster
     direction = isinstance(spec, RecurrentSpec) and isinstance(spec.head, DirectionHeadSpec)
     return spec.head.flat if direction else 0.0  # type: ignore[union-attr]
 
 
-def nll(chances: Floats, which: Indices) -> float:
+def nll(probabilities: Floats, realised: Indices) -> float:
     """Return the mean negative log-likelihood of classes [row] under probabilities [row, class], in nats."""
-    return float(-np.log(np.take_along_axis(chances, which[:, None], axis=-1)).mean())
+    return float(-np.log(np.take_along_axis(probabilities, realised[:, None], axis=-1)).mean())
 
 
-def accuracy(chances: Floats, which: Indices) -> float:
-    """Return the share of rows whose most likely class came."""
-    return float((chances.argmax(axis=-1) == which).mean())
+def accuracy(probabilities: Floats, realised: Indices) -> float:
+    """Return the share of rows whose most likely class was realised."""
+    return float((probabilities.argmax(axis=-1) == realised).mean())

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline.audit.auditing import REAL, calendars_of
+from pipeline.audit.auditing import DEFAULT_STEPS, calendars_of
 from pipeline.audit.auditing import audit as audited
-from pipeline.audit.specification import AuditSpec
-from pipeline.audit.steps import Setting, Steps
-from pipeline.audit.verdict import Verdict, refuse_leak, table
+from pipeline.audit.origins import AuditSpec
+from pipeline.audit.result import AuditResult, audit_table, refuse_leak
+from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.exogenous import read_given
 from pipeline.experiment import Experiment
 from pipeline.market.source import Source, open_source
-from pipeline.sanity.check import Check, refuse_out_of_range, verdict_sentence
-from pipeline.sanity.check import table as check_table
+from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, verdict_sentence
+from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
 from pipeline.tracking.audits import log_audit, whole_table
@@ -52,12 +52,12 @@ class AuditSummary:
         return {"audit": self.stages}
 
 
-ShowAudit = Callable[[Sequence[Verdict], str], None]
+ShowAudit = Callable[[Sequence[AuditResult], str], None]
 """Receives the verdicts and the run's address before a leak ends the audit."""
 
 
 def audit(
-    context: RunContext, experiment: Experiment, spec: AuditSpec, show: ShowAudit, steps: Steps = REAL
+    context: RunContext, experiment: Experiment, spec: AuditSpec, show: ShowAudit, steps: Steps = DEFAULT_STEPS
 ) -> AuditSummary:
     """Return the summary of an audit that found no leak; raises SanityError, naming the first stage, where one does.
 
@@ -90,7 +90,7 @@ def audit(
     )
 
 
-def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[Setting]]:
+def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[RunInputs]]:
     """Return the source of the bars, and what is audited on it: a setting per calendar."""
     settings, source = context.settings, experiment.source
     universe = universe_of(settings, source, experiment.universe) if experiment.universe else None
@@ -102,7 +102,7 @@ def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[S
     terms = replace(terms, currencies=opened.currencies(tickers))
     given = read_given(experiment.sectors, experiment.covariates)
     calendars = calendars_of(opened, tickers, terms)
-    return opened, [Setting(experiment, tickers, terms, calendar, universe, given) for calendar in calendars]
+    return opened, [RunInputs(experiment, tickers, terms, calendar, universe, given) for calendar in calendars]
 
 
 def reported(progress: Progress) -> Callable[[int, int], None]:
@@ -115,13 +115,13 @@ def reported(progress: Progress) -> Callable[[int, int], None]:
     return report
 
 
-def _record_audit(context: RunContext, run_id: str, verdicts: Sequence[Verdict]) -> None:
+def _record_audit(context: RunContext, run_id: str, verdicts: Sequence[AuditResult]) -> None:
     log_audit(opened_store(context.settings), run_id, verdicts)
 
 
-def audit_text(verdict: Verdict) -> str:
+def audit_text(verdict: AuditResult) -> str:
     """Return the table of an audit as lines; where something differs is said in its sentence."""
-    return str(table(verdict).drop(columns="first_difference").to_string(index=False))
+    return str(audit_table(verdict).drop(columns="first_difference").to_string(index=False))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class SanitySummary:
         return {"sanity": self.checks}
 
 
-ShowChecks = Callable[[Sequence[Check], str], None]
+ShowChecks = Callable[[Sequence[SanityCheck], str], None]
 """Receives the checks and the run's address before one that is out of range ends the suite."""
 
 
@@ -157,7 +157,7 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
     settings, timer = context.settings, context.timer
     parts = suite(seed, seeds, steps or Steps())
     with recorded(settings, lambda store: start_sanity(store, seed, seeds)) as (store, run_id):
-        checks: list[Check] = []
+        checks: list[SanityCheck] = []
         for name, part in parts.items():
             with timer.stage(name):
                 checks += context.step(part, name)()
@@ -179,7 +179,7 @@ def popular_figures() -> dict[str, bytes]:
     return {"popular_accuracy.png": png_bytes(draw_popular_accuracy(popular_on_sample()))}
 
 
-def checks_text(checks: Sequence[Check]) -> str:
+def checks_text(checks: Sequence[SanityCheck]) -> str:
     """Return the table of the sanity suite as lines, for a log."""
     shown = check_table(checks).drop(columns="remark")
     shown["passed"] = shown["passed"].map({True: "yes", False: "NO"})

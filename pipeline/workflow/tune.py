@@ -17,14 +17,13 @@ from pipeline.tracking.trials import continue_run, log_study, log_trials
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all
-from pipeline.tuning.choosing import Choosing, choosing_of, chosen_among, folds_behind
-from pipeline.tuning.outcome import Trial, best_of, counts
-from pipeline.tuning.plan import SearchSpec
-from pipeline.tuning.search import Fit, judging, search
-from pipeline.tuning.space import Space, described, outside, space_of, values_of, with_values
+from pipeline.tuning.experiment_file import write_experiment
+from pipeline.tuning.search import FitFunction, search, search_inputs
+from pipeline.tuning.space import Space, describe_space, space_of, values_of, values_outside, with_values
 from pipeline.tuning.storage import Storage, storage_for
 from pipeline.tuning.study import Study, open_study
-from pipeline.tuning.written import write_experiment
+from pipeline.tuning.trial import SearchSpec, Trial, best_trial, count_statuses
+from pipeline.tuning.tuning_data import TuningData, folds_after_tuning, total_trials, tuning_data_of
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, frames_on
 from pipeline.workflow.context import RunContext
@@ -44,7 +43,7 @@ class SearchTask:
     spec: SearchSpec
     experiment: Experiment
     bars: CalendarBars
-    choosing: Choosing
+    tuning_data: TuningData
     space: Space
     storage: Storage
 
@@ -59,10 +58,10 @@ class SearchTask:
         free = {"tickers", "universe", "source", "device", "workers", "trials", "folds", "seeds"}
         return {
             "settings": digest(self.base.model_dump(mode="json", exclude=free)),
-            "prices": self.choosing.digest,
-            "folds": digest([str(fold.ranges[:2]) for fold in self.choosing.folds]),
+            "prices": self.tuning_data.digest,
+            "folds": digest([str(fold.ranges[:2]) for fold in self.tuning_data.folds]),
             "seeds": digest(self.base.seeds),
-            "search space": digest(described(self.space)),
+            "search space": digest(describe_space(self.space)),
         }
 
     @property
@@ -73,16 +72,16 @@ class SearchTask:
     @property
     def rounds(self) -> int:
         """The fits of a trial that is not pruned."""
-        return len(self.choosing.folds) * self.spec.seeds
+        return len(self.tuning_data.folds) * self.spec.seeds
 
     @property
     def outside(self) -> dict[str, object]:
         """The experiment's own settings that lie outside the space; with any of them it is no trial."""
-        return outside(self.experiment, self.space)
+        return values_outside(self.experiment, self.space)
 
-    def chosen_among(self, tried: int) -> int:
+    def total_trials(self, tried: int) -> int:
         """Return how many specifications were tried in all, earlier searches included."""
-        return chosen_among(self.experiment, tried, base_is_tried=not self.outside)
+        return total_trials(self.experiment, tried, base_is_tried=not self.outside)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def tune(context: RunContext, experiment: Experiment, spec: SearchSpec, out: Pat
     first = values_of(task.experiment, task.space)
     with open_study(task.storage, task.study_name, task.space, task.terms, first, experiment.seed) as study:
         run_id = continue_run(store, experiment, study.note(RUN_NOTE))
-        study.keep_note(RUN_NOTE, run_id)
+        study.set_note(RUN_NOTE, run_id)
         with closing(store, run_id), context.timer.stage("search"):
             result = context.step(searched, "search")(OngoingSearch(task, study, store, run_id, device), out)
     return replace(result, seconds=dict(context.timer.seconds))
@@ -129,12 +128,12 @@ def prepared(context: RunContext, experiment: Experiment, spec: SearchSpec) -> S
         context.progress.message(f"Calendar {bars.calendar} chooses, as the one with most tickers.")
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, experiment)
-        choosing = choosing_of(frames, folds_of(frames, experiment), spec.folds)
+        tuning_data = tuning_data_of(frames, folds_of(frames, experiment), spec.folds)
     storage = storage_for(context.settings.mlflow_uri, context.settings.root)
-    task = SearchTask(context, spec, experiment, bars, choosing, space, storage)
+    task = SearchTask(context, spec, experiment, bars, tuning_data, space, storage)
     context.progress.message(
-        f"Study {task.study_name}: the validation of {count_of(len(choosing.folds), 'fold')} chooses; no session from "
-        f"{choosing.until} on is used."
+        f"Study {task.study_name}: the validation of {count_of(len(tuning_data.folds), 'fold')} chooses; no session from "
+        f"{tuning_data.until} on is used."
     )
     return task
 
@@ -146,13 +145,13 @@ def searched(ongoing: OngoingSearch, out: Path | None) -> TuneResult:
     with draft_folder(
         context.settings.work
     ) as folder:  # where worker processes open the frames, for as long as they run
-        save_frames(task.choosing.frames, folder)
-        judge = judging(task.base, task.choosing, ongoing.device, _fitting(task, folder, len(trials)))
+        save_frames(task.tuning_data.frames, folder)
+        judge = search_inputs(task.base, task.tuning_data, ongoing.device, _fitting(task, folder, len(trials)))
         _record(ongoing, trials)
         for trials in search(ongoing.study, judge, task.spec.trials):
             _record(ongoing, trials)
             context.progress.message(progress_sentence(trials))
-    best = best_of(trials)
+    best = best_trial(trials)
     if best is None:
         raise FitError(f"no trial of study {ongoing.study.name} was completed: {trials[0].error or 'all were pruned'}")
     path = out or context.settings.root / "tuned" / f"{ongoing.study.name}.toml"
@@ -175,16 +174,16 @@ def study_tags(ongoing: OngoingSearch) -> dict[str, str]:
     task = ongoing.task
     return {
         "tapecast.study": ongoing.study.name,
-        "tapecast.storage": task.storage.shown,
-        "tapecast.tickers": " ".join(task.choosing.frames.tickers),
+        "tapecast.storage": task.storage.display_uri,
+        "tapecast.tickers": " ".join(task.tuning_data.frames.tickers),
         "tapecast.calendar": task.bars.calendar,
-        "tapecast.looked_until": str(task.choosing.until),
+        "tapecast.tuning_data_until": str(task.tuning_data.until),
     }
 
 
-def _fitting(task: SearchTask, folder: Path, made: int) -> Fit:
+def _fitting(task: SearchTask, folder: Path, made: int) -> FitFunction:
     """Return the function that fits jobs on the frames of a folder and reports each; `made` trials exist already."""
-    done, total = count(1), (task.spec.trials - made) * task.rounds + len(task.choosing.folds)
+    done, total = count(1), (task.spec.trials - made) * task.rounds + len(task.tuning_data.folds)
 
     def fit(jobs: Sequence[FitJob]) -> list[FitResult]:
         results = []
@@ -198,7 +197,7 @@ def _fitting(task: SearchTask, folder: Path, made: int) -> Fit:
 
 def progress_sentence(trials: Sequence[Trial]) -> str:
     """Return the state of the search in a sentence."""
-    states, best = counts(trials), best_of(trials)
+    states, best = count_statuses(trials), best_trial(trials)
     listed = ", ".join(f"{number} {state}" for state, number in states.items() if number)
     loss = f"; best validation pinball x1e4 {1e4 * best.loss:.3f} (trial {best.number})" if best and best.loss else ""
     return f"{count_of(len(trials), 'trial')}: {listed}{loss}"
@@ -207,7 +206,7 @@ def progress_sentence(trials: Sequence[Trial]) -> str:
 def best_experiment(task: SearchTask, best: Trial, tried: int) -> Experiment:
     """Return the experiment of the best trial: it says among how many it was chosen, and tests later rows."""
     experiment = with_values(task.experiment, best.values)
-    changed = {"trials": task.chosen_among(tried), "folds": folds_behind(experiment.folds, task.choosing)}
+    changed = {"trials": task.total_trials(tried), "folds": folds_after_tuning(experiment.folds, task.tuning_data)}
     return experiment.model_copy(update=changed)
 
 
@@ -218,16 +217,16 @@ def _result_of(
     return TuneResult(
         status="partial" if task.bars.left_out or task.bars.stale else "ok",
         study=ongoing.study.name,
-        storage=task.storage.shown,
+        storage=task.storage.display_uri,
         tried=len(trials),
-        states={str(state): number for state, number in counts(trials).items()},
-        chosen_among=task.chosen_among(len(trials)),
+        states={str(state): number for state, number in count_statuses(trials).items()},
+        total_trials=task.total_trials(len(trials)),
         untried=task.outside,
         best=BestTrial(best.number, float(best.loss or 0.0), dict(best.values)),
         reference_pinball=sum(reference) / len(reference),
         trials=trial_rows(trials),
-        choosing=[f"{fold.validation.first} to {fold.validation.until}" for fold in task.choosing.folds],
-        looked_until=str(task.choosing.until),
+        validation_ranges=[f"{fold.validation.first} to {fold.validation.until}" for fold in task.tuning_data.folds],
+        tuning_data_until=str(task.tuning_data.until),
         experiment=str(path),
         calendar=task.bars.calendar,
         left_out=[asdict(out) for out in task.bars.left_out],

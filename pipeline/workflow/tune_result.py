@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from pipeline.tuning.outcome import Trial, ranked
+from pipeline.tuning.trial import Trial, ranked_trials
 from pipeline.workflow.result import Row, plain
 
 
@@ -27,13 +27,13 @@ class TuneResult:
     storage: str
     tried: int  # over the study's life
     states: dict[str, int]
-    chosen_among: int  # with those that were tried before the experiment was given to this search
+    total_trials: int  # with those that were tried before the experiment was given to this search
     untried: Row  # settings of the experiment that lie outside the search space: with any of them it is no trial
     best: BestTrial
     reference_pinball: float  # of the last close with its volatility, on the same rows
     trials: list[Row]
-    choosing: list[str]
-    looked_until: str
+    validation_ranges: list[str]
+    tuning_data_until: str
     experiment: str
     calendar: str
     left_out: list[Row]
@@ -61,7 +61,7 @@ class TuneResult:
             f"Study {self.study}: trial {best.trial} is the best of {self.tried} ({states}), with a validation pinball "
             f"x1e4 of {1e4 * best.validation_pinball:.3f}; the last close has {1e4 * self.reference_pinball:.3f} there "
             f"({gain:+.2%} skill).",
-            f"Chosen on {'; '.join(self.choosing)}. No session from {self.looked_until} on was used; a run of this "
+            f"Chosen on {'; '.join(self.tuning_data)}. No session from {self.tuning_data_until} on was used; a run of this "
             "experiment tests from there on.",
             "The best of many trials looks better on validation than it is: only the test of a run shows how good.",
             *untried_sentence(self.untried),
@@ -87,7 +87,7 @@ def trial_rows(trials: Sequence[Trial]) -> list[Row]:
             "error": one.error or None,
             "values": dict(one.values),
         }
-        for one in ranked(trials)
+        for one in ranked_trials(trials)
     ]
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
-from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
-from pipeline.tutorials.teaching import Verdict, refuse_missed_marks, table, teach
+from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.recording import recorded
 from pipeline.workflow.result import Row, plain_rows
@@ -40,12 +40,12 @@ class TutorialsSummary:
         return {"tutorials": self.tutorials}
 
 
-ShowTutorials = Callable[[Sequence[Verdict], str], None]
+ShowTutorials = Callable[[Sequence[TutorialResult], str], None]
 """Receives the verdicts and the run's address before a missed mark ends the tutorials."""
 
 
 def run_tutorials(
-    context: RunContext, name: TutorialChoice, seed: int, terms: OhlcTerms, show: ShowTutorials
+    context: RunContext, name: TutorialChoice, seed: int, terms: OhlcSpec, show: ShowTutorials
 ) -> TutorialsSummary:
     """Return the summary of tutorials that all reached their marks; raises SanityError where one is missed.
 
@@ -55,7 +55,7 @@ def run_tutorials(
         verdicts = []
         for tutorial in tutorials(name, terms):
             with context.timer.stage(tutorial.name):
-                verdicts.append(context.step(teach, tutorial.name)(tutorial, seed))
+                verdicts.append(context.step(run_tutorial, tutorial.name)(tutorial, seed))
         folder, url = context.report_folder(run_id), run_url(store, run_id)
         with context.timer.stage("record"):
             context.step(_record, "record")(store, run_id, tuple(verdicts), folder)
@@ -63,7 +63,7 @@ def run_tutorials(
         refuse_missed_marks(tuple(verdicts))
     return TutorialsSummary(
         verdict=_sentence(verdicts),
-        tutorials=plain_rows(table(tuple(verdicts))),
+        tutorials=plain_rows(tutorial_table(tuple(verdicts))),
         mlflow_run_id=run_id,
         mlflow_url=url,
         figures=str(folder),
@@ -71,7 +71,7 @@ def run_tutorials(
     )
 
 
-def _record(store: Store, run_id: str, verdicts: tuple[Verdict, ...], folder: Path) -> None:
+def _record(store: Store, run_id: str, verdicts: tuple[TutorialResult, ...], folder: Path) -> None:
     """Write figures and table into a folder, and every tutorial into MLflow under the run."""
     from pipeline.reporting.tutorial_figures import draw_tutorials  # noqa: PLC0415  matplotlib, when there is something
 
@@ -80,18 +80,18 @@ def _record(store: Store, run_id: str, verdicts: tuple[Verdict, ...], folder: Pa
     for verdict, (name, image) in zip(verdicts, figures.items(), strict=True):
         (folder / name).write_bytes(image)
         log_tutorial(store, run_id, verdict, (name, image))
-    table(verdicts).to_csv(folder / "verdict.csv", index=False)
+    tutorial_table(verdicts).to_csv(folder / "verdict.csv", index=False)
     log_verdicts(store, run_id, verdicts)
 
 
-def _sentence(verdicts: Sequence[Verdict]) -> str:
+def _sentence(verdicts: Sequence[TutorialResult]) -> str:
     many = len(verdicts) > 1
     which = "All tutorials" if many else f"The tutorial {verdicts[0].tutorial.name}"
     return f"{which} reached {'their marks' if many else 'its mark'}."
 
 
-def tutorials_text(verdicts: Sequence[Verdict]) -> str:
+def tutorials_text(verdicts: Sequence[TutorialResult]) -> str:
     """Return the table of the tutorials as lines."""
-    frame: pd.DataFrame = table(tuple(verdicts))
+    frame: pd.DataFrame = tutorial_table(tuple(verdicts))
     shown = frame.assign(passed=frame["passed"].map({True: "yes", False: "NO"}))
     return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))

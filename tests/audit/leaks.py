@@ -1,4 +1,4 @@
-"""The leaks that people build in, each as one stage of the pipeline put in the place of the honest one."""
+"""Leaks that people build in, each as one stage of the pipeline that replaces the correct one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.steps import Found, Setting, Steps, frames_from, rows_found, with_feature
+from pipeline.audit.steps import RowsByTicker, RunInputs, Steps, default_frames, load_rows, with_feature
 from pipeline.dataset.features import Feature, Series
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
@@ -27,10 +27,10 @@ from pipeline.training.jobs import FitJob, FitResult
 # --- Load ---
 
 
-def filled_before_the_door(source: Source, tickers: Iterable[str]) -> Found:
-    """Every session of the calendar that lacks a row gets the next row's numbers."""
-    found = rows_found(source, tickers)
-    return {ticker: back_filled(rows) if isinstance(rows, pd.DataFrame) else rows for ticker, rows in found.items()}
+def filled_before_validation(source: Source, tickers: Iterable[str]) -> RowsByTicker:
+    """Every session of the calendar without a row gets the values of the next row."""
+    loaded = load_rows(source, tickers)
+    return {ticker: back_filled(rows) if isinstance(rows, pd.DataFrame) else rows for ticker, rows in loaded.items()}
 
 
 def back_filled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -39,37 +39,37 @@ def back_filled(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.set_index("session").reindex(every).bfill().rename_axis("session").reset_index()
 
 
-# --- Door ---
+# --- Validation ---
 
 
-def without_troubled_tickers(found: Found, terms: Terms) -> Admitted:
-    """A ticker with a finding anywhere in its history is not let in at all."""
-    admitted = admit(found, terms)
-    bad = {problem.ticker for problem in admitted.problems if problem.rule != "missing_sessions"}
-    return only(admitted, [listing.ticker for listing in admitted.bars.listings if listing.ticker not in bad])
+def without_troubled_tickers(rows: RowsByTicker, terms: Terms) -> Admitted:
+    """A ticker with a problem anywhere in its history is excluded."""
+    validated = admit(rows, terms)
+    bad = {problem.ticker for problem in validated.problems if problem.rule != "missing_sessions"}
+    return only(validated, [listing.ticker for listing in validated.bars.listings if listing.ticker not in bad])
 
 
-def only(admitted: Admitted, tickers: Sequence[str]) -> Admitted:
-    bars = admitted.bars
+def only(validated: Admitted, tickers: Sequence[str]) -> Admitted:
+    bars = validated.bars
     frame = bars.frame[bars.frame["ticker"].isin(tickers)].reset_index(drop=True)
     listings = tuple(listing for listing in bars.listings if listing.ticker in tickers)
-    return replace(admitted, bars=Bars(frame, listings, bars.returns_from))
+    return replace(validated, bars=Bars(frame, listings, bars.returns_from))
 
 
-def without_outliers(found: Found, terms: Terms) -> Admitted:
-    """Rows beyond the whole history's quantiles of the close are put aside."""
-    admitted = admit(found, terms)
-    frame = admitted.bars.frame
+def without_outliers(rows: RowsByTicker, terms: Terms) -> Admitted:
+    """Rows beyond the whole history's quantiles of the close are dropped."""
+    validated = admit(rows, terms)
+    frame = validated.bars.frame
     low, high = (frame.groupby("ticker")["close"].transform(lambda x, q=q: x.quantile(q)) for q in (0.02, 0.98))
     kept = frame[(frame["close"] >= low) & (frame["close"] <= high)].reset_index(drop=True)
-    return replace(admitted, bars=Bars(kept, admitted.bars.listings, admitted.bars.returns_from))
+    return replace(validated, bars=Bars(kept, validated.bars.listings, validated.bars.returns_from))
 
 
 # --- Adjust ---
 
 
 def dividends_from_the_future(bars: Bars) -> Bars:
-    """Prices scaled down by every later dividend: what most charts show."""
+    """Prices scaled down by every later dividend, as most charts show them."""
     return Bars(adjusted(bars.frame, "total_return"), bars.listings, bars.returns_from)
 
 
@@ -88,22 +88,22 @@ def centred_mean(series: Series) -> np.ndarray:
 
 
 def filled_with_the_next(series: Series) -> np.ndarray:
-    """The volume, where none was traded the next one that was."""
+    """The volume; where nothing was traded, the next one that was."""
     traded = pd.Series(series.volume).replace(0.0, np.nan)
     return traded.bfill().fillna(1.0).to_numpy()
 
 
-def target_as_feature(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
-    """The return of the next session written over a feature."""
-    frames = frames_from(bars, others, setting)
+def target_as_feature(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+    """The return of the next session replaces a feature."""
+    frames = default_frames(bars, other_bars, inputs)
     features = np.array(frames.features)
     features[..., 0] = np.where(frames.usable, np.nan_to_num(frames.future_return[..., 0]), features[..., 0])
     return replace(frames, features=features)
 
 
-def mean_of_the_next_session(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
+def mean_of_the_next_session(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
     """The mean over all tickers of the session after, from an index that is off by one."""
-    frames = frames_from(bars, others, setting)
+    frames = default_frames(bars, other_bars, inputs)
     features = np.array(frames.features)
     there = np.isfinite(frames.features[:, 1:, 0])
     features[:, :-1, 0] = np.nan_to_num(frames.features[:, 1:, 0]).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
@@ -131,7 +131,7 @@ def without_rare_labels(frames: Frames) -> Frames:
 
 @dataclass(frozen=True)
 class Unpurged(Range):
-    """A range that uses every label of its rows, those too that are known only after it."""
+    """A range that uses every label of its rows, those included that are known only after it."""
 
     def label_known(self, horizons: int) -> np.ndarray:
         return np.ones((len(self), horizons), dtype=bool)
@@ -174,23 +174,24 @@ def refitted_with_the_test(job: FitJob, frames: Frames, former: Fitted | None) -
 
 def shifted_forecasts(results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames) -> Backtest:
     """Every forecast is that of the session after."""
-    told = build_backtest(results, folds, frames)
-    return replace(told, quantiles={name: np.roll(values, -1, axis=1) for name, values in told.quantiles.items()})
+    backtest = build_backtest(results, folds, frames)
+    shifted = {name: np.roll(values, -1, axis=1) for name, values in backtest.quantiles.items()}
+    return replace(backtest, quantiles=shifted)
 
 
 def calibrated_on_test(
     results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, calibration: CalibrationSpec
 ) -> Backtest:
-    """The bands are stretched by what the test's own outcomes ask for."""
-    told = build_backtest(results, folds, frames, calibration)
-    own = told.quantiles[NETWORK]
-    corrected = stretched(own, split_factors(own, told.realised))
-    return replace(told, quantiles={**told.quantiles, CALIBRATED: corrected})
+    """The bands are stretched by factors from the test's own outcomes."""
+    backtest = build_backtest(results, folds, frames, calibration)
+    uncalibrated = backtest.quantiles[NETWORK]
+    calibrated = stretched(uncalibrated, split_factors(uncalibrated, backtest.realised))
+    return replace(backtest, quantiles={**backtest.quantiles, CALIBRATED: calibrated})
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A leak, the stage where it sits, and what is told to change first."""
+    """A leak, its stage, and the output that must be named as the first to change."""
 
     steps: Steps
     stage: str
@@ -199,11 +200,11 @@ class Planted:
 
 PLANTED: Mapping[str, Planted] = {
     "scaler fitted on everything": Planted(Steps(fit=scaled_on_everything), "scale", "scaler.mean of network"),
-    "door that refuses for later rows": Planted(Steps(door=without_troubled_tickers), "door", "open"),
-    "door that drops by later rows": Planted(Steps(door=without_outliers), "door", "open"),
+    "validation that excludes for later rows": Planted(Steps(validate=without_troubled_tickers), "validation", "open"),
+    "validation that drops by later rows": Planted(Steps(validate=without_outliers), "validation", "open"),
     "centred rolling mean": Planted(with_feature(Feature("centred", 1, centred_mean)), "features", "feature centred"),
     "back-fill of bars": Planted(Steps(adjust=filled_backwards), "adjust", "open"),
-    "back-fill of rows": Planted(Steps(load=filled_before_the_door), "load", "open"),
+    "back-fill of rows": Planted(Steps(load=filled_before_validation), "load", "open"),
     "target in the features": Planted(Steps(features=target_as_feature), "features", "feature log_return"),
     "early stopping on test": Planted(Steps(fit=stopped_on_test), "early stop", "losses of network"),
     "calibration on test": Planted(Steps(calibrate=calibrated_on_test), "calibrate", "quantiles of calibrated"),
@@ -217,7 +218,8 @@ PLANTED: Mapping[str, Planted] = {
 }
 
 
-def series_known_too_early(bars: Bars, others: Sequence[Bars], setting: Setting) -> Frames:
-    """A series of a file, used three days before it was published."""
-    past = [replace(one, known_from=one.known_from - np.timedelta64(3, "D")) for one in setting.given.past]
-    return frames_from(bars, others, replace(setting, given=replace(setting.given, past=tuple(past))))
+def series_known_too_early(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+    """A past covariate from a file, used three days before it was published."""
+    covariates = inputs.file_covariates
+    early = [replace(series, known_from=series.known_from - np.timedelta64(3, "D")) for series in covariates.past]
+    return default_frames(bars, other_bars, replace(inputs, file_covariates=replace(covariates, past=tuple(early))))

@@ -1,4 +1,4 @@
-"""The audit of a user's own feature function."""
+"""The audit of a custom feature function."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def momentum(series: Series) -> np.ndarray:
 
 
 def smoothed_by_fft(series: Series) -> np.ndarray:
-    """A mean of the last ten returns by a transform of the whole series: honest but for rounding."""
+    """A mean of the last ten returns by a transform of the whole series: no leak but rounding."""
     returns = np.nan_to_num(series.log_return)
     return fftconvolve(returns, np.ones(10) / 10)[: len(returns)]
 
@@ -44,24 +44,24 @@ def standardised(series: Series) -> np.ndarray:
 
 
 def share_of_history(series: Series) -> np.ndarray:
-    """Where in its history a session stands: nothing of the prices, but how long the history will be."""
+    """The share of the history before a session: it reads no prices, but the length of the history."""
     return np.arange(len(series.close)) / len(series.close)
 
 
-def next_mean_of_all(panel: Panel, around: Surroundings) -> np.ndarray:
+def next_mean_of_all(panel: Panel, context: Surroundings) -> np.ndarray:
     mean = np.nanmean(np.where(panel.present, np.nan_to_num(panel.log_return), np.nan), axis=0)
     return np.append(mean[1:], 0.0)
 
 
-def next_of_the_first(panel: Panel, around: Surroundings) -> np.ndarray:
+def next_of_the_first(panel: Panel, context: Surroundings) -> np.ndarray:
     return np.append(np.nan_to_num(panel.log_return[0, 1:]), 0.0)
 
 
-def nothing(series: Series) -> np.ndarray:
+def zeros(series: Series) -> np.ndarray:
     return np.zeros(len(series.close))
 
 
-HONEST = (
+CLEAN = (
     Feature("momentum", 20, momentum),
     Feature("smoothed", 10, smoothed_by_fft),
     *(one for one in FEATURES if one.name in ("log_return", "market_return", "volume_surprise", "log_volatility")),
@@ -71,45 +71,47 @@ LEAKING = {
     "filled": (Feature("filled", 4, filled), "it reads later bars ("),
     "rank": (Feature("rank", 0, rank_in_history), "it reads later bars ("),
     "standardised": (Feature("standardised", 0, standardised), "it reads later bars ("),
-    "of others": (Feature("others", 1, nothing, joined=next_of_the_first), "it reads later bars"),
-    "mean of all": (Feature("next_mean", 1, nothing, joined=next_mean_of_all), "it reads later bars"),
-    "length": (Feature("share", 0, share_of_history), "its value is another one"),
+    "of others": (Feature("others", 1, zeros, joined=next_of_the_first), "it reads later bars"),
+    "mean of all": (Feature("next_mean", 1, zeros, joined=next_mean_of_all), "it reads later bars"),
+    "length": (Feature("share", 0, share_of_history), "its value changes where history ends"),
     "warm-up": (Feature("eager", 5, momentum), "it has no value after its declared warm-up of 5 sessions"),
 }
 
 
-@pytest.mark.parametrize("feature", HONEST, ids=lambda one: one.name)
-def test_an_honest_feature_passes(feature: Feature) -> None:
-    verdict = audit_feature(feature, bars())
-    assert verdict.passed, verdict.sentence
-    assert verdict.sentence.startswith(f"No leak found in `{feature.name}`: 5 origins x 2 tamperings")
+@pytest.mark.parametrize("feature", CLEAN, ids=lambda feature: feature.name)
+def test_a_feature_without_a_leak_passes(feature: Feature) -> None:
+    result = audit_feature(feature, bars())
+    assert result.passed, result.sentence
+    assert result.sentence.startswith(f"No leak found in `{feature.name}`: 5 origins x 2 tamperings")
 
 
 @pytest.mark.parametrize("leak", LEAKING)
-def test_a_leaking_feature_does_not(leak: str) -> None:
-    feature, told = LEAKING[leak]
-    verdict = audit_feature(feature, bars())
-    assert not verdict.passed
-    assert verdict.sentence.startswith(f"`{feature.name}` must not be used: ")
-    assert any(str(fault).startswith(told) or fault.what.startswith(told) for fault in verdict.faults), verdict.sentence
+def test_a_leaking_feature_does_not_pass(leak: str) -> None:
+    feature, expected = LEAKING[leak]
+    result = audit_feature(feature, bars())
+    assert not result.passed
+    assert result.sentence.startswith(f"`{feature.name}` must not be used: ")
+    assert any(str(fault).startswith(expected) or fault.what.startswith(expected) for fault in result.faults), (
+        result.sentence
+    )
 
 
-def test_whose_later_bars_are_read_is_told() -> None:
-    """T0's next return, shown to all: for T0 they are its own later bars, for the others those of T0."""
-    verdict = audit_feature(Feature("first", 1, nothing, joined=next_of_the_first), bars(), origins=3)
-    told = {fault.what: fault.ticker for fault in verdict.faults}
-    assert told["it reads later bars"] == "T0"
-    assert told["it reads later bars of other tickers"] == "T1"  # at the origin where T0 has no bar
+def test_the_fault_says_whose_later_bars_are_read() -> None:
+    """T0's next return as a feature of all: for T0 it reads its own later bars, for the others those of T0."""
+    result = audit_feature(Feature("first", 1, zeros, joined=next_of_the_first), bars(), origins=3)
+    tickers = {fault.what: fault.ticker for fault in result.faults}
+    assert tickers["it reads later bars"] == "T0"
+    assert tickers["it reads later bars of other tickers"] == "T1"  # at the origin where T0 has no bar
 
 
-def test_the_session_is_told_and_both_values() -> None:
-    verdict = audit_feature(Feature("centred", 1, centred_mean), bars(), origins=2)
-    (fault,) = verdict.faults
-    assert fault.session <= fault.origin == verdict.origins[0]
+def test_the_fault_has_the_session_and_both_values() -> None:
+    result = audit_feature(Feature("centred", 1, centred_mean), bars(), origins=2)
+    (fault,) = result.faults
+    assert fault.session <= fault.origin == result.origins[0]
     assert fault.before != fault.after
 
 
-def test_a_feature_that_fails_and_too_little_history_are_told() -> None:
+def test_a_feature_that_fails_and_too_little_history_are_refused() -> None:
     def broken(series: Series) -> np.ndarray:
         return series.adj_close  # type: ignore[attr-defined]
 
@@ -118,4 +120,4 @@ def test_a_feature_that_fails_and_too_little_history_are_told() -> None:
     with pytest.raises(UsageError, match="after the warm-up of 299"):
         audit_feature(Feature("long", 299, momentum), bars())
     with pytest.raises(UsageError, match="0 origins"):
-        audit_feature(HONEST[0], bars(), origins=0)
+        audit_feature(CLEAN[0], bars(), origins=0)

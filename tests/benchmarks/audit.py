@@ -9,9 +9,9 @@ import sys
 from datetime import UTC, datetime
 
 from pipeline.audit.auditing import audit
-from pipeline.audit.specification import AuditSpec
-from pipeline.audit.steps import Setting
-from pipeline.audit.verdict import Verdict
+from pipeline.audit.origins import AuditSpec
+from pipeline.audit.result import AuditResult
+from pipeline.audit.steps import RunInputs
 from pipeline.experiment import Experiment
 from pipeline.market.door import Terms
 from pipeline.market.source import open_source
@@ -20,11 +20,11 @@ ORIGINS = 5
 BOUND_SECONDS = 60.0
 
 
-def audited(spec: AuditSpec) -> Verdict:
+def audited(spec: AuditSpec) -> AuditResult:
     experiment = Experiment()
     source = open_source(experiment.source)
     terms = Terms(source.returns_from, source.has_actions, datetime.now(UTC), experiment.minimum_sessions)
-    return audit(source, Setting(experiment, source.tickers(), terms, "XNYS"), spec)
+    return audit(source, RunInputs(experiment, source.tickers(), terms, "XNYS"), spec)
 
 
 def main(names: list[str]) -> int:

@@ -15,8 +15,9 @@ import numpy as np
 
 from pipeline.audit.steps import Steps
 from pipeline.market.specification import Process
-from pipeline.sanity.checks import LEVEL, SHARE, SINE_RATIO, has_skill, median_informs
-from pipeline.sanity.suite import NOISE, Prices, backtest_of, planted, random_walk, shuffled, signal_result
+from pipeline.sanity.cases import NOISE_EXPERIMENT, SanityCase, random_walk_case, shuffled_case, signal_case
+from pipeline.sanity.checks import FALSE_POSITIVE_RATE, SHARE_RANGE, SINE_RATIO_RANGE, has_skill, median_informs
+from pipeline.sanity.suite import backtest_of, signal_result
 
 SEEDS = 200
 POWER_SEEDS = 20
@@ -24,34 +25,36 @@ SHARE_SEEDS = 30
 STEPS = Steps()
 
 
-def flags(prices: Callable[[int], Prices], seeds: int) -> np.ndarray:
+def flags(prices: Callable[[int], SanityCase], seeds: int) -> np.ndarray:
     """Return [seed, test]: better than climatology, and the median informs."""
     backtests = (backtest_of(prices(seed), STEPS) for seed in range(seeds))
     return np.array([(has_skill(one), median_informs(one)) for one in backtests])
 
 
 def most(seeds: int) -> float:
-    return LEVEL + 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / seeds))
+    return FALSE_POSITIVE_RATE + 2 * float(np.sqrt(FALSE_POSITIVE_RATE * (1 - FALSE_POSITIVE_RATE) / seeds))
 
 
-def rates_met(name: str, prices: Callable[[int], Prices], seeds: int) -> list[bool]:
+def rates_met(name: str, prices: Callable[[int], SanityCase], seeds: int) -> list[bool]:
     began = time.perf_counter()
     rates = flags(prices, seeds).mean(axis=0)
     met = [float(rate) <= most(seeds) for rate in rates]
     print(f"{name}: {seeds} seeds in {time.perf_counter() - began:.0f} s")
     for test, rate, good in zip(("better than climatology", "median informs"), rates, met, strict=True):
         word = "met" if good else "MISSED"
-        print(f"  {test:<24} {rate:6.1%}, level {LEVEL:.1%} + 2 standard errors = {most(seeds):.1%}: {word}")
+        print(
+            f"  {test:<24} {rate:6.1%}, level {FALSE_POSITIVE_RATE:.1%} + 2 standard errors = {most(seeds):.1%}: {word}"
+        )
     sys.stdout.flush()
     return met
 
 
-def planted_for_the_small(seed: int) -> Prices:
-    return replace(planted("planted", seed, 0.4), experiment=NOISE.model_copy(update={"seed": seed}))
+def planted_for_the_small(seed: int) -> SanityCase:
+    return replace(signal_case("planted", seed, 0.4), experiment=NOISE_EXPERIMENT.model_copy(update={"seed": seed}))
 
 
 def in_range(process: Process, strength: float | None, bounds: tuple[float, float], seeds: int) -> bool:
-    results = [signal_result(planted(process, seed, strength), STEPS)[1] for seed in range(seeds)]
+    results = [signal_result(signal_case(process, seed, strength), STEPS)[1] for seed in range(seeds)]
     values = np.array([one.rmse_ratio if process == "sine" else one.share for one in results])
     optimum = np.mean([one.optimum for one in results])
     met = bool(bounds[0] <= values.min() and values.max() <= bounds[1])
@@ -67,13 +70,13 @@ def in_range(process: Process, strength: float | None, bounds: tuple[float, floa
 def main(names: list[str]) -> int:
     """Measure with as many seeds as the first argument says, or SEEDS, and return the number of misses."""
     seeds = int(names[0]) if names else SEEDS
-    met = [*rates_met("random walk", random_walk, seeds), *rates_met("shuffled returns", shuffled, seeds)]
+    met = [*rates_met("random walk", random_walk_case, seeds), *rates_met("shuffled returns", shuffled_case, seeds)]
     power = flags(planted_for_the_small, min(POWER_SEEDS, seeds)).mean(axis=0)
     print(f"planted return, the same small network: better in {power[0]:.0%}, median informs in {power[1]:.0%}")
     several = min(SHARE_SEEDS, seeds)
-    met.append(in_range("sine", None, SINE_RATIO, several))
-    met.append(in_range("planted", 0.4, SHARE, several))
-    met.append(in_range("planted_garch", None, SHARE, several))
+    met.append(in_range("sine", None, SINE_RATIO_RANGE, several))
+    met.append(in_range("planted", 0.4, SHARE_RANGE, several))
+    met.append(in_range("planted_garch", None, SHARE_RANGE, several))
     return met.count(False)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitResult
-from pipeline.tutorials.lesson import Tutorial
-from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.data import Tutorial
+from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import tutorials
-from pipeline.tutorials.teaching import examine, teach_once
+from pipeline.tutorials.run import evaluate_fit, fit_tutorial
 from tests.tutorials.broken import forgetful, shuffled, without_recurrence
 
 SEEDS = 5
@@ -23,18 +23,18 @@ BOUND_SECONDS = 20.0  # of one core, for a tutorial as it is run: all its seeds
 
 
 def measured(tutorial: Tutorial, seed: int) -> dict[str, float]:
-    lesson = tutorial.lesson(seed)
+    data = tutorial.data(seed)
     began = time.thread_time()
-    whole = teach_once(tutorial, lesson, seed)
+    whole = fit_tutorial(tutorial, data, seed)
     seconds = time.thread_time() - began
-    zeroed = examine(tutorial, lesson, forgetful(FitResult(whole.job, whole.network)), seed)
+    zeroed = evaluate_fit(tutorial, data, forgetful(FitResult(whole.job, whole.network)), seed)
     with without_recurrence():
-        held = teach_once(tutorial, lesson, seed)
+        held = fit_tutorial(tutorial, data, seed)
     return {
-        "whole": whole.judgement.found,
-        "zeroed": zeroed.judgement.found,
-        "held at zero": held.judgement.found,
-        "shuffled": teach_once(tutorial, shuffled(lesson, seed), seed).judgement.found,
+        "whole": whole.score.found,
+        "zeroed": zeroed.score.found,
+        "held at zero": held.score.found,
+        "shuffled": fit_tutorial(tutorial, shuffled(data, seed), seed).score.found,
         "seconds": seconds,
     }
 
@@ -50,12 +50,12 @@ def in_time(tutorial: Tutorial, seconds: list[float]) -> bool:
 def main(names: list[str]) -> int:
     """Measure the tutorials of these names, or all, and return the number of those that take too long."""
     met = []
-    for tutorial in tutorials("all", OhlcTerms()):
+    for tutorial in tutorials("all", OhlcSpec()):
         if names and tutorial.name not in names:
             continue
         with one_thread():
             rows = [measured(tutorial, seed) for seed in range(SEEDS)]
-        print(f"{tutorial.name}: {tutorial.measure}, mark {tutorial.mark:g}, floor {tutorial.lesson(0).floor:.4g}")
+        print(f"{tutorial.name}: {tutorial.measure}, mark {tutorial.mark:g}, floor {tutorial.data(0).floor:.4g}")
         for name in rows[0]:
             values = [row[name] for row in rows]
             print(

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.tuning.storage import storage_for
 from pipeline.tuning.study import open_study
-from tests.tuning.made import FIRST, SPACE, TERMS, go_on
+from tests.tuning.small_studies import FIRST, SHARED_SETTINGS, SPACE, run_trials
 
 from .composed import ROOT, composed, written_env
 from .engine import blocks, run_block
@@ -72,8 +72,8 @@ def database(stack: Stack) -> str:
     """MLflow's database with a study in it: begun with two trials, and gone on with to five."""
     uri = stack.place.here(stack.services["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"])
     for total in (2, 5):
-        with open_study(storage_for(uri, Path("nowhere")), "s", SPACE, TERMS, FIRST, 0) as study:
-            trials = go_on(study, total)
+        with open_study(storage_for(uri, Path("nowhere")), "s", SPACE, SHARED_SETTINGS, FIRST, 0) as study:
+            trials = run_trials(study, total)
     assert [one.number for one in trials] == list(range(5))
     assert dict(trials[0].values) == FIRST
     return uri

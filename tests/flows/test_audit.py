@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.audit.specification import AuditSpec
+from pipeline.audit.origins import AuditSpec
 from pipeline.errors import ExitStatus, SanityError
 from tests.audit.leaks import PLANTED
 

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from pipeline.errors import ExitStatus, SanityError
-from pipeline.sanity.check import Check
+from pipeline.sanity.checks import SanityCheck
 from tests.sanity.forecasters import NOTHING_LEARNED
 
 from .command import Command
@@ -61,9 +61,9 @@ def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home:
 
     from pipeline.workflow.progress import Quiet  # noqa: PLC0415
 
-    shown: list[Check] = []
+    shown: list[SanityCheck] = []
 
-    def show(checks: Sequence[Check]) -> None:
+    def show(checks: Sequence[SanityCheck]) -> None:
         shown.extend(checks)
 
     with pytest.raises(SanityError, match=r"sanity checks are out of range\. sine: RMSE"):
@@ -82,14 +82,14 @@ def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home:
     assert set(run.data.tags["tapecast.out_of_range"].split(", ")) >= {"sine"}
 
 
-def printed(check: Check) -> str:
+def printed(check: SanityCheck) -> str:
     output = io.StringIO()
     Console(file=output, force_terminal=True, color_system="standard", width=120).print(checks_table([check]))
     return output.getvalue()
 
 
 def test_a_number_out_of_range_is_red_on_the_terminal() -> None:
-    good, bad = Check("a", "share", 0.9, 0.75, 1.05), Check("a", "share", 0.2, 0.75, 1.05)
+    good, bad = SanityCheck("a", "share", 0.9, 0.75, 1.05), SanityCheck("a", "share", 0.2, 0.75, 1.05)
     red = "\x1b[31m"
     assert red in printed(bad)
     assert "OUT OF RANGE" in printed(bad)

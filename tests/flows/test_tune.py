@@ -25,8 +25,7 @@ from pipeline.settings import Settings
 from pipeline.tracking.store import Store
 from pipeline.tracking.trials import continue_run, log_trials, trial_runs
 from pipeline.tracking.words import final_note, final_tags
-from pipeline.tuning.outcome import Trial
-from pipeline.tuning.plan import SearchSpec
+from pipeline.tuning.trial import SearchSpec, Trial
 from pipeline.workflow.progress import Quiet
 from pipeline.workflow.tune import Tuned, note_of, trials_csv
 from tests.panels import NOW, TINY, changed
@@ -98,7 +97,7 @@ def test_the_best_experiment_is_read_by_run_and_carries_the_number_of_trials(tun
     path = Path(tuned.experiment)
     assert path == home / "tuned" / f"{tuned.study}.toml"
     best = read_experiment(path, {})
-    assert (best.trials, tuned.tried, tuned.chosen_among) == (7, 7, 7)
+    assert (best.trials, tuned.tried, tuned.total_trials) == (7, 7, 7)
     assert best.network.hidden_size == tuned.best.values["network.hidden_size"]
     assert best.training.learning_rate == tuned.best.values["training.learning_rate"]
     assert best.source == TINY.source
@@ -149,7 +148,7 @@ def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: Tune
     found = build_tune(Quiet())(base, SEARCH.model_copy(update={"trials": 2}))
     assert found.untried == {"network.hidden_size": 37}
     assert all(row["values"]["network.hidden_size"] != 37 for row in found.trials)
-    assert (found.tried, found.chosen_among) == (2, 32), (
+    assert (found.tried, found.total_trials) == (2, 32), (
         "30 that a former search tried, the base among them, and 2 here"
     )
     assert read_experiment(Path(found.experiment), {}).trials == 32

@@ -45,7 +45,7 @@ def test_a_missed_mark_fails_and_the_table_is_printed_all_the_same(tapecast: Com
     told = json.loads(result.stdout)
     assert told["status"] == "failed"
     assert "tutorials missed their mark" in told["error"]
-    assert "rmse / last close" in result.stderr
+    assert "relative rmse" in result.stderr
     assert "NO" in result.stderr
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tapecast")

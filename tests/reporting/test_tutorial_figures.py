@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from pipeline.reporting.tutorial_figures import draw_tutorial, draw_tutorials
-from pipeline.tutorials.teaching import Verdict, medians
-from tests.tutorials.quick import quick_verdicts
+from pipeline.tutorials.run import TutorialResult, medians
+from tests.tutorials.quick import quick_results
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> tuple[Verdict, ...]:
-    return quick_verdicts()
+def verdicts() -> tuple[TutorialResult, ...]:
+    return quick_results()
 
 
-def test_each_tutorial_has_a_picture_of_its_own(verdicts: tuple[Verdict, ...]) -> None:
+def test_each_tutorial_has_a_picture_of_its_own(verdicts: tuple[TutorialResult, ...]) -> None:
     figures = draw_tutorials(verdicts)
     assert list(figures) == ["elman.png", "seq2seq-toy.png", "concat-cell.png", "ohlc-one-to-many.png"]
     sizes = {Image.open(BytesIO(png)).size for png in figures.values()}
@@ -24,7 +24,7 @@ def test_each_tutorial_has_a_picture_of_its_own(verdicts: tuple[Verdict, ...]) -
     assert draw_tutorials(verdicts) == figures
 
 
-def test_it_says_what_was_found_and_whether_it_passed(verdicts: tuple[Verdict, ...]) -> None:
+def test_it_says_what_was_found_and_whether_it_passed(verdicts: tuple[TutorialResult, ...]) -> None:
     for verdict, word in zip(verdicts, ("passed", "passed", "MISSED", "passed"), strict=True):
         figure = draw_tutorial(verdict)
         told = " ".join(text.get_text() for text in figure.texts)
@@ -34,26 +34,26 @@ def test_it_says_what_was_found_and_whether_it_passed(verdicts: tuple[Verdict, .
         assert verdict.tutorial.name in figure.get_suptitle()
 
 
-def test_the_forecast_start_and_the_forecasts_stand_where_they_belong(verdicts: tuple[Verdict, ...]) -> None:
+def test_the_forecast_start_and_the_forecasts_stand_where_they_belong(verdicts: tuple[TutorialResult, ...]) -> None:
     verdict = verdicts[0]
     upper = draw_tutorial(verdict).axes[0]
     (start,) = [line for line in upper.lines if line.get_linestyle() == ":"]
-    assert set(start.get_xdata()) == {verdict.taught[0].lesson.fold.test.start + 1}
+    assert set(start.get_xdata()) == {verdict.fits[0].data.fold.test.start + 1}
     drawn = next(line for line in upper.lines if line.get_label() == "forecast one step before")
-    assert np.array_equal(drawn.get_ydata(), medians(verdict.taught[0])[0, :, 0], equal_nan=True)
+    assert np.array_equal(drawn.get_ydata(), medians(verdict.fits[0])[0, :, 0], equal_nan=True)
 
 
-def test_the_scatter_of_levels_shows_changes_from_the_last_close(verdicts: tuple[Verdict, ...]) -> None:
+def test_the_scatter_of_levels_shows_changes_from_the_last_close(verdicts: tuple[TutorialResult, ...]) -> None:
     right = draw_tutorial(verdicts[3]).axes[1]
     (points,) = [line for line in right.lines if line.get_marker() == "o"]
     assert np.abs(np.median(points.get_xdata())) < 5  # dollars; the price itself is some hundreds
     assert right.get_title("left").startswith("Change from the last close")
 
 
-def test_every_look_at_the_loss_is_drawn(verdicts: tuple[Verdict, ...]) -> None:
+def test_every_look_at_the_loss_is_drawn(verdicts: tuple[TutorialResult, ...]) -> None:
     for verdict in verdicts:
         lower = draw_tutorial(verdict).axes[2]
-        checks = verdict.taught[0].network.checks
+        checks = verdict.fits[0].network.checks
         lines = {line.get_label(): list(line.get_ydata()) for line in lower.lines}
         assert lines["last batch"] == [check.train_loss for check in checks]
         assert [check.valid_loss for check in checks] in lines.values()

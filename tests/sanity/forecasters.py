@@ -1,4 +1,4 @@
-"""Pipelines that are broken on purpose, and made backtests: every check must be able to fail."""
+"""Broken pipelines and simulated backtests, so that every check can be shown to fail."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ NOISE = 0.01
 
 
 def learned_nothing(job: FitJob, frames: Frames, former: Fitted | None) -> Fitted:
-    """A network whose every weight is zero: it says the same at every origin."""
+    """A network with all weights zero: it forecasts the same at every origin."""
     fitted = fit(job, frames, former)
     if job.forecaster.kind != NETWORK:
         return fitted
@@ -37,17 +37,17 @@ def spread(centre: np.ndarray, scale: np.ndarray | float = NOISE) -> np.ndarray:
     return (centre[..., None, None] + np.asarray(scale)[..., None, None] * UNIT).astype(np.float32)
 
 
-def made(network: np.ndarray, outcome: np.ndarray) -> Backtest:
-    """A backtest of given network quantiles beside a constant climatology and the last close."""
+def backtest_from(network: np.ndarray, outcome: np.ndarray) -> Backtest:
+    """A backtest of these network quantiles, a constant climatology and the last close."""
     tickers, origins = outcome.shape
-    usual = spread(np.zeros_like(outcome), float(outcome.std()))
+    climatology = spread(np.zeros_like(outcome), float(outcome.std()))
     days = np.datetime64("2020-01-01") + np.arange(origins + 1)
     return Backtest(
         tickers=tuple(f"T{k}" for k in range(tickers)),
         sessions=days[:-1],
         fold_names=("only",),
         fold_of_origin=np.zeros(origins, dtype=np.int64),
-        quantiles={NETWORK: network, "climatology": usual, "last_close": usual},
+        quantiles={NETWORK: network, "climatology": climatology, "last_close": climatology},
         realised=outcome[..., None].astype(np.float32),
         reference_close=np.full((tickers, origins), 100.0),
         target_sessions=days[1:, None],

@@ -1,4 +1,4 @@
-"""The popular accuracy on the sample: known numbers of lines that know nothing, and a network that saw no later."""
+"""The popular accuracy on the sample: known numbers of naive lines, and a network that reads no later bar."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from pipeline.evaluation.popular_accuracy import FITTED_SESSIONS, FORECAST_SESSI
 from pipeline.market.bars import Bars
 from pipeline.market.door import load
 from pipeline.market.sample import open_sample
+from pipeline.sanity.cases import NOW
 from pipeline.sanity.popular import last_sessions, median_line, median_lines, popular_by_start, popular_on_sample
-from pipeline.sanity.suite import NOW
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def bars() -> Bars:
     return last_sessions(load(open_sample(), ("GOOG",), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
 
 
-def test_lines_that_know_nothing_score_above_ninety() -> None:
+def test_naive_lines_score_above_ninety() -> None:
     found = popular_on_sample(seeds=1)
     accuracy = {line.name: line.accuracy for line in found.lines}
     assert str(found.sessions[-1]) == "2013-03-01"
@@ -28,7 +28,7 @@ def test_lines_that_know_nothing_score_above_ninety() -> None:
     assert len(found.lines[2].prices) == FORECAST_SESSIONS
 
 
-def test_the_network_saw_nothing_of_what_it_is_scored_on(bars: Bars) -> None:
+def test_the_network_reads_nothing_of_what_it_is_scored_on(bars: Bars) -> None:
     frame = bars.frame.copy()
     later = slice(FITTED_SESSIONS, None)
     factor = np.exp(np.random.default_rng(0).normal(0, 0.05, FORECAST_SESSIONS))
@@ -47,7 +47,7 @@ def test_only_the_last_sessions_are_kept(bars: Bars) -> None:
     assert str(bars.frame["session"].iloc[-1])[:10] == "2013-03-01"
 
 
-def test_every_start_has_an_accuracy_of_its_own(bars: Bars) -> None:
+def test_every_start_has_its_own_accuracy(bars: Bars) -> None:
     found = popular_by_start(("GOOG",), 2)
     assert list(found.columns) == ["last value", "straight drift line", "network, start 1", "network, start 2"]
     lines, closes = median_lines(bars, 2), bars.frame["close"].to_numpy()[-FORECAST_SESSIONS:]

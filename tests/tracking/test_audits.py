@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.comparing import Difference
-from pipeline.audit.handed import STAGES
-from pipeline.audit.origins import Origin
-from pipeline.audit.verdict import Verdict
+from pipeline.audit.origins import AuditOrigin
+from pipeline.audit.result import AuditResult, Difference
+from pipeline.audit.stage_outputs import STAGES
 from pipeline.experiment import Experiment
 from pipeline.tracking.audits import log_audit, short_verdict
 from pipeline.tracking.runs import start_run
@@ -19,9 +18,9 @@ from .conftest import THIRD_PARTY
 
 pytestmark = THIRD_PARTY
 
-CLEAN = Verdict(
+CLEAN = AuditResult(
     calendar="XNYS",
-    origins=(Origin(np.datetime64("2011-03-04"), "amid the test of 2010-10-01", holed=True),),
+    origins=(AuditOrigin(np.datetime64("2011-03-04"), "amid the test of 2010-10-01", holed=True),),
     forecasters=("network",),
     training_steps=16,
     counts=dict.fromkeys(STAGES, 100),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.sanity.check import Check
+from pipeline.sanity.checks import SanityCheck
 from pipeline.tracking.runs import finish
 from pipeline.tracking.sanity import checks_note, log_checks, start_sanity
 from pipeline.tracking.store import Store
@@ -15,9 +15,9 @@ from .conftest import THIRD_PARTY
 
 pytestmark = THIRD_PARTY
 
-GOOD = Check("random walk, no skill", "seeds better", 1, 0, 4)
-BAD = Check("planted return, share", "share of the optimum", 0.31, 0.75, 1.05, "Skill 2 %.")
-NONE = Check("sine", "RMSE / best possible", float("nan"), 0.99, 1.1)
+GOOD = SanityCheck("random walk, no skill", "seeds better", 1, 0, 4)
+BAD = SanityCheck("planted return, share", "share of the optimum", 0.31, 0.75, 1.05, "Skill 2 %.")
+NONE = SanityCheck("sine", "RMSE / best possible", float("nan"), 0.99, 1.1)
 
 
 def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pipeline.tracking.runs import finish
 from pipeline.tracking.store import Store
 from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
 from pipeline.training.cache import read_fitted
-from pipeline.tutorials.teaching import Verdict, forecast_rows
-from tests.tutorials.quick import quick_verdicts
+from pipeline.tutorials.run import TutorialResult, tutorial_forecasts
+from tests.tutorials.quick import quick_results
 
 from .conftest import THIRD_PARTY
 
@@ -20,12 +20,12 @@ pytestmark = THIRD_PARTY
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> tuple[Verdict, ...]:
-    return quick_verdicts()
+def verdicts() -> tuple[TutorialResult, ...]:
+    return quick_results()
 
 
 @pytest.fixture(scope="module")
-def parent(store: Store, verdicts: tuple[Verdict, ...]) -> str:
+def parent(store: Store, verdicts: tuple[TutorialResult, ...]) -> str:
     run_id = start_tutorials(store, "all", 0)
     for verdict in verdicts:
         log_tutorial(store, run_id, verdict, (f"{verdict.tutorial.name}.png", b"\x89PNG"))
@@ -45,14 +45,14 @@ def read_table(client: MlflowClient, run_id: str, folder: Path) -> pd.DataFrame:
 
 
 def test_the_run_above_has_the_table_and_says_how_many_passed(
-    store: Store, parent: str, verdicts: tuple[Verdict, ...], tmp_path: Path
+    store: Store, parent: str, verdicts: tuple[TutorialResult, ...], tmp_path: Path
 ) -> None:
     client = MlflowClient(tracking_uri=store.uri)
     run = client.get_run(parent)
     assert run.data.tags["tapecast.kind"] == "tutorial"
     assert run.data.tags["tapecast.verdict"] == "3 of 4 passed"
     assert run.data.tags["mlflow.note.content"].startswith("**3 of 4 tutorials reached their mark.**")
-    assert "| concat-cell &nbsp; | nll above floor &nbsp; |" in run.data.tags["mlflow.note.content"]
+    assert "| concat-cell &nbsp; | excess nll &nbsp; |" in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["elman/found"] == pytest.approx(verdicts[0].found)
     table = read_table(client, parent, tmp_path)
     assert table["tutorial"].tolist() == [verdict.tutorial.name for verdict in verdicts]
@@ -60,7 +60,7 @@ def test_the_run_above_has_the_table_and_says_how_many_passed(
 
 
 def test_each_tutorial_is_a_run_with_params_curve_scores_verdict_and_words(
-    store: Store, parent: str, verdicts: tuple[Verdict, ...]
+    store: Store, parent: str, verdicts: tuple[TutorialResult, ...]
 ) -> None:
     runs = children(store, parent)
     assert set(runs) == {verdict.tutorial.name for verdict in verdicts}
@@ -75,7 +75,7 @@ def test_each_tutorial_is_a_run_with_params_curve_scores_verdict_and_words(
     assert tags["mlflow.note.content"].startswith("**elman reached its mark: mse")
     curve = MlflowClient(tracking_uri=store.uri).get_metric_history(run.info.run_id, "fit_loss/valid_seed_0")
     assert [(point.step, point.value) for point in curve] == [
-        (check.step, pytest.approx(check.valid_loss)) for check in verdict.taught[0].network.checks
+        (check.step, pytest.approx(check.valid_loss)) for check in verdict.fits[0].network.checks
     ]
 
 
@@ -87,14 +87,14 @@ def test_a_missed_mark_is_a_failed_run_that_says_so(store: Store, parent: str) -
 
 
 def test_figure_forecasts_and_model_lie_beside_it(
-    store: Store, parent: str, verdicts: tuple[Verdict, ...], tmp_path: Path
+    store: Store, parent: str, verdicts: tuple[TutorialResult, ...], tmp_path: Path
 ) -> None:
     client = MlflowClient(tracking_uri=store.uri)
     run_id = children(store, parent)["ohlc one to many"].info.run_id
     folder = Path(client.download_artifacts(run_id, "", str(tmp_path)))
     assert (folder / "figures" / "ohlc one to many.png").read_bytes() == b"\x89PNG"
     rows = pd.read_parquet(folder / "forecasts" / "forecasts.parquet")
-    pd.testing.assert_frame_equal(rows, forecast_rows(verdicts[3].taught[0]), check_dtype=False)
+    pd.testing.assert_frame_equal(rows, tutorial_forecasts(verdicts[3].fits[0]), check_dtype=False)
     assert rows["horizon"].max() == 5
     assert rows["actual"].between(400, 900).all()  # dollars
     assert read_fitted(folder / "model").forecaster == verdicts[3].tutorial.network

@@ -1,4 +1,4 @@
-"""The search itself, on a small made market: every trial is judged by all its fits, and a bad one is given up early."""
+"""The search on a small simulated market: every trial is validated by all its fits, and a bad one is pruned early."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from pipeline.training.cache import FitCache
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all
-from pipeline.tuning.choosing import choosing_of, loss_on, said
-from pipeline.tuning.outcome import Trial
-from pipeline.tuning.search import Fit, judging, search
+from pipeline.tuning.search import FitFunction, search, search_inputs
 from pipeline.tuning.space import Choices, with_values
 from pipeline.tuning.study import TRIALS_AT_ONCE, open_study
+from pipeline.tuning.trial import Trial
+from pipeline.tuning.tuning_data import tuning_data_of, validation_loss, validation_quantiles
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
-from .made import TERMS, really_searched, storage_in
+from .small_studies import SHARED_SETTINGS, real_search, storage_in
 
 EXPERIMENT = changed(TINY, folds=FoldSpec(refit_months=3, validation_months=3))
 
@@ -30,66 +30,66 @@ def frames() -> Frames:
     return frames_from(random_market(), EXPERIMENT)
 
 
-def fitting(folder: Path, asked: list[FitJob]) -> Fit:
-    """A function that fits jobs on the frames of a folder and notes what it was asked for."""
+def fit_function(folder: Path, fitted_jobs: list[FitJob]) -> FitFunction:
+    """A function that fits jobs on the frames of a folder and adds them to a list."""
 
     def fit_them(jobs: Sequence[FitJob]) -> list[FitResult]:
-        asked.extend(jobs)
+        fitted_jobs.extend(jobs)
         return list(fit_all(jobs, folder / "frames", FitCache(folder / "kept"), 1))
 
     return fit_them
 
 
 def test_the_reference_is_the_last_close_on_each_fold_by_itself(frames: Frames, tmp_path: Path) -> None:
-    choosing = choosing_of(frames, folds_of(frames, EXPERIMENT), 3)
-    save_frames(choosing.frames, tmp_path / "frames")
-    found = judging(EXPERIMENT, choosing, "cpu", fitting(tmp_path, [])).reference
+    data = tuning_data_of(frames, folds_of(frames, EXPERIMENT), 3)
+    save_frames(data.frames, tmp_path / "frames")
+    reference = search_inputs(EXPERIMENT, data, "cpu", fit_function(tmp_path, [])).reference
     expected = []
-    for fold in choosing.folds:
+    for fold in data.folds:
         (job,) = [one for one in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if one.fold == fold]
-        expected.append(loss_on([said(fit(job, frames), choosing, fold)], choosing, fold))
-    assert found == tuple(expected)
-    assert len(set(found)) == 3, "the folds differ in how wild they were"
+        expected.append(validation_loss([validation_quantiles(fit(job, frames), data, fold)], data, fold))
+    assert reference == tuple(expected)
+    assert len(set(reference)) == 3, "the folds differ in volatility"
 
 
-def test_a_trial_is_judged_by_the_mean_of_different_seeds(frames: Frames, tmp_path: Path) -> None:
+def test_a_trial_is_validated_by_the_mean_of_different_seeds(frames: Frames, tmp_path: Path) -> None:
     base = changed(EXPERIMENT, seeds=2, seed=5)
-    (trial,), choosing = really_searched(frames, tmp_path, 1, folds=2, base=base)
+    (trial,), data = real_search(frames, tmp_path, 1, folds=2, base=base)
     jobs, folds = jobs_for(frames, with_values(base, trial.values), folds=slice(0, 2))
     for at, fold in enumerate(folds):
         fits = [fit(job, frames) for job in jobs if job.fold == fold]
         assert [job.seed for job in jobs if job.fold == fold] == [5, 6]
-        by_seed = [said(fitted, choosing, fold) for fitted in fits]
+        by_seed = [validation_quantiles(fitted, data, fold) for fitted in fits]
         assert not np.array_equal(by_seed[0], by_seed[1], equal_nan=True)
-        assert trial.losses[at] == pytest.approx(loss_on(by_seed, choosing, fold), rel=1e-9)
-        assert trial.losses[at] != pytest.approx(loss_on(by_seed[:1] * 2, choosing, fold), rel=1e-6)
+        assert trial.losses[at] == pytest.approx(validation_loss(by_seed, data, fold), rel=1e-9)
+        assert trial.losses[at] != pytest.approx(validation_loss(by_seed[:1] * 2, data, fold), rel=1e-6)
 
 
 def test_a_trial_above_the_median_of_those_before_costs_no_further_fit(frames: Frames, tmp_path: Path) -> None:
-    """A learning rate of nearly nothing leaves a network as it was made: worse than what five others have learned."""
-    choosing = choosing_of(frames, folds_of(frames, EXPERIMENT), 3)
-    save_frames(choosing.frames, tmp_path / "frames")
-    asked: list[FitJob] = []
-    judge = judging(EXPERIMENT, choosing, "cpu", fitting(tmp_path, asked))
+    """A learning rate near zero leaves a network untrained: worse than five trained ones."""
+    data = tuning_data_of(frames, folds_of(frames, EXPERIMENT), 3)
+    save_frames(data.frames, tmp_path / "frames")
+    fitted_jobs: list[FitJob] = []
+    inputs = search_inputs(EXPERIMENT, data, "cpu", fit_function(tmp_path, fitted_jobs))
     space = {"training.learning_rate": Choices((1e-9, 4e-3, 8e-3)), "network.hidden_size": Choices((4, 6, 8))}
     first = {"training.learning_rate": 4e-3, "network.hidden_size": 6}
-    with open_study(storage_in(tmp_path), "s", space, TERMS, first, 3) as study:
-        *_, trials = search(study, judge, 15)
+    with open_study(storage_in(tmp_path), "s", space, SHARED_SETTINGS, first, 3) as study:
+        *_, trials = search(study, inputs, 15)
     pruned = [one for one in trials if one.state == "pruned"]
     assert len(pruned) >= 2
-    assert {one.state for one in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before"
+    assert {one.state for one in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before them"
     for one in pruned:
         assert one.loss is not None
         assert one.loss > median_before(trials, one)
-        assert len(one.losses) < len(choosing.folds)
-    fitted = {job.key for job in asked if job.forecaster.kind == "network"}
+        assert len(one.losses) < len(data.folds)
+    fitted = {job.key for job in fitted_jobs if job.forecaster.kind == "network"}
     assert fitted == {key for one in trials for key in keys_of(one, frames)}
 
 
 def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
-    """The median, over complete trials of former groups, of the estimate that they had at a pruned trial's last step.
+    """The median, over complete trials of earlier groups, of their estimate at a pruned trial's last step.
 
-    An estimate is the sum of the known losses, scaled by what is the same for all of which the same folds are known.
+    An estimate is the sum of the known losses times a factor that is the same for all with the same known folds.
     """
     group = pruned.number // TRIALS_AT_ONCE
     before = [one for one in trials if one.state == "complete" and one.number // TRIALS_AT_ONCE < group]
@@ -98,6 +98,6 @@ def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
 
 
 def keys_of(trial: Trial, frames: Frames) -> list[str]:
-    """The keys of the fits that a trial needed: as many as it has losses."""
+    """The keys of the fits of a trial, one per loss."""
     jobs, _ = jobs_for(frames, with_values(EXPERIMENT, trial.values), folds=slice(0, len(trial.losses)))
     return [job.key for job in jobs]

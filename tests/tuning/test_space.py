@@ -1,4 +1,4 @@
-"""The space of a search: what a table may say, and errors that say what was meant."""
+"""The search space: what a table may contain, and errors that suggest what was meant."""
 
 import pytest
 
@@ -8,10 +8,10 @@ from pipeline.tuning.space import (
     DEFAULT_SPACE,
     Choices,
     Interval,
-    described,
-    outside,
+    describe_space,
     space_of,
     values_of,
+    values_outside,
     with_values,
 )
 from tests.panels import TINY
@@ -33,11 +33,11 @@ def test_a_table_may_be_dotted_or_nested() -> None:
 def test_a_range_is_whole_where_the_setting_is() -> None:
     space = space_of({"network.hidden_size": {"low": 8, "high": 64, "step": 8}}, Experiment())
     assert space == {"network.hidden_size": Interval(8, 64, step=8, whole=True)}
-    assert described(space) == {"network.hidden_size": {"low": 8, "high": 64, "log": False, "step": 8}}
+    assert describe_space(space) == {"network.hidden_size": {"low": 8, "high": 64, "log": False, "step": 8}}
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ({"network.hiden_size": [1, 2]}, r"unknown name network\.hiden_size; did you mean network\.hidden_size\?"),
         ({"learning_rate": [1e-3, 1e-2]}, r"did you mean training\.learning_rate\?"),
@@ -63,8 +63,8 @@ def test_a_range_is_whole_where_the_setting_is() -> None:
         ({"training.burn_in_sessions": [20, 40]}, "changes which rows are forecast"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_by_name(table: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_what_cannot_be_searched_is_refused_by_name(table: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         space_of(table, Experiment())
 
 
@@ -73,7 +73,7 @@ def test_the_default_space_is_of_settings_that_exist() -> None:
     assert values_of(Experiment(), DEFAULT_SPACE).keys() == DEFAULT_SPACE.keys(), "the search begins with the defaults"
 
 
-def test_the_default_space_leaves_out_what_does_not_go_with_the_experiment() -> None:
+def test_the_default_space_omits_what_is_incompatible_with_the_experiment() -> None:
     long = with_values(Experiment(), {"training.chunk_sessions": 200, "training.lookback_sessions": 150})
     read_longer = with_values(long, {"training.burn_in_sessions": 130})
     assert DEFAULT_SPACE.keys() - space_of({}, read_longer).keys() == {"training.chunk_sessions"}
@@ -88,28 +88,28 @@ def test_values_are_put_into_an_experiment_and_read_back() -> None:
     assert values_of(changed, space) == {"network.hidden_size": 5}, "0.02 is not within the space"
 
 
-def test_values_outside_the_space_are_told_by_name() -> None:
+def test_values_outside_the_space_are_returned_by_name() -> None:
     space = {
         "network.hidden_size": Choices((8, 16)),
         "training.learning_rate": Interval(1e-4, 1e-2),
         "training.truncate_sessions": Choices((5, 7)),
     }
-    assert outside(changed_to(37), space) == {"network.hidden_size": 37, "training.truncate_sessions": None}
-    assert outside(changed_to(16), space) == {"training.truncate_sessions": None}
-    assert outside(Experiment(), DEFAULT_SPACE) == {}
+    assert values_outside(changed_to(37), space) == {"network.hidden_size": 37, "training.truncate_sessions": None}
+    assert values_outside(changed_to(16), space) == {"training.truncate_sessions": None}
+    assert values_outside(Experiment(), DEFAULT_SPACE) == {}
 
 
 def changed_to(hidden_size: int) -> Experiment:
     return with_values(TINY, {"network.hidden_size": hidden_size})
 
 
-def test_values_that_do_not_go_together_are_refused() -> None:
+def test_incompatible_values_are_refused() -> None:
     with pytest.raises(UsageError, match="must not exceed max_steps 4"):
         with_values(TINY, {"training.max_steps": 4})
 
 
 @pytest.mark.parametrize(
-    ("dimension", "value", "held"),
+    ("dimension", "value", "contained"),
     [
         (Interval(2, 8, whole=True), 8, True),
         (Interval(2, 8, whole=True), 9, False),
@@ -121,5 +121,5 @@ def test_values_that_do_not_go_together_are_refused() -> None:
         (Choices(("a", "b")), "b", True),
     ],
 )
-def test_a_dimension_knows_its_values(dimension: Interval | Choices, value: object, held: bool) -> None:
-    assert dimension.holds(value) is held
+def test_a_dimension_contains_its_values(dimension: Interval | Choices, value: object, contained: bool) -> None:
+    assert dimension.contains(value) is contained

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.tuning.outcome import Trial, best_of, counts, ranked
 from pipeline.tuning.storage import Storage
 from pipeline.tuning.study import INTERRUPTED, NUMBER, TRIALS_AT_ONCE, WORKER
+from pipeline.tuning.trial import Trial, best_trial, count_statuses, ranked_trials
 from tests.panels import NOW
 
-from .made import FIRST, TERMS, go_on, opened, storage_in, told
+from .small_studies import FIRST, SHARED_SETTINGS, opened, results_of, run_trials, storage_in
 
 ROOT = Path(__file__).parents[2]
 TOTAL, SHORT = 12, 8  # three groups, and a part of two
@@ -29,7 +29,7 @@ TOTAL, SHORT = 12, 8  # three groups, and a part of two
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, ...]:
     """A study that nothing interrupted."""
     with opened(tmp_path_factory.mktemp("whole")) as study:
-        return go_on(study, TOTAL)
+        return run_trials(study, TOTAL)
 
 
 def rows_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -37,16 +37,16 @@ def rows_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="s", storage=storage_in(folder).uri).get_trials(deepcopy=False)
 
 
-def test_it_begins_with_the_values_it_was_given(whole: tuple[Trial, ...]) -> None:
+def test_it_begins_with_the_first_values(whole: tuple[Trial, ...]) -> None:
     assert dict(whole[0].values) == FIRST
     assert [one.number for one in whole] == list(range(TOTAL))
     assert len({str(one.values) for one in whole}) > TOTAL / 2
 
 
-def test_trials_that_are_worse_than_the_median_are_given_up(whole: tuple[Trial, ...]) -> None:
-    found = counts(whole)
-    assert found["complete"] + found["pruned"] == TOTAL
-    assert found["pruned"] >= 2
+def test_trials_that_are_worse_than_the_median_are_pruned(whole: tuple[Trial, ...]) -> None:
+    by_state = count_statuses(whole)
+    assert by_state["complete"] + by_state["pruned"] == TOTAL
+    assert by_state["pruned"] >= 2
     first = [one.losses[0] for one in whole]
     for one in whole:
         if one.state == "pruned":
@@ -56,8 +56,8 @@ def test_trials_that_are_worse_than_the_median_are_given_up(whole: tuple[Trial, 
             assert one.losses[0] > sorted(first)[0]
 
 
-def test_the_search_finds_better_values_than_it_was_given(whole: tuple[Trial, ...]) -> None:
-    best = best_of(whole)
+def test_the_search_finds_better_values_than_the_first(whole: tuple[Trial, ...]) -> None:
+    best = best_trial(whole)
     assert best is not None
     assert best.loss == min(one.loss for one in whole if one.state == "complete" and one.loss is not None)
     assert best.loss < (whole[0].loss or 0.0)
@@ -65,72 +65,72 @@ def test_the_search_finds_better_values_than_it_was_given(whole: tuple[Trial, ..
 
 def test_the_same_seed_gives_the_same_trials(whole: tuple[Trial, ...], tmp_path: Path) -> None:
     with opened(tmp_path) as study:
-        assert told(go_on(study, TOTAL)) == told(whole)
+        assert results_of(run_trials(study, TOTAL)) == results_of(whole)
     with opened(tmp_path, "other", seed=1) as study:
-        other = go_on(study, 2)
-    assert told(other)[0] == told(whole)[0]
-    assert told(other)[1] != told(whole)[1]
+        other = run_trials(study, 2)
+    assert results_of(other)[0] == results_of(whole)[0]
+    assert results_of(other)[1] != results_of(whole)[1]
 
 
-def test_going_on_makes_no_trial_twice(whole: tuple[Trial, ...], tmp_path: Path) -> None:
+def test_continuing_makes_no_trial_twice(whole: tuple[Trial, ...], tmp_path: Path) -> None:
     for total in (TRIALS_AT_ONCE, 2 * TRIALS_AT_ONCE, TOTAL, TOTAL, 3):
         with opened(tmp_path) as study:
-            trials = go_on(study, total)
-    assert told(trials) == told(whole)
+            trials = run_trials(study, total)
+    assert results_of(trials) == results_of(whole)
     assert len(rows_of(tmp_path)) == TOTAL
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from tests.tuning.made import go_on, opened
-left = int(sys.argv[2])
+from tests.tuning.small_studies import run_trials, opened
+reports_left = int(sys.argv[2])
 def count():
-    global left
-    left -= 1
-    if not left:
+    global reports_left
+    reports_left -= 1
+    if not reports_left:
         os.kill(os.getpid(), signal.SIGKILL)
 with opened(Path(sys.argv[1])) as study:
-    go_on(study, 8, count)
+    run_trials(study, 8, count)
 """
 
 
 @pytest.mark.parametrize("reports", [1, 12])
-def test_after_kill_9_it_makes_the_trials_that_it_would_have_made(
-    reports: int, whole: tuple[Trial, ...], tmp_path: Path
-) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path, str(reports)], cwd=ROOT, check=False, timeout=100)
+def test_after_kill_9_it_makes_the_same_trials(reports: int, whole: tuple[Trial, ...], tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_SCRIPT, tmp_path, str(reports)], cwd=ROOT, check=False, timeout=100
+    )
     assert killed.returncode == -signal.SIGKILL
     under_way = [one for one in rows_of(tmp_path) if one.state == optuna.trial.TrialState.RUNNING]
     assert under_way
     with opened(tmp_path) as study:
         before = study.trials()
-        assert told(before) == told(whole)[: len(before)]
-        trials = go_on(study, SHORT)
-    assert told(trials) == told(whole)[:SHORT]
+        assert results_of(before) == results_of(whole)[: len(before)]
+        trials = run_trials(study, SHORT)
+    assert results_of(trials) == results_of(whole)[:SHORT]
     rows = rows_of(tmp_path)
     interrupted = [one for one in rows if INTERRUPTED in one.user_attrs]
     assert len(interrupted) == len(under_way)
     assert len(rows) == SHORT + len(interrupted), "an interrupted trial is repeated once, and counted once"
 
 
-@pytest.mark.parametrize("step", ["while it gets its values", "before it has its number", "while it is given up"])
-def test_a_kill_between_two_steps_of_the_database_is_no_harm(
+@pytest.mark.parametrize("step", ["while its values are drawn", "before it has its number", "while it is interrupted"])
+def test_a_kill_between_two_writes_to_the_database_is_harmless(
     step: str, whole: tuple[Trial, ...], tmp_path: Path
 ) -> None:
     with opened(tmp_path) as study:
-        go_on(study, TRIALS_AT_ONCE)
+        run_trials(study, TRIALS_AT_ONCE)
     with opened(tmp_path) as study:
-        asked = study.ask(SHORT)
+        pending = study.ask(SHORT)
     raw = optuna.load_study(study_name="s", storage=storage_in(tmp_path).uri)
-    if step == "while it gets its values":
-        study_after_kill(raw, len(asked), lambda trial: trial.suggest_int("network.hidden_size", 2, 8))
+    if step == "while its values are drawn":
+        study_after_kill(raw, len(pending), lambda trial: trial.suggest_int("network.hidden_size", 2, 8))
     elif step == "before it has its number":
-        study_after_kill(raw, len(asked), lambda _: None)
-    else:  # asked for again, and killed before the former one was ended
-        raw.enqueue_trial(dict(asked[0].values), {NUMBER: asked[0].number})
+        study_after_kill(raw, len(pending), lambda _: None)
+    else:  # enqueued again, and killed before the former trial was ended
+        raw.enqueue_trial(dict(pending[0].values), {NUMBER: pending[0].number})
     with opened(tmp_path) as study:
-        assert told(go_on(study, SHORT)) == told(whole)[:SHORT]
+        assert results_of(run_trials(study, SHORT)) == results_of(whole)[:SHORT]
 
 
 def study_after_kill(raw: optuna.Study, group: int, begun: Callable[[optuna.Trial], object]) -> None:
@@ -142,7 +142,7 @@ def study_after_kill(raw: optuna.Study, group: int, begun: Callable[[optuna.Tria
     begun(raw.ask())
 
 
-def test_a_failed_trial_is_told_with_its_reason_and_counted(tmp_path: Path) -> None:
+def test_a_failed_trial_has_its_reason_and_is_counted(tmp_path: Path) -> None:
     with opened(tmp_path) as study:
         first, *rest = study.ask(3)
         study.fail(first, "the loss is not finite")
@@ -151,25 +151,25 @@ def test_a_failed_trial_is_told_with_its_reason_and_counted(tmp_path: Path) -> N
             study.complete(one, 1.0)
         trials = study.trials()
         assert not study.ask(3)
-    assert counts(trials) == {"complete": 2, "pruned": 0, "failed": 1}
+    assert count_statuses(trials) == {"complete": 2, "pruned": 0, "failed": 1}
     assert (trials[0].error, trials[0].loss) == ("the loss is not finite", None)
-    assert [one.number for one in ranked(trials)] == [1, 2, 0]
-    assert best_of(trials[:1]) is None
+    assert [one.number for one in ranked_trials(trials)] == [1, 2, 0]
+    assert best_trial(trials[:1]) is None
 
 
-def test_a_study_on_other_terms_is_refused(tmp_path: Path) -> None:
+def test_a_study_with_other_shared_settings_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as study:
-        go_on(study, 2)
-    other = {**TERMS, "prices": "others"}
+        run_trials(study, 2)
+    other = {**SHARED_SETTINGS, "prices": "others"}
     with pytest.raises(UsageError, match=r"study s was begun with other prices, .* give another --study"):
-        opened(tmp_path, terms=other).__enter__()
-    with opened(tmp_path, "t", terms=other) as study:
+        opened(tmp_path, shared=other).__enter__()
+    with opened(tmp_path, "t", shared=other) as study:
         assert study.trials() == ()
 
 
 def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as study:
-        go_on(study, 1)
+        run_trials(study, 1)
         own = study._study.user_attrs[WORKER]
     assert own["process"] == os.getpid()
     other = psutil.Process(os.getppid())
@@ -178,34 +178,34 @@ def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> Non
     raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began})
     with pytest.raises(UsageError, match=f"process {other.pid} works on study s"):
         opened(tmp_path).__enter__()
-    for gone in ({"began": began - 5.0}, {"host": "elsewhere"}):  # its number was given to another one
+    for gone in ({"began": began - 5.0}, {"host": "elsewhere"}):  # the process id was reused, or is of another host
         raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began, **gone})
         with opened(tmp_path) as study:
             assert len(study.trials()) == 1
 
 
-def test_notes_are_kept_in_a_folder_of_any_name(tmp_path: Path) -> None:
+def test_notes_are_stored_in_a_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a {b} %41"
     with opened(folder) as study:
         assert study.note("run") is None
-        study.keep_note("run", "abc")
+        study.set_note("run", "abc")
     assert [path.name for path in folder.iterdir()] == ["study.db"]
     with opened(folder) as study:
         assert study.note("run") == "abc"
 
 
-def test_optuna_says_nothing_of_its_own(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_optuna_logs_nothing(tmp_path: Path) -> None:
+    messages: list[str] = []
     listener, before = logging.StreamHandler(io.StringIO()), optuna.logging.get_verbosity()
-    listener.addFilter(lambda record: said.append(record.getMessage()) is None)
+    listener.addFilter(lambda record: messages.append(record.getMessage()) is None)
     logging.getLogger("optuna").addHandler(listener)
     try:
         with opened(tmp_path) as study:
-            go_on(study, 3)
-        assert said == []
+            run_trials(study, 3)
+        assert messages == []
         assert optuna.logging.get_verbosity() == before
         optuna.create_study(study_name="heard")
-        assert len(said) == 1, "the listener hears what is said"
+        assert len(messages) == 1, "the listener receives messages"
     finally:
         logging.getLogger("optuna").removeHandler(listener)
 
@@ -223,11 +223,12 @@ def test_a_database_of_another_library_is_a_tracking_error(tmp_path: Path) -> No
     engine = optuna.storages.RDBStorage(storage_in(tmp_path).uri).engine
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0123456789ab'")
-    with pytest.raises(TrackingError, match=r"cannot keep a study in .* expected a database with Optuna's tables"):
+    with pytest.raises(TrackingError, match=r"cannot store a study in .* expected a database with Optuna's tables"):
         opened(tmp_path).__enter__()
 
 
-def test_a_driver_that_is_not_installed_is_told(tmp_path: Path) -> None:
+def test_a_driver_that_is_not_installed_is_a_tracking_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     storage = Storage("sqlite+nosuchdriver:///x.db")
     with pytest.raises(TrackingError, match="nosuchdriver"):
         opened_in(storage)
@@ -236,7 +237,7 @@ def test_a_driver_that_is_not_installed_is_told(tmp_path: Path) -> None:
 def opened_in(storage: Storage) -> None:
     from pipeline.tuning.study import open_study  # noqa: PLC0415
 
-    open_study(storage, "s", {}, TERMS, {}, 0).__enter__()
+    open_study(storage, "s", {}, SHARED_SETTINGS, {}, 0).__enter__()
 
 
 def test_ranks_put_complete_trials_first() -> None:
@@ -244,7 +245,7 @@ def test_ranks_put_complete_trials_first() -> None:
         return Trial(number, state, {}, (), loss, "", NOW, NOW)  # type: ignore[arg-type]
 
     trials = [trial(0, "failed", None), trial(1, "pruned", 0.1), trial(2, "complete", 2.0), trial(3, "complete", 1.0)]
-    assert [one.number for one in ranked(trials)] == [3, 2, 1, 0]
-    best = best_of([*trials, trial(4, "complete", 1.0)])
+    assert [one.number for one in ranked_trials(trials)] == [3, 2, 1, 0]
+    best = best_trial([*trials, trial(4, "complete", 1.0)])
     assert best is not None
     assert best.number == 3

@@ -1,4 +1,4 @@
-"""Networks that are broken on purpose: every mark must be missed by them."""
+"""Broken networks, which must miss every mark."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from pipeline.forecasters.recurrent.cells import ConcatCell, ElmanCell
 from pipeline.forecasters.recurrent.network import RecurrentNetwork
 from pipeline.forecasters.recurrent.reading import reader_of
 from pipeline.training.jobs import FitResult
-from pipeline.tutorials.lesson import Lesson
+from pipeline.tutorials.data import TutorialData
 
 
-def forget(network: nn.Module) -> None:
-    """Set every weight that a cell applies to its former state to zero."""
+def zero_recurrent_weights(network: nn.Module) -> None:
+    """Set every weight that a cell applies to its previous state to zero."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, ConcatCell):
@@ -36,38 +36,40 @@ def forgetful(result: FitResult) -> FitResult:
     fitted = result.fitted
     assert isinstance(fitted, Fitted)
     network = reader_of(fitted).network
-    forget(network)
+    zero_recurrent_weights(network)
     weights = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
     return replace(result, fitted=replace(fitted, arrays={**fitted.arrays, **weights}))
 
 
 @contextmanager
 def without_recurrence() -> Iterator[None]:
-    """Hold the recurrent weights of every network at zero within, while it is trained as well.
+    """Hold the recurrent weights of every network at zero within this context, during training as well.
 
-    They are set to zero before each pass, whatever the gradient step before made of them.
+    They are set to zero before each forward pass, so that gradient steps have no effect on them.
     """
 
-    def forget_first(module: nn.Module, _inputs: object) -> None:
+    def zero_before_pass(module: nn.Module, _inputs: object) -> None:
         if isinstance(module, RecurrentNetwork):
-            forget(module)
+            zero_recurrent_weights(module)
 
-    handle = register_module_forward_pre_hook(forget_first)
+    handle = register_module_forward_pre_hook(zero_before_pass)
     try:
         yield
     finally:
         handle.remove()
 
 
-def shuffled(lesson: Lesson, seed: int) -> Lesson:
-    """Return the lesson with the values to learn in another order; what is tested stays as it is."""
-    frames, draws = lesson.frames, np.random.default_rng(seed)
+def shuffled(data: TutorialData, seed: int) -> TutorialData:
+    """Return the data with the training targets in another order; the test range is unchanged."""
+    frames, draws = data.frames, np.random.default_rng(seed)
     origins = frames.usable & np.isfinite(frames.future_return).all(axis=2)
-    origins[:, lesson.fold.validation.stop :] = False
-    origins &= np.isin(frames.tickers, lesson.learned)[:, None]
+    origins[:, data.fold.validation.stop :] = False
+    origins &= np.isin(frames.tickers, data.trained_tickers)[:, None]
     values, mixed = frames.future_return[origins], frames.future_return.copy()
     order = draws.permutation(len(values))
-    while len(values) > 1 and (order == np.arange(len(values))).all():  # of two, half of all orders are the old one
+    while (
+        len(values) > 1 and (order == np.arange(len(values))).all()
+    ):  # of two values, half of the permutations are the identity
         order = draws.permutation(len(values))
     mixed[origins] = values[order]
-    return replace(lesson, frames=replace(frames, future_return=mixed))
+    return replace(data, frames=replace(frames, future_return=mixed))

@@ -1,4 +1,4 @@
-"""An experiment as TOML: read back as the same one, whatever its texts and numbers are."""
+"""An experiment as TOML: read back as the same one, for any text and number."""
 
 import math
 import tomllib
@@ -12,7 +12,7 @@ from flows.cli.experiment_file import read_experiment
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import StoredSource
-from pipeline.tuning.written import toml_of, write_experiment
+from pipeline.tuning.experiment_file import toml_of, write_experiment
 from tests.panels import NOW, TINY, changed
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
@@ -30,7 +30,7 @@ def test_toml_is_read_back_as_it_was(values: dict[str, object]) -> None:
     assert tomllib.loads(toml_of(values)) == values
 
 
-def test_what_is_not_given_is_left_out() -> None:
+def test_none_is_omitted() -> None:
     assert tomllib.loads(toml_of({"a": None, "b": {"c": None, "d": [{"e": 1, "f": None}]}})) == {"b": {"d": [{"e": 1}]}}
     assert math.isinf(tomllib.loads(toml_of({"x": -math.inf}))["x"])
 
@@ -51,7 +51,7 @@ def test_run_reads_what_tune_writes(experiment: Experiment, tmp_path: Path) -> N
     assert path.read_text().startswith("# Chosen among 30.\n# Of one study.\n\n")
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         write_experiment(tmp_path / "file" / "best.toml", TINY, ())

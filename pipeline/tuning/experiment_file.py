@@ -1,4 +1,4 @@
-"""An experiment as a TOML file that `tapecast run --experiment` reads back as the same experiment."""
+"""Writes an experiment as a TOML file that `tapecast run --experiment` reads back as the same experiment."""
 
 import json
 import tomllib
@@ -14,17 +14,17 @@ from pipeline.files import write_whole
 def write_experiment(path: Path, experiment: Experiment, comments: tuple[str, ...]) -> None:
     """Write the experiment with comments above it, whole or not at all; raises UsageError where it cannot be written.
 
-    Settings that are not given (None) are left out, as TOML has no word for them.
+    Settings that are None are omitted, as TOML has no null.
     """
-    head = "".join(f"# {line}\n" for text in comments for line in text.splitlines())
-    text = f"{head}\n{toml_of(experiment.model_dump(mode='json'))}"
+    header = "".join(f"# {line}\n" for text in comments for line in text.splitlines())
+    text = f"{header}\n{toml_of(experiment.model_dump(mode='json'))}"
     if Experiment.model_validate(tomllib.loads(text)) != experiment:
-        raise TapecastError(f"the experiment for {path} would be read back as another one; expected the same")
+        raise TapecastError(f"the experiment for {path} would be read back as a different one; expected the same")
     write_whole(path, text.encode())
 
 
 def toml_of(values: Mapping[str, Any]) -> str:
-    """Return plain nested values as TOML: first the single ones, then a table for each mapping; None is left out."""
+    """Return plain nested values as TOML: first single values, then a table for each mapping; None is omitted."""
     return "\n".join(_lines(values, "")) + "\n"
 
 
@@ -56,5 +56,5 @@ def _word(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a basic string: JSON's escapes are TOML's, but for the delete character, which TOML wants escaped."""
+    """Return a basic string: JSON's escapes are TOML's, except that TOML requires the delete character escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
