@@ -7,20 +7,20 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from pipeline.dataset.covariates.calendar import calendar_columns
+from pipeline.dataset.covariates.known_future import calendar_columns
 from pipeline.dataset.covariates.specification import (
     INDEX_FEATURES,
     SECTOR_FEATURES,
     CalendarCovariate,
     CovariateSpec,
-    known_of,
-    past_of,
-    refuse_clashes,
-    refuse_unfounded,
+    known_future_specs,
+    past_specs,
+    refuse_duplicate_names,
+    refuse_missing_sources,
 )
-from pipeline.dataset.features import FEATURES, Feature, exogenous_feature, select_features
+from pipeline.dataset.features import FEATURES, Feature, file_feature, select_features
 from pipeline.dataset.folds import FoldSpec
-from pipeline.dataset.paths import refuse_unmodelled
+from pipeline.dataset.sampled_paths import refuse_unmodelled_features
 from pipeline.errors import UsageError
 from pipeline.evaluation.abstain import Abstain
 from pipeline.evaluation.money.specification import MoneySpec
@@ -89,11 +89,13 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def _known_features(self) -> Self:
         series = [spec.name for spec in self.covariates]
         try:
-            refuse_clashes(series, [*(one.name for one in FEATURES), *calendar_columns(self.calendar_covariates)])
-            select_features(self.features, self.given_features)
-            refuse_unfounded(self.features, self.sectors, self.index)
+            refuse_duplicate_names(
+                series, [*(one.name for one in FEATURES), *calendar_columns(self.calendar_covariates)]
+            )
+            select_features(self.features, self.file_features)
+            refuse_missing_sources(self.features, self.sectors, self.index)
             if self.network.horizon_mode == "recursive":
-                refuse_unmodelled((*self.network_features, *self.ahead_names))
+                refuse_unmodelled_features((*self.network_features, *self.known_future_names))
         except UsageError as error:
             raise ValueError(str(error)) from error
         return self
@@ -128,8 +130,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"found more than one benchmark {', '.join(twice)}, expected each kind at most once")
         try:
             for spec in self.benchmarks:
-                select_features(self.features_of(spec), self.given_features)
-                refuse_unfounded(self.features_of(spec), self.sectors, self.index)
+                select_features(self.features_of(spec), self.file_features)
+                refuse_missing_sources(self.features_of(spec), self.sectors, self.index)
         except UsageError as error:
             raise ValueError(f"benchmarks: {error}") from error
         return self
@@ -152,17 +154,20 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         """The features that the network reads: those named, then what sectors, index and past-only series add."""
         groups = ((self.sectors, SECTOR_FEATURES), (self.index, INDEX_FEATURES))
         added = [name for given, group in groups if given and not {*group} & {*self.features} for name in group]
-        return tuple(dict.fromkeys((*self.features, *added, *(one.name for one in self.given_features))))
+        return tuple(dict.fromkeys((*self.features, *added, *(one.name for one in self.file_features))))
 
     @property
-    def given_features(self) -> tuple[Feature, ...]:
+    def file_features(self) -> tuple[Feature, ...]:
         """The features that are past-only series of files."""
-        return tuple(exogenous_feature(spec.name, spec.warm_up) for spec in past_of(self.covariates))
+        return tuple(file_feature(spec.name, spec.warm_up) for spec in past_specs(self.covariates))
 
     @property
-    def ahead_names(self) -> tuple[str, ...]:
+    def known_future_names(self) -> tuple[str, ...]:
         """What the network is told of each target session: columns of the calendar, then series known in advance."""
-        return (*calendar_columns(self.calendar_covariates), *(spec.name for spec in known_of(self.covariates)))
+        return (
+            *calendar_columns(self.calendar_covariates),
+            *(spec.name for spec in known_future_specs(self.covariates)),
+        )
 
     @property
     def all_features(self) -> tuple[str, ...]:
@@ -173,7 +178,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     @property
     def minimum_sessions(self) -> int:
         """Own sessions a ticker needs before it is forecast: the features' warm-up and the burn-in."""
-        warm_up = max(feature.warm_up for feature in select_features(self.all_features, self.given_features))
+        warm_up = max(feature.warm_up for feature in select_features(self.all_features, self.file_features))
         return warm_up + self.training.burn_in_sessions
 
     def look_back(self, first_tested: date) -> str:
@@ -207,9 +212,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         features = forecaster_of(spec).features(spec)
         return self.network_features if features is None else features
 
-    def ahead_of(self, spec: Specification) -> tuple[str, ...]:
+    def known_future_of(self, spec: Specification) -> tuple[str, ...]:
         """Return the known-future covariates that one forecaster reads: a baseline none."""
-        return self.ahead_names if forecaster_of(spec).role == "network" else ()
+        return self.known_future_names if forecaster_of(spec).role == "network" else ()
 
     def seeds_of(self, spec: Specification) -> range:
         """Return the seeds that one forecaster is fitted with: a baseline needs one."""

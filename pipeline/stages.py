@@ -11,15 +11,13 @@ from datetime import datetime
 import pandas as pd
 
 from pipeline.arrays import Booleans
-from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns
-from pipeline.dataset.covariates.calendar import calendar_covariates
-from pipeline.dataset.covariates.exogenous import NOTHING, Given, refuse_unlike
-from pipeline.dataset.covariates.index import index_among
-from pipeline.dataset.covariates.sectors import refuse_strangers
+from pipeline.dataset.context import Context, MarketReturns, index_among, market_member_mask, market_returns
+from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovariates, refuse_mismatched_files
+from pipeline.dataset.covariates.known_future import calendar_covariates
+from pipeline.dataset.covariates.sectors import refuse_unmatched_sectors
 from pipeline.dataset.features import select_features
 from pipeline.dataset.folds import Fold, walk_forward
 from pipeline.dataset.frames import Frames, build_frames
-from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.direction import direction_table
@@ -39,33 +37,40 @@ from pipeline.training.jobs import FitJob, FitResult, digest_of_rows
 def frames_of(
     bars: Bars,
     experiment: Experiment,
-    market: tuple[str, ...] | None = None,
+    market_members: tuple[str, ...] | None = None,
     others: Sequence[Bars] = (),
     universe: Universe | None = None,
-    given: Given = NOTHING,
+    file_covariates: FileCovariates = NO_FILE_COVARIATES,
 ) -> Frames:
     """Return what fits and forecasts may read of the bars of one calendar.
 
-    `market` names the tickers that make the market features (default: all). `others` are the bars of the run's other
-    calendars, of which those named in `market` count, or all where it names none of them; they are read only where
-    a feature asks for them. A ticker outside its membership of the universe is no origin and does not count.
-    `given` is what read_given read of the experiment's files.
+    `market_members` names the tickers whose mean makes the market features (default: all). `others` are the bars of the
+    run's other calendars, of which those named in `market_members` count, or all where it names none of them; they are
+    read only where a feature needs them. A ticker is no origin and does not count outside its universe membership.
+    `file_covariates` is what read_file_covariates read of the experiment's files.
     """
-    refuse_unlike(given, experiment.sectors, experiment.covariates)
-    refuse_strangers(given.sectors, [ticker for some in (bars, *others) for ticker in some.tickers])
-    features = select_features(experiment.all_features, experiment.given_features)
+    refuse_mismatched_files(file_covariates, experiment.sectors, experiment.covariates)
+    refuse_unmatched_sectors(file_covariates.sectors, [ticker for some in (bars, *others) for ticker in some.tickers])
+    features = select_features(experiment.all_features, experiment.file_features)
     panel, least = build_panel(bars), experiment.minimum_sessions
-    abroad = [_returns_of(other, market, universe, least) for other in others if any(one.abroad for one in features)]
-    around = Surroundings(
-        belongs=_membership(universe, panel),
-        abroad=tuple(abroad),
-        sectors=given.sectors,
+    cross_market = [
+        _returns_of(other, market_members, universe, least)
+        for other in others
+        if any(one.cross_market for one in features)
+    ]
+    context = Context(
+        membership=_membership(universe, panel),
+        cross_market=tuple(cross_market),
+        sectors=file_covariates.sectors,
         index=index_among((bars, *others), experiment.index, least) if experiment.index else None,
-        past=given.past,
-        known=(*calendar_covariates(experiment.calendar_covariates, panel.calendar), *given.known),
+        past=file_covariates.past,
+        known_future=(
+            *calendar_covariates(experiment.calendar_covariates, panel.calendar),
+            *file_covariates.known_future,
+        ),
     )
-    members = bars.tickers if market is None else market
-    return build_frames(panel, features, members, experiment.horizons, least, around)
+    members = bars.tickers if market_members is None else market_members
+    return build_frames(panel, features, members, experiment.horizons, least, context)
 
 
 def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
@@ -175,11 +180,11 @@ def forecasts_of(
 
 
 def _returns_of(
-    bars: Bars, market: tuple[str, ...] | None, universe: Universe | None, minimum_sessions: int
+    bars: Bars, market_members: tuple[str, ...] | None, universe: Universe | None, minimum_sessions: int
 ) -> MarketReturns:
     panel = build_panel(bars)
-    named = tuple(ticker for ticker in bars.tickers if ticker in (market or ())) or bars.tickers
-    return market_returns(panel, members_of(panel, named, minimum_sessions, _membership(universe, panel)))
+    named = tuple(ticker for ticker in bars.tickers if ticker in (market_members or ())) or bars.tickers
+    return market_returns(panel, market_member_mask(panel, named, minimum_sessions, _membership(universe, panel)))
 
 
 def _membership(universe: Universe | None, panel: Panel) -> Booleans | None:
@@ -192,8 +197,8 @@ def _split(frames: Frames, fold: Fold, spec: Specification, experiment: Experime
 
 
 def _job(experiment: Experiment, spec: Specification, fit_frames: Frames, fold: Fold, seed: int) -> FitJob:
-    features, ahead = experiment.features_of(spec), experiment.ahead_of(spec)
-    rows = digest_of_rows(fit_frames.with_features(features).with_ahead(ahead))
+    features, known_future = experiment.features_of(spec), experiment.known_future_of(spec)
+    rows = digest_of_rows(fit_frames.with_features(features).with_known_future(known_future))
     return FitJob(
         forecaster=spec,
         training=experiment.training,
@@ -202,5 +207,5 @@ def _job(experiment: Experiment, spec: Specification, fit_frames: Frames, fold: 
         fold=fold,
         seed=seed,
         data_digest=rows + forecaster_of(spec).files_digest(spec),
-        ahead=ahead,
+        known_future=known_future,
     )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.arrays import Booleans, Floats32, Indices
 from pipeline.audit.tampering import TAMPERINGS, Cut, Tampering, days_of, tampered, with_holes
-from pipeline.dataset.abroad import ALONE, Surroundings
+from pipeline.dataset.context import NO_CONTEXT, Context
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import build_panel
 from pipeline.errors import TapecastError, UsageError
@@ -68,7 +68,7 @@ class FeatureAuditResult:
 
 
 def audit_feature(
-    feature: Feature, bars: Bars, origins: int = 5, seed: int = 0, context: Surroundings = ALONE
+    feature: Feature, bars: Bars, origins: int = 5, seed: int = 0, context: Context = NO_CONTEXT
 ) -> FeatureAuditResult:
     """Return the result of auditing a feature over validated bars of one calendar.
 
@@ -94,7 +94,7 @@ class _Subject:
 
     feature: Feature
     bars: Bars
-    context: Surroundings
+    context: Context
 
     def values(self, prices: HeldPrices) -> "_Values":
         """Return the feature over other rows of the same tickers."""
@@ -103,7 +103,7 @@ class _Subject:
         bars = Bars(pd.concat(rows, ignore_index=True), tuple(listings), self.bars.returns_from)
         panel = build_panel(bars)
         try:
-            values = build_features(panel, (self.feature,), bars.tickers, around=self.context)[..., 0]
+            values = build_features(panel, (self.feature,), bars.tickers, context=self.context)[..., 0]
         except TapecastError:
             raise
         except Exception as error:

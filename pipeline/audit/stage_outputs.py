@@ -77,8 +77,8 @@ def feature_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
     enough = _frames_long_enough(frames, run, cut)
     yield from _ticker_outputs({**arrays, "usable": frames.usable}, frames.tickers, frames.sessions, enough, cut)
     early = frames.sessions <= cut.origin
-    for k, name in enumerate(frames.ahead_names):
-        yield StageOutput(f"known-future {name}", "", frames.ahead[early][..., k], frames.sessions[early])
+    for k, name in enumerate(frames.known_future_names):
+        yield StageOutput(f"known-future {name}", "", frames.known_future[early][..., k], frames.sessions[early])
 
 
 def label_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:

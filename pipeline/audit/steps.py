@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats32
-from pipeline.dataset.covariates.exogenous import NOTHING, Given
+from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovariates
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -42,7 +42,7 @@ class RunInputs:
     validation_terms: Terms
     calendar: str
     universe: Universe | None = None
-    file_covariates: Given = NOTHING
+    file_covariates: FileCovariates = NO_FILE_COVARIATES
 
 
 def load_rows(source: Source, tickers: Iterable[str]) -> RowsByTicker:

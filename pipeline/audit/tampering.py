@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Booleans, Floats, Indices, Sessions
-from pipeline.dataset.covariates.exogenous import Given
-from pipeline.dataset.covariates.known import target_sessions
+from pipeline.dataset.covariates.from_files import FileCovariates
+from pipeline.dataset.covariates.known_future import target_sessions
 from pipeline.errors import SourceError, TapecastError
 from pipeline.market.bars import PRICES
 from pipeline.market.calendars import calendar_of, closed_at, closing_instants, last_completed_session
@@ -220,7 +220,7 @@ def _removable(rows: pd.DataFrame, session: np.datetime64) -> int | None:
 _NO_ACTION = {"dividend": ("0.0", "0", "nan"), "split": ("1.0", "1", "0.0", "0", "nan")}
 
 
-def tampered_covariates(covariates: Given, cut: Cut, horizons: int, seed: int) -> Given:
+def tampered_covariates(covariates: FileCovariates, cut: Cut, horizons: int, seed: int) -> FileCovariates:
     """Return the covariates from files with other values wherever they were not known at the origin.
 
     Past covariates are replaced from the first second after the origin's close, known-future covariates from the day
@@ -235,9 +235,9 @@ def tampered_covariates(covariates: Given, cut: Cut, horizons: int, seed: int) -
     ]
     known = [
         replace(covariate, values=_other_values(covariate.values, covariate.days > last, draws))
-        for covariate in covariates.known
+        for covariate in covariates.known_future
     ]
-    return replace(covariates, past=tuple(past), known=tuple(known))
+    return replace(covariates, past=tuple(past), known_future=tuple(known))
 
 
 def _other_values(values: Floats, where: Booleans, draws: np.random.Generator) -> Floats:

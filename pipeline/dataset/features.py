@@ -1,9 +1,7 @@
-"""Features of a ticker, each a function of its own sessions up to the one it stands at, their market means, and what
-other calendars did up to its close.
+"""The features: what a forecaster reads of a session, each known at its close.
 
-Every feature is known at the close of its session and is free of the price's level: it is built from total returns,
-from ratios within one session, and from money turnover relative to its own past (which a split does not move). Beside
-them stand the means of sectors, one ticker as the market's index, and series that a user gives by file.
+A feature is computed from the ticker's own sessions (ticker_features), or from its context: the mean over the market
+or over the ticker's sector, the returns of other calendars up to its close, an index, and series from files.
 """
 
 from collections.abc import Callable
@@ -13,126 +11,78 @@ from functools import partial
 import numpy as np
 
 from pipeline.arrays import Booleans, Floats, Floats32
-from pipeline.dataset.abroad import ALONE, Surroundings, returns_abroad
+from pipeline.dataset.context import (
+    NO_CONTEXT,
+    Context,
+    cross_market_returns,
+    market_mean,
+    market_member_mask,
+    sector_mean,
+)
 from pipeline.dataset.covariates.past import past_values
-from pipeline.dataset.covariates.sectors import sector_mean
-from pipeline.dataset.market import clipped, market_mean, members_of
 from pipeline.dataset.panel import Panel
-from pipeline.dataset.volatility import origin_volatility, trailing_mean
+from pipeline.dataset.targets import origin_volatility
+from pipeline.dataset.ticker_features import (
+    TickerSeries,
+    close_location,
+    log_range,
+    log_return,
+    log_volatility,
+    mean_absolute_return,
+    open_to_close,
+    overnight_gap,
+    ticker_series,
+    volume_surprise,
+)
 from pipeline.errors import UsageError
-
-RANGE_FLOOR = 1e-4  # a session without movement still has a finite log range
-SMALLEST_MEAN_RETURN = 1e-4
-
-
-@dataclass(frozen=True)
-class Series:
-    """One ticker's own sessions, without gaps: 1-D float64 arrays of equal length."""
-
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    log_return: Floats
-    volatility: Floats  # known at each session, daily
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A named function of a ticker's own sessions; its first `warm_up` values are not yet defined."""
+    """A named function of a ticker's own sessions; its first `warm_up` values are not yet defined.
+
+    At most one of `market_mean`, `sector_mean`, `cross_market` and `from_context` is set: its value replaces the
+    ticker's own, where there is one.
+    """
 
     name: str
     warm_up: int
-    compute: Callable[[Series], Floats]
+    compute: Callable[[TickerSeries], Floats]
     market_mean: bool = False  # averaged over the market's tickers, session by session
-    per_volatility: bool = False  # then divided by the ticker's own origin volatility
-    abroad: bool = False  # where the ticker has a value, that of the other calendars stands in its place
-    sector_mean: bool = False  # averaged over the market's tickers of the own sector, session by session
-    joined: Callable[[Panel, Surroundings], Floats] | None = None  # [session], likewise in place of the own value
+    per_volatility: bool = False  # finally divided by the ticker's own origin volatility
+    cross_market: bool = False  # replaced by the return of the other calendars
+    sector_mean: bool = False  # averaged over the market's tickers of the same sector, session by session
+    from_context: Callable[[Panel, Context], Floats] | None = None  # [session], replaces the ticker's own value
 
 
-def log_return(series: Series) -> Floats:
-    """Return the session's total log return, clipped at +-RETURN_LIMIT."""
-    return clipped(series.log_return)
-
-
-def open_to_close(series: Series) -> Floats:
-    """Return the log ratio of close to open, clipped."""
-    return clipped(np.log(series.close / series.open))
-
-
-def overnight_gap(series: Series) -> Floats:
-    """Return the part of the total return earned before the open: total return less open-to-close, clipped."""
-    return clipped(series.log_return - np.log(series.close / series.open))
-
-
-def log_range(series: Series) -> Floats:
-    """Return the log of the session's log range high / low, floored."""
-    return np.log(np.maximum(np.log(series.high / series.low), RANGE_FLOOR))
-
-
-def close_location(series: Series) -> Floats:
-    """Return where the close lies between low (0) and high (1), 0.5 in a session without movement."""
-    spread = np.log(series.high / series.low)
-    location = np.log(series.close / series.low) / np.maximum(spread, RANGE_FLOOR)
-    return np.where(spread > RANGE_FLOOR, location, 0.5)
-
-
-def volume_surprise(series: Series) -> Floats:
-    """Return log money turnover (close x volume, as traded) less its 60-session mean; a session without volume is 0."""
-    traded = series.volume > 0
-    turnover = np.log(np.where(traded, series.close * series.volume, 1.0))
-    known = trailing_mean(np.where(traded, turnover, 0.0), 60)
-    share = trailing_mean(traded.astype(np.float64), 60)
-    mean = known / np.maximum(share, 1.0 / 60)
-    return np.where(np.isnan(mean), np.nan, np.where(traded & (share > 0), turnover - mean, 0.0))
-
-
-def log_volatility(series: Series) -> Floats:
-    """Return the log of the volatility known at the session."""
-    return np.log(series.volatility)
-
-
-def mean_absolute_return(window: int) -> Callable[[Series], Floats]:
-    """Return the feature: log of the mean absolute return over the last `window` sessions."""
-
-    def compute(series: Series) -> Floats:
-        # The first session has no return: it counts as none, and the warm-up covers it.
-        size = np.abs(clipped(np.nan_to_num(series.log_return)))
-        return np.log(trailing_mean(size, window) + SMALLEST_MEAN_RETURN)
-
-    return compute
-
-
-def _index_return(panel: Panel, around: Surroundings) -> Floats:
-    """Return the index's log return since the panel's former close [session], clipped session by session."""
-    if around.index is None:
+def _index_return(panel: Panel, context: Context) -> Floats:
+    """Return the index's log return since the panel's previous close [session], clipped session by session."""
+    if context.index is None:
         raise UsageError("the feature index_return needs an index, found none; name one (index = TICKER)")
-    return returns_abroad(panel, (around.index.returns,))
+    return cross_market_returns(panel, (context.index.returns,))
 
 
-def _index_log_range(panel: Panel, around: Surroundings) -> Floats:
-    """Return the log range of the index's last session that was over at the panel's close [session]."""
-    if around.index is None:
+def _index_log_range(panel: Panel, context: Context) -> Floats:
+    """Return the log range of the index's last session that had ended by the panel's close [session]."""
+    if context.index is None:
         raise UsageError("the feature index_log_range needs an index, found none; name one (index = TICKER)")
-    return past_values(around.index.log_range, panel)
+    return past_values(context.index.log_range, panel.calendar, panel.sessions)
 
 
 # Returns are in units of the volatility known at their session: a network trained on calm years then reads a crash
-# as it read them.
+# on the same scale.
 FEATURES: tuple[Feature, ...] = (
     Feature("log_return", 20, log_return, per_volatility=True),
     Feature("overnight_gap", 20, overnight_gap, per_volatility=True),
     Feature("open_to_close", 20, open_to_close, per_volatility=True),
     Feature("market_return", 20, log_return, market_mean=True, per_volatility=True),
-    Feature("abroad_return", 20, log_return, abroad=True, per_volatility=True),
+    Feature("cross_market_return", 20, log_return, cross_market=True, per_volatility=True),
     Feature("sector_return", 20, log_return, sector_mean=True, per_volatility=True),
-    Feature("index_return", 20, log_return, joined=_index_return, per_volatility=True),
+    Feature("index_return", 20, log_return, from_context=_index_return, per_volatility=True),
     Feature("log_range", 0, log_range),
     Feature("market_log_range", 0, log_range, market_mean=True),
     Feature("sector_log_range", 0, log_range, sector_mean=True),
-    Feature("index_log_range", 0, log_range, joined=_index_log_range),
+    Feature("index_log_range", 0, log_range, from_context=_index_log_range),
     Feature("close_location", 0, close_location),
     Feature("volume_surprise", 59, volume_surprise),
     Feature("log_volatility", 20, log_volatility),
@@ -142,96 +92,86 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def exogenous_feature(name: str, warm_up: int) -> Feature:
-    """Return the feature that is a past-only series given by file, the same at every ticker that has a bar."""
-    return Feature(name, warm_up, lambda series: np.zeros(len(series.close)), joined=partial(_exogenous, name))
+def file_feature(name: str, warm_up: int) -> Feature:
+    """Return the feature that reads a past covariate from a file, the same at every ticker that has a bar."""
+    return Feature(name, warm_up, lambda series: np.zeros(len(series.close)), from_context=partial(_past_series, name))
 
 
-def _exogenous(name: str, panel: Panel, around: Surroundings) -> Floats:
-    own = [covariate for covariate in around.past if covariate.name == name]
-    if not own:
-        raise UsageError(f"the feature {name} needs a series of that name, found none; give it under covariates")
-    return past_values(own[0], panel)
+def _past_series(name: str, panel: Panel, context: Context) -> Floats:
+    for covariate in context.past:
+        if covariate.name == name:
+            return past_values(covariate, panel.calendar, panel.sessions)
+    raise UsageError(f"the feature {name} needs a series of that name, found none; give it under covariates")
 
 
-def select_features(names: tuple[str, ...], given: tuple[Feature, ...] = ()) -> tuple[Feature, ...]:
-    """Return the named features, some of them given ones, in that order; raises UsageError on an unknown name."""
-    known = {feature.name: feature for feature in (*FEATURES, *given)}
+def select_features(names: tuple[str, ...], file_features: tuple[Feature, ...] = ()) -> tuple[Feature, ...]:
+    """Return the named features, built in or from files, in that order; raises UsageError on an unknown name."""
+    known = {feature.name: feature for feature in (*FEATURES, *file_features)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown feature {', '.join(unknown)}; expected some of {', '.join(known)}")
     return tuple(known[name] for name in names)
 
 
-def own_series(panel: Panel, volatility: Floats, ticker: int) -> Series:
-    """Return one ticker's own sessions, with the volatility [ticker, session] known at them."""
-    where = panel.present[ticker]
-    fields = (panel.open, panel.high, panel.low, panel.close, panel.volume, panel.log_return, volatility)
-    return Series(*(field[ticker, where] for field in fields))
-
-
 def build_features(
     panel: Panel,
     features: tuple[Feature, ...],
-    market: tuple[str, ...],
+    market_members: tuple[str, ...],
     minimum_sessions: int = 1,
-    around: Surroundings = ALONE,
+    context: Context = NO_CONTEXT,
 ) -> Floats32:
     """Return features [ticker, session, feature], float32, NaN where absent or warming up.
 
-    `market` names the tickers whose mean makes the market features; others in the panel are forecast but do not
-    move them, so a ticker added later changes nothing for the rest. A member counts once it has `minimum_sessions`
-    own sessions and while it belongs to the universe. Raises UsageError where a feature of other calendars is asked
-    for and there is none.
+    `market_members` names the tickers whose mean makes the market features; others in the panel are forecast but do
+    not enter the mean, so a ticker added later changes nothing for the rest. A member counts once it has
+    `minimum_sessions` own sessions and while it belongs to the universe. Raises UsageError where a feature reads other
+    calendars and there are none.
     """
     volatility = origin_volatility(panel)
-    values = _own_features(panel, volatility, features)
-    members = members_of(panel, market, minimum_sessions, around.belongs)
+    values = _ticker_features(panel, volatility, features)
+    members = market_member_mask(panel, market_members, minimum_sessions, context.membership)
     for column, feature in enumerate(features):
-        values[..., column] = _from_others(values[..., column], feature, panel, members, around)
+        values[..., column] = _in_context(values[..., column], feature, panel, members, context)
         if feature.per_volatility:
             values[..., column] /= volatility
     return values.astype(np.float32)
 
 
-def _from_others(own: Floats, feature: Feature, panel: Panel, members: Booleans, around: Surroundings) -> Floats:
-    """Return a feature's values with what it takes from others [ticker, session], where the ticker has its own."""
+def _in_context(values: Floats, feature: Feature, panel: Panel, members: Booleans, context: Context) -> Floats:
+    """Return a feature [ticker, session] from the `values` of each ticker and its context, NaN where values are NaN."""
     if feature.market_mean:
-        return market_mean(own, members)
+        return market_mean(values, members)
     if feature.sector_mean:
-        return sector_mean(own, members, _sectors(panel, feature, around))
-    if feature.abroad:
-        return np.where(np.isfinite(own), _abroad(panel, feature, around), np.nan)
-    if feature.joined:
-        return np.where(np.isfinite(own), feature.joined(panel, around), np.nan)
-    return own
+        return sector_mean(values, members, _sectors(panel, feature, context))
+    if feature.cross_market:
+        return np.where(np.isfinite(values), _cross_market(panel, feature, context), np.nan)
+    if feature.from_context:
+        return np.where(np.isfinite(values), feature.from_context(panel, context), np.nan)
+    return values
 
 
-def _sectors(panel: Panel, feature: Feature, around: Surroundings) -> tuple[str | None, ...]:
-    if around.sectors is None:
+def _sectors(panel: Panel, feature: Feature, context: Context) -> tuple[str | None, ...]:
+    if context.sectors is None:
         raise UsageError(f"the feature {feature.name} needs sectors, found none; give a file of them (sectors = FILE)")
-    return around.sectors.of(panel.tickers)
+    return context.sectors.of(panel.tickers)
 
 
-def _abroad(panel: Panel, feature: Feature, around: Surroundings) -> Floats:
-    if not around.abroad:
+def _cross_market(panel: Panel, feature: Feature, context: Context) -> Floats:
+    if not context.cross_market:
         raise UsageError(
             f"the feature {feature.name} needs tickers of other calendars, found only those of {panel.calendar}; "
             f"add some, or leave {feature.name} out of the features"
         )
-    return returns_abroad(panel, around.abroad)
+    return cross_market_returns(panel, context.cross_market)
 
 
-def _own_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...]) -> Floats:
-    values = np.full((*panel.present.shape, len(features)), np.nan)
-    for ticker, where in enumerate(panel.present):
-        series = own_series(panel, volatility, ticker)
+def _ticker_features(panel: Panel, volatility: Floats, features: tuple[Feature, ...]) -> Floats:
+    """Return the values computed from each ticker's own sessions [ticker, session, feature], NaN where warming up."""
+    result = np.full((*panel.present.shape, len(features)), np.nan)
+    for ticker, present in enumerate(panel.present):
+        series = ticker_series(panel, volatility, ticker)
         for column, feature in enumerate(features):
-            values[ticker, where, column] = _after_warm_up(feature, series)
-    return values
-
-
-def _after_warm_up(feature: Feature, series: Series) -> Floats:
-    values = np.array(feature.compute(series), dtype=np.float64)
-    values[: feature.warm_up] = np.nan
-    return values
+            values = np.array(feature.compute(series), dtype=np.float64)
+            values[: feature.warm_up] = np.nan
+            result[ticker, present, column] = values
+    return result

@@ -20,8 +20,8 @@ class FoldSpec(BaseModel, frozen=True, extra="forbid"):
     """How history is cut into folds, or the two dates of one fixed split."""
 
     refit_months: int = Field(12, ge=3, multiple_of=3, description="Months between two refits; borders are quarters")
-    validation_months: int = Field(6, ge=3, multiple_of=3, description="Months that stop the training early")
-    calibration_months: int = Field(0, ge=0, multiple_of=3, description="Months kept for calibration alone")
+    validation_months: int = Field(6, ge=3, multiple_of=3, description="Months of validation, for early stopping")
+    calibration_months: int = Field(0, ge=0, multiple_of=3, description="Months reserved for calibration")
     train_years: int | None = Field(None, ge=1, description="Length of the training window; empty: all history")
     minimum_train_sessions: int = Field(150, ge=50, description="Usable sessions before the first fold trains")
     train_end: date | None = Field(None, description="Fixed split: last day of training")
@@ -36,13 +36,13 @@ class FoldSpec(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def describe(self) -> str:
-        """Return one sentence for people."""
+        """Return the specification as one sentence."""
         if self.train_end:
             return f"one split: train to {self.train_end}, validate to {self.valid_end}, test all after it"
         window = f"the last {self.train_years} years" if self.train_years else "all history"
         return (
             f"refit every {self.refit_months} months on {window}, the {self.validation_months} months "
-            f"before each refit stop the training, and the sessions until the next refit are the test"
+            f"before each refit are for early stopping, and the sessions until the next refit are the test"
         )
 
 
@@ -60,8 +60,7 @@ class Range:
 
     def label_known(self, horizons: int) -> Booleans:
         """Return True [session of the range, horizon] where the label is known before the range ends: the purge."""
-        ahead = np.arange(1, horizons + 1)
-        return np.arange(self.start, self.stop)[:, None] + ahead[None, :] < self.stop
+        return np.arange(self.start, self.stop)[:, None] + np.arange(1, horizons + 1) < self.stop
 
 
 @dataclass(frozen=True)
@@ -76,19 +75,20 @@ class Fold:
 
     @property
     def ranges(self) -> tuple[Range, Range, Range, Range]:
-        """The four ranges in time's order."""
+        """The four ranges, oldest first."""
         return (self.train, self.validation, self.calibration, self.test)
 
 
 def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[Fold, ...]:
     """Return the folds of a calendar, oldest first; `usable` [ticker, session] marks possible origins.
 
-    The first border depends on where history begins, never on where it ends, so a later bar moves no fold.
-    Raises NothingUsableError when history is too short for one fold.
+    The first border depends on where history begins, never on where it ends, so a later bar moves no fold. A fold whose
+    training or validation range lies in a gap of the whole universe is left out. Raises NothingUsableError when history
+    is too short for one fold, UsageError where that is a fixed split.
     """
     borders = (_fixed_borders(sessions, spec),) if spec.train_end else tuple(_borders(sessions, usable, spec))
-    folds = tuple(_fold(sessions, dates) for dates in borders)
-    folds = tuple(fold for fold in folds if _has_rows(fold, usable))
+    all_folds = (_fold(sessions, dates) for dates in borders)
+    folds = tuple(fold for fold in all_folds if _has_rows(fold, usable))
     if not folds and spec.train_end:
         raise UsageError(_too_short(sessions, usable, spec))
     if not folds:
@@ -99,29 +99,21 @@ def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[
 def fold_sessions(folds: Sequence[Fold], sessions: Sessions) -> pd.DataFrame:
     """Return the first and the last session of every range, a row per fold with the fold's name as index.
 
-    Columns are pairs such as ("train", "first"); a calibration range is there only if some fold has one.
+    Columns are pairs such as ("train", "first"); a calibration range is included only if some fold has one.
     """
-    named = {name: [getattr(fold, name) for fold in folds] for name in ("train", "validation", "calibration", "test")}
-    shown = {name: parts for name, parts in named.items() if any(len(part) for part in parts)}
-    columns = {
-        (name, edge): [sessions[index] for index in (_edge(part, edge) for part in parts)]
-        for name, parts in shown.items()
-        for edge in ("first", "last")
-    }
+    columns: dict[tuple[str, str], list[np.datetime64]] = {}
+    for name in ("train", "validation", "calibration", "test"):
+        ranges = [getattr(fold, name) for fold in folds]
+        if any(len(part) for part in ranges):
+            columns[name, "first"] = [sessions[part.start] for part in ranges]
+            columns[name, "last"] = [sessions[part.stop - 1] for part in ranges]
     return pd.DataFrame(columns, index=pd.Index([fold.name for fold in folds], name="fold"))
 
 
-def _edge(part: Range, edge: str) -> int:
-    return part.start if edge == "first" else part.stop - 1
-
-
 def _has_rows(fold: Fold, usable: Booleans) -> bool:
-    """Return whether the fold has sessions to test, and origins with a label known in time to train and to validate.
-
-    A fold whose training or validation falls into a gap of the whole universe is left out; the others stand.
-    """
-    learning = (usable[:, part.start : max(part.stop - 1, part.start)].any() for part in (fold.train, fold.validation))
-    return len(fold.test) > 0 and all(learning)
+    """Return whether the fold has test sessions, and usable origins with a known label to train and to validate."""
+    labelled = (usable[:, part.start : max(part.stop - 1, part.start)].any() for part in (fold.train, fold.validation))
+    return len(fold.test) > 0 and all(labelled)
 
 
 def _too_short(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> str:
@@ -134,10 +126,11 @@ def _too_short(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> str:
     return f"history is too short for one fold: found {found}; expected {expected}. Give an earlier start or more bars"
 
 
-Dates = tuple[np.datetime64, np.datetime64, np.datetime64, np.datetime64, np.datetime64]
+FoldBorders = tuple[np.datetime64, np.datetime64, np.datetime64, np.datetime64, np.datetime64]
+"""The first day of train, validation, calibration and test, and the day after the test."""
 
 
-def _fixed_borders(sessions: Sessions, spec: FoldSpec) -> Dates:
+def _fixed_borders(sessions: Sessions, spec: FoldSpec) -> FoldBorders:
     day = np.timedelta64(1, "D")
     train_until, valid_until = np.datetime64(spec.train_end, "D") + day, np.datetime64(spec.valid_end, "D") + day
     if valid_until > sessions[-1]:
@@ -145,7 +138,7 @@ def _fixed_borders(sessions: Sessions, spec: FoldSpec) -> Dates:
     return (sessions[0], train_until, valid_until, valid_until, sessions[-1] + day)
 
 
-def _borders(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> Iterator[Dates]:
+def _borders(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> Iterator[FoldBorders]:
     any_usable = np.flatnonzero(usable.any(axis=0))
     if len(any_usable) <= spec.minimum_train_sessions:
         return
@@ -171,7 +164,7 @@ def _day(month: np.datetime64) -> np.datetime64:
     return day
 
 
-def _fold(sessions: Sessions, dates: Dates) -> Fold:
-    edges = [int(index) for index in np.searchsorted(sessions, np.array(dates))]
-    parts = [Range(dates[k], dates[k + 1], edges[k], edges[k + 1]) for k in range(4)]
-    return Fold(f"{dates[3]}", *parts)
+def _fold(sessions: Sessions, borders: FoldBorders) -> Fold:
+    indices = [int(index) for index in np.searchsorted(sessions, np.array(borders))]
+    ranges = [Range(borders[k], borders[k + 1], indices[k], indices[k + 1]) for k in range(4)]
+    return Fold(f"{borders[3]}", *ranges)

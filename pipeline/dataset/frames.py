@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
-from pipeline.dataset.abroad import ALONE, Surroundings
-from pipeline.dataset.covariates.known import ahead_values
+from pipeline.dataset.context import NO_CONTEXT, Context
+from pipeline.dataset.covariates.known_future import known_future_values
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import Panel
-from pipeline.dataset.targets import future_returns
-from pipeline.dataset.volatility import origin_volatility, rolling_volatility
+from pipeline.dataset.targets import future_returns, origin_volatility, rolling_volatility
 
 
-def _none_ahead() -> Floats32:
+def _no_known_future() -> Floats32:
     return np.zeros((0, 0, 0), dtype=np.float32)
 
 
@@ -25,7 +24,7 @@ def _none_ahead() -> Floats32:
 class Frames:
     """Arrays by [ticker, session]; NaN where absent. `usable` marks the origins a forecast may be made from.
 
-    `features` are known at their session; `ahead` holds what was known of the target sessions long before them.
+    `features` are known at their session; `known_future` holds the known-future covariates of the target sessions.
     """
 
     tickers: tuple[str, ...]
@@ -38,8 +37,8 @@ class Frames:
     future_return: Floats32  # [ticker, session, horizon]
     usable: Booleans  # [ticker, session]
     reference_close: Floats  # [ticker, session], as traded
-    ahead_names: tuple[str, ...] = ()
-    ahead: Floats32 = field(default_factory=_none_ahead)  # [session, horizon, known], unscaled, at the target sessions
+    known_future_names: tuple[str, ...] = ()
+    known_future: Floats32 = field(default_factory=_no_known_future)  # [session, horizon, covariate], unscaled
 
     @property
     def horizons(self) -> int:
@@ -59,7 +58,8 @@ class Frames:
         label = np.array(cut["future_return"])
         for h in range(1, self.horizons + 1):
             label[:, max(stop - h, 0) :, h - 1] = np.nan
-        return replace(self, sessions=self.sessions[:stop], ahead=self.ahead[:stop], **{**cut, "future_return": label})
+        cut["future_return"] = label
+        return replace(self, sessions=self.sessions[:stop], known_future=self.known_future[:stop], **cut)
 
     def of(self, tickers: Sequence[str]) -> "Frames":
         """Return the same frames for these tickers alone, in their order."""
@@ -79,15 +79,15 @@ class Frames:
         columns = [self.feature_names.index(name) for name in names]
         return replace(self, feature_names=tuple(names), features=self.features[..., columns])
 
-    def with_ahead(self, names: Sequence[str]) -> "Frames":
-        """Return the same frames with these covariates known in advance alone, in their order."""
-        if tuple(names) == self.ahead_names:
+    def with_known_future(self, names: Sequence[str]) -> "Frames":
+        """Return the same frames with these known-future covariates alone, in their order."""
+        if tuple(names) == self.known_future_names:
             return self
-        columns = [self.ahead_names.index(name) for name in names]
-        return replace(self, ahead_names=tuple(names), ahead=self.ahead[..., columns])
+        columns = [self.known_future_names.index(name) for name in names]
+        return replace(self, known_future_names=tuple(names), known_future=self.known_future[..., columns])
 
 
-_NAMES = ("tickers", "feature_names", "ahead_names")
+_NAMES = ("tickers", "feature_names", "known_future_names")
 _BY_TICKER_AND_SESSION = (
     "features",
     "volatility",
@@ -102,21 +102,21 @@ _BY_TICKER_AND_SESSION = (
 def build_frames(
     panel: Panel,
     features: tuple[Feature, ...],
-    market: tuple[str, ...],
+    market_members: tuple[str, ...],
     horizons: int,
     minimum_sessions: int,
-    around: Surroundings = ALONE,
+    context: Context = NO_CONTEXT,
 ) -> Frames:
     """Return the frames of a panel.
 
-    An origin is usable once its ticker has `minimum_sessions` own sessions, and while it belongs to the universe:
-    outside it is neither trained on nor forecast, though its bars of before are read. Raises UsageError where a
-    feature of other calendars is asked for and there is none.
+    An origin is usable once its ticker has `minimum_sessions` own sessions, and while the ticker belongs to the
+    universe: outside, it is neither trained on nor forecast, though its earlier bars are read. Raises UsageError where
+    a feature reads other calendars and there are none.
     """
-    values = build_features(panel, features, market, minimum_sessions, around)
+    values = build_features(panel, features, market_members, minimum_sessions, context)
     volatility = origin_volatility(panel).astype(np.float32)
-    enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
-    usable = panel.present & enough & np.isfinite(volatility) & np.isfinite(values).all(axis=2)
+    old_enough = np.cumsum(panel.present, axis=1) >= minimum_sessions
+    usable = panel.present & old_enough & np.isfinite(volatility) & np.isfinite(values).all(axis=2)
     return Frames(
         tickers=panel.tickers,
         feature_names=tuple(feature.name for feature in features),
@@ -126,10 +126,10 @@ def build_frames(
         volatility_20=rolling_volatility(panel).astype(np.float32),
         log_return=panel.log_return.astype(np.float32),
         future_return=future_returns(panel, horizons).astype(np.float32),
-        usable=usable if around.belongs is None else usable & around.belongs,
+        usable=usable if context.membership is None else usable & context.membership,
         reference_close=panel.close,
-        ahead_names=tuple(known.name for known in around.known),
-        ahead=ahead_values(around.known, panel.calendar, panel.sessions, horizons),
+        known_future_names=tuple(covariate.name for covariate in context.known_future),
+        known_future=known_future_values(context.known_future, panel.calendar, panel.sessions, horizons),
     )
 
 
@@ -144,8 +144,8 @@ def save_frames(frames: Frames, folder: Path) -> None:
 
 def open_frames(folder: Path) -> Frames:
     """Return the frames of a folder, memory-mapped and read-only."""
-    told = json.loads((folder / "names.json").read_text())
-    names: dict[str, Any] = {name: tuple(told[name]) for name in _NAMES}
+    saved = json.loads((folder / "names.json").read_text())
+    names: dict[str, Any] = {name: tuple(saved[name]) for name in _NAMES}
     arrays: dict[str, Any] = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _arrays()
     }
@@ -153,4 +153,4 @@ def open_frames(folder: Path) -> Frames:
 
 
 def _arrays() -> list[str]:
-    return [one.name for one in fields(Frames) if one.name not in _NAMES]
+    return [column.name for column in fields(Frames) if column.name not in _NAMES]

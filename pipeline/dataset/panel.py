@@ -15,8 +15,8 @@ from pipeline.market.calendars import sessions_between
 class Panel:
     """Bars as traded, float64 [ticker, session], NaN where absent; `log_return` is the total return of a session.
 
-    Prices stay float64 so that every ratio is taken before it is rounded: rescaling all prices by a constant then
-    changes no feature, and features, which are what is large, are float32.
+    Prices stay float64, so that every ratio is taken before it is rounded: rescaling all prices by a constant then
+    changes no feature. Features, which take most of the memory, are float32.
     """
 
     calendar: str
@@ -36,9 +36,9 @@ class Panel:
 
 
 def build_panel(bars: Bars) -> Panel:
-    """Return the panel of checked bars, over every session of their calendar between the first and the last bar.
+    """Return the panel of validated bars, over every session of their calendar between the first and the last bar.
 
-    Raises NothingUsableError when there is no bar or more than one calendar.
+    Raises NothingUsableError when there is no bar, or more than one calendar.
     """
     calendars = {listing.calendar for listing in bars.listings}
     if len(calendars) != 1:
@@ -47,18 +47,18 @@ def build_panel(bars: Bars) -> Panel:
     calendar = calendars.pop()
     observed = bars.frame["session"].to_numpy().astype("datetime64[D]")
     sessions = _sessions_of(calendar, observed)
-    place = _Place(bars, sessions, observed)
-    fields = {name: place.field(bars.frame[name]) for name in (*PRICES, "volume")}
-    log_return = place.field(log_total_returns(bars.frame, bars.returns_from))
+    positions = _Positions(bars, sessions, observed)
+    fields = {name: positions.array_of(bars.frame[name]) for name in (*PRICES, "volume")}
+    log_return = positions.array_of(log_total_returns(bars.frame, bars.returns_from))
     return Panel(calendar=calendar, tickers=bars.tickers, sessions=sessions, log_return=log_return, **fields)
 
 
 def log_total_returns(frame: pd.DataFrame, returns_from: ReturnsFrom) -> "pd.Series[float]":
-    """Return the log total return of each bar over the ticker's former bar, NaN at its first."""
-    former = frame.groupby("ticker", sort=False)
+    """Return the log total return of each bar over the ticker's previous bar, NaN at its first."""
+    by_ticker = frame.groupby("ticker", sort=False)
     if returns_from == "actions":
-        return _log((frame["close"] * frame["split"] + frame["dividend"]) / former["close"].shift())
-    return _log(frame[returns_from] / former[returns_from].shift())
+        return _log((frame["close"] * frame["split"] + frame["dividend"]) / by_ticker["close"].shift())
+    return _log(frame[returns_from] / by_ticker[returns_from].shift())
 
 
 def _sessions_of(calendar: str, observed: Sessions) -> Sessions:
@@ -72,8 +72,8 @@ def _log(ratio: "pd.Series[float]") -> "pd.Series[float]":
     return pd.Series(np.log(ratio.to_numpy(dtype=np.float64)), index=ratio.index)
 
 
-class _Place:
-    """Where each row of a long frame stands in an array [ticker, session]."""
+class _Positions:
+    """The position of each row of a long frame in an array [ticker, session]."""
 
     def __init__(self, bars: Bars, sessions: Sessions, observed: Sessions) -> None:
         self._shape = (len(bars.tickers), len(sessions))
@@ -81,7 +81,7 @@ class _Place:
         self._ticker = pd.Index(bars.tickers).get_indexer(pd.Index(names))[code]
         self._session = np.searchsorted(sessions, observed)
 
-    def field(self, values: "pd.Series[float]") -> Floats:
+    def array_of(self, values: "pd.Series[float]") -> Floats:
         array = np.full(self._shape, np.nan)
         array[self._ticker, self._session] = values.to_numpy(dtype=np.float64)
         return array

@@ -1,4 +1,4 @@
-"""Scalers: mean and standard deviation of each feature, and of what is known in advance, over training rows only."""
+"""Scalers: mean and standard deviation of each feature and known-future covariate, over training rows only."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
 
-SCALED_LIMIT = 6.0  # standard deviations; a wilder value says no more than this
-SMALLEST_STD = 1e-6
+SCALED_LIMIT = 6.0  # standard deviations; larger values are clipped
+MIN_STD = 1e-6
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Fitted mean and standard deviation [feature], or [known]."""
+    """Fitted mean and standard deviation [feature], or [covariate]."""
 
     mean: Floats32
     std: Floats32
@@ -23,12 +23,12 @@ class Scaler:
     def apply(self, features: Floats32) -> Floats32:
         """Return the features in standard deviations, clipped, 0 where there is no value."""
         scaled = (features - self.mean) / self.std
-        known: Floats32 = np.nan_to_num(np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT), nan=0.0)
-        return known
+        clipped: Floats32 = np.nan_to_num(np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT), nan=0.0)
+        return clipped
 
 
 def fit_scaler(frames: Frames, train: Range) -> Scaler:
-    """Return the scaler of the usable rows of a training range."""
+    """Return the scaler [feature] over the usable rows of a training range; raises FitError where there are none."""
     rows = frames.features[:, train.start : train.stop][frames.usable[:, train.start : train.stop]]  # [row, feature]
     if not len(rows):
         raise FitError(
@@ -37,21 +37,21 @@ def fit_scaler(frames: Frames, train: Range) -> Scaler:
     return _scaler_of(rows)
 
 
-def fit_ahead_scaler(frames: Frames, train: Range) -> Scaler:
-    """Return the scaler [known] of what is known in advance: over all horizons of sessions with a usable origin.
+def fit_known_future_scaler(frames: Frames, train: Range) -> Scaler:
+    """Return the scaler [covariate] of the known-future covariates, over all horizons of sessions with a usable origin.
 
-    Sessions before the calendar's years, where nothing is known, do not count. Raises FitError where none is left.
+    Sessions before the calendar's first year, where nothing is known, do not count. Raises FitError where none is left.
     """
-    if not frames.ahead_names:
+    if not frames.known_future_names:
         return Scaler(np.zeros(0, dtype=np.float32), np.ones(0, dtype=np.float32))
     part = slice(train.start, train.stop)
-    ahead = frames.ahead[part][frames.usable[:, part].any(axis=0)]  # [session, horizon, known]
-    rows = ahead.reshape(-1, len(frames.ahead_names))  # [row, known]
+    values = frames.known_future[part][frames.usable[:, part].any(axis=0)]  # [session, horizon, covariate]
+    rows = values.reshape(-1, len(frames.known_future_names))  # [row, covariate]
     known = rows[np.isfinite(rows).all(axis=1)]
     if not len(known):
         raise FitError(
-            f"found no session with {', '.join(frames.ahead_names)} between {train.first} and {train.until}, expected "
-            "some to scale by; train on more, or leave these covariates out"
+            f"found no session with {', '.join(frames.known_future_names)} between {train.first} and {train.until}, "
+            "expected some to scale by; train on more, or leave these covariates out"
         )
     return _scaler_of(known)
 
@@ -59,4 +59,4 @@ def fit_ahead_scaler(frames: Frames, train: Range) -> Scaler:
 def _scaler_of(rows: Floats32) -> Scaler:
     """Return the scaler of rows [row, column]."""
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-    return Scaler(mean.astype(np.float32), np.maximum(std, SMALLEST_STD).astype(np.float32))
+    return Scaler(mean.astype(np.float32), np.maximum(std, MIN_STD).astype(np.float32))

@@ -1,15 +1,23 @@
-"""Targets: the log return over the next 1..H sessions."""
+"""Targets: the log return over the next 1..H sessions, and the volatility known at the origin, which is its unit.
+
+A network is trained on y_h / (volatility x sqrt(h)); the simplest baselines forecast from the volatility alone.
+"""
 
 import numpy as np
+from scipy.signal import lfilter
 
 from pipeline.arrays import Floats
 from pipeline.dataset.panel import Panel
+
+ROLLING_SESSIONS = 20
+EWMA_DECAY = 0.94
+MIN_VOLATILITY = 1e-3  # daily; keeps the target finite where a price does not move
 
 
 def future_returns(panel: Panel, horizons: int) -> Floats:
     """Return y_h = sum of log returns over t+1..t+h [ticker, session, horizon], NaN where t or t+h is absent.
 
-    A session without a bar adds nothing: the next bar's return spans it.
+    A session without a bar adds nothing: the next bar's return includes it.
     """
     returns = np.nan_to_num(panel.log_return)
     result = np.full((*returns.shape, horizons), np.nan)
@@ -20,3 +28,56 @@ def future_returns(panel: Panel, horizons: int) -> Floats:
         both = panel.present[:, : last - h] & panel.present[:, h:]
         result[:, : last - h, h - 1] = np.where(both, total[:, : last - h], np.nan)
     return result
+
+
+def trailing_mean(values: Floats, window: int) -> Floats:
+    """Return the mean of the last `window` values at each place, NaN before there are that many.
+
+    Each window is summed anew: a running sum would carry rounding from the far past into every later value.
+    """
+    result = np.full(values.shape, np.nan)
+    if len(values) >= window:
+        result[window - 1 :] = np.lib.stride_tricks.sliding_window_view(values, window).mean(axis=-1)
+    return result
+
+
+def trailing_std(values: Floats, window: int) -> Floats:
+    """Return the sample standard deviation of the last `window` values at each place, NaN before."""
+    result = np.full(values.shape, np.nan)
+    if len(values) >= window:
+        result[window - 1 :] = np.lib.stride_tricks.sliding_window_view(values, window).std(axis=-1, ddof=1)
+    return result
+
+
+def rolling_volatility(panel: Panel) -> Floats:
+    """Return the standard deviation of the last 20 own returns [ticker, session], floored, NaN before there are 20."""
+    volatility = np.full(panel.present.shape, np.nan)
+    for ticker, present in enumerate(panel.present):
+        volatility[ticker, present] = trailing_std(panel.log_return[ticker, present], ROLLING_SESSIONS)
+    floored: Floats = np.maximum(volatility, MIN_VOLATILITY)
+    return floored
+
+
+def ewma_volatility(log_return: Floats, decay: float) -> Floats:
+    """Return the root of the exponentially weighted mean of squared returns [ticker, session], floored.
+
+    RiskMetrics Technical Document (1996), eq. 5.3, the weights normalised over the sessions so far. An absent
+    session has weight 0; NaN before the first return.
+    """
+    known = np.isfinite(log_return)
+    total = lfilter([1.0], [1.0, -decay], np.where(known, log_return, 0.0) ** 2, axis=1)
+    weight = lfilter([1.0], [1.0, -decay], known.astype(np.float64), axis=1)
+    seen = np.cumsum(known, axis=1) > 0
+    mean = np.divide(total, weight, out=np.full(log_return.shape, np.nan), where=seen)
+    volatility: Floats = np.maximum(np.sqrt(mean), MIN_VOLATILITY)
+    return volatility
+
+
+def origin_volatility(panel: Panel) -> Floats:
+    """Return the daily volatility that scales targets [ticker, session]: the root mean square of both estimates.
+
+    The rolling estimate alone lags a change of regime, the exponential one alone is noisy. As the network's unit, their
+    mean had the smallest validation loss over all horizons.
+    """
+    rolling, ewma = rolling_volatility(panel), ewma_volatility(panel.log_return, EWMA_DECAY)
+    return np.sqrt((rolling**2 + ewma**2) / 2)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from pipeline.arrays import Floats, Floats32
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.volatility import ewma_volatility
+from pipeline.dataset.targets import ewma_volatility
 from pipeline.forecasters.forecaster import LEVELS, FitData, Fitted, Forecaster, Parameters
 from pipeline.forecasters.unit_quantiles import spread_over_horizons
 

@@ -9,7 +9,7 @@ from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
-from pipeline.dataset.volatility import trailing_mean
+from pipeline.dataset.targets import trailing_mean
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS, FitData, Fitted, Forecaster, Parameters, own_features
 from pipeline.forecasters.per_ticker import per_ticker_or_pooled, ticker_rows

@@ -28,12 +28,12 @@ _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 class Model:
     """A fold's fitted forecasters of one calendar.
 
-    `market` are the tickers whose mean makes the market features, `other_tickers` those of the run's other calendars;
+    `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other calendars;
     `universe` says when they belonged to it.
     """
 
     experiment: Experiment
-    market: tuple[str, ...]
+    market_members: tuple[str, ...]
     other_tickers: tuple[str, ...]
     universe: Universe | None
     trained_until: str
@@ -53,7 +53,7 @@ class TrainedModel:
 
     calendar: str
     experiment: Experiment
-    market: tuple[str, ...]
+    market_members: tuple[str, ...]
     other_tickers: tuple[str, ...]
     universe: Universe | None
     results: tuple[FitResult, ...]
@@ -92,7 +92,7 @@ def _description(one: TrainedModel) -> dict[str, object]:
     return {
         "format": FORMAT_VERSION,
         "experiment": one.experiment.model_dump(mode="json"),
-        "market": list(one.market),
+        "market_members": list(one.market_members),
         "other_tickers": list(one.other_tickers),
         "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
         "trained_until": str(one.results[0].job.fold.validation.until),
@@ -131,7 +131,7 @@ def _model(path: Path, described: Mapping[str, object], cache: FitCache) -> Mode
         raise UsageError(f"the model's fits were removed from {cache.folder}; run `tapecast run --publish` again")
     return Model(
         experiment=Experiment.model_validate(described["experiment"]),
-        market=_texts(described["market"]),
+        market_members=_texts(described["market_members"]),
         other_tickers=_texts(described["other_tickers"]),
         universe=_UNIVERSE.validate_python(described["universe"]),
         trained_until=str(described["trained_until"]),

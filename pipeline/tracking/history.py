@@ -101,7 +101,7 @@ def specification_of(experiment: Experiment) -> str:
             "sectors": str(experiment.sectors or ""),
             "index": experiment.index,
             "covariates": [spec.model_dump(mode="json") for spec in experiment.covariates],
-            "ahead": experiment.ahead_names,
+            "ahead": experiment.known_future_names,
             "training": _training(experiment.training),
             "folds": experiment.folds.model_dump(mode="json"),
             "calibration": _calibration(experiment.calibration),

@@ -101,7 +101,7 @@ def _description(fitted: Fitted, weights: bytes) -> dict[str, object]:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "forecaster": forecaster_as_json(fitted.forecaster),
         "features": fitted.features,
-        "ahead": fitted.ahead,
+        "known_future": fitted.known_future,
         "tickers": fitted.tickers,
         "horizons": fitted.horizons,
         "lookback_sessions": fitted.lookback_sessions,

@@ -20,7 +20,12 @@ def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
     It uses one thread, whoever calls: two inside one fit are slower than one as soon as anything else runs. `former` is
     the fit that a job with `starts_from` starts from.
     """
-    visible = frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features).with_ahead(job.ahead)
+    visible = (
+        frames.until(job.fold.validation.stop)
+        .of(job.tickers)
+        .with_features(job.features)
+        .with_known_future(job.known_future)
+    )
     forecaster = forecaster_of(job.forecaster)
     began = time.perf_counter()
     with one_thread():
@@ -36,7 +41,7 @@ def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
         checks=parameters.checks,
         best_step=parameters.best_step,
         seconds=time.perf_counter() - began,
-        ahead=job.ahead,
+        known_future=job.known_future,
     )
 
 
@@ -62,7 +67,7 @@ def quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
 
     `origins` are session indices start..stop; a ticker the forecaster was not trained on is forecast as well.
     """
-    known = frames.until(origins.stop).with_features(fitted.features).with_ahead(fitted.ahead)
+    known = frames.until(origins.stop).with_features(fitted.features).with_known_future(fitted.known_future)
     with one_thread():
         result = forecaster_of(fitted.forecaster).quantiles(fitted.forecaster, fitted, known, origins)
     return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))
@@ -76,7 +81,7 @@ def class_probabilities(fitted: Fitted, frames: Frames, origins: slice) -> Float
     """
     from pipeline.forecasters.recurrent.reading import read_probabilities  # noqa: PLC0415  brings torch
 
-    known = frames.until(origins.stop).with_features(fitted.features).with_ahead(fitted.ahead)
+    known = frames.until(origins.stop).with_features(fitted.features).with_known_future(fitted.known_future)
     with one_thread():
         result = read_probabilities(fitted, known, origins)
     return np.where(known.usable[:, origins, None, None], result, np.float32(np.nan))

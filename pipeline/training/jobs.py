@@ -27,7 +27,7 @@ class FitJob:
     seed: int
     data_digest: str
     device: str = "cpu"
-    ahead: tuple[str, ...] = ()  # what is known in advance of the target sessions
+    known_future: tuple[str, ...] = ()  # what is known in advance of the target sessions
     starts_from: str | None = None  # the key of the previous fold's fit, whose weights training starts with
 
     @property
@@ -48,7 +48,7 @@ class FitJob:
             "seed": self.seed,
             "data": self.data_digest,
             "device": self.device,
-            "ahead": self.ahead,
+            "known_future": self.known_future,
             "starts_from": self.starts_from,
         }
 
@@ -79,8 +79,15 @@ class FitResult:
 
 def digest_of_rows(frames: Frames) -> str:
     """Return the digest of every row of the frames; give it frames cut at a fold's validation end."""
-    names = [frames.tickers, frames.feature_names, frames.ahead_names, frames.horizons]
+    names = [frames.tickers, frames.feature_names, frames.known_future_names, frames.horizons]
     digest = hashlib.sha256(json.dumps(names).encode())
-    for array in (frames.sessions, frames.features, frames.volatility, frames.log_return, frames.usable, frames.ahead):
+    for array in (
+        frames.sessions,
+        frames.features,
+        frames.volatility,
+        frames.log_return,
+        frames.usable,
+        frames.known_future,
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

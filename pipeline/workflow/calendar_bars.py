@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from pipeline.dataset.covariates.exogenous import read_given
+from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError, TapecastError
 from pipeline.experiment import Experiment
@@ -97,7 +97,7 @@ def reported_with(ticker: str, calendars: Sequence[str]) -> str:
 
 def frames_on(bars: CalendarBars, experiment: Experiment, members: tuple[str, ...] | None = None) -> Frames:
     """Return the frames of one calendar; `members` (default: all its tickers) make the market features."""
-    given = read_given(experiment.sectors, experiment.covariates)
+    file_covariates = read_file_covariates(experiment.sectors, experiment.covariates)
     return frames_of(bars.bars, experiment, members, bars.others, bars.universe, given)
 
 

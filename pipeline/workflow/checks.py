@@ -9,7 +9,7 @@ from pipeline.audit.auditing import audit as audited
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult, audit_table, refuse_leak
 from pipeline.audit.steps import RunInputs, Steps
-from pipeline.dataset.covariates.exogenous import read_given
+from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
 from pipeline.market.source import Source, open_source
 from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, verdict_sentence
@@ -100,9 +100,11 @@ def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[R
     tickers = requested_tickers(opened, named)
     terms = validation_terms(opened, context.now, experiment.minimum_sessions)
     terms = replace(terms, currencies=opened.currencies(tickers))
-    given = read_given(experiment.sectors, experiment.covariates)
+    file_covariates = read_file_covariates(experiment.sectors, experiment.covariates)
     calendars = calendars_of(opened, tickers, terms)
-    return opened, [RunInputs(experiment, tickers, terms, calendar, universe, given) for calendar in calendars]
+    return opened, [
+        RunInputs(experiment, tickers, terms, calendar, universe, file_covariates) for calendar in calendars
+    ]
 
 
 def reported(progress: Progress) -> Callable[[int, int], None]:

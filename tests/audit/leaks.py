@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.audit.steps import RowsByTicker, RunInputs, Steps, default_frames, load_rows, with_feature
-from pipeline.dataset.features import Feature, Series
+from pipeline.dataset.features import Feature
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
@@ -82,12 +83,12 @@ def filled_backwards(bars: Bars) -> Bars:
 # --- Features ---
 
 
-def centred_mean(series: Series) -> np.ndarray:
+def centred_mean(series: TickerSeries) -> np.ndarray:
     """The mean of the last, this and the next return."""
     return np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same")
 
 
-def filled_with_the_next(series: Series) -> np.ndarray:
+def filled_with_the_next(series: TickerSeries) -> np.ndarray:
     """The volume; where nothing was traded, the next one that was."""
     traded = pd.Series(series.volume).replace(0.0, np.nan)
     return traded.bfill().fillna(1.0).to_numpy()

@@ -12,7 +12,7 @@ from pipeline.audit.origins import AuditSpec, audit_origins
 from pipeline.audit.result import OUTPUT_DESCRIPTIONS, AuditResult, audit_table, refuse_leak
 from pipeline.audit.stage_outputs import STAGES
 from pipeline.audit.steps import RowsByTicker, RunInputs, Steps, load_rows
-from pipeline.dataset.covariates.exogenous import Given
+from pipeline.dataset.covariates.from_files import FileCovariates
 from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.errors import NothingUsableError, SanityError, UsageError
 from pipeline.experiment import Experiment
@@ -142,7 +142,7 @@ def test_covariates_from_files_are_tampered_with_as_well() -> None:
     first = prices().frames["T0"]["session"].iloc[0].to_datetime64().astype("datetime64[s]")
     known_from = first + np.arange(1200) * np.timedelta64(1, "D")
     values = np.random.default_rng(0).normal(15, 2, len(known_from))
-    covariates = Given(past=(PastCovariate("vix", known_from, values, True, 9.0, "vix.csv"),))
+    covariates = FileCovariates(past=(PastCovariate("vix", known_from, values, True, 9.0, "vix.csv"),))
     inputs = replace(inputs_of(prices(), experiment), file_covariates=covariates)
     spec = AuditSpec(origins=3, training_steps=4)
     assert audit(prices(), inputs, spec).passed

@@ -6,9 +6,10 @@ import pytest
 from scipy.signal import fftconvolve
 
 from pipeline.audit.feature import audit_feature
-from pipeline.dataset.abroad import Surroundings
-from pipeline.dataset.features import FEATURES, Feature, Series
+from pipeline.dataset.context import Context
+from pipeline.dataset.features import FEATURES, Feature
 from pipeline.dataset.panel import Panel
+from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.errors import UsageError
 from pipeline.market.bars import Bars
 from tests.audit.leaks import centred_mean
@@ -19,45 +20,45 @@ def bars() -> Bars:
     return bars_of(random_market(300, 4), minimum_sessions=20)
 
 
-def momentum(series: Series) -> np.ndarray:
+def momentum(series: TickerSeries) -> np.ndarray:
     return pd.Series(series.close).pct_change(20).to_numpy()
 
 
-def smoothed_by_fft(series: Series) -> np.ndarray:
+def smoothed_by_fft(series: TickerSeries) -> np.ndarray:
     """A mean of the last ten returns by a transform of the whole series: no leak but rounding."""
     returns = np.nan_to_num(series.log_return)
     return fftconvolve(returns, np.ones(10) / 10)[: len(returns)]
 
 
-def filled(series: Series) -> np.ndarray:
+def filled(series: TickerSeries) -> np.ndarray:
     gaps = pd.Series(series.volume).where(np.arange(len(series.volume)) % 7 != 3)
     return np.log1p(gaps.bfill().fillna(0.0).to_numpy())
 
 
-def rank_in_history(series: Series) -> np.ndarray:
+def rank_in_history(series: TickerSeries) -> np.ndarray:
     return pd.Series(series.close).rank(pct=True).to_numpy()
 
 
-def standardised(series: Series) -> np.ndarray:
+def standardised(series: TickerSeries) -> np.ndarray:
     returns = np.nan_to_num(series.log_return)
     return (returns - returns.mean()) / returns.std()
 
 
-def share_of_history(series: Series) -> np.ndarray:
+def share_of_history(series: TickerSeries) -> np.ndarray:
     """The share of the history before a session: it reads no prices, but the length of the history."""
     return np.arange(len(series.close)) / len(series.close)
 
 
-def next_mean_of_all(panel: Panel, context: Surroundings) -> np.ndarray:
+def next_mean_of_all(panel: Panel, context: Context) -> np.ndarray:
     mean = np.nanmean(np.where(panel.present, np.nan_to_num(panel.log_return), np.nan), axis=0)
     return np.append(mean[1:], 0.0)
 
 
-def next_of_the_first(panel: Panel, context: Surroundings) -> np.ndarray:
+def next_of_the_first(panel: Panel, context: Context) -> np.ndarray:
     return np.append(np.nan_to_num(panel.log_return[0, 1:]), 0.0)
 
 
-def zeros(series: Series) -> np.ndarray:
+def zeros(series: TickerSeries) -> np.ndarray:
     return np.zeros(len(series.close))
 
 
@@ -71,8 +72,8 @@ LEAKING = {
     "filled": (Feature("filled", 4, filled), "it reads later bars ("),
     "rank": (Feature("rank", 0, rank_in_history), "it reads later bars ("),
     "standardised": (Feature("standardised", 0, standardised), "it reads later bars ("),
-    "of others": (Feature("others", 1, zeros, joined=next_of_the_first), "it reads later bars"),
-    "mean of all": (Feature("next_mean", 1, zeros, joined=next_mean_of_all), "it reads later bars"),
+    "of others": (Feature("others", 1, zeros, from_context=next_of_the_first), "it reads later bars"),
+    "mean of all": (Feature("next_mean", 1, zeros, from_context=next_mean_of_all), "it reads later bars"),
     "length": (Feature("share", 0, share_of_history), "its value changes where history ends"),
     "warm-up": (Feature("eager", 5, momentum), "it has no value after its declared warm-up of 5 sessions"),
 }
@@ -98,7 +99,7 @@ def test_a_leaking_feature_does_not_pass(leak: str) -> None:
 
 def test_the_fault_says_whose_later_bars_are_read() -> None:
     """T0's next return as a feature of all: for T0 it reads its own later bars, for the others those of T0."""
-    result = audit_feature(Feature("first", 1, zeros, joined=next_of_the_first), bars(), origins=3)
+    result = audit_feature(Feature("first", 1, zeros, from_context=next_of_the_first), bars(), origins=3)
     tickers = {fault.what: fault.ticker for fault in result.faults}
     assert tickers["it reads later bars"] == "T0"
     assert tickers["it reads later bars of other tickers"] == "T1"  # at the origin where T0 has no bar
@@ -112,7 +113,7 @@ def test_the_fault_has_the_session_and_both_values() -> None:
 
 
 def test_a_feature_that_fails_and_too_little_history_are_refused() -> None:
-    def broken(series: Series) -> np.ndarray:
+    def broken(series: TickerSeries) -> np.ndarray:
         return series.adj_close  # type: ignore[attr-defined]
 
     with pytest.raises(UsageError, match="the feature broken failed on valid bars with AttributeError"):

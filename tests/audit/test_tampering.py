@@ -18,8 +18,8 @@ from pipeline.audit.tampering import (
     tampered_covariates,
     with_holes,
 )
-from pipeline.dataset.covariates.exogenous import Given
-from pipeline.dataset.covariates.known import KnownCovariate
+from pipeline.dataset.covariates.from_files import FileCovariates
+from pipeline.dataset.covariates.known_future import KnownFutureCovariate
 from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.market.canonical import canonical
 from pipeline.market.door import Terms, admit
@@ -135,12 +135,12 @@ def test_covariates_from_files_change_only_where_they_were_not_known_at_the_orig
     close = np.datetime64(datetime(2023, 11, 22, 21, tzinfo=UTC).replace(tzinfo=None), "s")
     known_from = np.sort(np.concatenate([days.astype("datetime64[s]"), [close, close + 1]]))
     values = np.random.default_rng(0).normal(size=len(known_from))
-    covariates = Given(
+    covariates = FileCovariates(
         past=(PastCovariate("vix", known_from, values, False, 9.0, "vix.csv"),),
-        known=(KnownCovariate("fed", days, np.arange(len(days)) + 1.0, "fed.csv"),),
+        known_future=(KnownFutureCovariate("fed", days, np.arange(len(days)) + 1.0, "fed.csv"),),
     )
     changed_covariates = tampered_covariates(covariates, Cut("XNYS", origin), 2, 0)
-    past, known = changed_covariates.past[0], changed_covariates.known[0]
+    past, known = changed_covariates.past[0], changed_covariates.known_future[0]
     changed = np.not_equal(past.values, values)
     assert changed[known_from > close].all()
     assert not changed[known_from <= close].any()

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from pipeline.arrays import Floats32
-from pipeline.dataset.abroad import IndexSeries, MarketReturns, Surroundings, returns_abroad
+from pipeline.dataset.context import Context, IndexSeries, MarketReturns, cross_market_returns
 from pipeline.dataset.covariates.past import PastCovariate, past_values
 from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.features import FEATURES, Feature, build_features, select_features
 from pipeline.dataset.panel import Panel
-from pipeline.dataset.volatility import origin_volatility
+from pipeline.dataset.targets import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.market.bars import ReturnsFrom
 from tests.panels import panel_of, random_market, random_rows
@@ -23,13 +23,13 @@ NAMES = [feature.name for feature in FEATURES]
 BASES: tuple[ReturnsFrom, ...] = ("actions", "adj_close", "close")
 
 
-def elsewhere() -> Surroundings:
+def made_context() -> Context:
     """A made calendar and an index that close every day at noon UTC, long before the panels' first session; sectors."""
     days = np.arange(np.datetime64("2021-01-01"), np.datetime64("2024-12-31"))
     draws, noons = np.random.default_rng(3), days.astype("datetime64[s]") + np.timedelta64(12, "h")
     returns, of_index, ranges = (draws.normal(level, 0.02, len(days)) for level in (0.0, 0.0, -4.0))
-    return Surroundings(
-        abroad=(MarketReturns(noons, returns),),
+    return Context(
+        cross_market=(MarketReturns(noons, returns),),
         sectors=Sectors("made up", SECTORS),
         index=IndexSeries(
             MarketReturns(noons, of_index), PastCovariate("index_log_range", noons, ranges, False, 5.0, "the index")
@@ -40,13 +40,15 @@ def elsewhere() -> Surroundings:
 SECTORS = {"T0": "tech", "T1": "tech", "T3": "banks"}  # T2 has none
 
 
-def values_of(panel: Panel, names: Sequence[str] = tuple(NAMES), market: tuple[str, ...] | None = None) -> Floats32:
-    members = panel.tickers if market is None else market
-    return build_features(panel, select_features(tuple(names)), members, around=elsewhere())
+def values_of(
+    panel: Panel, names: Sequence[str] = tuple(NAMES), market_members: tuple[str, ...] | None = None
+) -> Floats32:
+    members = panel.tickers if market_members is None else market_members
+    return build_features(panel, select_features(tuple(names)), members, context=made_context())
 
 
 class Slow:
-    """One ticker's own sessions, and every feature of its session k as the text says it, without numpy."""
+    """One ticker's own sessions, and every feature of its session k as documented, without numpy."""
 
     def __init__(self, panel: Panel, i: int) -> None:
         self.at = [j for j in range(len(panel.sessions)) if math.isfinite(panel.close[i, j])]
@@ -96,17 +98,17 @@ PER_VOLATILITY = (
     "log_return",
     "overnight_gap",
     "open_to_close",
-    *(f"{of}_return" for of in ("market", "abroad", "sector", "index")),
+    *(f"{of}_return" for of in ("market", "cross_market", "sector", "index")),
 )
 
 
 def joined_values(panel: Panel) -> dict[str, np.ndarray]:
-    """The features that come from elsewhere [session]; they stand against plain loops in tests of their own."""
-    around = elsewhere()
+    """The features that come from the context [session]; other tests compare them with plain loops."""
+    context = made_context()
     return {
-        "abroad_return": returns_abroad(panel, around.abroad),
-        "index_return": returns_abroad(panel, (around.index.returns,)),
-        "index_log_range": past_values(around.index.log_range, panel),
+        "cross_market_return": cross_market_returns(panel, context.cross_market),
+        "index_return": cross_market_returns(panel, (context.index.returns,)),
+        "index_log_range": past_values(context.index.log_range, panel.calendar, panel.sessions),
     }
 
 
@@ -126,11 +128,11 @@ def slow_values(panel: Panel, name: str, warm_up: int) -> list[list[float]]:
             j = series.at[k]
             raw[i][j] = float(joined[name][j]) if name in joined else series.of(name, k, float(volatility[i, j]))
     if name.startswith(("market_", "sector_")):
-        told = [list(row) for row in raw]
+        values = [list(row) for row in raw]
         for i, row in enumerate(raw):
             peers = range(len(raw)) if name.startswith("market_") else peers_of(panel, i)
             for j in range(len(panel.sessions)):
-                known = [told[k][j] for k in peers if not math.isnan(told[k][j])]
+                known = [values[k][j] for k in peers if not math.isnan(values[k][j])]
                 row[j] = sum(known) / len(known) if not math.isnan(row[j]) else math.nan
     unit = volatility if name in PER_VOLATILITY else np.ones_like(volatility)
     return [[value / float(unit[i, j]) for j, value in enumerate(row)] for i, row in enumerate(raw)]
@@ -147,14 +149,14 @@ def market() -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
-def test_a_feature_is_what_a_plain_loop_says(feature: Feature, market: dict[str, pd.DataFrame]) -> None:
+def test_a_feature_equals_a_plain_loop(feature: Feature, market: dict[str, pd.DataFrame]) -> None:
     panel = panel_of(market)
     found = values_of(panel, [feature.name])[..., 0]
     np.testing.assert_allclose(found, slow_values(panel, feature.name, feature.warm_up), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
-def test_the_first_value_stands_right_after_the_declared_warm_up(feature: Feature) -> None:
+def test_the_first_value_is_right_after_the_declared_warm_up(feature: Feature) -> None:
     panel = panel_of(random_market(150, 4))
     values = values_of(panel, [feature.name])[..., 0]
     for i, where in enumerate(panel.present):
@@ -174,7 +176,9 @@ def test_no_shorter_warm_up_would_do(feature: Feature) -> None:
     longer = panel_of({"A": pd.concat([before, rows])})
     if k < 0:
         return
-    short, more = (build_features(p, (eager,), ("A",), around=elsewhere())[0, p.present[0], 0] for p in (panel, longer))
+    short, more = (
+        build_features(p, (eager,), ("A",), context=made_context())[0, p.present[0], 0] for p in (panel, longer)
+    )
     assert not np.isfinite(short[k]) or abs(short[k] - more[k + 1]) > 1e-9
 
 
@@ -241,23 +245,23 @@ def test_a_split_moves_no_feature() -> None:
     assert abs(crash - whole[0, 100, NAMES.index("log_return")]) > 0.5
 
 
-def test_only_members_make_the_market_and_a_stranger_moves_nothing() -> None:
+def test_only_members_make_the_market_and_another_ticker_changes_nothing() -> None:
     rows = random_market(120, 4)
     panel, members = panel_of(rows), ("T0", "T1", "T3")
     fewer = panel_of({ticker: rows[ticker] for ticker in members})
-    with_stranger, without = values_of(panel, market=members), values_of(fewer, market=members)
-    assert np.ascontiguousarray(with_stranger[[0, 1, 3]]).tobytes() == without.tobytes()
-    stranger = with_stranger[2, 40:, NAMES.index("market_log_range")]
-    np.testing.assert_array_equal(stranger, with_stranger[0, 40:, NAMES.index("market_log_range")])
+    with_other, without = values_of(panel, market_members=members), values_of(fewer, market_members=members)
+    assert np.ascontiguousarray(with_other[[0, 1, 3]]).tobytes() == without.tobytes()
+    other = with_other[2, 40:, NAMES.index("market_log_range")]
+    np.testing.assert_array_equal(other, with_other[0, 40:, NAMES.index("market_log_range")])
 
 
 def test_outside_its_membership_a_ticker_does_not_move_the_market_but_reads_its_own_past() -> None:
     panel, column = panel_of(random_market(120, 3)), NAMES.index("market_log_range")
-    belongs = np.ones(panel.present.shape, dtype=bool)
-    belongs[0, :60] = False
-    around = replace(elsewhere(), belongs=belongs)
-    found = build_features(panel, FEATURES, panel.tickers, around=around)
-    always, without = values_of(panel), values_of(panel, market=panel.tickers[1:])
+    membership = np.ones(panel.present.shape, dtype=bool)
+    membership[0, :60] = False
+    context = replace(made_context(), membership=membership)
+    found = build_features(panel, FEATURES, panel.tickers, context=context)
+    always, without = values_of(panel), values_of(panel, market_members=panel.tickers[1:])
     assert found[:, :60].tobytes() == without[:, :60].tobytes()
     assert found[:, 60:].tobytes() == always[:, 60:].tobytes()
     assert (found[1, 1:60, column] != always[1, 1:60, column]).any()

@@ -1,4 +1,4 @@
-"""Folds: purged at every border, anchored to the calendar, and an error that says the minimum."""
+"""Folds: purged at every border, anchored to the calendar, and an error that states the minimum."""
 
 from datetime import date
 
@@ -127,7 +127,7 @@ def test_the_default_folds_by_hand() -> None:
     ]
 
 
-def test_a_fixed_split_stands_at_its_two_dates() -> None:
+def test_a_fixed_split_is_at_its_two_dates() -> None:
     sessions = sessions_to(np.datetime64("2023-12-29"), 500)
     spec = FoldSpec(train_end=date(2022, 12, 30), valid_end=date(2023, 6, 30))
     (fold,) = walk_forward(sessions, np.ones((1, 500), bool), spec)

@@ -12,9 +12,9 @@ from pipeline.market.universe_file import Spell
 from pipeline.stages import frames_of
 from tests.panels import TINY, bars_of, frames_from, random_market, random_rows
 
-NAMES = ("tickers", "feature_names", "ahead_names")
+NAMES = ("tickers", "feature_names", "known_future_names")
 ARRAYS = [field.name for field in fields(Frames) if field.name not in NAMES]
-BY_TICKER = [name for name in ARRAYS if name not in ("sessions", "ahead")]
+BY_TICKER = [name for name in ARRAYS if name not in ("sessions", "known_future")]
 ASKING = TINY.model_copy(update={"calendar_covariates": ("day_of_week", "month_end")})
 
 
@@ -85,7 +85,7 @@ def test_until_keeps_rows_before_the_stop_and_labels_known_before_it(frames: Fra
     for name in set(BY_TICKER) - {"future_return"}:
         np.testing.assert_array_equal(getattr(cut, name), getattr(frames, name)[:, :stop])
     np.testing.assert_array_equal(cut.sessions, frames.sessions[:stop])
-    np.testing.assert_array_equal(cut.ahead, frames.ahead[:stop])  # what is known of later sessions stays known
+    np.testing.assert_array_equal(cut.known_future, frames.known_future[:stop])  # later targets stay known
     for t in range(stop):
         for h in range(1, frames.horizons + 1):
             expected = frames.future_return[:, t, h - 1] if t + h < stop else np.full(len(frames.tickers), np.nan)
@@ -116,25 +116,25 @@ def test_tickers_and_features_are_selected_by_name(frames: Frames) -> None:
     columns = [frames.feature_names.index(name) for name in chosen.feature_names]
     np.testing.assert_array_equal(chosen.features, frames.features[[3, 0]][..., columns])
     np.testing.assert_array_equal(chosen.usable, frames.usable[[3, 0]])
-    np.testing.assert_array_equal(chosen.ahead, frames.ahead)
+    np.testing.assert_array_equal(chosen.known_future, frames.known_future)
     assert frames.of(frames.tickers) is frames
     with pytest.raises(ValueError, match="not in tuple"):
         frames.of(("NONE",))
 
 
-def test_what_is_known_in_advance_is_selected_by_name(frames: Frames) -> None:
-    chosen = frames.with_ahead(("month_end", "weekday_cos_1"))
-    assert chosen.ahead_names == ("month_end", "weekday_cos_1")
-    np.testing.assert_array_equal(chosen.ahead, frames.ahead[..., [4, 1]])
-    assert frames.with_ahead(frames.ahead_names) is frames
-    assert frames.with_ahead(()).ahead.shape == (*frames.ahead.shape[:2], 0)
+def test_known_future_covariates_are_selected_by_name(frames: Frames) -> None:
+    chosen = frames.with_known_future(("month_end", "weekday_cos_1"))
+    assert chosen.known_future_names == ("month_end", "weekday_cos_1")
+    np.testing.assert_array_equal(chosen.known_future, frames.known_future[..., [4, 1]])
+    assert frames.with_known_future(frames.known_future_names) is frames
+    assert frames.with_known_future(()).known_future.shape == (*frames.known_future.shape[:2], 0)
     with pytest.raises(ValueError, match="not in tuple"):
-        frames.with_ahead(("moon",))
+        frames.with_known_future(("moon",))
 
 
-def test_frames_with_nothing_ahead_are_saved_and_opened(tmp_path: Path) -> None:
+def test_frames_without_known_future_covariates_are_saved_and_opened(tmp_path: Path) -> None:
     plain = frames_from({"A": random_rows(80, 1), "B": random_rows(80, 2)})
-    assert plain.ahead.shape == (80, TINY.horizons, 0)
+    assert plain.known_future.shape == (80, TINY.horizons, 0)
     save_frames(plain, tmp_path)
     assert same(open_frames(tmp_path), plain)
 

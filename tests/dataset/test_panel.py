@@ -1,4 +1,4 @@
-"""The panel: where each bar stands, and the total return of a session calculated by hand."""
+"""The panel: the position of each bar, and the total return of a session calculated by hand."""
 
 import numpy as np
 import pandas as pd
@@ -76,10 +76,10 @@ def test_the_sessions_are_those_of_the_calendar_whatever_stray_day_or_gap_a_tick
     saturday = pd.Timestamp("2023-12-02")
     odd = pd.concat([rows.iloc[:10], rows.iloc[[10]].assign(session=saturday), rows.iloc[15:]])
     odd = odd.sort_values("session").reset_index(drop=True)
-    alone, beside = panel_of({"B": rows}), panel_of({"A": odd, "B": rows})
-    assert list(beside.sessions) == list(rows["session"].to_numpy().astype("datetime64[D]"))
-    assert beside.present[0].sum() == 25
-    assert np.array_equal(future_returns(alone, 3)[0], future_returns(beside, 3)[1], equal_nan=True)
+    alone, together = panel_of({"B": rows}), panel_of({"A": odd, "B": rows})
+    assert list(together.sessions) == list(rows["session"].to_numpy().astype("datetime64[D]"))
+    assert together.present[0].sum() == 25
+    assert np.array_equal(future_returns(alone, 3)[0], future_returns(together, 3)[1], equal_nan=True)
 
 
 def test_more_than_one_calendar_is_refused() -> None:

@@ -62,7 +62,7 @@ def write_mixed(folder: Path, **short: int) -> Path:
 @pytest.fixture
 def experiment(tmp_path: Path, home: Path) -> Experiment:
     small = read_experiment(small_experiment(tmp_path), {"source": {"kind": "files", "path": write_mixed(tmp_path)}})
-    features = (*small.features, "abroad_return")
+    features = (*small.features, "cross_market_return")
     return small.model_copy(update={"workers": 1, "features": features})
 
 

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from pipeline.dataset.covariates.exogenous import Given
-from pipeline.dataset.covariates.known import KnownCovariate, target_sessions
+from pipeline.dataset.covariates.from_files import FileCovariates
+from pipeline.dataset.covariates.known_future import KnownFutureCovariate, target_sessions
 from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.dataset.covariates.sectors import Sectors
 from pipeline.dataset.frames import Frames, save_frames
@@ -32,7 +32,7 @@ EXPERIMENT: Experiment = changed(
     features=("log_return", "log_range"),
     sectors=Path("sectors.csv"),
     index="T0",
-    calendar_covariates=("day_of_week", "month_end", "days_since_former", "days_to_next", "half_day"),
+    calendar_covariates=("day_of_week", "month_end", "days_since_previous", "days_to_next", "half_day"),
     covariates=(
         {"name": "vix", "path": "vix.csv", "column": "close", "publication_lag_days": 0},
         {"name": "fed", "path": "fed.csv", "column": "meets", "known_in_advance": True},
@@ -48,35 +48,35 @@ def market() -> Rows:
 
 
 @cache
-def files() -> Given:
+def files() -> FileCovariates:
     sessions = sessions_to(LAST_DAY, 700)
     days = np.arange(sessions[0] - 10, LAST_DAY + 2)
     draws = np.random.default_rng(2)
     ahead = np.append(sessions, next_sessions("XNYS", LAST_DAY, TINY.horizons))
     # a value per day, in winter one second after the close of New York
     known_from = days.astype("datetime64[s]") + np.timedelta64(21 * 3600 + 1, "s")
-    return Given(
+    return FileCovariates(
         sectors=Sectors("sectors.csv", {"T0": "tech", "T1": "tech", "T2": "banks"}),
         past=(PastCovariate("vix", known_from, draws.normal(15, 2, len(days)), True, 14.0, "vix.csv"),),
-        known=(KnownCovariate("fed", ahead, draws.normal(0, 1, len(ahead)), "fed.csv"),),
+        known_future=(KnownFutureCovariate("fed", ahead, draws.normal(0, 1, len(ahead)), "fed.csv"),),
     )
 
 
-def spoilt(given: Given, origin: np.datetime64) -> Given:
+def spoilt(file_covariates: FileCovariates, origin: np.datetime64) -> FileCovariates:
     """The files with other values wherever an origin could not yet know them."""
-    (past,), (known,) = given.past, given.known
+    (past,), (known,) = file_covariates.past, file_covariates.known_future
     close = np.datetime64(closed_at("XNYS", origin).replace(tzinfo=None), "s")
     last_target = target_sessions("XNYS", np.array([origin]), TINY.horizons)[0, -1]
     wild = np.random.default_rng(8).uniform(-1e3, 1e3, len(past.values) + len(known.values))
     later = np.where(past.known_from > close, wild[: len(past.values)], past.values)
     beyond = np.where(known.days > last_target, wild[-len(known.values) :], known.values)
-    return replace(given, past=(replace(past, values=later),), known=(replace(known, values=beyond),))
+    return replace(file_covariates, past=(replace(past, values=later),), known_future=(replace(known, values=beyond),))
 
 
-def frames_and_forecasts(rows: Rows, given: Given, until: np.datetime64) -> tuple[Frames, Forecasts]:
+def frames_and_forecasts(rows: Rows, file_covariates: FileCovariates, until: np.datetime64) -> tuple[Frames, Forecasts]:
     """The frames, and every forecast [ticker, horizon, level] of the folds that test before `until`."""
     bars = bars_of(rows, "actions", EXPERIMENT.minimum_sessions, has_actions=True)
-    frames = frames_of(bars, EXPERIMENT, given=given)
+    frames = frames_of(bars, EXPERIMENT, file_covariates=file_covariates)
     folds = tuple(fold for fold in folds_of(frames, EXPERIMENT) if fold.test.first <= until)
     jobs = [job for job in jobs_of(frames, folds, EXPERIMENT, "cpu") if job.forecaster.kind in FAST]
     with TemporaryDirectory() as folder:
@@ -116,7 +116,7 @@ def changed_by(origin: np.datetime64, before: tuple[Frames, Forecasts], after: t
     stop = int(np.searchsorted(one.sessions, origin)) + 1
     parts = [
         name
-        for name in ("features", "ahead")
+        for name in ("features", "known_future")
         if np.ascontiguousarray(getattr(one.until(stop), name)).tobytes()
         != np.ascontiguousarray(getattr(other.until(stop), name)).tobytes()
     ]
@@ -130,7 +130,7 @@ def test_what_files_and_bars_say_after_an_origin_changes_no_bit_at_or_before_it(
     assert changed_by(origin, whole(), (frames, forecasts)) == []
     stop = int(np.searchsorted(frames.sessions, origin)) + 1
     before = whole()[0]
-    assert (frames.ahead[stop + 2 :, :, -1] != before.ahead[stop + 2 :, :, -1]).any(axis=1).all()
+    assert (frames.known_future[stop + 2 :, :, -1] != before.known_future[stop + 2 :, :, -1]).any(axis=1).all()
     vix = frames.feature_names.index("vix")
     assert (frames.features[0, stop:, vix] != before.features[0, stop:, vix]).all()
 
@@ -147,29 +147,30 @@ def test_a_history_that_ends_at_the_origin_says_the_same() -> None:
     origin = origins()[1]
     frames, forecasts = frames_and_forecasts(truncated(market(), origin), files(), origin)
     before, told = whole()
-    assert frames.ahead.tobytes() == np.ascontiguousarray(before.ahead[: len(frames.sessions)]).tobytes()
+    assert frames.known_future.tobytes() == np.ascontiguousarray(before.known_future[: len(frames.sessions)]).tobytes()
     here = [key for key in told if key[1] <= origin]
     assert here == list(forecasts)
     assert max(float(np.nanmax(np.abs(told[key] - forecasts[key]))) for key in here) <= 1e-6
 
 
-def a_second_early(given: Given) -> Given:
+def a_second_early(file_covariates: FileCovariates) -> FileCovariates:
     """The leak of a publication lag: values are read one second before they are known."""
-    (past,) = given.past
-    return replace(given, past=(replace(past, known_from=past.known_from - np.timedelta64(1, "s")),))
+    (past,) = file_covariates.past
+    return replace(file_covariates, past=(replace(past, known_from=past.known_from - np.timedelta64(1, "s")),))
 
 
-def a_session_late(given: Given) -> Given:
+def a_session_late(file_covariates: FileCovariates) -> FileCovariates:
     """The leak of an off-by-one: at each target session the value of the next one is read."""
-    (known,) = given.known
-    return replace(given, known=(replace(known, values=np.append(known.values[1:], 0.0)),))
+    (known,) = file_covariates.known_future
+    return replace(file_covariates, known_future=(replace(known, values=np.append(known.values[1:], 0.0)),))
 
 
-@pytest.mark.parametrize(("leak", "part"), [(a_second_early, "features"), (a_session_late, "ahead")])
-def test_the_same_check_catches_a_leak(leak: Callable[[Given], Given], part: str) -> None:
+@pytest.mark.parametrize(("leak", "part"), [(a_second_early, "features"), (a_session_late, "known_future")])
+def test_the_same_check_catches_a_leak(leak: Callable[[FileCovariates], FileCovariates], part: str) -> None:
     origin = origins()[0]
     before, after = (
-        frames_and_forecasts(market(), leak(given), origin) for given in (files(), spoilt(files(), origin))
+        frames_and_forecasts(market(), leak(file_covariates), origin)
+        for file_covariates in (files(), spoilt(files(), origin))
     )
     found = changed_by(origin, before, after)
     assert part in found

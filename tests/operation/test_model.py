@@ -29,8 +29,8 @@ Published = tuple[Path, FitCache, list[FitResult]]
 CHOSEN = Publication("network", {1: "network", 2: "ewma"}, {2: {"T1": "network"}})
 
 
-def trained(market: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
-    return Trained(calendar, TINY, market, ("BTC-USD",), DATED, tuple(results), CHOSEN)
+def trained(market_members: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
+    return Trained(calendar, TINY, market_members, ("BTC-USD",), DATED, tuple(results), CHOSEN)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_what_is_read_is_what_was_published(published: Published) -> None:
     (model,) = latest_models(folder, kept).values()
     assert (model.beside, model.universe) == (("BTC-USD",), DATED)
     assert model.experiment == TINY
-    assert model.market == model.seen == ("T0", "T1", "T2")
+    assert model.market_members == model.seen == ("T0", "T1", "T2")
     assert model.trained_until == str(results[0].job.fold.validation.until)
     assert [f.forecaster for f in model.fits] == [r.job.forecaster for r in results]
     for found, result in zip(model.fits, results, strict=True):
@@ -59,14 +59,14 @@ def test_the_newest_takes_the_place_of_the_former(published: Published) -> None:
     folder, kept, results = published
     publish(folder, [trained(("T0",), results[1:])])
     (model,) = latest_models(folder, kept).values()
-    assert (model.market, len(model.fits)) == (("T0",), 1)
+    assert (model.market_members, len(model.fits)) == (("T0",), 1)
 
 
 def test_every_calendar_has_its_own(published: Published) -> None:
     folder, kept, results = published
     publish(folder, [trained(("T0",), results), trained(("B",), results[1:], "24/7")])
     models = latest_models(folder, kept)
-    assert {calendar: (model.market, len(model.fits)) for calendar, model in models.items()} == {
+    assert {calendar: (model.market_members, len(model.fits)) for calendar, model in models.items()} == {
         "XNYS": (("T0",), 2),
         "24/7": (("B",), 1),
     }
@@ -108,7 +108,9 @@ VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.in
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from(["experiment", "market", "beside", "universe", "fits", "trained_until"]), value=VALUES)
+@given(
+    field=st.sampled_from(["experiment", "market_members", "beside", "universe", "fits", "trained_until"]), value=VALUES
+)
 def test_whatever_stands_in_the_file_only_our_own_errors_come_out(
     field: str, value: object, published: Published
 ) -> None:

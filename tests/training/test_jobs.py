@@ -48,7 +48,7 @@ OTHERS = {
     "features": lambda job: replace(job, features=job.features[:-1]),
     "data": lambda job: replace(job, data_digest="0" * 32),
     "device": lambda job: replace(job, device="cuda"),
-    "what is known ahead": lambda job: replace(job, ahead=("month_end",)),
+    "known-future covariates": lambda job: replace(job, known_future=("month_end",)),
     "where it begins": lambda job: replace(job, starts_from="0" * 32),
     "train": lambda job: replace(job, fold=replace(job.fold, train=moved(job.fold.train))),
     "validation": lambda job: replace(job, fold=replace(job.fold, validation=moved(job.fold.validation))),

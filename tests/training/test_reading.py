@@ -152,15 +152,15 @@ def test_what_is_known_of_the_target_sessions_stands_behind_the_features_horizon
     own, part = frames.with_features(job.features), job.fold.train
     scaler = fit_input_scaler(own, part)
     found = inputs_of(own, scaler, slice(300, 305))
-    names, size = own.ahead_names, len(job.features)
+    names, size = own.known_future_names, len(job.features)
     assert found.shape == (3, 5, size + 3 * len(names))
     plain = fit_scaler(own, part).apply(own.features[:, 300:305])
     np.testing.assert_array_equal(found[..., :size], plain)
     usable = own.usable[:, part.start : part.stop].any(axis=0)
     for k in range(len(names)):
-        rows = own.ahead[part.start : part.stop][usable][:, :, k]
+        rows = own.known_future[part.start : part.stop][usable][:, :, k]
         for h in range(3):
-            expected = (own.ahead[300:305, h, k] - rows.mean()) / rows.std()
+            expected = (own.known_future[300:305, h, k] - rows.mean()) / rows.std()
             for i in range(3):
                 np.testing.assert_allclose(found[i, :, size + h * len(names) + k], expected, atol=1e-4)
 
@@ -171,10 +171,10 @@ def test_a_decoder_is_told_of_its_target_sessions() -> None:
     experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), network=network)
     frames = frames_from(random_market(500, 3), experiment)
     fitted = fit(first_job(frames, experiment), frames)
-    ahead = np.array(frames.ahead)
-    ahead[400] += 1.0
+    known_future = np.array(frames.known_future)
+    known_future[400] += 1.0
     origins = slice(395, 405)
-    before, after = (quantiles(fitted, own, origins) for own in (frames, replace(frames, ahead=ahead)))
+    before, after = (quantiles(fitted, own, origins) for own in (frames, replace(frames, known_future=known_future)))
     moved = (before != after).any(axis=(0, 2, 3))
     assert np.flatnonzero(moved).tolist() == [5]
 

@@ -1,1 +1,1 @@
-"""What is read beside a ticker's own bars: sectors, an index, series from files, the calendar of the target session."""
+"""Covariates: sectors, series from files known afterwards or in advance, and the calendar of the target sessions."""

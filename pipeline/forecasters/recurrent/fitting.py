@@ -37,7 +37,7 @@ def fit_network(spec: RecurrentSpec, data: FitData) -> Parameters:
     draws = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
     scaler = fit_input_scaler(frames, train)
     supervised = supervision(frames, scaler, train, data.training.volatility_power, data.device)
-    inputs, tickers, known = supervised.inputs.shape[2], len(frames.tickers), len(frames.ahead_names)
+    inputs, tickers, known = supervised.inputs.shape[2], len(frames.tickers), len(frames.known_future_names)
     network = new_network(spec, inputs, frames.horizons, generator, tickers, known)
     if data.former is not None:
         start_from(network, data.former, frames.tickers)

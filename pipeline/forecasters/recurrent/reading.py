@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.arrays import Floats32, Indices
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.scaling import Scaler, fit_ahead_scaler, fit_scaler
+from pipeline.dataset.scaling import Scaler, fit_known_future_scaler, fit_scaler
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.recurrent.network import RecurrentNetwork
@@ -37,8 +37,8 @@ class Reader:
 
 def fit_input_scaler(frames: Frames, train: Range) -> Scaler:
     """Return the scaler [input] of what a network reads, over training rows only."""
-    own, ahead = fit_scaler(frames, train), fit_ahead_scaler(frames, train)
-    pairs = ((own.mean, ahead.mean), (own.std, ahead.std))
+    own, known_future = fit_scaler(frames, train), fit_known_future_scaler(frames, train)
+    pairs = ((own.mean, known_future.mean), (own.std, known_future.std))
     mean, std = (np.concatenate((first, np.tile(second, frames.horizons))) for first, second in pairs)
     return Scaler(mean, std)
 
@@ -49,10 +49,10 @@ def inputs_of(frames: Frames, scaler: Scaler, sessions: slice) -> Floats32:
     That is the features, then what is known in advance of the target sessions, horizon by horizon.
     """
     features = frames.features[:, sessions]
-    if not frames.ahead_names:
+    if not frames.known_future_names:
         return scaler.apply(features)
-    ahead = frames.ahead[sessions].reshape(features.shape[1], -1)  # [session, horizon x known]
-    everyone = np.broadcast_to(ahead, (len(features), *ahead.shape))
+    known_future = frames.known_future[sessions].reshape(features.shape[1], -1)  # [session, horizon x known]
+    everyone = np.broadcast_to(known_future, (len(features), *known_future.shape))
     return scaler.apply(np.concatenate((features, everyone), axis=-1))
 
 
@@ -121,8 +121,10 @@ def reader_of(fitted: Fitted) -> Reader:
     """Return the network of a fitted one, ready to read; raises FitError where arrays and specification differ."""
     if not isinstance(fitted.forecaster, RecurrentSpec):
         raise FitError(f"found a {fitted.forecaster.kind} forecaster where a network was expected")
-    inputs = len(fitted.features) + len(fitted.ahead) * fitted.horizons
-    network = RecurrentNetwork(fitted.forecaster, inputs, fitted.horizons, len(fitted.tickers), len(fitted.ahead))
+    inputs = len(fitted.features) + len(fitted.known_future) * fitted.horizons
+    network = RecurrentNetwork(
+        fitted.forecaster, inputs, fitted.horizons, len(fitted.tickers), len(fitted.known_future)
+    )
     try:
         network.load_state_dict(network_arrays(fitted))
     except RuntimeError as error:

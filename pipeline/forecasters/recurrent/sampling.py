@@ -9,18 +9,18 @@ from torch import Tensor
 
 from pipeline.arrays import Floats, Floats32, Indices
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.paths import (
-    Histories,
-    Paths,
-    advanced,
-    begun,
-    histories,
+from pipeline.dataset.sampled_paths import (
+    ReturnHistories,
+    SampledPaths,
+    advance_paths,
     origin_keys,
     path_features,
     path_levels,
     path_quantiles,
     path_volatility,
-    refuse_unmodelled,
+    refuse_unmodelled_features,
+    return_histories,
+    start_paths,
 )
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.recurrent.cells import State
@@ -45,7 +45,7 @@ class Start:
 class Walk:
     """Paths on their way, and the network after reading the last session of each."""
 
-    paths: Paths
+    paths: SampledPaths
     volatility: Floats  # [origin, path], known at the last session; before the first step [origin, 1]
     raw: Tensor  # [origin x path, 1, size]; before the first step [origin, 1, size]
     states: States  # of each layer [1, origin x path, hidden]
@@ -59,7 +59,7 @@ class Sampler:
     reader: Reader
     spread: Spread
     frames: Frames
-    past: Histories
+    past: ReturnHistories
 
     @property
     def paths(self) -> int:
@@ -80,8 +80,8 @@ def sampled_quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats3
     The draws follow from ticker and date, so that an origin has the same ones whatever else is forecast with it.
     Raises UsageError where a feature does not follow from own returns alone.
     """
-    refuse_unmodelled((*frames.feature_names, *frames.ahead_names))
-    sampler = Sampler(reader_of(fitted), spread_of(fitted), frames, histories(frames))
+    refuse_unmodelled_features((*frames.feature_names, *frames.known_future_names))
+    sampler = Sampler(reader_of(fitted), spread_of(fitted), frames, return_histories(frames))
     shape = (len(frames.tickers), origins.stop - origins.start, fitted.horizons, len(LEVELS))
     result = np.full(shape, np.nan, dtype=np.float32)
     with torch.no_grad():
@@ -104,7 +104,7 @@ def _unrolled(sampler: Sampler, start: Start, horizons: int) -> Floats:
         if step:
             walk = _read(sampler, walk)
         log_return = _drawn(sampler, walk, path_levels(keys, step, sampler.paths))  # [origin, path]
-        walk = replace(walk, paths=advanced(walk.paths, log_return))
+        walk = replace(walk, paths=advance_paths(walk.paths, log_return))
         total = total + log_return
         if step:
             result.append(path_quantiles(total, LEVELS) / (unit * (step + 1) ** 0.5))
@@ -115,7 +115,7 @@ def _begun(sampler: Sampler, start: Start) -> Walk:
     volatility = sampler.frames.volatility[start.ticker, start.session].astype(np.float64)[:, None]  # [origin, 1]
     names = sampler.reader.names([sampler.frames.tickers[row] for row in start.ticker])
     return Walk(
-        paths=begun(sampler.past, start.ticker, start.session),
+        paths=start_paths(sampler.past, start.ticker, start.session),
         volatility=volatility,
         raw=start.raw,
         states=[_selected(state, torch.arange(len(names)).repeat_interleave(sampler.paths)) for state in start.states],

@@ -1,4 +1,4 @@
-"""Paths: the true returns carry the features to their true values; draws are fair, stratified and an origin's own."""
+"""Sampled paths: true returns give the true features; levels are uniform, stratified and specific to an origin."""
 
 from dataclasses import replace
 
@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.features import FEATURES, select_features
 from pipeline.dataset.frames import Frames, build_frames
-from pipeline.dataset.paths import (
+from pipeline.dataset.sampled_paths import (
     RETURN_FEATURES,
-    Paths,
-    advanced,
-    begun,
-    histories,
+    SampledPaths,
+    advance_paths,
     origin_keys,
     path_features,
     path_levels,
     path_quantiles,
     path_volatility,
-    refuse_unmodelled,
+    refuse_unmodelled_features,
+    return_histories,
+    start_paths,
 )
 from pipeline.errors import UsageError
 from tests.panels import Rows, panel_of, random_market, random_rows
@@ -40,7 +40,7 @@ def frames() -> Frames:
 
 
 def wild_rows() -> Rows:
-    """A price that stands still, leaps of more than the clipping limit, and a calm stretch after them."""
+    """A constant price, jumps beyond the clipping limit, and a calm stretch after them."""
     rows = random_rows(300, 5)
     close = rows["close"].to_numpy().copy()
     rows["dividend"], rows["split"] = 0.0, 1.0
@@ -51,12 +51,12 @@ def wild_rows() -> Rows:
     return {"WILD": rows.assign(**own)}
 
 
-def walked(frames: Frames, ticker: int, session: int, steps: int) -> list[Paths]:
+def walked(frames: Frames, ticker: int, session: int, steps: int) -> list[SampledPaths]:
     """The paths at each step along the true returns, two equal ones."""
-    paths = begun(histories(frames), np.array([ticker]), np.array([session]))
+    paths = start_paths(return_histories(frames), np.array([ticker]), np.array([session]))
     result = [paths]
     for own in range(session + 1, session + steps + 1):
-        paths = advanced(paths, np.full((1, 2), float(frames.log_return[ticker, own])))
+        paths = advance_paths(paths, np.full((1, 2), float(frames.log_return[ticker, own])))
         result.append(paths)
     return result
 
@@ -80,7 +80,7 @@ def test_the_true_returns_carry_the_features_to_their_true_values(frames: Frames
     assert len(tried) >= 2
 
 
-def test_leaps_are_clipped_and_a_price_that_stands_still_has_the_smallest_volatility() -> None:
+def test_jumps_are_clipped_and_a_constant_price_has_the_minimum_volatility() -> None:
     frames = frames_of_returns(wild_rows())
     assert np.abs(frames.log_return[0, 1:]).max() > 0.3
     assert np.nanmin(frames.volatility_20) == np.float32(1e-3)
@@ -104,15 +104,15 @@ def test_paths_do_not_mix() -> None:
     frames = frames_of_returns(random_market(300, 3))
     ticker, session = np.array([0, 2, 1]), np.array([150, 260, 200])
     draws = 0.02 * np.random.default_rng(0).standard_normal((3, 4, 25))
-    paths = begun(histories(frames), ticker, session)
+    paths = start_paths(return_histories(frames), ticker, session)
     for step in range(25):
-        paths = advanced(paths, draws[..., step])
+        paths = advance_paths(paths, draws[..., step])
     whole = path_features(paths, NAMES, path_volatility(paths))
     for i in range(3):
         for p in range(4):
-            alone = begun(histories(frames), ticker[i : i + 1], session[i : i + 1])
+            alone = start_paths(return_histories(frames), ticker[i : i + 1], session[i : i + 1])
             for step in range(25):
-                alone = advanced(alone, draws[i : i + 1, p : p + 1, step])
+                alone = advance_paths(alone, draws[i : i + 1, p : p + 1, step])
             own = path_features(alone, NAMES, path_volatility(alone))
             np.testing.assert_allclose(own[0, 0], whole[i, p], rtol=1e-12)
 
@@ -121,30 +121,32 @@ def test_paths_do_not_mix() -> None:
 def test_paths_begin_from_nothing_after_their_origin(frames: Frames, origin: int) -> None:
     later = np.arange(len(frames.sessions)) > origin
     spoilt = replace(frames, log_return=np.where(later, np.float32(0.1), frames.log_return))
-    before, after = (begun(histories(own), np.arange(3), np.full(3, origin)) for own in (frames, spoilt))
-    for name in ("before", "since", "squares", "weight"):
+    before, after = (start_paths(return_histories(own), np.arange(3), np.full(3, origin)) for own in (frames, spoilt))
+    for name in ("past_returns", "sampled_returns", "squares", "weight"):
         assert np.array_equal(getattr(before, name), getattr(after, name))
     earlier = replace(frames, log_return=np.where(later, frames.log_return, frames.log_return * np.float32(1.1)))
-    assert not np.array_equal(begun(histories(earlier), np.arange(3), np.full(3, origin)).before, before.before)
+    assert not np.array_equal(
+        start_paths(return_histories(earlier), np.arange(3), np.full(3, origin)).past_returns, before.past_returns
+    )
 
 
 # --- Which features have a model of their own ---
 
 
-def test_only_features_of_own_returns_are_let_through() -> None:
-    refuse_unmodelled(NAMES)
+def test_only_features_of_own_returns_are_accepted() -> None:
+    refuse_unmodelled_features(NAMES)
     assert set(NAMES) <= {feature.name for feature in FEATURES}
     for feature in FEATURES:
         if feature.name not in NAMES:
             with pytest.raises(
                 UsageError, match=f"found {feature.name} with recursive horizons, expected only"
-            ) as told:
-                refuse_unmodelled(("log_return", feature.name))
-            assert all(name in str(told.value) for name in NAMES)
+            ) as refused:
+                refuse_unmodelled_features(("log_return", feature.name))
+            assert all(name in str(refused.value) for name in NAMES)
 
 
-def test_a_feature_that_is_let_through_follows_from_returns_alone() -> None:
-    """Other opens, highs, lows, volumes and tickers beside it change none of their bits."""
+def test_an_accepted_feature_is_a_function_of_returns_alone() -> None:
+    """Other opens, highs, lows, volumes and other tickers change none of their bits."""
     rows = random_market(300, 3)
     other = dict(rows)
     for name, own in rows.items():
@@ -206,7 +208,7 @@ def slow_mixed(number: int) -> int:
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_the_draws_of_an_origin_are_those_of_a_plain_loop(step: int) -> None:
+def test_the_draws_of_an_origin_equal_a_plain_loop(step: int) -> None:
     """A change of these numbers would change every recursive forecast that was ever issued."""
     assert slow_mixed(0) == 0xE220A8397B1DCDAF  # the first number of splitmix64 with seed 0, as published
     key, paths = 12345, 8

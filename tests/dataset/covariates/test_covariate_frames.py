@@ -1,4 +1,4 @@
-"""Covariates in an experiment: what it says of them, what it refuses, and the frames that come of its files."""
+"""Covariates of an experiment in its frames and fit keys."""
 
 import json
 import tomllib
@@ -7,100 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from flows.cli.experiment_file import read_experiment
-from pipeline.dataset.covariates.exogenous import read_given
-from pipeline.dataset.covariates.specification import CovariateSpec, KnownSeriesSpec, PastSeriesSpec
+from pipeline.dataset.covariates.from_files import read_file_covariates
+from pipeline.dataset.covariates.specification import KnownFutureSeriesSpec, PastSeriesSpec
 from pipeline.dataset.frames import Frames, open_frames, save_frames
 from pipeline.errors import TapecastError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasters.forecaster import DEFAULT_FEATURES
-from pipeline.forecasters.linear import LinearSpec
 from pipeline.market.bars import Bars
 from pipeline.market.calendars import next_sessions
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.jobs import digest_of_rows
 from pipeline.workflow.calendar_bars import Market
 from pipeline.workflow.context import frames_on
-from tests.dataset.test_abroad import bars_on
+from tests.dataset.calendar_bars import bars_on
 from tests.panels import LAST_DAY, TINY, bars_of, changed, random_market, sessions_to
-
-PAST = {"name": "vix", "path": "vix.csv", "column": "close", "publication_lag_days": 1}
-KNOWN = {"name": "fed", "path": "fed.csv", "column": "meets", "known_in_advance": True}
-
-
-def test_a_description_says_by_one_key_which_of_the_two_types_it_is() -> None:
-    adapter: TypeAdapter[object] = TypeAdapter(CovariateSpec)
-    past, known = adapter.validate_python(PAST), adapter.validate_python(KNOWN)
-    assert (type(past), type(known)) == (PastSeriesSpec, KnownSeriesSpec)
-    assert (past.transform, past.most_age_days, past.warm_up, past.date_column) == ("change", 14.0, 1, "date")
-    assert adapter.validate_python(past) == past
-    assert adapter.validate_python({**PAST, "transform": "level"}).warm_up == 0
-
-
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({**PAST, "known_in_advance": True}, "one of publication_lag_days = DAYS .* and known_in_advance = true"),
-        ({"name": "vix", "path": "vix.csv", "column": "close"}, "one of publication_lag_days = DAYS"),
-        ("vix.csv", "one of publication_lag_days = DAYS"),
-        ({**KNOWN, "known_in_advance": False}, "known_in_advance"),
-        ({**KNOWN, "transform": "level"}, "transform"),
-        ({**PAST, "publication_lag_days": -1}, "greater than or equal to 0"),
-        ({**PAST, "transform": "square"}, "log_change"),
-        ({**PAST, "most_age_days": 0}, "greater than 0"),
-        ({**PAST, "lag": 1}, "lag"),
-        ({**PAST, "name": "VIX index"}, "name"),
-        ({**PAST, "name": "log_return"}, "found a series called log_return, as a feature or calendar covariate is"),
-    ],
-)
-def test_what_is_unclear_is_refused(values: object, told: str) -> None:
-    with pytest.raises(ValidationError, match=f"(?s){told}"):
-        Experiment.model_validate({"covariates": [values]})
-
-
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({"covariates": [PAST, {**KNOWN, "name": "vix"}]}, "found a series called vix, as another series is"),
-        (
-            {"covariates": [{**KNOWN, "name": "month_end"}], "calendar_covariates": ["month_end"]},
-            "called month_end, as",
-        ),
-        ({"features": ["log_return", "vix"]}, "unknown feature vix"),
-        ({"features": ["log_return", "fed"], "covariates": [KNOWN]}, "unknown feature fed"),
-        ({"features": ["sector_return"]}, "sector_return needs sectors = FILE, found none"),
-        ({"features": ["index_log_range"]}, "index_log_range needs index = TICKER, found none"),
-        ({"calendar_covariates": ["moon"]}, "day_of_week"),
-    ],
-)
-def test_an_experiment_whose_names_do_not_go_together_is_refused(values: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=f"(?s){told}"):
-        Experiment.model_validate(values)
-
-
-def test_what_is_given_is_read_by_the_network_and_by_no_baseline() -> None:
-    plain = Experiment()
-    assert plain.network_features == plain.features == DEFAULT_FEATURES
-    assert plain.ahead_names == ()
-    whole = Experiment(
-        sectors=Path("s.csv"), index="SPY", calendar_covariates=("month_end", "half_day"), covariates=(KNOWN, PAST)
-    )
-    added = ("sector_return", "sector_log_range", "index_return", "index_log_range", "vix")
-    assert whole.features_of(whole.network) == (*DEFAULT_FEATURES, *added)
-    assert whole.ahead_of(whole.network) == ("month_end", "half_day", "fed")
-    assert whole.features_of(LinearSpec()) == plain.features_of(LinearSpec())
-    assert whole.ahead_of(LinearSpec()) == ()
-    assert whole.minimum_sessions == plain.minimum_sessions
-
-
-def test_features_that_are_named_stand_where_they_are_named_and_alone() -> None:
-    named = Experiment(
-        features=("vix", "log_return", "sector_return"), sectors=Path("s.csv"), index="SPY", covariates=(PAST,)
-    )
-    assert named.network_features == ("vix", "log_return", "sector_return", "index_return", "index_log_range")
-
 
 TOML = """
 sectors = "{folder}/sectors.csv"
@@ -128,10 +49,10 @@ def write_files(folder: Path) -> Path:
     weekdays = np.arange(sessions[0] - 10, LAST_DAY + 1)
     weekdays = weekdays[np.is_busday(weekdays)]
     close = np.random.default_rng(4).normal(15, 2, len(weekdays)).round(2)
-    ahead = np.append(sessions, next_sessions("XNYS", LAST_DAY, 5))
+    days = np.append(sessions, next_sessions("XNYS", LAST_DAY, 5))
     (folder / "sectors.csv").write_text("ticker,sector\nT0,Tech\nT1,Tech\nT2,Banks\n")
     pd.DataFrame({"date": weekdays.astype(str), "close": close}).to_csv(folder / "vix.csv", index=False)
-    pd.DataFrame({"day": ahead.astype("datetime64[s]"), "meets": np.arange(len(ahead)) % 2}).to_parquet(
+    pd.DataFrame({"day": days.astype("datetime64[s]"), "meets": np.arange(len(days)) % 2}).to_parquet(
         folder / "fed.parquet"
     )
     path = folder / "experiment.toml"
@@ -163,47 +84,40 @@ def bars() -> Bars:
 
 @pytest.fixture(scope="module")
 def frames(bars: Bars, experiment: Experiment) -> Frames:
-    return frames_of(bars, experiment, given=read_given(experiment.sectors, experiment.covariates))
+    return frames_of(bars, experiment, file_covariates=read_file_covariates(experiment.sectors, experiment.covariates))
 
 
 def test_an_experiment_with_covariates_survives_json_and_toml(experiment: Experiment, folder: Path) -> None:
-    assert [type(spec) for spec in experiment.covariates] == [PastSeriesSpec, KnownSeriesSpec]
+    assert [type(spec) for spec in experiment.covariates] == [PastSeriesSpec, KnownFutureSeriesSpec]
     assert Experiment.model_validate(experiment.model_dump()) == experiment
     assert Experiment.model_validate(json.loads(json.dumps(experiment.model_dump(mode="json")))) == experiment
     assert tomllib.loads(TOML.format(folder=folder))["covariates"][0]["name"] == "vix"
     schema = Experiment.model_json_schema()
-    assert {"PastSeriesSpec", "KnownSeriesSpec"} <= set(schema["$defs"])
-
-
-def test_a_fault_in_a_file_of_an_experiment_is_told_in_its_words(tmp_path: Path) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text('[[covariates]]\nname = "vix"\npath = "vix.csv"\ncolumn = "close"\n')
-    with pytest.raises(UsageError, match=r"covariates.0: expected a table with one of publication_lag_days = DAYS"):
-        read_experiment(path, {})
+    assert {"PastSeriesSpec", "KnownFutureSeriesSpec"} <= set(schema["$defs"])
 
 
 def test_sectors_an_index_a_series_and_the_calendar_become_frames(
     frames: Frames, experiment: Experiment, bars: Bars
 ) -> None:
-    assert frames.ahead_names == (
+    assert frames.known_future_names == (
         *("weekday_sin_1", "weekday_cos_1", "weekday_sin_2", "weekday_cos_2", "month_end", "days_to_next"),
         "fed",
     )
-    assert frames.ahead.shape == (300, 2, 7)
-    assert frames.ahead.dtype == np.float32
-    assert np.isfinite(frames.ahead).all()
+    assert frames.known_future.shape == (300, 2, 7)
+    assert frames.known_future.dtype == np.float32
+    assert np.isfinite(frames.known_future).all()
     assert set(experiment.network_features) <= set(frames.feature_names)
     plain = frames_of(bars, TINY)
     assert frames.with_features(plain.feature_names).features.tobytes() == plain.features.tobytes()
-    first = experiment.minimum_sessions  # the index speaks from its session of that number on, of its return the next
+    first = experiment.minimum_sessions  # the index counts from its session of that number on, of its return the next
     np.testing.assert_array_equal(frames.usable[:, first:], plain.usable[:, first:])
     assert not frames.usable[:, :first].any()
     # every session has a 0 or 1 in turn, and the target is the next one
-    np.testing.assert_array_equal(frames.ahead[:, 0, -1], (np.arange(300) + 1) % 2)
-    np.testing.assert_array_equal(frames.ahead[:, 1, -1], np.arange(300) % 2)
+    np.testing.assert_array_equal(frames.known_future[:, 0, -1], (np.arange(300) + 1) % 2)
+    np.testing.assert_array_equal(frames.known_future[:, 1, -1], np.arange(300) % 2)
     own = frames.with_features(("sector_log_range", "log_range", "market_log_range")).features
     assert (own[2, 100:150, 0] == own[2, 100:150, 1]).all()  # T2 is alone in its sector
-    assert (own[3, 200:, 0] == own[3, 200:, 2]).all()  # T3 has none: the market stands in
+    assert (own[3, 200:, 0] == own[3, 200:, 2]).all()  # T3 has none: the market's mean is used
     assert (own[0, 100:, 0] == own[1, 100:, 0])[np.isfinite(own[1, 100:, 0])].all()
 
 
@@ -211,35 +125,35 @@ def test_the_flows_read_the_files_of_an_experiment(frames: Frames, experiment: E
     market = Market(bars, (), (), (), (), "", None, None)
     found = frames_on(market, experiment)
     assert found.features.tobytes() == frames.features.tobytes()
-    assert found.ahead.tobytes() == frames.ahead.tobytes()
-    with pytest.raises(TapecastError, match="read them with read_given"):
+    assert found.known_future.tobytes() == frames.known_future.tobytes()
+    with pytest.raises(TapecastError, match="read them with read_file_covariates"):
         frames_of(bars, experiment)
 
 
 def test_frames_with_all_covariates_are_saved_and_opened(frames: Frames, tmp_path: Path) -> None:
     save_frames(frames, tmp_path)
     opened = open_frames(tmp_path)
-    assert opened.ahead_names == frames.ahead_names
-    assert opened.ahead.tobytes() == frames.ahead.tobytes()
-    assert isinstance(opened.ahead, np.memmap)
+    assert opened.known_future_names == frames.known_future_names
+    assert opened.known_future.tobytes() == frames.known_future.tobytes()
+    assert isinstance(opened.known_future, np.memmap)
 
 
-def test_the_default_experiment_reads_nothing_beside_the_bars(bars: Bars) -> None:
+def test_the_default_experiment_reads_the_bars_alone(bars: Bars) -> None:
     plain = frames_of(bars, TINY)
     assert plain.feature_names == TINY.all_features
-    assert plain.ahead.shape == (300, 2, 0)
+    assert plain.known_future.shape == (300, 2, 0)
 
 
 def test_both_types_of_series_are_in_the_key_of_a_network_s_fit_and_in_no_baseline_s(
     frames: Frames, experiment: Experiment
 ) -> None:
-    ahead, features = np.array(frames.ahead), np.array(frames.features)
-    ahead[100, 1, -1] += 1
+    known_future, features = np.array(frames.known_future), np.array(frames.features)
+    known_future[100, 1, -1] += 1
     features[0, 100, frames.feature_names.index("vix")] += 1
     others = [
-        Frames(**{**vars(frames), "ahead": ahead}),
+        Frames(**{**vars(frames), "known_future": known_future}),
         Frames(**{**vars(frames), "features": features}),
-        Frames(**{**vars(frames), "ahead_names": (*frames.ahead_names[:-1], "ecb")}),
+        Frames(**{**vars(frames), "known_future_names": (*frames.known_future_names[:-1], "ecb")}),
     ]
     assert len({digest_of_rows(one) for one in (frames, *others)}) == 4
     split = changed(experiment, folds={"train_end": "2023-06-30", "valid_end": "2023-09-29"})
@@ -264,42 +178,48 @@ def test_a_series_known_in_advance_must_cover_every_target_session(bars: Bars, e
         spec = experiment.covariates[1].model_copy(update={"path": path.with_name("holed.parquet")})
         holed = experiment.model_copy(update={"covariates": (spec,)})
         with pytest.raises(UsageError, match=rf"fed from .*holed\.parquet: found no value for {missing} .* XNYS"):
-            frames_of(bars, holed, given=read_given(holed.sectors, holed.covariates))
+            frames_of(bars, holed, file_covariates=read_file_covariates(holed.sectors, holed.covariates))
     table.iloc[:-3].to_parquet(path.with_name("just.parquet"))  # the two sessions after the last bar are enough
     spec = experiment.covariates[1].model_copy(update={"path": path.with_name("just.parquet")})
     just = experiment.model_copy(update={"covariates": (spec,)})
-    assert frames_of(bars, just, given=read_given(just.sectors, just.covariates)).ahead.shape == (300, 2, 7)
+    assert frames_of(
+        bars, just, file_covariates=read_file_covariates(just.sectors, just.covariates)
+    ).known_future.shape == (
+        300,
+        2,
+        7,
+    )
 
 
 def test_a_day_of_an_unforeseen_closing_needs_no_value(tmp_path: Path) -> None:
     """New York was closed for a storm on 2012-10-29 and 30: a file of its sessions does not have these days."""
-    spec = KnownSeriesSpec(name="fed", path=tmp_path / "fed.csv", column="x", known_in_advance=True)
+    spec = KnownFutureSeriesSpec(name="fed", path=tmp_path / "fed.csv", column="x", known_in_advance=True)
     spec.path.write_text("date,x\n2012-10-26,1\n2012-10-31,2\n2012-11-01,3\n")
-    from pipeline.dataset.covariates.known import ahead_values  # noqa: PLC0415
+    from pipeline.dataset.covariates.known_future import known_future_values  # noqa: PLC0415
 
-    known = read_given(None, (spec,)).known
+    known = read_file_covariates(None, (spec,)).known_future
     origins = np.array(["2012-10-25", "2012-10-26", "2012-10-31"], "datetime64[D]")
-    assert ahead_values(known, "XNYS", origins, 1)[..., 0].tolist() == [[1], [1], [3]]
+    assert known_future_values(known, "XNYS", origins, 1)[..., 0].tolist() == [[1], [1], [3]]
     with pytest.raises(UsageError, match="found no value for 2012-11-02"):
-        ahead_values(known, "XNYS", origins, 2)
+        known_future_values(known, "XNYS", origins, 2)
 
 
-def test_sectors_of_strangers_are_refused_unless_another_calendar_has_them(experiment: Experiment) -> None:
+def test_sectors_of_other_tickers_are_refused_unless_another_calendar_has_them(experiment: Experiment) -> None:
     asking = experiment.model_copy(update={"covariates": (), "index": None, "calendar_covariates": ()})
-    given = read_given(asking.sectors, ())
+    file_covariates = read_file_covariates(asking.sectors, ())
     us, coins = bars_on("XNYS", ("T0",), 1), bars_on("24/7", ("BTC-USD",), 5)
     with pytest.raises(UsageError, match="no sector of BTC-USD in"):
-        frames_of(coins, asking, given=given)
-    found = frames_of(coins, asking, others=[us], given=given)
+        frames_of(coins, asking, file_covariates=file_covariates)
+    found = frames_of(coins, asking, others=[us], file_covariates=file_covariates)
     own = found.with_features(("sector_log_range", "market_log_range")).features
     np.testing.assert_array_equal(own[..., 0], own[..., 1])
 
 
-def test_bitcoin_is_told_of_every_day_and_reads_an_index_of_new_york(experiment: Experiment) -> None:
+def test_bitcoin_has_a_session_every_day_and_reads_an_index_of_new_york(experiment: Experiment) -> None:
     asking = experiment.model_copy(update={"sectors": None, "covariates": ()})
     us, coins = bars_on("XNYS", ("T0",), 1), bars_on("24/7", ("BTC-USD",), 5)
     found = frames_of(coins, asking, others=[us])
-    assert (found.ahead[..., found.ahead_names.index("days_to_next")] == 1).all()
+    assert (found.known_future[..., found.known_future_names.index("days_to_next")] == 1).all()
     friday = int(np.flatnonzero(found.sessions == np.datetime64("2024-06-07"))[0])
     index = found.with_features(("index_return", "index_log_range")).features[0]
     assert index[friday, 0] != 0  # New York's Friday ends before the coin's

@@ -1,4 +1,4 @@
-"""Returns of other calendars, joined by closing instant: by hand, by plain loops, and blind to what closed later."""
+"""Returns of other calendars, joined by closing instant: by hand, by plain loops, independent of later closes."""
 
 import itertools
 import math
@@ -12,32 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.arrays import Floats, Floats32
-from pipeline.dataset.abroad import MarketReturns, Surroundings, market_returns, returns_abroad
+from pipeline.dataset.context import Context, MarketReturns, cross_market_returns, market_member_mask, market_returns
 from pipeline.dataset.features import build_features, select_features
-from pipeline.dataset.market import members_of
 from pipeline.dataset.panel import Panel, build_panel
-from pipeline.dataset.volatility import origin_volatility
+from pipeline.dataset.targets import origin_volatility
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Bars, Listing
-from pipeline.market.calendars import closing_instants, sessions_between
+from pipeline.market.bars import Bars
+from pipeline.market.calendars import closing_instants
 from pipeline.market.universe import Universe
 from pipeline.market.universe_file import Spell
 from pipeline.stages import frames_of
-from tests.panels import TINY, random_rows
+from tests.dataset.calendar_bars import at, bars_on
+from tests.panels import TINY
 
-ABROAD = select_features(("abroad_return",))
-FIRST, LAST = date(2024, 1, 2), date(2024, 12, 31)
-
-
-def bars_on(calendar: str, tickers: tuple[str, ...], seed: int, last: date = LAST) -> Bars:
-    """Sound bars of a calendar's sessions of the year."""
-    sessions = sessions_between(calendar, FIRST, last)
-    rows = [
-        random_rows(len(sessions), seed + k).assign(session=sessions.astype("datetime64[s]"), ticker=ticker)
-        for k, ticker in enumerate(tickers)
-    ]
-    return Bars(pd.concat(rows, ignore_index=True), tuple(Listing(t, calendar, "USD") for t in tickers), "actions")
+CROSS_MARKET = select_features(("cross_market_return",))
 
 
 def panel_on(calendar: str, tickers: tuple[str, ...], seed: int) -> Panel:
@@ -45,25 +34,21 @@ def panel_on(calendar: str, tickers: tuple[str, ...], seed: int) -> Panel:
 
 
 def of_all(panel: Panel, minimum_sessions: int = 1) -> MarketReturns:
-    return market_returns(panel, members_of(panel, panel.tickers, minimum_sessions, None))
+    return market_returns(panel, market_member_mask(panel, panel.tickers, minimum_sessions, None))
 
 
 def slow_returns(panel: Panel, others: list[MarketReturns]) -> list[float]:
-    """What closed since the former session, by plain loops over instants."""
+    """What closed since the previous session, by plain loops over instants."""
     ends = closing_instants(panel.calendar, panel.sessions)
     found = [math.nan]
-    for former, own in itertools.pairwise(ends):
+    for previous, own in itertools.pairwise(ends):
         parts = []
         for other in others:
-            told = [(end, r) for end, r in zip(other.closed_at, other.log_return, strict=True) if not math.isnan(r)]
-            if any(end <= former for end, _ in told):
-                parts.append(sum(r for end, r in told if former < end <= own))
+            known = [(end, r) for end, r in zip(other.closed_at, other.log_return, strict=True) if not math.isnan(r)]
+            if any(end <= previous for end, _ in known):
+                parts.append(sum(r for end, r in known if previous < end <= own))
         found.append(sum(parts) / len(parts) if parts else math.nan)
     return found
-
-
-def at(panel: Panel, values: Floats, session: str) -> float:
-    return float(values[np.flatnonzero(panel.sessions == np.datetime64(session))[0]])
 
 
 def own_returns(panel: Panel, *sessions: str) -> float:
@@ -72,7 +57,7 @@ def own_returns(panel: Panel, *sessions: str) -> float:
 
 def test_a_weekend_of_crypto_is_summed_into_monday_and_a_day_counts_once_it_is_over() -> None:
     us, coins = panel_on("XNYS", ("A",), 1), panel_on("24/7", ("BTC-USD",), 2)
-    found = returns_abroad(us, [of_all(coins)])
+    found = cross_market_returns(us, [of_all(coins)])
     # the coin's Friday ends at midnight UTC, after New York's close
     assert at(us, found, "2024-06-10") == pytest.approx(own_returns(coins, "2024-06-07", "2024-06-08", "2024-06-09"))
     assert at(us, found, "2024-06-11") == pytest.approx(own_returns(coins, "2024-06-10"))
@@ -82,18 +67,18 @@ def test_a_weekend_of_crypto_is_summed_into_monday_and_a_day_counts_once_it_is_o
 
 def test_new_york_reaches_mumbai_the_next_day_and_mumbai_reaches_new_york_the_same_day() -> None:
     us, india = panel_on("XNYS", ("A",), 1), panel_on("XBOM", ("I.NS",), 2)
-    in_mumbai, in_new_york = returns_abroad(india, [of_all(us)]), returns_abroad(us, [of_all(india)])
+    in_mumbai, in_new_york = cross_market_returns(india, [of_all(us)]), cross_market_returns(us, [of_all(india)])
     assert at(india, in_mumbai, "2024-06-12") == pytest.approx(own_returns(us, "2024-06-11"))
     assert at(us, in_new_york, "2024-06-12") == pytest.approx(own_returns(india, "2024-06-12"))
     # Thursday's close in New York comes after Mumbai's half past three, and before Friday's evening hour of Diwali
     assert at(india, in_mumbai, "2024-11-01") == pytest.approx(own_returns(us, "2024-10-31"))
     # the half day in New York ends at 18:00 UTC: London, closed at 16:30, sees it on Monday
     london = panel_on("XLON", ("L.L",), 3)
-    assert at(london, returns_abroad(london, [of_all(us)]), "2024-12-02") == pytest.approx(
+    assert at(london, cross_market_returns(london, [of_all(us)]), "2024-12-02") == pytest.approx(
         own_returns(us, "2024-11-29")
     )
     # nothing closed in New York between London's close on Wednesday evening of Thanksgiving and on Friday but Wednesday
-    assert at(london, returns_abroad(london, [of_all(us)]), "2024-11-29") == 0.0
+    assert at(london, cross_market_returns(london, [of_all(us)]), "2024-11-29") == 0.0
 
 
 def test_the_other_calendars_are_averaged_over_those_that_have_begun() -> None:
@@ -101,7 +86,7 @@ def test_the_other_calendars_are_averaged_over_those_that_have_begun() -> None:
         panel_on(c, (t,), k) for k, (c, t) in enumerate({"XNYS": "A", "XBOM": "B", "24/7": "C"}.items())
     )
     late = replace(of_all(coins), log_return=np.where(coins.sessions < np.datetime64("2024-07-01"), np.nan, 0.01))
-    both, first, second = (returns_abroad(us, o) for o in ([of_all(india), late], [of_all(india)], [late]))
+    both, first, second = (cross_market_returns(us, o) for o in ([of_all(india), late], [of_all(india)], [late]))
     before, after = us.sessions <= np.datetime64("2024-07-02"), us.sessions > np.datetime64("2024-07-02")
     np.testing.assert_array_equal(both[before], first[before])
     np.testing.assert_allclose(both[after], (first[after] + second[after]) / 2, rtol=1e-12)
@@ -110,22 +95,22 @@ def test_the_other_calendars_are_averaged_over_those_that_have_begun() -> None:
 
 
 @pytest.mark.parametrize("own", ["XNYS", "XBOM", "24/7", "XTKS"])
-def test_real_calendars_join_as_a_plain_loop_says(own: str) -> None:
+def test_real_calendars_join_like_a_plain_loop(own: str) -> None:
     panel = panel_on(own, ("A", "B"), 5)
     others = [of_all(panel_on(c, ("C", "D"), 6 + k), 10) for k, c in enumerate(("XNYS", "XLON", "24/7")) if c != own]
-    np.testing.assert_allclose(returns_abroad(panel, others), slow_returns(panel, others), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(cross_market_returns(panel, others), slow_returns(panel, others), rtol=1e-10, atol=1e-14)
 
 
 SECONDS = st.integers(-3 * 86400, 40 * 86400)
-TOLD = st.floats(-0.3, 0.3) | st.just(math.nan)
-ONE_CALENDAR = st.lists(st.tuples(SECONDS, TOLD), max_size=60, unique_by=lambda told: told[0])
+RETURNS = st.floats(-0.3, 0.3) | st.just(math.nan)
+ONE_CALENDAR = st.lists(st.tuples(SECONDS, RETURNS), max_size=60, unique_by=lambda pair: pair[0])
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
-    st.lists(st.lists(st.tuples(SECONDS, TOLD), max_size=60, unique_by=lambda told: told[0]), min_size=1, max_size=3)
+    st.lists(st.lists(st.tuples(SECONDS, RETURNS), max_size=60, unique_by=lambda pair: pair[0]), min_size=1, max_size=3)
 )
-def test_any_closing_times_join_as_a_plain_loop_says(told: list[list[tuple[int, float]]]) -> None:
+def test_any_closing_times_join_like_a_plain_loop(calendars: list[list[tuple[int, float]]]) -> None:
     panel = TINY_PANEL
     begin = np.datetime64("2024-01-02T21:00:00", "s")
     others = [
@@ -133,9 +118,9 @@ def test_any_closing_times_join_as_a_plain_loop_says(told: list[list[tuple[int, 
             closed_at=np.array([begin + np.timedelta64(second, "s") for second, _ in sorted(one)], "datetime64[s]"),
             log_return=np.array([value for _, value in sorted(one)], np.float64),
         )
-        for one in told
+        for one in calendars
     ]
-    np.testing.assert_allclose(returns_abroad(panel, others), slow_returns(panel, others), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(cross_market_returns(panel, others), slow_returns(panel, others), rtol=1e-10, atol=1e-14)
 
 
 TINY_PANEL = build_panel(bars_on("XNYS", ("A",), 1, date(2024, 2, 9)))
@@ -145,12 +130,12 @@ def test_a_close_at_the_same_second_counts_and_one_a_second_later_does_not() -> 
     us, london = panel_on("XNYS", ("A",), 1), of_all(panel_on("XLON", ("L.L",), 2))
     end = closing_instants("XNYS", us.sessions)[100]
     k = int(np.searchsorted(london.closed_at, end, "right")) - 1  # London's last session before it
-    whole = returns_abroad(us, [london])
+    whole = cross_market_returns(us, [london])
 
     def shifted(instant: np.datetime64) -> Floats:
         closed_at = london.closed_at.copy()
         closed_at[k] = instant
-        return returns_abroad(us, [replace(london, closed_at=closed_at)])
+        return cross_market_returns(us, [replace(london, closed_at=closed_at)])
 
     np.testing.assert_array_equal(shifted(end), whole)
     late = shifted(end + np.timedelta64(1, "s"))
@@ -165,16 +150,16 @@ def garbage_from(other: MarketReturns, first: np.datetime64) -> MarketReturns:
 
 
 @pytest.mark.parametrize("origin", [21, 60, 130, 230])
-def test_what_closes_abroad_after_an_origin_changes_no_bit_at_it(origin: int) -> None:
+def test_what_closes_on_other_calendars_after_an_origin_changes_no_bit_at_it(origin: int) -> None:
     us = panel_on("XNYS", ("A", "B"), 1)
     others = [of_all(panel_on(calendar, ("C",), 7 + k)) for k, calendar in enumerate(("XBOM", "XLON", "24/7"))]
     end = closing_instants("XNYS", us.sessions)[origin]
 
     def values(first_garbage: np.datetime64) -> np.ndarray:
-        around = Surroundings(abroad=tuple(garbage_from(other, first_garbage) for other in others))
-        return build_features(us, ABROAD, us.tickers, 1, around)[..., 0]
+        context = Context(cross_market=tuple(garbage_from(other, first_garbage) for other in others))
+        return build_features(us, CROSS_MARKET, us.tickers, 1, context)[..., 0]
 
-    whole = build_features(us, ABROAD, us.tickers, 1, Surroundings(abroad=tuple(others)))[..., 0]
+    whole = build_features(us, CROSS_MARKET, us.tickers, 1, Context(cross_market=tuple(others)))[..., 0]
     later = values(end + np.timedelta64(1, "s"))
     assert (
         np.ascontiguousarray(later[:, : origin + 1]).tobytes() == np.ascontiguousarray(whole[:, : origin + 1]).tobytes()
@@ -184,10 +169,10 @@ def test_what_closes_abroad_after_an_origin_changes_no_bit_at_it(origin: int) ->
     assert (values(newest)[:, origin] != whole[:, origin]).all()
 
 
-def test_bars_abroad_after_an_origin_change_no_bit_of_the_frames_at_it() -> None:
-    """The same through bars, panels and frames: history abroad that goes on differently, or ends there."""
+def test_bars_of_other_calendars_after_an_origin_change_no_bit_of_the_frames_at_it() -> None:
+    """The same through bars, panels and frames: the other calendar goes on differently, or ends there."""
     us, coins = bars_on("XNYS", ("A", "B"), 1), bars_on("24/7", ("BTC-USD", "ETH-USD"), 5)
-    origin, experiment = np.datetime64("2024-09-03"), asking()
+    origin, experiment = np.datetime64("2024-09-03"), experiment_with()
     ended = coins.frame["session"] <= pd.Timestamp("2024-09-02")  # the coin's day of the origin ends after it
     other = bars_on("24/7", ("BTC-USD", "ETH-USD"), 50).frame
     prices = ["open", "high", "low", "close", "volume", "dividend", "split"]
@@ -202,30 +187,34 @@ def test_bars_abroad_after_an_origin_change_no_bit_of_the_frames_at_it() -> None
         assert (frames.features[:, place + 1] != whole.features[:, place + 1]).any()
 
 
-def asking(*more: str) -> Experiment:
-    return TINY.model_copy(update={"features": ("log_return", "abroad_return", *more)})
+def experiment_with(*more: str) -> Experiment:
+    return TINY.model_copy(update={"features": ("log_return", "cross_market_return", *more)})
 
 
-def test_the_feature_stands_right_after_its_warm_up_in_units_of_the_ticker_s_volatility() -> None:
+def test_the_feature_begins_right_after_its_warm_up_in_units_of_the_ticker_s_volatility() -> None:
     us, coins = panel_on("XNYS", ("A", "B"), 1), of_all(panel_on("24/7", ("BTC-USD",), 5))
-    value = build_features(us, ABROAD, us.tickers, 1, Surroundings(abroad=(coins,)))[..., 0]
-    assert np.isnan(value[:, : ABROAD[0].warm_up]).all()
-    assert np.isfinite(value[:, ABROAD[0].warm_up :]).all()
-    eager = build_features(us, (replace(ABROAD[0], warm_up=0),), us.tickers, 1, Surroundings(abroad=(coins,)))
-    assert [int(np.flatnonzero(np.isfinite(row))[0]) for row in eager[..., 0]] == [ABROAD[0].warm_up] * 2
-    expected = (returns_abroad(us, [coins]) / origin_volatility(us))[:, ABROAD[0].warm_up :]
-    np.testing.assert_allclose(value[:, ABROAD[0].warm_up :], expected, rtol=1e-6)
+    value = build_features(us, CROSS_MARKET, us.tickers, 1, Context(cross_market=(coins,)))[..., 0]
+    assert np.isnan(value[:, : CROSS_MARKET[0].warm_up]).all()
+    assert np.isfinite(value[:, CROSS_MARKET[0].warm_up :]).all()
+    eager = build_features(us, (replace(CROSS_MARKET[0], warm_up=0),), us.tickers, 1, Context(cross_market=(coins,)))
+    assert [int(np.flatnonzero(np.isfinite(row))[0]) for row in eager[..., 0]] == [CROSS_MARKET[0].warm_up] * 2
+    expected = (cross_market_returns(us, [coins]) / origin_volatility(us))[:, CROSS_MARKET[0].warm_up :]
+    np.testing.assert_allclose(value[:, CROSS_MARKET[0].warm_up :], expected, rtol=1e-6)
 
 
-def test_a_member_abroad_counts_once_it_has_enough_sessions_and_while_it_belongs() -> None:
+def test_a_member_of_another_calendar_counts_once_it_has_enough_sessions_and_while_it_belongs() -> None:
     us, coins = bars_on("XNYS", ("A",), 1), bars_on("24/7", ("BTC-USD", "ETH-USD"), 5)
     alone = replace(coins.of_calendar("24/7"), listings=coins.listings[:1])
     alone = replace(alone, frame=alone.frame[alone.frame["ticker"] == "BTC-USD"].reset_index(drop=True))
     spells = (Spell("A", None, None), Spell("BTC-USD", None, None), Spell("ETH-USD", date(2024, 7, 1), None))
     universe = Universe("dated", ("A", "BTC-USD", "ETH-USD"), spells)
 
-    def values(market: tuple[str, ...] | None, other: Bars, known: Universe | None = None) -> Floats32:
-        return frames_of(us, asking(), market, [other], known).with_features(("abroad_return",)).features[0, :, 0]
+    def values(market_members: tuple[str, ...] | None, other: Bars, known: Universe | None = None) -> Floats32:
+        return (
+            frames_of(us, experiment_with(), market_members, [other], known)
+            .with_features(("cross_market_return",))
+            .features[0, :, 0]
+        )
 
     dated, both, one = values(None, coins, universe), values(None, coins), values(None, alone)
     july = int(np.flatnonzero(frames_of(us, TINY).sessions == np.datetime64("2024-07-02"))[0])
@@ -235,22 +224,29 @@ def test_a_member_abroad_counts_once_it_has_enough_sessions_and_while_it_belongs
     np.testing.assert_array_equal(values(("A", "BTC-USD"), coins), one)  # only those named count
     np.testing.assert_array_equal(values(("A",), coins), both)  # all of them, where none is named
     first = int(np.flatnonzero(np.isfinite(one))[0])
-    closed = coins.frame["session"].drop_duplicates().to_numpy().astype("datetime64[D]")[asking().minimum_sessions - 1]
+    closed = (
+        coins.frame["session"]
+        .drop_duplicates()
+        .to_numpy()
+        .astype("datetime64[D]")[experiment_with().minimum_sessions - 1]
+    )
     sessions = frames_of(us, TINY).sessions
-    assert sessions[first - 2] <= closed < sessions[first]  # known at the former session's close
+    assert sessions[first - 2] <= closed < sessions[first]  # known at the previous session's close
 
 
-def test_asking_for_it_where_there_is_no_other_calendar_is_told() -> None:
-    with pytest.raises(UsageError, match="abroad_return needs tickers of other calendars, found only those of XNYS"):
-        frames_of(bars_on("XNYS", ("A",), 1), asking())
+def test_the_feature_without_another_calendar_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="cross_market_return needs tickers of other calendars, found only those of XNYS"
+    ):
+        frames_of(bars_on("XNYS", ("A",), 1), experiment_with())
 
 
 def test_other_calendars_change_nothing_where_no_feature_asks_for_them() -> None:
     us, coins = bars_on("XNYS", ("A",), 1), bars_on("24/7", ("BTC-USD",), 5)
     unread = Bars(coins.frame.iloc[:0], (), "actions")  # no panel could be made of it
-    alone, beside = frames_of(us, TINY), frames_of(us, TINY, others=[coins, unread])
-    assert alone.features.tobytes() == beside.features.tobytes()
-    assert np.array_equal(alone.usable, beside.usable)
+    alone, with_others = frames_of(us, TINY), frames_of(us, TINY, others=[coins, unread])
+    assert alone.features.tobytes() == with_others.features.tobytes()
+    assert np.array_equal(alone.usable, with_others.usable)
 
 
 def test_days_that_the_own_calendar_does_not_have_have_no_value() -> None:
@@ -258,7 +254,7 @@ def test_days_that_the_own_calendar_does_not_have_have_no_value() -> None:
     stray = replace(
         us, sessions=np.where(us.sessions == np.datetime64("2024-06-07"), np.datetime64("2024-06-08"), us.sessions)
     )
-    found, whole = returns_abroad(stray, [coins]), returns_abroad(us, [coins])
+    found, whole = cross_market_returns(stray, [coins]), cross_market_returns(us, [coins])
     place = int(np.flatnonzero(us.sessions == np.datetime64("2024-06-07"))[0])
     assert np.isnan(found[place])
     assert found[place + 1] == pytest.approx(whole[place] + whole[place + 1])
@@ -267,6 +263,6 @@ def test_days_that_the_own_calendar_does_not_have_have_no_value() -> None:
 def test_a_calendar_without_a_single_return_has_no_part() -> None:
     us, coins = panel_on("XNYS", ("A",), 1), of_all(panel_on("24/7", ("C",), 2))
     empty = replace(coins, log_return=np.full(len(coins.log_return), np.nan))
-    np.testing.assert_array_equal(returns_abroad(us, [coins, empty]), returns_abroad(us, [coins]))
-    assert np.isnan(returns_abroad(us, [empty])).all()
-    assert np.isnan(returns_abroad(us, [])).all()
+    np.testing.assert_array_equal(cross_market_returns(us, [coins, empty]), cross_market_returns(us, [coins]))
+    assert np.isnan(cross_market_returns(us, [empty])).all()
+    assert np.isnan(cross_market_returns(us, [])).all()
