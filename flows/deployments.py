@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 
 from flows import artifacts
 from pipeline.audit.origins import AuditSpec
-from pipeline.audit.result import AuditResult as AuditVerdict
+from pipeline.audit.result import AuditResult
 from pipeline.experiment import Experiment
 from pipeline.market.files import open_files
 from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
@@ -19,7 +19,7 @@ from pipeline.sanity.checks import SanityCheck
 from pipeline.training.jobs import FitResult
 from pipeline.tuning.trial import SearchSpec
 from pipeline.tutorials.ohlc import OhlcSpec
-from pipeline.tutorials.run import TutorialResult as TutorialVerdict
+from pipeline.tutorials.run import TutorialResult
 from pipeline.workflow import checks, tutorials
 from pipeline.workflow.context import F, new_context
 from pipeline.workflow.forecast import forecast as forecast_from_model
@@ -160,22 +160,35 @@ def _data_flows(progress: Progress, read: Reader) -> FlowsByName:
     return {"ingest": ingest, "tune": tune}
 
 
-def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> FlowsByName:
-    def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
-        artifacts.show_audit(verdicts, url)
-        for verdict in verdicts:
-            progress.message(checks.audit_text(verdict))
+@dataclass(frozen=True)
+class _ShowChecks:
+    """Shows the tables of the checks while their flow runs, so that they are seen when it fails too."""
 
-    def show_sanity(found: Sequence[SanityCheck], url: str) -> None:
+    progress: Progress
+    show_checks: checks.ShowChecks | None
+
+    def audit(self, results: Sequence[AuditResult], url: str) -> None:
+        """Show the comparison of every stage."""
+        artifacts.show_audit(results, url)
+        for result in results:
+            self.progress.message(checks.audit_text(result))
+
+    def sanity(self, found: Sequence[SanityCheck], url: str) -> None:
+        """Show every check with its range."""
         artifacts.show_sanity(found, url)
-        if show_checks:
-            show_checks(found, url)
+        if self.show_checks:
+            self.show_checks(found, url)
         else:
-            progress.message(checks.checks_text(found))
+            self.progress.message(checks.checks_text(found))
 
-    def show_tutorials(verdicts: Sequence[TutorialVerdict], url: str) -> None:
-        artifacts.show_tutorials(verdicts, url)
-        progress.message(tutorials.tutorials_text(verdicts))
+    def tutorials(self, results: Sequence[TutorialResult], url: str) -> None:
+        """Show every tutorial with its mark."""
+        artifacts.show_tutorials(results, url)
+        self.progress.message(tutorials.tutorials_text(results))
+
+
+def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> FlowsByName:
+    show = _ShowChecks(progress, show_checks)
 
     @flow(name="audit", flow_run_name="audit {experiment.source.kind}", persist_result=False)
     def audit(experiment: Experiment = DEFAULT, spec: AuditSpec = AUDIT) -> checks.AuditSummary:
@@ -183,7 +196,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 
         Fails, naming the first stage, where anything that was known at an origin changes with what comes later.
         """
-        return checks.audit(new_context("audit", None, progress, as_task), experiment, spec, show_audit)
+        return checks.audit(new_context("audit", None, progress, as_task), experiment, spec, show.audit)
 
     @flow(name="sanity", flow_run_name="sanity seed {seed}", persist_result=False)
     def sanity(seed: int = 0, seeds: int = 20) -> checks.SanitySummary:
@@ -191,7 +204,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 
         `seeds` is how often data without signal (random walks, shuffled returns) is examined.
         """
-        return checks.sanity(new_context("sanity", None, progress, as_task), seed, seeds, show_sanity)
+        return checks.sanity(new_context("sanity", None, progress, as_task), seed, seeds, show.sanity)
 
     @flow(name="tutorial", flow_run_name="tutorial {name}", persist_result=False)
     def tutorial(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="tapecast",
-    help="Forecast stock prices with recurrent networks, and test whether they beat simple baselines. No trading advice.",
+    help="Forecast stock prices with recurrent networks, compared with simple baselines. No trading advice.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

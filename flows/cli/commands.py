@@ -148,7 +148,7 @@ class Call:
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine check with the network, training and device of an experiment."""
         experiment = usable(read_experiment(file, overrides), out)
-        return self._result(lambda flows: pipeline.workflow.sine(seed, experiment, out))
+        return self._result(lambda flows: flows.sine(seed, experiment, out))
 
     def ui(self, mlflow_port: int, prefect_port: int) -> int:
         """Serve both UIs until interrupted."""

@@ -88,7 +88,7 @@ class Fitted:
     checks: tuple[ValidationCheck, ...] = ()
     best_step: int = 0
     seconds: float = 0.0
-    ahead: tuple[str, ...] = ()
+    known_future: tuple[str, ...] = ()
 
 
 def all_together(_spec: Any, _training: TrainingSpec, frames: Frames, fold: Fold) -> Iterator[Frames]:

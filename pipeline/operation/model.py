@@ -28,8 +28,8 @@ _UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 class Model:
     """A fold's fitted forecasters of one calendar.
 
-    `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other calendars;
-    `universe` says when they belonged to it.
+    `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other
+    calendars; `universe` says when they belonged to it.
     """
 
     experiment: Experiment

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats, Floats32, Indices
+from pipeline.evaluation.direction import flat_of
 from pipeline.evaluation.scores import score_table
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.recurrent.reading import read_raw, reader_of
-from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, RecurrentSpec
 from pipeline.forecasting.backtest import Backtest, test_slice
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.tutorials.data import MeasureName, TutorialData, root_horizons
@@ -107,9 +107,7 @@ def direction_scores(data: TutorialData, network: Fitted) -> dict[str, float]:
 
 def flat_threshold(network: Fitted) -> float:
     """Return half the width of the class flat of a network's head; 0 where its head has no classes."""
-    spec = network.forecaster
-    direction = isinstance(spec, RecurrentSpec) and isinstance(spec.head, DirectionHeadSpec)
-    return spec.head.flat if direction else 0.0  # type: ignore[union-attr]
+    return flat_of(network) or 0.0
 
 
 def nll(probabilities: Floats, realised: Indices) -> float:

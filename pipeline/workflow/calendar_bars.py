@@ -98,7 +98,7 @@ def reported_with(ticker: str, calendars: Sequence[str]) -> str:
 def frames_on(bars: CalendarBars, experiment: Experiment, members: tuple[str, ...] | None = None) -> Frames:
     """Return the frames of one calendar; `members` (default: all its tickers) make the market features."""
     file_covariates = read_file_covariates(experiment.sectors, experiment.covariates)
-    return frames_of(bars.bars, experiment, members, bars.others, bars.universe, given)
+    return frames_of(bars.bars, experiment, members, bars.others, bars.universe, file_covariates)
 
 
 def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | None = None) -> Frames:

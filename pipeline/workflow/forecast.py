@@ -35,7 +35,7 @@ def forecast(
     """
     name = name_to_forecast_with(context.settings.models, source)
     models = published_models(context.settings.models, name, context.fit_cache)
-    trained_on = tuple(ticker for model in models.values() for ticker in model.market)
+    trained_on = tuple(ticker for model in models.values() for ticker in model.market_members)
     base = next(iter(models.values())).experiment
     requested = source or base.source
     wanted = spelled(requested, tickers) or trained_on
@@ -128,7 +128,7 @@ def market_members(context: RunContext, model: Model, bars: CalendarBars) -> tup
 
     Where the source has none of the model's own tickers, the requested ones are used instead.
     """
-    members = tuple(ticker for ticker in model.market if ticker in bars.bars.tickers)
+    members = tuple(ticker for ticker in model.market_members if ticker in bars.bars.tickers)
     if not members:
         context.progress.message(
             "The source has none of the model's tickers: the requested ones make the market features instead."

@@ -189,7 +189,7 @@ def trained_model(
     return TrainedModel(
         calendar=bars.calendar,
         experiment=on_calendar(experiment, bars),
-        market=bars.bars.tickers,
+        market_members=bars.bars.tickers,
         other_tickers=bars.other_tickers,
         universe=bars.universe,
         results=tuple(latest),

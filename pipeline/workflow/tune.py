@@ -132,8 +132,8 @@ def prepared(context: RunContext, experiment: Experiment, spec: SearchSpec) -> S
     storage = storage_for(context.settings.mlflow_uri, context.settings.root)
     task = SearchTask(context, spec, experiment, bars, tuning_data, space, storage)
     context.progress.message(
-        f"Study {task.study_name}: the validation of {count_of(len(tuning_data.folds), 'fold')} chooses; no session from "
-        f"{tuning_data.until} on is used."
+        f"Study {task.study_name}: the validation of {count_of(len(tuning_data.folds), 'fold')} chooses; no session "
+        f"from {tuning_data.until} on is used."
     )
     return task
 
