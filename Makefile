@@ -51,7 +51,7 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.calibration
 	$(BIN)/python -m tests.benchmarks.evaluation
 	$(BIN)/python -m tests.benchmarks.audit
-	$(BIN)/python -m tests.benchmarks.luck
+	$(BIN)/python -m tests.benchmarks.multiple_testing
 	$(BIN)/python -m tests.benchmarks.tutorials
 	$(BIN)/python -m tests.benchmarks.sanity
 

@@ -215,7 +215,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
         `terms` are those of the tutorial on Open, High, Low and Close.
         """
         return tutorials.run_tutorials(
-            new_context("tutorial", out, progress, as_task), name, seed, terms, show_tutorials
+            new_context("tutorial", out, progress, as_task), name, seed, terms, show.tutorials
         )
 
     return {"audit": audit, "sanity": sanity, "tutorial": tutorial}

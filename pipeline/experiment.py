@@ -22,8 +22,7 @@ from pipeline.dataset.features import FEATURES, Feature, file_feature, select_fe
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.sampled_paths import refuse_unmodelled_features
 from pipeline.errors import UsageError
-from pipeline.evaluation.abstain import Abstain
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.specification import Abstain, MoneySpec
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES, Specification
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, refuse_shared_validation
 from pipeline.forecasters.registry import BASELINES, BenchmarkSpec, forecaster_of

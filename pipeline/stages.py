@@ -21,9 +21,9 @@ from pipeline.dataset.frames import Frames, build_frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import NothingUsableError
 from pipeline.evaluation.direction import direction_table
-from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import opens_of
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.money.account import opens_of
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Specification
 from pipeline.forecasters.registry import forecaster_of
@@ -142,22 +142,22 @@ def evaluation_of(
     fits: tuple[Sequence[FitResult], Sequence[Fold], Frames],
     bars: Bars,
     experiment: Experiment,
-    luck: Luck | None = None,
+    trials: Trials | None = None,
 ) -> Evaluation:
     """Return everything that a backtest shows; `fits` are the results, folds and frames that it was made from.
 
-    `luck` counts the specifications that were tested on these prices before (default: none).
+    `trials` counts the specifications that were tested on these prices before (default: none).
     """
-    return evaluate(backtest, asked_of(bars, experiment, luck), direction_table(*fits))
+    return evaluate(backtest, evaluation_inputs(bars, experiment, trials), direction_table(*fits))
 
 
-def asked_of(bars: Bars, experiment: Experiment, luck: Luck | None = None) -> Asked:
+def evaluation_inputs(bars: Bars, experiment: Experiment, trials: Trials | None = None) -> EvaluationInputs:
     """Return what an evaluation needs besides the backtest: fill prices, costs, and what the network claims.
 
-    `luck` counts the specifications that were tested on these prices before (default: none).
+    `trials` counts the specifications that were tested on these prices before (default: none).
     """
     claims = experiment.network.claims_level_or_direction
-    return Asked(opens_of(build_panel(bars)), experiment.money, luck or Luck(), claims)
+    return EvaluationInputs(opens_of(build_panel(bars)), experiment.money, trials or Trials(), claims)
 
 
 def forecasts_of(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.panel import build_panel
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import opens_of
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.money.account import opens_of
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, HeadSpec, PointHeadSpec, RecurrentSpec
-from pipeline.stages import asked_of
+from pipeline.stages import evaluation_inputs
 from tests.panels import TINY, bars_of, changed, random_market
 
 
@@ -20,7 +20,7 @@ def test_an_evaluation_is_asked_with_opens_costs_and_claims(head: HeadSpec | Non
     bars = bars_of(random_market(300, 3))
     network = RecurrentSpec(hidden_size=6, **({"head": head} if head else {}))
     experiment = changed(TINY, network=network, money=MoneySpec(commission_bps=3.5))
-    asked, expected = asked_of(bars, experiment), opens_of(build_panel(bars))
-    assert (asked.sold_as_point, asked.money, asked.luck) == (sold, experiment.money, Luck())
+    asked, expected = evaluation_inputs(bars, experiment), opens_of(build_panel(bars))
+    assert (asked.claims_direction, asked.money, asked.trials) == (sold, experiment.money, Trials())
     np.testing.assert_array_equal(asked.opens.growth, expected.growth)
-    assert asked_of(bars, experiment, Luck(tested=4)).luck.tested == 4
+    assert evaluation_inputs(bars, experiment, Trials(tested=4)).trials.tested == 4

@@ -10,7 +10,8 @@ from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, scaled_target
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
+from pipeline.evaluation.significance.mean_test import long_lags
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import test_slice
 from pipeline.forecasting.forecasts import fits_of, mean_over_fits

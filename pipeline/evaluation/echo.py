@@ -1,8 +1,8 @@
-"""Is a point forecast more than yesterday's price? What a median claims, and whether outcomes bear it out.
+"""Echo detection: does the median of a forecaster have information beyond the last close?
 
-The last close is the best simple forecast of the next one, so any honest median sits near it and, drawn over the
-truth, looks like the truth one session late: that lag in levels proves nothing. An echo is a forecaster that claims
-more, the level or the direction, while its change from the last close has nothing to do with the change that came.
+The last close is the best simple forecast of the next one, so a correct median is near it and, plotted over the
+outcomes, looks like them one session late: that lag in levels proves nothing. An echo is a forecaster that claims
+more, the level or the direction, while its change from the last close is unrelated to the realised change.
 """
 
 from collections.abc import Mapping
@@ -13,61 +13,61 @@ import numpy as np
 
 from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.errors import UsageError
-from pipeline.evaluation.significance.diebold_mariano import long_lags, mean_test
-from pipeline.evaluation.significance.session_means import mean_per_session
+from pipeline.evaluation.significance.mean_test import long_lags, mean_per_session, mean_test
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 SHIFTS = (-2, -1, 0, 1, 2)
 BOLD_SHARE = 0.05
-"""A median that moves this share of the outcomes' variance claims direction, whatever it calls itself."""
+"""A median whose changes have this share of the outcomes' variance claims direction, whatever it is declared as."""
 NO_SHARE = 1e-9
-"""A median that moves less than this share of the outcomes' variance is the last close itself."""
+"""A median whose changes have less than this share of the outcomes' variance is the last close itself."""
 RELATED = 0.025
+"""The one-sided p-value up to which median and outcome are called related."""
 
-Name = Literal["informs", "too bold", "no claim", "unproven", "echo", "persistence"]
+EchoName = Literal["informs", "too bold", "no claim", "unproven", "echo", "persistence"]
 
 
 @dataclass(frozen=True)
 class Echo:
-    """What the median of one forecaster says beyond the last close, at one horizon."""
+    """The information in the median of one forecaster beyond the last close, at one horizon."""
 
     forecaster: str
-    name: Name
+    name: EchoName
     claims: bool
-    moved_share: float  # variance of the median's change over that of the outcome's: the R2 it would need to be right
-    relation_p: float  # of the covariance of median and outcome, one-sided: up to 0.025 they are related beyond luck
-    best_shift: int  # the shift of the truth, in units of the horizon, that the forecast lies closest to
+    moved_share: float  # variance of the median's change over that of the outcome's: the R2 that it implies
+    relation_p: float  # of the covariance of median and outcome, one-sided: up to 0.025 they are called related
+    best_shift: int  # the shift of the outcome, in units of the horizon, that the forecast is closest to
     sentence: str
 
 
 def echo_of(backtest: Backtest, forecaster: str, claims: bool, horizon: int = 1) -> Echo:
-    """Return what the median of a forecaster is: informative, too bold, without claim, unproven, echo, persistence.
+    """Return the classification of a median: informs, too bold, no claim, unproven, echo or persistence.
 
-    `claims` says that the forecaster is sold as one of level or direction: one with a point or a direction head.
+    `claims` is whether the forecaster claims level or direction, as one with a point or a direction head does.
     """
     where = backtest.scored[..., horizon - 1]  # [ticker, origin]
     change = _filled(backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], where)
     outcome = _filled(backtest.realised[..., horizon - 1], where)
-    return _judged(forecaster, _median_of(forecaster), change, outcome, claims, horizon)
+    return _classified(forecaster, _median_of(forecaster), change, outcome, claims, horizon)
 
 
 def echo_of_line(name: str, forecast: Floats, closes: Floats) -> Echo:
-    """Return what a line of prices is that is sold as a forecast of the closes [session] of one ticker.
+    """Return the classification of a line of prices as a forecast of the closes [session] of one ticker.
 
     Both have a price per session; the forecast of a session was made at the close before. Raises UsageError where
-    they are not as many. The first forecast has no close before it and is not read.
+    their lengths differ. The first forecast has no close before it and is not read.
     """
     if forecast.shape != closes.shape:
         raise UsageError(f"found {len(forecast)} forecasts and {len(closes)} closes, expected one of each per session")
     change, outcome = np.log(forecast[1:] / closes[:-1]), np.log(closes[1:] / closes[:-1])
-    of_one = change[None].astype(np.float64), outcome[None].astype(np.float64)
-    return _judged(name, f"The line “{name}”", *of_one, claims=True, horizon=1)
+    changes = change[None].astype(np.float64), outcome[None].astype(np.float64)
+    return _classified(name, f"The line “{name}”", *changes, claims=True, horizon=1)
 
 
-def _judged(forecaster: str, subject: str, change: Floats, outcome: Floats, claims: bool, horizon: int) -> Echo:
-    """Return the judgement on changes [ticker, origin] from the last close, NaN where not scored.
+def _classified(forecaster: str, subject: str, change: Floats, outcome: Floats, claims: bool, horizon: int) -> Echo:
+    """Return the classification of changes [ticker, origin] from the last close, NaN where not scored.
 
     `subject` begins the sentence: the median of a forecaster, or a line.
     """
@@ -75,15 +75,15 @@ def _judged(forecaster: str, subject: str, change: Floats, outcome: Floats, clai
     moved = moved_share(change[where], outcome[where])
     p = relation_p(change, outcome, where, horizon)
     shift = best_shift(change, outcome, where, horizon)
-    claiming = claims or moved > BOLD_SHARE
-    name = _name(moved, p, claiming, shift)
+    claims = claims or moved > BOLD_SHARE
+    name = _name(moved, p, claims, shift)
     if name == "informs" and not _errs_less_than_no_change(change[where], outcome[where]):
         name = "too bold"
-    return Echo(forecaster, name, claiming, moved, p, shift, _sentence(subject, name, moved))
+    return Echo(forecaster, name, claims, moved, p, shift, _sentence(subject, name, moved))
 
 
 def echoes(backtest: Backtest, claims: Mapping[str, bool], horizon: int = 1) -> dict[str, Echo]:
-    """Return forecaster -> Echo; `claims` names those that are sold as forecasts of level or direction."""
+    """Return forecaster -> Echo; `claims` has those that claim level or direction."""
     return {name: echo_of(backtest, name, claims.get(name, False), horizon) for name in backtest.quantiles}
 
 
@@ -94,7 +94,7 @@ def moved_share(change: Floats, outcome: Floats) -> float:
 
 
 def relation_p(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> float:
-    """Return the one-sided p-value that median and outcome [ticker, origin] go together, from their covariance.
+    """Return the one-sided p-value of a positive covariance of median and outcome [ticker, origin].
 
     The mean over tickers of (median less its mean) x outcome, per session, against zero, with max(2h, 20) lags. NaN
     with fewer than 30 sessions, or where the median never moves.
@@ -106,9 +106,9 @@ def relation_p(change: Floats, outcome: Floats, where: Booleans, horizon: int) -
 
 
 def best_shift(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> int:
-    """Return the shift of the truth, in units of the horizon, at which forecast levels lie closest to it.
+    """Return the shift of the outcome, in units of the horizon, at which forecast levels are closest to it.
 
-    With 0 the forecast is compared with the price it was made for, with -1 with the last close: what it was made from.
+    With 0 the forecast is compared with the price at its target, with -1 with the last close, at its origin.
     Squared distance in log price, over the rows that have every shift.
     """
     distances = {shift: _distance(change, outcome, shift * horizon, horizon) for shift in SHIFTS}
@@ -126,14 +126,14 @@ def _distance(change: Floats, outcome: Floats, sessions: int, horizon: int) -> F
     steps = sessions // horizon + 1  # horizons from the origin to the level compared with
     level = np.zeros_like(outcome)
     for step in range(steps):
-        level = level + _moved(outcome, step * horizon)
+        level = level + _shifted(outcome, step * horizon)
     for step in range(steps, 0):
-        level = level - _moved(outcome, step * horizon)
+        level = level - _shifted(outcome, step * horizon)
     return change - level
 
 
-def _moved(values: Floats, sessions: int) -> Floats:
-    """Return values [ticker, origin] of the origins that lie `sessions` later, NaN beyond either end."""
+def _shifted(values: Floats, sessions: int) -> Floats:
+    """Return values [ticker, origin] of the origins `sessions` later, NaN beyond either end."""
     result = np.full_like(values, np.nan)
     if sessions >= 0:
         result[:, : values.shape[1] - sessions] = values[:, sessions:]
@@ -143,7 +143,7 @@ def _moved(values: Floats, sessions: int) -> Floats:
 
 
 def _errs_less_than_no_change(change: Floats, outcome: Floats) -> bool:
-    """Return whether the squared error is below that of the last close, which one that is far too bold is not."""
+    """Return whether the squared error is below that of the last close; that of a median that is too bold is not."""
     return bool(np.mean((outcome - change) ** 2) < np.mean(outcome**2))
 
 
@@ -152,7 +152,7 @@ def _filled(values: Floats32, where: Booleans) -> Floats:
     return filled
 
 
-def _name(moved: float, p: float, claims: bool, shift: int) -> Name:
+def _name(moved: float, p: float, claims: bool, shift: int) -> EchoName:
     if not moved > NO_SHARE:
         return "persistence"
     if p <= RELATED:
@@ -162,15 +162,15 @@ def _name(moved: float, p: float, claims: bool, shift: int) -> Name:
     return "echo" if shift < 0 else "unproven"
 
 
-def _sentence(subject: str, name: Name, moved: float) -> str:
+def _sentence(subject: str, name: EchoName, moved: float) -> str:
     match name:
         case "persistence":
             return f"{subject} is the last close itself, or always as far from it (persistence): it tells no direction."
         case "informs":
-            return f"{subject} goes with the direction of the next return more than luck explains."
+            return f"{subject} goes with the direction of the next return more than chance explains."
         case "too bold":
             return (
-                f"{subject} goes with the direction of the next return more than luck explains, but it is far too "
+                f"{subject} goes with the direction of the next return more than chance explains, but it is far too "
                 "bold: the last close errs less."
             )
         case "echo":
@@ -195,5 +195,5 @@ def _share(moved: float) -> str:
 
 
 def _median_of(forecaster: str) -> str:
-    own = {NETWORK: "The network's median", CALIBRATED: "The calibrated network's median"}
-    return own.get(forecaster, f"The median of {forecaster}")
+    subjects = {NETWORK: "The network's median", CALIBRATED: "The calibrated network's median"}
+    return subjects.get(forecaster, f"The median of {forecaster}")

@@ -1,50 +1,46 @@
-"""Everything that a backtest shows: scores with error bars, tests, calibration, echoes, money, and the verdict."""
+"""The evaluation of a backtest: scores with error bars, tests, calibration, echoes, money, and the verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.calibration.measures import coverage_table, pit_table
-from pipeline.evaluation.calibration.tested import coverage_test_table
-from pipeline.evaluation.candidates import candidate_table
+from pipeline.evaluation.calibration.measures import coverage_table, coverage_test_table, pit_table
+from pipeline.evaluation.comparisons import NETWORK_NAMES, candidate_table, comparison_table
 from pipeline.evaluation.echo import Echo, echoes
-from pipeline.evaluation.error_bars import with_error_bars
-from pipeline.evaluation.gate import gate_table
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import Opens
+from pipeline.evaluation.money.account import Opens
 from pipeline.evaluation.money.simulation import Money, money_table, simulate
-from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.evaluation.one_table import one_table
-from pipeline.evaluation.ranking import decile_table, ranking_table
-from pipeline.evaluation.scores import score_table
-from pipeline.evaluation.signs import sign_table
+from pipeline.evaluation.point_forecasts import decile_table, ranking_table, sign_table
+from pipeline.evaluation.scores import score_table, with_error_bars
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.summary_table import summary_table
+from pipeline.evaluation.trials import Trials
 from pipeline.evaluation.verdict import Verdict, verdict
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an evaluation is to know beside the backtest.
+class EvaluationInputs:
+    """The inputs of an evaluation in addition to the backtest.
 
-    `opens` is where trades are filled; `sold_as_point` says that the network is one of level or direction.
+    `opens` is where trades are filled; `claims_direction` is whether the network claims level or direction.
     """
 
     opens: Opens
     money: MoneySpec
-    luck: Luck
-    sold_as_point: bool = False
+    trials: Trials
+    claims_direction: bool = False
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A backtest and what it shows; tables have a row per horizon and forecaster, and more where they say so."""
+    """A backtest and its results; tables have a row per horizon and forecaster, and more where noted."""
 
     backtest: Backtest
-    luck: Luck
+    trials: Trials
     scores: pd.DataFrame  # of each ticker and pooled, with error bars
-    gate: pd.DataFrame  # of each model, opponent and ticker, and pooled
+    comparisons: pd.DataFrame  # of each model, baseline or benchmark, and ticker, and pooled
     candidates: pd.DataFrame
     signs: pd.DataFrame
     ranking: pd.DataFrame
@@ -55,25 +51,25 @@ class Evaluation:
     echoes: Mapping[str, Echo]
     money: Money
     money_table: pd.DataFrame
-    one_table: pd.DataFrame  # statistics and money side by side
+    summary_table: pd.DataFrame  # statistics and money
     direction: pd.DataFrame | None  # learned class probabilities against frequencies, a row per horizon
     verdict: Verdict
 
 
-def evaluate(backtest: Backtest, asked: Asked, direction: pd.DataFrame | None = None) -> Evaluation:
-    """Return everything that the backtest shows; `direction` are the scores of learned class probabilities."""
+def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFrame | None = None) -> Evaluation:
+    """Return the evaluation of a backtest; `direction` are the scores of learned class probabilities."""
     model = published_model(backtest)
-    models = tuple(name for name in (NETWORK, CALIBRATED) if name in backtest.quantiles)
+    models = tuple(name for name in NETWORK_NAMES if name in backtest.quantiles)
     scores = with_error_bars(score_table(backtest), backtest)
-    gate, candidates, signs = gate_table(backtest, asked.luck), candidate_table(backtest), sign_table(backtest)
-    ranking = ranking_table(backtest)
-    echo = echoes(backtest, dict.fromkeys(models, asked.sold_as_point))
-    money = simulate(backtest, asked.opens, asked.money, asked.luck.trials)
+    comparisons = comparison_table(backtest, inputs.trials)
+    candidates, signs, ranking = candidate_table(backtest), sign_table(backtest), ranking_table(backtest)
+    echo = echoes(backtest, dict.fromkeys(models, inputs.claims_direction))
+    money = simulate(backtest, inputs.opens, inputs.money, inputs.trials.total)
     return Evaluation(
         backtest=backtest,
-        luck=asked.luck,
+        trials=inputs.trials,
         scores=scores,
-        gate=gate,
+        comparisons=comparisons,
         candidates=candidates,
         signs=signs,
         ranking=ranking,
@@ -84,12 +80,12 @@ def evaluate(backtest: Backtest, asked: Asked, direction: pd.DataFrame | None = 
         echoes=echo,
         money=money,
         money_table=money_table(money),
-        one_table=one_table(scores, gate, candidates, signs, ranking, money_table(money)),
+        summary_table=summary_table(scores, comparisons, candidates, signs, ranking, money_table(money)),
         direction=direction,
-        verdict=verdict(gate, model, echo[model], asked.luck),
+        verdict=verdict(comparisons, model, echo[model], inputs.trials),
     )
 
 
 def published_model(backtest: Backtest) -> str:
-    """Return the forecaster that stands for the network: the corrected one where there is one."""
+    """Return the name of the network that is published: the calibrated one where there is one."""
     return CALIBRATED if CALIBRATED in backtest.quantiles else NETWORK

@@ -1,8 +1,8 @@
-"""The popular "accuracy" of a forecast price line, and what it says of lines that know nothing of the future.
+"""The popular "accuracy" of a forecast price line, and its value for lines without any information on the future.
 
 Many notebooks measure a forecast of 30 prices by 100 (1 - root mean squared relative error) and call the result
-accuracy. Prices move little in 30 sessions, so that every line near the last price scores above 90: the last price
-itself, held still, does.
+accuracy. Prices move little in 30 sessions, so that every line near the last price scores above 90, even the constant
+last price.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PriceLine:
 
 @dataclass(frozen=True)
 class PopularAccuracy:
-    """The last sessions of a ticker, the year before them, and what each line said of them."""
+    """The last sessions of a ticker, the year before them, and the forecast of each line."""
 
     ticker: str
     fitted_closes: Floats  # [fitted session]
@@ -46,10 +46,10 @@ def popular_accuracy(forecast: Floats, closes: Floats) -> float:
 
 
 def popular_accuracies(ticker: str, sessions: Sessions, closes: Floats, network: Floats | None) -> PopularAccuracy:
-    """Return the last 30 sessions of closes [session], and three lines of them drawn from the 252 sessions before.
+    """Return the last 30 sessions of closes [session], and three forecasts of them from the 252 sessions before.
 
-    The last value held still, the straight line through the first and the last close of those 252, and `network`, its
-    medians [30] from the last of them (None leaves it out). Raises UsageError where there are fewer closes, where
+    The constant last value, the straight line through the first and the last close of those 252, and `network`, its
+    medians [30] from the last of them (None omits it). Raises UsageError where there are fewer closes, where
     one is not positive, or where the network's line has another length.
     """
     _refuse_unfit(sessions, closes, network)
@@ -67,7 +67,7 @@ def popular_accuracies(ticker: str, sessions: Sessions, closes: Floats, network:
 
 
 def last_value(fitted: Floats) -> Floats:
-    """Return the last fitted close, held for 30 sessions."""
+    """Return the last fitted close, constant for 30 sessions."""
     return np.full(FORECAST_SESSIONS, fitted[-1], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Scores of quantile forecasts: each metric one expression over rows, then tables by horizon and ticker."""
+"""Scores of quantile forecasts: metrics over rows, the table by horizon and ticker, and its error bars."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,14 +6,20 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Booleans, Floats
+from pipeline.evaluation.significance.mean_test import mean_per_session
+from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import Backtest
 
 BANDS: Mapping[int, tuple[int, int]] = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
 """Indices of the lower and upper level of each central band."""
+POOLED = "all tickers"  # with a space: no ticker has this name
+RMSE = "rmse_return"
+PER_TICKER = ("pinball", "crps", "coverage_80")
+"""Scores with an error bar for each ticker; the others have one pooled."""
 
 Metric = Callable[[Floats, Floats], Floats]
-"""Of quantiles [row, level] and outcomes [row], a value per row; a score is its mean, of rmse_return the root of it."""
+"""From quantiles [row, level] and outcomes [row], a value per row; a score is its mean (rmse_return: its root)."""
 
 
 def pinball_by_level(quantiles: Floats, outcome: Floats) -> Floats:
@@ -57,7 +63,7 @@ def width(band: int) -> Metric:
 def winkler(band: int) -> Metric:
     """Return the metric: interval score of the central band, in log return; lower is better.
 
-    Gneiting and Raftery (2007), eq. 43: its width, and 2 / alpha times what an outcome lies outside it.
+    Gneiting and Raftery (2007), eq. 43: its width, and 2 / alpha times the distance of an outcome outside it.
     """
     low, high = BANDS[band]
     alpha = 1 - band / 100
@@ -87,7 +93,6 @@ def right_direction(quantiles: Floats, outcome: Floats) -> Floats:
     return np.where(signed, np.sign(quantiles[:, MEDIAN]) == np.sign(outcome), np.nan)
 
 
-RMSE = "rmse_return"
 METRICS: Mapping[str, Metric] = {
     "pinball": pinball_of,
     "crps": crps_of,
@@ -113,9 +118,6 @@ def pinball(quantiles: Floats, outcome: Floats) -> float:
     return score("pinball", quantiles, outcome)
 
 
-POOLED = "all tickers"  # with a space: no ticker has this name
-
-
 def score_table(backtest: Backtest) -> pd.DataFrame:
     """Return one row per horizon, forecaster and ticker (or POOLED), with every metric and its row count."""
     scored = backtest.scored
@@ -138,20 +140,10 @@ def skill_of(loss: float, baseline_loss: float) -> float:
     return 1 - loss / baseline_loss if baseline_loss > 0 else float("nan")
 
 
-def reliability(backtest: Backtest, horizon: int) -> dict[str, Floats]:
-    """Return the share of outcomes at or below each level's quantile [level], by forecaster, at one horizon."""
-    where = backtest.scored[..., horizon - 1]
-    outcome = backtest.realised[where, horizon - 1][:, None]
-    rows = max(len(outcome), 1)  # without any outcome the shares are 0, and nothing is drawn from them
-    return {
-        name: (outcome <= values[where, horizon - 1]).sum(axis=0) / rows for name, values in backtest.quantiles.items()
-    }
-
-
 def _selections(backtest: Backtest, scored: Booleans) -> list[tuple[str, Booleans]]:
     """Return (name, mask) of the pool and of each ticker that has a scored row."""
-    own = np.arange(len(backtest.tickers))[:, None]
-    each = [(ticker, scored & (own == row)) for row, ticker in enumerate(backtest.tickers)]
+    rows = np.arange(len(backtest.tickers))[:, None]
+    each = [(ticker, scored & (rows == row)) for row, ticker in enumerate(backtest.tickers)]
     return [(POOLED, scored), *[(ticker, where) for ticker, where in each if where.any()]]
 
 
@@ -160,3 +152,63 @@ def _metrics(quantiles: Floats, outcome: Floats) -> dict[str, float]:
         return {"rows": 0, **dict.fromkeys(METRICS, float("nan"))}
     values, truth = quantiles.astype(np.float64), outcome.astype(np.float64)
     return {"rows": len(truth), **{name: score(name, values, truth) for name in METRICS}}
+
+
+def values_by_ticker(backtest: Backtest, forecaster: str, horizon: int, metric: str) -> Floats:
+    """Return the values of a metric [ticker, origin], NaN where not scored or undefined."""
+    where = backtest.scored[..., horizon - 1]
+    values = np.full(where.shape, np.nan)
+    quantiles = backtest.quantiles[forecaster][where, horizon - 1].astype(np.float64)
+    values[where] = METRICS[metric](quantiles, backtest.realised[where, horizon - 1].astype(np.float64))
+    return values
+
+
+def loss_by_ticker(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
+    """Return the mean pinball loss over levels [ticker, origin], NaN where not scored."""
+    return values_by_ticker(backtest, forecaster, horizon, "pinball")
+
+
+def loss_per_session(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
+    """Return the mean pinball loss over levels and tickers [session with any scored row]."""
+    return mean_per_session(loss_by_ticker(backtest, forecaster, horizon))
+
+
+def with_error_bars(scores: pd.DataFrame, backtest: Backtest, seed: int = 0) -> pd.DataFrame:
+    """Return the table of scores with a standard error for each: `pinball_error` and so on, NaN where there is none.
+
+    From the stationary bootstrap over sessions: a session's mean over its tickers is drawn as one value. The error of
+    the root mean squared error is that of the mean square over twice the root (delta method).
+    """
+    parts = [
+        _errors(backtest, horizon, name, seed)
+        for horizon in range(1, backtest.horizons + 1)
+        for name in backtest.quantiles
+    ]
+    errors = pd.DataFrame([row for rows in parts for row in rows])
+    table = scores.merge(errors, on=["horizon", "forecaster", "ticker"], how="left", validate="one_to_one")
+    table[f"{RMSE}_error"] /= 2 * table[RMSE].where(table[RMSE] > 0)
+    return table
+
+
+def _errors(backtest: Backtest, horizon: int, forecaster: str, seed: int) -> list[dict[str, object]]:
+    where = backtest.scored[..., horizon - 1]  # [ticker, origin]
+    keys = {"horizon": horizon, "forecaster": forecaster}
+    sessions = where.any(axis=0)
+    if not sessions.any():
+        return [keys | {"ticker": POOLED} | {f"{name}_error": np.nan for name in METRICS}]
+    each = {name: values_by_ticker(backtest, forecaster, horizon, name)[:, sessions] for name in METRICS}
+    counts = resampled_counts(int(sessions.sum()), block_length(int(sessions.sum()), horizon), seed)
+    means = np.stack([_per_session(values) for values in each.values()])  # [metric, session]
+    errors = error_bar(means, counts).standard_error
+    pooled = {f"{name}_error": float(error) for name, error in zip(each, errors, strict=True)}
+    by_ticker = {f"{name}_error": error_bar(each[name], counts).standard_error for name in PER_TICKER}
+    rows = [{key: values[row] for key, values in by_ticker.items()} for row in range(len(backtest.tickers))]
+    ticker_rows = [keys | {"ticker": ticker} | row for ticker, row in zip(backtest.tickers, rows, strict=True)]
+    return [keys | {"ticker": POOLED} | pooled, *ticker_rows]
+
+
+def _per_session(values: Floats) -> Floats:
+    """Return the mean over tickers of values [ticker, session], NaN at a session without any."""
+    means = np.full(values.shape[1], np.nan)
+    means[np.isfinite(values).any(axis=0)] = mean_per_session(values)
+    return means

@@ -1,35 +1,42 @@
-"""The verdict in plain words: better than the baselines or not, by how much, and where the value lies."""
+"""The verdict in sentences: is the model better than the baselines, by how much, and what its median is worth."""
 
 import math
 from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.evaluation.comparisons import (
+    BASELINE_KINDS,
+    Conclusion,
+    best_of,
+    conclusion_of,
+    conclusions_by_ticker,
+    pooled,
+)
 from pipeline.evaluation.echo import Echo
-from pipeline.evaluation.gate import SIMPLE, Word, best_of, judge, pooled, words_by_ticker
-from pipeline.evaluation.luck import Luck
-from pipeline.forecasting.forecasts import NETWORK
+from pipeline.evaluation.trials import Trials
+from pipeline.wording import model_in_words, p_value
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The model against one opponent at one horizon, pooled over tickers; p is adjusted for what was tried."""
+    """A model against one baseline or benchmark at one horizon, pooled; p is adjusted for the specifications tried."""
 
     baseline: str
     skill: float
     p: float
-    word: Word
+    conclusion: Conclusion
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run showed of one model, at one horizon, pooled over tickers; `tickers` has the word of each."""
+    """The result of one model at one horizon, pooled over tickers; `tickers` has the conclusion on each."""
 
     model: str
     horizon: int
     comparisons: tuple[Comparison, ...]
     best_baseline: str
-    tickers: dict[str, Word]
+    tickers: dict[str, Conclusion]
     echo: Echo
     sentence: str
 
@@ -39,41 +46,37 @@ class Verdict:
         return next(c for c in self.comparisons if c.baseline == self.best_baseline)
 
 
-def verdict(gate: pd.DataFrame, model: str, echo: Echo, luck: Luck, horizon: int = 1) -> Verdict:
-    """Return the verdict on one model at one horizon from the gate's table and what its median is.
+def verdict(comparisons: pd.DataFrame, model: str, echo: Echo, trials: Trials, horizon: int = 1) -> Verdict:
+    """Return the verdict on one model at one horizon from the table of comparisons and its echo classification.
 
-    The first sentence is about the simple baselines, which the gate holds; rivals have one of their own.
+    The first sentence is about the simple baselines; benchmarks have a sentence of their own.
     """
-    rows = pooled(gate, model, horizon)
-    comparisons = tuple(_comparison(str(name), row) for name, row in rows.iterrows())
-    best = best_of(rows[rows.index.isin(SIMPLE)])
-    words = words_by_ticker(gate, model, horizon)
+    rows = pooled(comparisons, model, horizon)
+    pairs = tuple(_comparison(str(name), row) for name, row in rows.iterrows())
+    best = best_of(rows[rows.index.isin(BASELINE_KINDS)])
+    conclusions = conclusions_by_ticker(comparisons, model, horizon)
     parts = (
-        _skill_sentence(model, [c for c in comparisons if c.baseline in SIMPLE], best),
-        _rivals_sentence([c for c in comparisons if c.baseline not in SIMPLE]),
-        _tickers_sentence(words),
+        _skill_sentence(model, [c for c in pairs if c.baseline in BASELINE_KINDS], best),
+        _benchmarks_sentence([c for c in pairs if c.baseline not in BASELINE_KINDS]),
+        _tickers_sentence(conclusions),
         echo.sentence,
-        _luck_sentence(luck),
+        _trials_sentence(trials),
     )
-    return Verdict(model, horizon, comparisons, best, words, echo, " ".join(part for part in parts if part))
+    return Verdict(model, horizon, pairs, best, conclusions, echo, " ".join(part for part in parts if part))
 
 
 def _comparison(name: str, row: "pd.Series[float]") -> Comparison:
     p = float(row["p_adjusted"])
-    return Comparison(name, float(row["skill"]), p, judge(float(row["t"]), p))
-
-
-def _subject(model: str) -> str:
-    return "The network" if model == NETWORK else f"The {model} network"
+    return Comparison(name, float(row["skill"]), p, conclusion_of(float(row["t"]), p))
 
 
 def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str:
-    subject, best = _subject(model), next(c for c in comparisons if c.baseline == name)
-    better, worse, unclear = (_of_word(comparisons, word) for word in ("better", "worse", "no evidence"))
+    subject, best = model_in_words(model).capitalize(), next(c for c in comparisons if c.baseline == name)
+    better, worse, unclear = (_concluded(comparisons, each) for each in ("better", "worse", "no evidence"))
     if len(better) == len(comparisons):
         return (
             f"{subject} is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
-            f"the best of them ({best.baseline}, {_p(best.p)})."
+            f"the best of them ({best.baseline}, {p_value(best.p)})."
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
         return (
@@ -83,10 +86,12 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
     if best in worse:
         return (
             f"{subject} is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
-            f"larger ({_p(best.p)}). Use the baseline."
+            f"larger ({p_value(best.p)}). Use the baseline."
         )
     if worse:
-        return f"{subject} is worse than {_names(worse)} ({_p(worse[0].p)}). Use the best baseline ({best.baseline})."
+        return (
+            f"{subject} is worse than {_names(worse)} ({p_value(worse[0].p)}). Use the best baseline ({best.baseline})."
+        )
     if best in better:
         return (
             f"{subject} is better than {_names(better)}, the best baseline ({best.baseline}) among them, but there is "
@@ -103,40 +108,42 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
     )
 
 
-def _rivals_sentence(comparisons: list[Comparison]) -> str:
-    """Return what the rivals say; nothing where there is none."""
-    said = {"better": "better than", "worse": "worse than", "no evidence": "not told apart from"}
-    parts = [f"{words} {_names(own)}" for word, words in said.items() if (own := _of_word(comparisons, word))]
-    return f"Of the rivals it is {', '.join(parts)}." if parts else ""
+def _benchmarks_sentence(comparisons: list[Comparison]) -> str:
+    """Return the comparison with the benchmarks; nothing where there is none."""
+    phrases: dict[Conclusion, str] = {
+        "better": "better than",
+        "worse": "worse than",
+        "no evidence": "not told apart from",
+    }
+    parts = [
+        f"{phrase} {_names(group)}" for each, phrase in phrases.items() if (group := _concluded(comparisons, each))
+    ]
+    return f"Of the benchmarks it is {', '.join(parts)}." if parts else ""
 
 
-def _of_word(comparisons: list[Comparison], word: str) -> list[Comparison]:
-    return [c for c in comparisons if c.word == word]
+def _concluded(comparisons: list[Comparison], conclusion: Conclusion) -> list[Comparison]:
+    return [c for c in comparisons if c.conclusion == conclusion]
 
 
-def _tickers_sentence(words: dict[str, Word]) -> str:
-    """Return of how many tickers that holds by itself; nothing where there is one ticker or none."""
-    count = len(words)
+def _tickers_sentence(by_ticker: dict[str, Conclusion]) -> str:
+    """Return for how many tickers each conclusion holds; nothing where there is one ticker or none."""
+    count = len(by_ticker)
     if count < 2:
         return ""
-    found = list(words.values())
+    conclusions = list(by_ticker.values())
     return (
-        f"Ticker by ticker it is better than every baseline for {found.count('better')} of {count}, worse than one "
-        f"for {found.count('worse')}, and for {found.count('no evidence')} there is no evidence."
+        f"Ticker by ticker it is better than every baseline for {conclusions.count('better')} of {count}, worse than "
+        f"one for {conclusions.count('worse')}, and for {conclusions.count('no evidence')} there is no evidence."
     )
 
 
-def _luck_sentence(luck: Luck) -> str:
-    if luck.tested == 1:
+def _trials_sentence(trials: Trials) -> str:
+    if trials.tested == 1:
         return ""
     return (
-        f"{luck.tested} specifications have been tested on these prices, and the p-values of the gate are raised for "
-        "that: who tries often finds something by luck alone."
+        f"{trials.tested} specifications have been tested on these prices, and the p-values of the comparisons are "
+        "raised for that: who tries often finds something by chance alone."
     )
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _size(skill: float) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.abstain import Abstain
+from pipeline.evaluation.comparisons import best_by_ticker, compare_with_baselines, conclusions_by_ticker
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import best_by_ticker, standing, words_by_ticker
+from pipeline.evaluation.specification import Abstain
 from pipeline.forecasting.forecasts import NETWORK
 
 
@@ -43,16 +43,16 @@ def publication(evaluation: Evaluation, abstain: Abstain) -> Publication:
     model, horizons = evaluation.verdict.model, range(1, evaluation.backtest.horizons + 1)
     if abstain == "never":
         return Publication(model)
-    stands = {h: standing(evaluation.gate, model, h) for h in horizons}
+    stands = {h: compare_with_baselines(evaluation.comparisons, model, h) for h in horizons}
     pooled = {h: model if one.passed else one.best_baseline for h, one in stands.items()}
     if abstain == "pooled":
         return Publication(model, pooled)
-    return Publication(model, pooled, {h: _of_tickers(evaluation.gate, model, h) for h in horizons})
+    return Publication(model, pooled, {h: _of_tickers(evaluation.comparisons, model, h) for h in horizons})
 
 
-def _of_tickers(gate: pd.DataFrame, model: str, horizon: int) -> dict[str, str]:
-    best = best_by_ticker(gate, model, horizon)
-    words = words_by_ticker(gate, model, horizon)
+def _of_tickers(comparisons: pd.DataFrame, model: str, horizon: int) -> dict[str, str]:
+    best = best_by_ticker(comparisons, model, horizon)
+    words = conclusions_by_ticker(comparisons, model, horizon)
     return {ticker: model if word == "better" else best[ticker] for ticker, word in words.items()}
 
 

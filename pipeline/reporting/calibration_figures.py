@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.arrays import Floats, Indices, Sessions
-from pipeline.evaluation.scores import BANDS, reliability
+from pipeline.evaluation.calibration.measures import reliability
+from pipeline.evaluation.scores import BANDS
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK

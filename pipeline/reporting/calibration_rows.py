@@ -6,10 +6,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.comparisons import SIGNIFICANT
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import SIGNIFICANT
 from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.significance.false_discovery import benjamini_hochberg
+from pipeline.evaluation.trials import benjamini_hochberg
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of

@@ -9,7 +9,7 @@ from pipeline.wording import UNDEFINED, p_value, percent
 COLUMNS = (
     Column("Its median"),
     Column("Moves as if it explained", "of what prices do"),
-    Column("Goes with what came", f"p, one-sided; up to {RELATED:g} is no luck"),
+    Column("Goes with what came", f"p, one-sided; up to {RELATED:g} is not chance"),
     Column("Lies closest to", "the price"),
 )
 NAMES_IN_WORDS = {

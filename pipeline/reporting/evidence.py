@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.evaluation.comparisons import SIGNIFICANT, pooled
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import SIGNIFICANT, pooled
-from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.trials import Trials
 from pipeline.reporting.calibration_rows import (
     calibration_by_horizon,
     corrected_or_not,
@@ -16,6 +16,7 @@ from pipeline.reporting.calibration_rows import (
     coverage_by_ticker,
     last_scored,
 )
+from pipeline.reporting.comparison_rows import comparison_tables
 from pipeline.reporting.echo_rows import echo_sentences, echo_table
 from pipeline.reporting.evidence_rows import (
     DIRECTION_COLUMNS,
@@ -25,7 +26,6 @@ from pipeline.reporting.evidence_rows import (
     skill_rows,
     ticker_skill_rows,
 )
-from pipeline.reporting.gate_rows import gate_tables
 from pipeline.reporting.money_rows import (
     has_money,
     money_of_model,
@@ -35,7 +35,7 @@ from pipeline.reporting.money_rows import (
     results_of,
     trials_sentence,
 )
-from pipeline.reporting.one_table_rows import one_tables
+from pipeline.reporting.summary_table_rows import summary_tables
 from pipeline.wording import count_of, day, model_in_words, p_value, percent, plus_minus, rule_in_words, signed_percent
 
 Values = dict[str, object]
@@ -45,7 +45,7 @@ def evidence_values(evaluation: Evaluation) -> Values:
     """Return everything that the report's sections on the backtest read, but for the pictures."""
     horizons = range(1, evaluation.backtest.horizons + 1)
     model = evaluation.verdict.model
-    lags = pd.concat([pooled(evaluation.gate, model, h)["lags"] for h in horizons]).astype(int)
+    lags = pd.concat([pooled(evaluation.comparisons, model, h)["lags"] for h in horizons]).astype(int)
     ends = sorted({1, last_scored(evaluation.backtest)})
     return {
         "measured": measured(evaluation),
@@ -53,12 +53,12 @@ def evidence_values(evaluation: Evaluation) -> Values:
         "model": model_in_words(model),
         "horizons": horizons,
         "baselines": evaluation.backtest.opponents,
-        "one_tables": one_tables(evaluation),
+        "summary_tables": summary_tables(evaluation),
         "skill": skill_rows(evaluation),
-        "gate": gate_tables(evaluation, horizons),
+        "comparisons": comparison_tables(evaluation, horizons),
         "significant": percent(SIGNIFICANT, 0),
         "lags": f"{lags.min()}" if lags.min() == lags.max() else f"{lags.min()} to {lags.max()}",
-        "luck": luck_in_words(evaluation.luck),
+        "trials": trials_in_words(evaluation.trials),
         "score_columns": SCORE_COLUMNS,
         "scores": [(horizon, score_rows(evaluation.scores, horizon, model)) for horizon in horizons],
         "direction_columns": DIRECTION_COLUMNS,
@@ -93,14 +93,14 @@ def money(evaluation: Evaluation) -> Values:
     }
 
 
-def luck_in_words(luck: Luck) -> str:
+def trials_in_words(trials: Trials) -> str:
     """Return how many specifications were tried, and what was made of it."""
-    if luck.trials == 1:
+    if trials.total == 1:
         return "This is the first specification that was tested on these sessions: p stands as it is."
-    raised = f"every p is raised {luck.factor:,}-fold" if luck.factor > 1 else "p stands as it is"
+    raised = f"every p is raised {trials.factor:,}-fold" if trials.factor > 1 else "p stands as it is"
     return (
-        f"{count_of(luck.tested, 'specification')} tested on these sessions so far, this one among them: {raised}. "
-        f"{luck.trials:,} were tried in all, those on validation alone included."
+        f"{count_of(trials.tested, 'specification')} tested on these sessions so far, this one among them: {raised}. "
+        f"{trials.total:,} were tried in all, those on validation alone included."
     )
 
 
@@ -140,7 +140,7 @@ def tiles(evaluation: Evaluation) -> list[Tile]:
         Tile(
             f"Skill over {best.baseline}, the best baseline",
             signed_percent(best.skill),
-            f"{p_value(best.p)}: {best.word}",
+            f"{p_value(best.p)}: {best.conclusion}",
         ),
         Tile("Outcomes within the 80 % band", percent(scores["coverage_80"]), f"{error}, 80 % is right".lstrip(", ")),
         Tile("Right direction of the median", percent(scores["directional_accuracy"]), "50 % is a coin"),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.comparisons import Conclusion, conclusions_by_ticker, pooled
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import Word, pooled, words_by_ticker
 from pipeline.evaluation.scores import POOLED
 from pipeline.wording import basis_points, decimal, p_value, percent, signed_percent
 
-SYMBOLS: Mapping[Word, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
+SYMBOLS: Mapping[Conclusion, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SkillRow:
 def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
     """Return a row per opponent of the model, pooled over tickers."""
     horizons = range(1, evaluation.backtest.horizons + 1)
-    by_horizon = [pooled(evaluation.gate, evaluation.verdict.model, horizon) for horizon in horizons]
+    by_horizon = [pooled(evaluation.comparisons, evaluation.verdict.model, horizon) for horizon in horizons]
     return [
         SkillRow(name, tuple(_against(rows.loc[[name]].iloc[0]) for rows in by_horizon))
         for name in evaluation.backtest.opponents
@@ -43,7 +43,7 @@ def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
 
 
 def _against(test: "pd.Series[Any]") -> Against:
-    word: Word = test["word"]
+    word: Conclusion = test["conclusion"]
     return Against(signed_percent(test["skill"]), word, SYMBOLS[word], p_value(test["p_adjusted"]))
 
 
@@ -123,20 +123,22 @@ class TickerSkillRow:
 
     ticker: str
     forecasts: int
-    word: Word
+    word: Conclusion
     symbol: str
     skills: tuple[str, ...]
 
 
 def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillRow]:
-    """Return a row per ticker that was scored at this horizon, with the gate's word on the model."""
+    """Return a row per ticker that was scored at this horizon, with the conclusion on the model."""
     model = evaluation.verdict.model
-    own = evaluation.gate[(evaluation.gate["horizon"] == horizon) & (evaluation.gate["forecaster"] == model)]
-    words = words_by_ticker(evaluation.gate, model, horizon)
+    own = evaluation.comparisons[
+        (evaluation.comparisons["horizon"] == horizon) & (evaluation.comparisons["forecaster"] == model)
+    ]
+    words = conclusions_by_ticker(evaluation.comparisons, model, horizon)
     by_ticker = {str(ticker): rows for ticker, rows in own.groupby("ticker", sort=False)}
     return [_ticker_row(ticker, by_ticker[ticker], word) for ticker, word in words.items()]
 
 
-def _ticker_row(ticker: str, rows: pd.DataFrame, word: Word) -> TickerSkillRow:
+def _ticker_row(ticker: str, rows: pd.DataFrame, word: Conclusion) -> TickerSkillRow:
     skills = tuple(signed_percent(value) for value in rows["skill"])
     return TickerSkillRow(ticker, int(rows["sessions"].iloc[0]), word, SYMBOLS[word], skills)

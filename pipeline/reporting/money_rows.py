@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.money.simulation import Money, MoneyResult
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
 from pipeline.wording import UNDEFINED, ahead, day, percent, plus_minus, rule_in_words, signed, signed_percent
@@ -40,13 +40,13 @@ def has_money(evaluation: Evaluation) -> bool:
 
 def results_of(money: Money, model: str) -> list[MoneyResult]:
     """Return the results of the model's rules, then those of the benchmarks."""
-    return [one for name in (model, BENCHMARK) for one in money.results if one.forecaster == name]
+    return [one for name in (model, PASSIVE) for one in money.results if one.forecaster == name]
 
 
 def money_of_model(evaluation: Evaluation) -> TableOf:
     """Return a row per rule of the model, then one per benchmark."""
     model, table = evaluation.verdict.model, evaluation.money_table
-    own = pd.concat([table[table["forecaster"] == name] for name in (model, BENCHMARK)])
+    own = pd.concat([table[table["forecaster"] == name] for name in (model, PASSIVE)])
     rows = [_row(row, rule_in_words(row["rule"]), row["forecaster"] == model) for _, row in own.iterrows()]
     return table_of(
         "Money",
@@ -60,7 +60,7 @@ def money_of_model(evaluation: Evaluation) -> TableOf:
 def money_of_others(evaluation: Evaluation) -> TableOf:
     """Return a row per rule of every other forecaster."""
     table = evaluation.money_table
-    own = table[~table["forecaster"].isin((evaluation.verdict.model, BENCHMARK))]
+    own = table[~table["forecaster"].isin((evaluation.verdict.model, PASSIVE))]
     rows = [_row(row, f"{row['forecaster']}, {rule_in_words(row['rule'])}", False) for _, row in own.iterrows()]
     return table_of("Money of the other forecasters", "Forecaster and rule", COLUMNS, rows)
 
@@ -73,7 +73,7 @@ def _row(row: "pd.Series[Any]", name: str, marked: bool) -> Row:
 
 
 def _whose(row: "pd.Series[Any]") -> str:
-    return "no forecast" if row["forecaster"] == BENCHMARK else ""
+    return "no forecast" if row["forecaster"] == PASSIVE else ""
 
 
 def _cells(row: "pd.Series[Any]") -> tuple[Cell, ...]:
@@ -81,7 +81,7 @@ def _cells(row: "pd.Series[Any]") -> tuple[Cell, ...]:
         Cell(signed_percent(row["yearly_return"], 1), (f"gross {signed_percent(row['yearly_gross_return'], 1)}",)),
         Cell(percent(row["yearly_volatility"])),
         Cell(signed(row["sharpe"]), (plus_minus(row["sharpe_error"], ".2f"),)),
-        NOTHING if row["forecaster"] == BENCHMARK else Cell(percent(row["deflated_sharpe"], 0)),
+        NOTHING if row["forecaster"] == PASSIVE else Cell(percent(row["deflated_sharpe"], 0)),
         Cell(signed(row["sortino"])),
         Cell(signed_percent(row["max_drawdown"], 1), (_since(row),)),
         Cell(percent(row["hit_rate"])),

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.arrays import Booleans, Floats
+from pipeline.evaluation.comparisons import SIGNIFICANT, pooled
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import SIGNIFICANT, pooled
 from pipeline.reporting.canvas import INK, blank_figure, colour_of, marker_of, quiet_axes, write_title
 from pipeline.wording import model_in_words
 
@@ -19,7 +19,7 @@ def draw_skill(evaluation: Evaluation) -> Figure:
     axes = quiet_axes(figure, (0.09, 0.14, 0.70, 0.76))
     axes.axhline(0, color=INK, linewidth=1)
     horizons = range(1, evaluation.backtest.horizons + 1)
-    by_horizon = [pooled(evaluation.gate, evaluation.verdict.model, horizon) for horizon in horizons]
+    by_horizon = [pooled(evaluation.comparisons, evaluation.verdict.model, horizon) for horizon in horizons]
     for name in evaluation.backtest.opponents:
         skill = 100 * np.array([rows["skill"][name] for rows in by_horizon], dtype=np.float64)
         significant: Booleans = np.array([rows["p_adjusted"][name] for rows in by_horizon]) <= SIGNIFICANT

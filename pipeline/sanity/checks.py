@@ -11,10 +11,10 @@ from scipy.stats import binom
 from pipeline.arrays import Floats, Sessions
 from pipeline.audit.result import AuditResult
 from pipeline.errors import SanityError
+from pipeline.evaluation.comparisons import SIGNIFICANT, comparison_table, pooled
 from pipeline.evaluation.echo import echo_of
-from pipeline.evaluation.gate import SIGNIFICANT, gate_table, pooled
-from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import pinball, skill_of
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import NETWORK
@@ -144,7 +144,7 @@ def optimal_quantiles(source: SyntheticSource, sessions: Sessions, origins: Sess
 
 def has_skill(backtest: Backtest) -> bool:
     """Return whether the network is significantly better than climatology one session ahead, pooled."""
-    return bool(pooled(gate_table(backtest, Luck()), NETWORK, 1)["word"][CLIMATOLOGY] == "better")
+    return bool(pooled(comparison_table(backtest, Trials()), NETWORK, 1)["conclusion"][CLIMATOLOGY] == "better")
 
 
 def median_informs(backtest: Backtest) -> bool:

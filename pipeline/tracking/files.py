@@ -105,9 +105,9 @@ def _tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _evidence(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield "one_table", evaluation.one_table
+    yield "summary_table", evaluation.summary_table
     yield "scores", evaluation.scores
-    yield "gate", evaluation.gate
+    yield "comparisons", evaluation.comparisons
     yield "echoes", pd.DataFrame([asdict(one) for one in evaluation.echoes.values()])
     yield "candidates", evaluation.candidates
     yield "signs", evaluation.signs

@@ -13,7 +13,7 @@ import numpy as np
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.specification import TrainingSpec
 from pipeline.forecasting.calibration import CalibrationSpec
@@ -51,7 +51,7 @@ class Attempt:
         }
 
 
-def tried_before(store: Store, run_id: str, attempt: Attempt, tuned: int = 1) -> Luck:
+def tried_before(store: Store, run_id: str, attempt: Attempt, tuned: int = 1) -> Trials:
     """Return how many specifications have been tested on these prices, this one among them, and note it in its run.
 
     Call it when the fits are there and before the first look at their test. Each specification counts once, however
@@ -64,7 +64,7 @@ def tried_before(store: Store, run_id: str, attempt: Attempt, tuned: int = 1) ->
         client = open_client(store.uri)
         write_batches(client, run_id, tags=attempt.tags)
         others = {run.data.tags[SPECIFICATION] for run in _others(client, store, attempt) if _overlaps(run, attempt)}
-    return Luck(tested=1 + len(others), tuned=tuned)
+    return Trials(tested=1 + len(others), tuned=tuned)
 
 
 def _others(client: MlflowClient, store: Store, attempt: Attempt) -> Iterator[Run]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.arrays import Booleans
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.scores import POOLED, score, skill_of
 from pipeline.forecasters.forecaster import Fitted, ValidationCheck
 from pipeline.forecasting.backtest import Backtest
@@ -87,7 +87,7 @@ def outcome_points(evaluation: Evaluation) -> list[Point]:
 
     Of learned class probabilities there are h1/direction/log_loss and others.
     """
-    points = [*_scores(evaluation.scores), *_against(evaluation.gate, evaluation.verdict.model)]
+    points = [*_scores(evaluation.scores), *_against(evaluation.comparisons, evaluation.verdict.model)]
     points += [*_candidates(evaluation.candidates), *_echoes(evaluation), *_directions(evaluation.direction)]
     telling = [_by_horizon(point) for point in points if _telling(point)]
     return sorted(points, key=_telling_first) + telling + list(money_points(evaluation))
@@ -95,7 +95,7 @@ def outcome_points(evaluation: Evaluation) -> list[Point]:
 
 def money_points(evaluation: Evaluation) -> Iterator[Point]:
     """Yield what the model's rules would have earned, and buying without any: money/calibrated/long_only/sharpe."""
-    own = evaluation.money_table["forecaster"].isin([evaluation.verdict.model, BENCHMARK])
+    own = evaluation.money_table["forecaster"].isin([evaluation.verdict.model, PASSIVE])
     for row in evaluation.money_table[own].to_dict("records"):
         of = f"money/{row['forecaster']}/{row['rule']}"
         yield from (Point(f"{of}/{name}", float(row[name])) for name in MONEY)
@@ -136,9 +136,9 @@ def _scores(scores: pd.DataFrame) -> Iterator[Point]:
             yield Point(f"h{row['horizon']}/{row['forecaster']}/{name}", factor * row[metric])
 
 
-def _against(gate: pd.DataFrame, model: str) -> Iterator[Point]:
+def _against(comparisons: pd.DataFrame, model: str) -> Iterator[Point]:
     """Yield skill and adjusted p-value of the model against each opponent."""
-    for row in gate[(gate["forecaster"] == model) & (gate["ticker"] == POOLED)].to_dict("records"):
+    for row in comparisons[(comparisons["forecaster"] == model) & (comparisons["ticker"] == POOLED)].to_dict("records"):
         yield Point(f"h{row['horizon']}/skill/{row['baseline']}", row["skill"])
         yield Point(f"h{row['horizon']}/dm_p/{row['baseline']}", row["p_adjusted"])
 

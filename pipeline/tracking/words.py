@@ -36,7 +36,8 @@ WHAT: Mapping[Kind, str] = {
 
 HOLDS: Mapping[str, str] = {
     "report": "**report** (the HTML page: start there)",
-    "tables": "**tables** (one_table: statistics and money; gate: every test; forecasts, scores, coverage, left_out)",
+    "tables": "**tables** (summary_table: statistics and money; comparisons: every test; forecasts, scores, coverage, "
+    "left_out)",
     "figures": "**figures**",
     "forecasts": "**forecasts** (of every forecaster, Parquet)",
     "backtest": "**backtest** (every forecast beside what happened, Parquet)",
@@ -78,7 +79,7 @@ def final_tags(outcome: CalendarResult) -> dict[str, str]:
         "tapecast.verdict": short_verdict(verdict) if verdict else "",
         "tapecast.verdict_sentence": verdict.sentence if verdict else "",
         "tapecast.echo": verdict.echo.name if verdict else "",
-        "tapecast.tried": str(outcome.evaluation.luck.tested) if outcome.evaluation else "",
+        "tapecast.tried": str(outcome.evaluation.trials.tested) if outcome.evaluation else "",
         "tapecast.abstained": " ".join(f"h{horizon}" for horizon in _abstained(outcome)),
         "tapecast.status": outcome.status,
         "tapecast.tickers": " ".join(outcome.frames.tickers),
@@ -104,8 +105,8 @@ def _abstained(outcome: CalendarResult) -> list[int]:
 
 def short_verdict(verdict: Verdict) -> str:
     """Return the verdict in a few words, for a column of the run list."""
-    worse = [c.baseline for c in verdict.comparisons if c.word == "worse"]
-    better = [c.baseline for c in verdict.comparisons if c.word == "better"]
+    worse = [c.baseline for c in verdict.comparisons if c.conclusion == "worse"]
+    better = [c.baseline for c in verdict.comparisons if c.conclusion == "better"]
     if worse:
         return f"worse than {', '.join(worse)}"
     return f"better than {len(better)} of {len(verdict.comparisons)} baselines"
@@ -161,7 +162,7 @@ def _left_out(outcome: CalendarResult) -> str:
 
 
 def _comparisons(verdict: Verdict) -> str:
-    rows = [(c.baseline, f"{c.skill:+.2%}", _p_value(c.p), c.word) for c in verdict.comparisons]
+    rows = [(c.baseline, f"{c.skill:+.2%}", _p_value(c.p), c.conclusion) for c in verdict.comparisons]
     title = f"{verdict.model.capitalize()} against each baseline, horizon {verdict.horizon}"
     return titled(title, ("baseline", "skill (pinball loss saved)", "p", f"the {verdict.model} is"), rows)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
@@ -69,7 +69,7 @@ class Recording:
         """The run's address for people."""
         return run_url(*self._opened.result())
 
-    def count_tested(self, attempt: Attempt, tuned: int) -> Luck:
+    def count_tested(self, attempt: Attempt, tuned: int) -> Trials:
         """Return how many specifications were tested on these prices, and note that this one is about to be."""
         store, run_id = self._opened.result()
         return tried_before(store, run_id, attempt, tuned)

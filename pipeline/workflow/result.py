@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from pipeline.errors import TapecastError
+from pipeline.evaluation.comparisons import pooled
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import pooled
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.operation.publication import Publication, published_rows
@@ -58,8 +58,8 @@ class UseCaseResult(Protocol):
 class BacktestSummary:
     """What a backtest showed on one calendar, as plain JSON values; None where a number is not defined.
 
-    `tickers` has the verdict's word on each, `echo` the name of what the model's median is, `one_table` statistics and
-    money of every forecaster, and `luck` how many specifications were tried.
+    `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `summary_table` statistics and
+    money of every forecaster, and `trials` how many specifications were tried.
     """
 
     verdict: str
@@ -71,8 +71,8 @@ class BacktestSummary:
     echo: str
     echo_in_short: str
     money: str | None
-    one_table: list[Row]
-    luck: Row
+    summary_table: list[Row]
+    trials: Row
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
 
 def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
     """Return what a backtest showed."""
-    verdict, luck = evaluation.verdict, evaluation.luck
+    verdict, trials = evaluation.verdict, evaluation.trials
     return BacktestSummary(
         verdict=verdict.sentence,
         scores=pooled_scores(evaluation),
@@ -236,8 +236,8 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         echo=verdict.echo.name,
         echo_in_short=echo_in_short(verdict.echo),
         money=money_in_short(evaluation) or None,
-        one_table=plain_rows(evaluation.one_table),
-        luck={"tested": luck.tested, "tuned": luck.tuned, "trials": luck.trials},
+        summary_table=plain_rows(evaluation.summary_table),
+        trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
     )
 
 
@@ -283,7 +283,7 @@ def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
 def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
     """Return horizon -> opponent -> a column of the model's comparisons, pooled over tickers."""
     horizons = range(1, evaluation.backtest.horizons + 1)
-    found = {h: pooled(evaluation.gate, evaluation.verdict.model, h)[column] for h in horizons}
+    found = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
     return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in found.items()}
 
 

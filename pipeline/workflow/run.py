@@ -8,7 +8,7 @@ from functools import partial
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.files import draft_folder
 from pipeline.forecasting.forecasts import results_of
@@ -81,8 +81,8 @@ def _on_calendar(
     with context.timer.stage("fit"):
         fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
     with context.timer.stage("evaluate"):
-        luck = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
-        evaluation = context.step(evaluate, "evaluate")((fits, folds, frames), bars, experiment, luck)
+        trials = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
+        evaluation = context.step(evaluate, "evaluate")((fits, folds, frames), bars, experiment, trials)
     chosen = publication(evaluation, experiment.abstain)
     result = CalendarResult(
         experiment=experiment,
@@ -125,10 +125,10 @@ def fit_folds(
 
 
 def evaluate(
-    fits: tuple[list[FitResult], tuple[Fold, ...], Frames], bars: CalendarBars, experiment: Experiment, luck: Luck
+    fits: tuple[list[FitResult], tuple[Fold, ...], Frames], bars: CalendarBars, experiment: Experiment, trials: Trials
 ) -> Evaluation:
     """Return the evaluation of the backtest of fits, given with their folds and frames."""
-    return evaluation_of(backtest_of(*fits, experiment), fits, bars.bars, experiment, luck)
+    return evaluation_of(backtest_of(*fits, experiment), fits, bars.bars, experiment, trials)
 
 
 def with_forecasts(

@@ -11,10 +11,10 @@ import time
 import numpy as np
 from scipy.stats import norm
 
-from pipeline.evaluation.evaluation import Asked, evaluate
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import Opens
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.evaluation import EvaluationInputs, evaluate
+from pipeline.evaluation.money.account import Opens
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS
@@ -64,11 +64,11 @@ def opens(backtest: Backtest) -> Opens:
 def main() -> int:
     """Print the seconds of the evaluation and return the number of misses."""
     backtest = made()
-    asked = Asked(opens(backtest), MoneySpec(), Luck())
+    asked = EvaluationInputs(opens(backtest), MoneySpec(), Trials())
     began = time.perf_counter()
     evaluation = evaluate(backtest, asked)
     seconds = time.perf_counter() - began
-    print(f"{len(evaluation.gate):,} rows in the gate, {len(evaluation.coverage_tests):,} tests of coverage")
+    print(f"{len(evaluation.comparisons):,} comparisons, {len(evaluation.coverage_tests):,} tests of coverage")
     what = f"evaluation of {TICKERS} x {SESSIONS} x {HORIZONS} x {len(NAMES)} forecasters, seconds"
     print(at_most(what, seconds, BOUND_SECONDS))
     return int(seconds > BOUND_SECONDS)

@@ -23,9 +23,9 @@ import torch
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.gate import gate_table, pooled
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.comparisons import comparison_table, pooled
 from pipeline.evaluation.scores import POOLED, score_table
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.fitting import AVERAGING_START_STEPS, follow, validation_of
@@ -99,12 +99,12 @@ def fitted(frames: Frames, experiment: Experiment) -> tuple[list[FitResult], tup
 
 def print_scores(name: str, backtest: Backtest) -> None:
     scores = score_table(backtest)
-    shown, gate = scores[scores["ticker"] == POOLED], gate_table(backtest, Luck())
+    shown, comparisons = scores[scores["ticker"] == POOLED], comparison_table(backtest, Trials())
     for horizon in (1, backtest.horizons):
         print(
             f"\n{name}, horizon {horizon}: pinball x 1e4, 80 % coverage, the network's skill, DM t and p (short-lag p)"
         )
-        tests = pooled(gate, "network", horizon)
+        tests = pooled(comparisons, "network", horizon)
         for row in shown[shown["horizon"] == horizon].itertuples():
             text = f"  {row.forecaster:<12} {1e4 * row.pinball:8.3f}  {row.coverage_80:.4f}"
             if row.forecaster in tests.index:
@@ -129,7 +129,7 @@ def accuracy() -> Iterator[Measured]:
             for one in results if one.job.forecaster.kind == "network"]  # fmt: skip
     print("  each seed alone:", " ".join(f"{pinball_at_1(alone)['network']:.3f}" for alone in each))
     losses, scores = pinball_at_1(backtest), score_table(backtest)
-    p = pooled(gate_table(backtest, Luck()), "network", 1)["p"]
+    p = pooled(comparison_table(backtest, Trials()), "network", 1)["p"]
     network = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1) & (scores["forecaster"] == "network")]
     yield at_most("large panel: network, mean of 3 seeds, pinball x 1e4", losses["network"], 41.40)
     yield at_most("large panel: linear, pinball x 1e4", losses["linear"], 41.78)

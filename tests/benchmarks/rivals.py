@@ -16,9 +16,9 @@ import numpy as np
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import pinball
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, long_lags
-from pipeline.evaluation.significance.losses import loss_per_session
+from pipeline.evaluation.scores import loss_per_session, pinball
+from pipeline.evaluation.significance.mean_test import long_lags
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasters.garch import GarchSpec

@@ -1,6 +1,6 @@
 """How often nothing is found to be something, over 200 seeds, and which share of the optimum is reached. As a module.
 
-On random walks and on shuffled real returns a small network is fitted per seed. The rate of those that the gate calls
+On random walks and on shuffled real returns a small network is fitted per seed. The rate of those that are called
 better than climatology, and of those whose median informs, must be at most the stated level plus two standard errors;
 the exit status is the number of rates that are not, and of shares out of their range. Beside them stands how often the
 same small network finds a planted return: a test that never speaks is never wrong either.

@@ -17,11 +17,15 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from pipeline.arrays import Booleans
-from pipeline.evaluation.significance.clark_west import clark_west
 from pipeline.evaluation.significance.coverage_tests import CoverageTests, coverage_tests, coverage_tests_overlapping
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano, diebold_mariano_each, long_lags
-from pipeline.evaluation.significance.giacomini_white import giacomini_white
+from pipeline.evaluation.significance.mean_test import long_lags
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann, pesaran_timmermann_pooled
+from pipeline.evaluation.significance.predictive_ability import (
+    clark_west,
+    diebold_mariano,
+    diebold_mariano_each,
+    giacomini_white,
+)
 from pipeline.evaluation.significance.resampling import (
     block_length,
     error_bar,

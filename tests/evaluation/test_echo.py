@@ -1,4 +1,4 @@
-"""The echo detector: what claims and has nothing is named, what is honest is not, and a signal is found."""
+"""Echo detection: a claim without information is an echo, no claim is not, and a signal is found."""
 
 from dataclasses import replace
 
@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipeline.tutorials.teaching import Taught, forecast_rows, teach_once
 from scipy.stats import norm
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.echo import Name, best_shift, echo_of, echo_of_line, echoes, moved_share, relation_p
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
+from pipeline.evaluation.echo import EchoName, best_shift, echo_of, echo_of_line, echoes, moved_share, relation_p
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
+from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.presets import ohlc
 
 SESSIONS, TICKERS, NOISE = 600, 5, 0.02
 
 
-def market(signal: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [ticker, session], and the part of the next one that could be known [ticker, session]."""
+def returns_with_signal(signal: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return returns [ticker, session], and the predictable part of the next one [ticker, session]."""
     draws = np.random.default_rng(seed)
     known = draws.normal(0, NOISE, (TICKERS, SESSIONS))
     came = signal * np.roll(known, 1, axis=1) + np.sqrt(1 - signal**2) * draws.normal(0, NOISE, (TICKERS, SESSIONS))
@@ -26,7 +29,7 @@ def market(signal: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def backtest_of(returns: np.ndarray, median: np.ndarray) -> Backtest:
-    """A forecaster with this median for the next session, at horizon 1, and the last close beside it."""
+    """A forecaster with this median for the next session, at horizon 1, and the last close."""
     realised = np.full(returns.shape, np.nan)
     realised[:, :-1] = returns[:, 1:]
     band = NOISE * norm.ppf(LEVELS)
@@ -44,23 +47,23 @@ def backtest_of(returns: np.ndarray, median: np.ndarray) -> Backtest:
     )
 
 
-def of(returns: np.ndarray, median: np.ndarray, claims: bool) -> Name:
+def classified(returns: np.ndarray, median: np.ndarray, claims: bool) -> EchoName:
     return echo_of(backtest_of(returns, median), "network", claims).name
 
 
-def sold_as_accurate(returns: np.ndarray) -> np.ndarray:
-    """What a network trained on levels does: the last close, less half of the last move, and noise."""
+def lagged_median(returns: np.ndarray) -> np.ndarray:
+    """Return the median of a network trained on levels: the last close, less half of the last move, and noise."""
     return -0.5 * returns + np.random.default_rng(9).normal(0, 0.3 * NOISE, returns.shape)
 
 
-def test_persistence_that_is_sold_as_accurate_is_an_echo() -> None:
-    returns, _ = market()
-    median = sold_as_accurate(returns)
+def test_persistence_that_claims_accuracy_is_an_echo() -> None:
+    returns, _ = returns_with_signal()
+    median = lagged_median(returns)
     backtest = backtest_of(returns, median)
     levels = backtest.reference_close[:, :-1] * np.exp(median[:, :-1])
     truth = backtest.reference_close[:, 1:]
     accuracy = 100 * (1 - np.sqrt(np.mean(((levels - truth) / truth) ** 2)))
-    assert accuracy > 95  # the popular formula is delighted
+    assert accuracy > 95  # the popular formula is high
     found = echo_of(backtest, "network", claims=True)
     assert (found.name, found.best_shift) == ("echo", -1)
     assert "echo" in found.sentence
@@ -68,19 +71,19 @@ def test_persistence_that_is_sold_as_accurate_is_an_echo() -> None:
 
 
 def test_it_is_an_echo_even_where_it_makes_no_claim_by_name() -> None:
-    returns, _ = market()
-    assert of(returns, sold_as_accurate(returns), claims=False) == "echo"
+    returns, _ = returns_with_signal()
+    assert classified(returns, lagged_median(returns), claims=False) == "echo"
 
 
 def test_yesterdays_echo_is_one_too() -> None:
-    returns, _ = market()
+    returns, _ = returns_with_signal()
     found = echo_of(backtest_of(returns, -0.97 * returns), "network", claims=True)
     assert (found.name, found.best_shift) == ("echo", -2)
 
 
 @pytest.mark.parametrize("signal", [0.1, 0.3, 0.6])
 def test_a_planted_one_day_signal_is_not_an_echo(signal: float) -> None:
-    returns, known = market(signal)
+    returns, known = returns_with_signal(signal)
     found = echo_of(backtest_of(returns, known), "network", claims=True)
     assert found.name == "informs"
     assert found.moved_share == pytest.approx(signal**2, rel=0.1)
@@ -88,25 +91,25 @@ def test_a_planted_one_day_signal_is_not_an_echo(signal: float) -> None:
 
 def test_an_honest_quantile_forecaster_is_not_an_echo() -> None:
     """Its median is a little off zero, as those of trained networks are, and nothing is claimed."""
-    returns, _ = market()
+    returns, _ = returns_with_signal()
     median = np.random.default_rng(4).normal(0, 0.05 * NOISE, returns.shape)
     found = echo_of(backtest_of(returns, median), "network", claims=False)
     assert found.name == "no claim"
     assert found.best_shift == -1  # the lag in levels alone proves nothing
     assert "as expected" in found.sentence
-    assert of(returns, median, claims=True) == "echo"  # the same median, sold as one of direction
+    assert classified(returns, median, claims=True) == "echo"  # the same median, claimed as one of direction
 
 
 def test_a_median_that_never_moves_is_persistence() -> None:
-    returns, _ = market()
+    returns, _ = returns_with_signal()
     found = echoes(backtest_of(returns, np.full(returns.shape, 0.0)), {"network": True})
     assert found["network"].name == found["last_close"].name == "persistence"
     assert np.isnan(found["network"].relation_p)
 
 
 def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
-    """Related to what came, but so bold that the last close errs less."""
-    returns, known = market(0.3)
+    """Related to the outcome, but so bold that the last close errs less."""
+    returns, known = returns_with_signal(0.3)
     noisy = 6 * known + np.random.default_rng(1).normal(0, NOISE, known.shape)
     found = echo_of(backtest_of(returns, noisy), "network", claims=True)
     assert found.relation_p < 0.025
@@ -115,7 +118,7 @@ def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
 
 
 def test_the_relation_is_the_test_of_the_covariance() -> None:
-    returns, known = market(0.06, seed=3)
+    returns, known = returns_with_signal(0.06, seed=3)
     outcome, where = np.roll(returns, -1, axis=1), np.ones(returns.shape, dtype=bool)
     product = ((known - known.mean()) * outcome).mean(axis=0)
     test = diebold_mariano(product, 1, 20)
@@ -166,7 +169,7 @@ def test_the_best_shift_is_that_of_a_walk_along_the_prices(horizon: int, seed: i
 
 
 def test_nothing_scored_is_no_crash() -> None:
-    returns, known = market(0.3)
+    returns, known = returns_with_signal(0.3)
     backtest = backtest_of(returns, known)
     nothing = replace(backtest, realised=np.full_like(backtest.realised, np.nan))
     assert echo_of(nothing, "network", claims=True).name in ("persistence", "no claim")
@@ -183,8 +186,8 @@ def test_the_forecast_of_the_first_session_is_not_read() -> None:
 
 
 def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
-    returns, _ = market()
-    median = sold_as_accurate(returns)
+    returns, _ = returns_with_signal()
+    median = lagged_median(returns)
     backtest = backtest_of(returns, median)
     closes = backtest.reference_close[0]
     one = replace(
@@ -203,3 +206,19 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
     assert found.sentence.removeprefix("The line “network”")[:20] == expected.sentence.split("median", 1)[1][:20]
     with pytest.raises(UsageError, match="599 forecasts and 600 closes"):
         echo_of_line("network", line[1:], closes)
+
+
+@pytest.fixture(scope="module")
+def taught() -> Taught:
+    tutorial = ohlc(OhlcTerms(), "many_to_one")
+    return teach_once(tutorial, tutorial.lesson(0), 0)
+
+
+def test_a_network_of_levels_is_an_echo(taught: Taught) -> None:
+    rows = forecast_rows(taught)
+    forecast, truth = (rows[name].to_numpy(dtype=float) for name in ("forecast", "actual"))
+    assert (np.diff(rows["step"]) == 1).all()
+    accuracy = 100 * (1 - np.sqrt(np.mean(((forecast - truth) / truth) ** 2)))
+    assert accuracy > 95
+    found = echo_of_line("network", forecast, truth)
+    assert (found.name, found.best_shift) == ("echo", -1)

@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.frames import save_frames
+from pipeline.evaluation.comparisons import comparison_table, pooled
 from pipeline.evaluation.echo import echo_of
-from pipeline.evaluation.gate import gate_table, pooled
-from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED, score_table
+from pipeline.evaluation.trials import Trials
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
@@ -56,12 +56,12 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     source = SyntheticSource(process="planted", sessions=2000, tickers=8, strength=0.4)
     backtest = backtest_of(source, tmp_path)
     scores = score_table(backtest)
-    gate, echo = gate_table(backtest, Luck()), echo_of(backtest, "network", claims=False)
-    against = pooled(gate, "network", 1).loc["climatology"]
+    comparisons, echo = comparison_table(backtest, Trials()), echo_of(backtest, "network", claims=False)
+    against = pooled(comparisons, "network", 1).loc["climatology"]
     assert against["skill"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
     assert against["skill"] < 0.095
     assert against["t"] < -4
-    found = verdict(gate, "network", echo, Luck())
+    found = verdict(comparisons, "network", echo, Trials())
     assert echo.name == "informs"
     assert found.sentence.startswith("The network is better than every baseline")
     network = scores[(scores["ticker"] == POOLED) & (scores["forecaster"] == "network")].iloc[0]
@@ -71,9 +71,9 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
 
 def test_nothing_is_found_in_a_random_walk(tmp_path: Path) -> None:
     backtest = backtest_of(SyntheticSource(process="random_walk", sessions=2000, tickers=8), tmp_path)
-    against = pooled(gate_table(backtest, Luck()), "network", 1).loc["climatology"]
+    against = pooled(comparison_table(backtest, Trials()), "network", 1).loc["climatology"]
     assert against["skill"] < 0.003
-    assert against["word"] != "better"
+    assert against["conclusion"] != "better"
     assert against["skill"] > -0.03  # nor does it do real harm
     assert echo_of(backtest, "network", claims=False).name == "no claim"
     where = backtest.scored[..., 0]

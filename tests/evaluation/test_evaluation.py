@@ -1,4 +1,4 @@
-"""The whole evaluation: its parts agree with each other, and the one table says what they say."""
+"""The whole evaluation: its parts agree with each other, and the summary table repeats them."""
 
 from dataclasses import replace
 
@@ -6,24 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.candidates import candidate_table
-from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
-from pipeline.evaluation.gate import SIMPLE, standing
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.evaluation.scores import POOLED
-from pipeline.evaluation.significance.losses import loss_per_session
+from pipeline.evaluation.comparisons import BASELINE_KINDS, candidate_table, compare_with_baselines
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.scores import POOLED, loss_per_session
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.forecasts import CORE_FORECASTERS
-from tests.evaluation.made import flat_opens, made_backtest
+from tests.evaluation.backtests import flat_opens, random_backtest
 
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    made = made_backtest(origins=90, tickers=6, seed=4)
-    return evaluate(made, Asked(flat_opens(made), MoneySpec(), Luck(tested=3, tuned=2)))
+    made = random_backtest(origins=90, tickers=6, seed=4)
+    return evaluate(made, EvaluationInputs(flat_opens(made), MoneySpec(), Trials(tested=3, tuned=2)))
 
 
 def test_every_table_has_every_horizon_and_forecaster(evaluation: Evaluation) -> None:
@@ -31,12 +29,12 @@ def test_every_table_has_every_horizon_and_forecaster(evaluation: Evaluation) ->
     for name in ("scores", "candidates", "signs", "ranking", "deciles", "pit", "coverage"):
         table: pd.DataFrame = getattr(evaluation, name)
         assert set(zip(table["horizon"], table["forecaster"], strict=True)) == wanted, name
-    assert set(evaluation.gate["forecaster"]) == set(evaluation.coverage_tests["forecaster"]) == {"network"}
+    assert set(evaluation.comparisons["forecaster"]) == set(evaluation.coverage_tests["forecaster"]) == {"network"}
     assert set(evaluation.echoes) == set(CORE_FORECASTERS)
 
 
-def test_the_one_table_says_what_its_parts_say(evaluation: Evaluation) -> None:
-    table = evaluation.one_table.set_index(["horizon", "forecaster"])
+def test_the_summary_table_equals_its_parts(evaluation: Evaluation) -> None:
+    table = evaluation.summary_table.set_index(["horizon", "forecaster"])
     scores = evaluation.scores[evaluation.scores["ticker"] == POOLED].set_index(["horizon", "forecaster"])
     money = evaluation.money_table.set_index(["forecaster", "rule"])
     for key in [(1, "network"), (2, "linear"), (1, "ewma")]:
@@ -44,22 +42,22 @@ def test_the_one_table_says_what_its_parts_say(evaluation: Evaluation) -> None:
         assert row["pinball"] == scores.loc[key, "pinball"]
         assert row["coverage_80_error"] == scores.loc[key, "coverage_80_error"]
         assert row["long_short_sharpe"] == pytest.approx(money.loc[(key[1], "long_short"), "sharpe"], nan_ok=True)
-    stands = standing(evaluation.gate, "network", 2)
+    result = compare_with_baselines(evaluation.comparisons, "network", 2)
     row = table.loc[(2, "network")]
-    assert (row["word"], row["best_baseline"], row["skill"], row["p"]) == (
-        stands.word,
-        stands.best_baseline,
-        stands.skill,
-        stands.p,
+    assert (row["conclusion"], row["best_baseline"], row["skill"], row["p"]) == (
+        result.conclusion,
+        result.best_baseline,
+        result.skill,
+        result.p,
     )
-    assert pd.isna(table.loc[(1, "ewma"), "word"])
+    assert pd.isna(table.loc[(1, "ewma"), "conclusion"])
     assert {"buy_and_hold", "equal_weight"} <= set(table.loc[0].index)
     assert table.loc[(0, "buy_and_hold"), "long_only_sharpe"] == pytest.approx(
-        money.loc[("benchmark", "buy_and_hold"), "sharpe"], nan_ok=True
+        money.loc[("passive", "buy_and_hold"), "sharpe"], nan_ok=True
     )
 
 
-def test_money_is_deflated_by_everything_that_was_tried(evaluation: Evaluation) -> None:
+def test_sharpe_ratios_are_deflated_by_all_trials(evaluation: Evaluation) -> None:
     own = evaluation.money_table[evaluation.money_table["forecaster"] == "network"]
     assert set(own["trials"]) == {(3 + 2 - 1) * 3}  # specifications times rules
 
@@ -72,7 +70,7 @@ def test_candidates_are_the_tests_over_all(evaluation: Evaluation) -> None:
     for name in CORE_FORECASTERS:
         assert found.loc[(2, name), "mcs_p"] == best.p[name]
         assert found.loc[(2, name), "may_be_best"] == (name in best.members)
-        hardest = min(SIMPLE, key=lambda name: losses[name].mean())
+        hardest = min(BASELINE_KINDS, key=lambda name: losses[name].mean())
         expected = superior_ability(losses, name, 2).p if name == hardest else np.nan
         assert found.loc[(2, name), "spa_p"] == pytest.approx(expected, nan_ok=True)
 
@@ -98,19 +96,19 @@ def test_coverage_tests_are_made_on_the_hits_of_each_ticker(evaluation: Evaluati
 
 
 def test_a_price_that_stands_still_and_a_horizon_without_outcomes_stop_nothing() -> None:
-    made = made_backtest(origins=60, tickers=2, seed=4)
+    made = random_backtest(origins=60, tickers=2, seed=4)
     still = replace(made, realised=np.zeros_like(made.realised))
-    assert evaluate(still, Asked(flat_opens(still), MoneySpec(), Luck())).verdict.sentence
+    assert evaluate(still, EvaluationInputs(flat_opens(still), MoneySpec(), Trials())).verdict.sentence
     later = made.realised.copy()
     later[..., 1] = np.nan
     young = replace(made, realised=later)
-    found = evaluate(young, Asked(flat_opens(young), MoneySpec(), Luck()))
-    assert found.one_table.loc[found.one_table["horizon"] == 2, "pinball"].isna().all()
-    assert found.one_table.loc[found.one_table["horizon"] == 1, "pinball"].notna().all()
+    found = evaluate(young, EvaluationInputs(flat_opens(young), MoneySpec(), Trials()))
+    assert found.summary_table.loc[found.summary_table["horizon"] == 2, "pinball"].isna().all()
+    assert found.summary_table.loc[found.summary_table["horizon"] == 1, "pinball"].notna().all()
 
 
 def test_one_ticker_is_evaluated_alone() -> None:
-    made = made_backtest(origins=60, tickers=1, horizons=1)
-    found = evaluate(made, Asked(flat_opens(made), MoneySpec(), Luck()))
+    made = random_backtest(origins=60, tickers=1, horizons=1)
+    found = evaluate(made, EvaluationInputs(flat_opens(made), MoneySpec(), Trials()))
     assert found.verdict.tickers == {"T0": found.verdict.tickers["T0"]}
     assert "Ticker by ticker" not in found.verdict.sentence

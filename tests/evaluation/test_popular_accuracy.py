@@ -1,4 +1,4 @@
-"""The popular accuracy, and what it says of lines that know nothing."""
+"""The popular accuracy, and its value for lines without information."""
 
 import math
 
@@ -22,20 +22,20 @@ NEEDED = FITTED_SESSIONS + FORECAST_SESSIONS
 DAYS = np.datetime64("2020-01-01") + np.arange(NEEDED + 50)
 
 
-def made(count: int = NEEDED + 50) -> np.ndarray:
+def random_closes(count: int = NEEDED + 50) -> np.ndarray:
     return 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.01, count)))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.floats(1, 1000), st.floats(1, 1000)), min_size=1, max_size=40))
 def test_accuracy_against_a_slow_twin(pairs: list[tuple[float, float]]) -> None:
-    squares = [((said - came) / came) ** 2 for said, came in pairs]
+    squares = [((forecast - close) / close) ** 2 for forecast, close in pairs]
     expected = 100 * (1 - math.sqrt(sum(squares) / len(squares)))
-    said, came = np.array(pairs).T
-    assert popular_accuracy(said, came) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    forecast, closes = np.array(pairs).T
+    assert popular_accuracy(forecast, closes) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_the_sample_s_google_flatters_whoever_knows_nothing() -> None:
+def test_lines_without_information_score_high_on_the_samples_google() -> None:
     rows = open_sample().rows("GOOG")
     found = popular_accuracies("GOOG", rows["session"].to_numpy("datetime64[D]"), rows["close"].to_numpy(float), None)
     assert {line.name: round(line.accuracy, 2) for line in found.lines} == {
@@ -53,8 +53,8 @@ def test_lines_by_hand() -> None:
     assert len(last_value(fitted)) == FORECAST_SESSIONS
 
 
-def test_no_line_knows_what_it_forecasts_or_what_came_before_its_year() -> None:
-    closes = made()
+def test_lines_depend_on_the_closes_of_their_year_alone() -> None:
+    closes = random_closes()
     other = closes.copy()
     other[-FORECAST_SESSIONS:] *= 3
     other[:-NEEDED] *= 7
@@ -67,8 +67,8 @@ def test_no_line_knows_what_it_forecasts_or_what_came_before_its_year() -> None:
         assert one.accuracy != two.accuracy
 
 
-def test_the_network_s_line_is_judged_as_it_was_given() -> None:
-    closes = made()
+def test_the_networks_line_is_scored_unchanged() -> None:
+    closes = random_closes()
     network = np.linspace(90, 110, FORECAST_SESSIONS)
     line = popular_accuracies("A", DAYS, closes, network).lines[2]
     assert line.name == "network"
@@ -77,8 +77,8 @@ def test_the_network_s_line_is_judged_as_it_was_given() -> None:
     assert popular_accuracies("A", DAYS, closes, closes[-FORECAST_SESSIONS:]).lines[2].accuracy == 100
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
-    closes = made()
+def test_unusable_closes_are_refused() -> None:
+    closes = random_closes()
     with pytest.raises(UsageError, match=r"found 281 closes of 281 sessions, expected at least 282"):
         popular_accuracies("A", DAYS[:281], closes[:281], None)
     with pytest.raises(UsageError, match="expected at least 282, one per session"):

@@ -3,14 +3,25 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.scores import BANDS, METRICS, POOLED, reliability, score, score_table, skill_of
+from pipeline.evaluation.scores import (
+    BANDS,
+    METRICS,
+    POOLED,
+    loss_by_ticker,
+    loss_per_session,
+    score,
+    score_table,
+    skill_of,
+    with_error_bars,
+)
+from pipeline.evaluation.significance.resampling import block_length, resampled_counts
 from pipeline.forecasters.forecaster import LEVELS
-
-from .made import made_backtest
+from tests.evaluation.backtests import random_backtest
 
 Row = tuple[list[float], float]
 
@@ -56,6 +67,8 @@ def slow_metrics(rows: list[Row]) -> dict[str, float]:
 
 
 VALUE = st.one_of(st.floats(-0.5, 0.5), st.sampled_from([0.0, 0.1, -0.1]))
+
+
 ROWS = st.lists(st.tuples(st.lists(VALUE, min_size=7, max_size=7).map(sorted), VALUE), min_size=1, max_size=12)
 
 
@@ -92,7 +105,7 @@ def test_a_price_that_stands_still_leaves_no_skill() -> None:
 
 
 def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() -> None:
-    backtest = made_backtest()
+    backtest = random_backtest()
     table = score_table(backtest)
     assert len(table) == 2 * 6 * 4
     for row in table.to_dict("records"):
@@ -110,17 +123,111 @@ def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() ->
 
 
 def test_without_a_scored_row_the_metrics_are_undefined() -> None:
-    backtest = made_backtest(missing=1.1)
+    backtest = random_backtest(missing=1.1)
     table = score_table(backtest)
     assert set(table["ticker"]) == {POOLED}
     assert (table["rows"] == 0).all()
     assert table[list(METRICS)].isna().all(axis=None)
 
 
-def test_reliability_counts_outcomes_at_or_below_each_level() -> None:
-    backtest = made_backtest()
-    found = reliability(backtest, 2)["network"]
-    where = backtest.scored[..., 1]
-    values, outcome = backtest.quantiles["network"][where, 1], backtest.realised[where, 1]
-    for k in range(7):
-        assert found[k] == pytest.approx(sum(y <= q[k] for q, y in zip(values, outcome, strict=True)) / len(outcome))
+def test_the_loss_of_a_ticker_is_missing_where_it_is_not_scored() -> None:
+    backtest = random_backtest()
+    losses = loss_by_ticker(backtest, "ewma", 2)
+    assert (np.isfinite(losses) == backtest.scored[..., 1]).all()
+    i, t = (int(k[0]) for k in np.nonzero(backtest.scored[..., 1]))
+    y, q = float(backtest.realised[i, t, 1]), backtest.quantiles["ewma"][i, t, 1].tolist()
+    slow = sum(max(a * (y - v), (a - 1) * (y - v)) for v, a in zip(q, LEVELS, strict=True)) / 7
+    assert losses[i, t] == pytest.approx(slow, rel=1e-9)
+
+
+def test_the_loss_of_a_session_is_the_mean_over_its_scored_tickers() -> None:
+    backtest = random_backtest()
+    for horizon in (1, 2):
+        for name in ("network", "ewma"):
+            expected = []
+            for t in range(60):
+                losses = []
+                for i in range(3):
+                    if backtest.scored[i, t, horizon - 1]:
+                        y = float(backtest.realised[i, t, horizon - 1])
+                        q = [float(v) for v in backtest.quantiles[name][i, t, horizon - 1]]
+                        losses.append(
+                            sum(max(a * (y - v), (a - 1) * (y - v)) for v, a in zip(q, LEVELS, strict=True)) / 7
+                        )
+                if losses:
+                    expected.append(sum(losses) / len(losses))
+            assert len(expected) < 60
+            assert loss_per_session(backtest, name, horizon).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    backtest = random_backtest(origins=70, seed=2)
+    return with_error_bars(score_table(backtest), backtest)
+
+
+def row_of(table: pd.DataFrame, horizon: int, forecaster: str, ticker: str) -> pd.Series:
+    own = (table["horizon"] == horizon) & (table["forecaster"] == forecaster) & (table["ticker"] == ticker)
+    return table[own].iloc[0]
+
+
+def slow_error(horizon: int, forecaster: str, metric: str, ticker: int | None) -> float:
+    """The standard deviation of the mean over sessions drawn again, by loops."""
+    backtest = random_backtest(origins=70, seed=2)
+    where = backtest.scored[..., horizon - 1]
+    sessions = np.flatnonzero(where.any(axis=0))
+    values = []
+    for session in sessions:
+        rows = [row for row in range(3) if where[row, session] and ticker in (None, row)]
+        each = [
+            score(
+                metric,
+                backtest.quantiles[forecaster][row, [session], horizon - 1].astype(float),
+                backtest.realised[row, [session], horizon - 1].astype(float),
+            )
+            for row in rows
+        ]
+        if metric == "rmse_return":
+            each = [one**2 for one in each]
+        known = [one for one in each if np.isfinite(one)]
+        values.append(np.mean(known) if known else np.nan)
+    drawn = resampled_counts(len(sessions), block_length(len(sessions), horizon), 0)
+    means = []
+    for counts in drawn:
+        pairs = [(value, count) for value, count in zip(values, counts, strict=True) if np.isfinite(value)]
+        means.append(sum(v * c for v, c in pairs) / sum(c for _, c in pairs))
+    return float(np.std(means, ddof=1))
+
+
+@pytest.mark.parametrize("metric", ["pinball", "coverage_80", "directional_accuracy", "winkler_90"])
+def test_a_pooled_error_is_that_of_a_loop(table: pd.DataFrame, metric: str) -> None:
+    row = row_of(table, 2, "linear", POOLED)
+    assert row[f"{metric}_error"] == pytest.approx(slow_error(2, "linear", metric, None), rel=1e-9)
+
+
+def test_the_error_of_a_root_is_that_of_the_mean_square_over_twice_it(table: pd.DataFrame) -> None:
+    row = row_of(table, 1, "network", POOLED)
+    squares = slow_error(1, "network", "rmse_return", None)
+    assert row["rmse_return_error"] == pytest.approx(squares / (2 * row["rmse_return"]), rel=1e-9)
+
+
+def test_a_ticker_has_an_error_of_its_loss_alone(table: pd.DataFrame) -> None:
+    row = row_of(table, 1, "ewma", "T1")
+    assert row["pinball_error"] == pytest.approx(slow_error(1, "ewma", "pinball", 1), rel=1e-9)
+    assert row["coverage_80_error"] == pytest.approx(slow_error(1, "ewma", "coverage_80", 1), rel=1e-9)
+    assert np.isnan(row["winkler_80_error"])
+
+
+def test_every_score_has_an_error_and_none_is_lost(table: pd.DataFrame) -> None:
+    backtest = random_backtest(origins=70, seed=2)
+    plain = score_table(backtest)
+    pd.testing.assert_frame_equal(table[list(plain.columns)], plain)
+    pooled = table[table["ticker"] == POOLED]
+    learned = pooled[pooled["forecaster"] != "last_close"]
+    assert (learned[[f"{name}_error" for name in METRICS]] > 0).all(axis=None)
+
+
+def test_nothing_scored_has_no_error() -> None:
+    backtest = random_backtest(missing=1.1)
+    table = with_error_bars(score_table(backtest), backtest)
+    assert table[[f"{name}_error" for name in METRICS]].isna().all(axis=None)

@@ -1,20 +1,20 @@
-"""The verdict: its words follow skill and significance, and the median is said to inform only where it does."""
+"""The verdict: its sentences follow skill and significance, and the echo's sentence is part of it."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.evaluation.comparisons import conclusion_of
 from pipeline.evaluation.echo import Echo
-from pipeline.evaluation.gate import judge
-from pipeline.evaluation.luck import Luck
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.trials import Trials
 from pipeline.evaluation.verdict import verdict
 
 BASELINES = ("climatology", "last_close", "drift", "ewma", "linear")
 
 
-def gate_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
-    """A gate whose tests go the way of the skill at horizon 1, and that says otherwise elsewhere."""
+def comparisons_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
+    """A table whose tests have the sign of the skill at horizon 1, and the opposite elsewhere."""
     of_tickers = [("T0", -1.0), ("T1", -1.0), ("T2", 1.0)]
     rows = [
         {"ticker": POOLED, "baseline": name, "sessions": 99, "skill": gain, "t": -np.sign(gain), "p_adjusted": p}
@@ -28,11 +28,13 @@ def gate_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
     here = [{"horizon": 1, "forecaster": "network"} | row for row in rows]
     elsewhere = {"skill": -9.0, "t": 9.0, "p_adjusted": 0.0}
     others = [{"horizon": 2, "forecaster": "network"}, {"horizon": 1, "forecaster": "ridge"}]
-    gate = pd.DataFrame([*here, *(other | row | elsewhere for other in others for row in rows)])
-    return gate.assign(word=[judge(t, p) for t, p in zip(gate["t"], gate["p_adjusted"], strict=True)])
+    comparisons = pd.DataFrame([*here, *(other | row | elsewhere for other in others for row in rows)])
+    return comparisons.assign(
+        conclusion=[conclusion_of(t, p) for t, p in zip(comparisons["t"], comparisons["p_adjusted"], strict=True)]
+    )
 
 
-def said(name: str) -> Echo:
+def echo_named(name: str) -> Echo:
     return Echo("network", name, False, 0.01, 0.3, -1, f"What the median is: {name}.")
 
 
@@ -71,7 +73,7 @@ def said(name: str) -> Echo:
     ],
 )
 def test_the_sentence_says_better_worse_or_no_evidence(skills: list[float], ps: list[float], start: str) -> None:
-    found = verdict(gate_of(skills, ps), "network", said("no claim"), Luck())
+    found = verdict(comparisons_of(skills, ps), "network", echo_named("no claim"), Trials())
     assert found.sentence.startswith(start)
     assert [c.skill for c in found.comparisons] == skills
     assert found.tickers == {"T0": "better", "T1": "better", "T2": "worse"}
@@ -83,39 +85,42 @@ def test_the_sentence_says_better_worse_or_no_evidence(skills: list[float], ps: 
 
 
 def test_what_is_not_the_best_but_beats_it_is_named() -> None:
-    found = verdict(
-        gate_of([0.05, -0.01, 0.04, -0.03, 0.03], [0.001, 0.01, 0.001, 0.2, 0.001]), "network", said("echo"), Luck()
-    )
+    comparisons = comparisons_of([0.05, -0.01, 0.04, -0.03, 0.03], [0.001, 0.01, 0.001, 0.2, 0.001])
+    found = verdict(comparisons, "network", echo_named("echo"), Trials())
     assert found.sentence.startswith("The network is worse than last_close (p = 0.010). Use the best baseline (ewma).")
-    other = verdict(
-        gate_of([0.05, 0.04, 0.04, 0.02, 0.03], [0.2, 0.001, 0.001, 0.001, 0.001]), "network", said("echo"), Luck()
-    )
+    comparisons = comparisons_of([0.05, 0.04, 0.04, 0.02, 0.03], [0.2, 0.001, 0.001, 0.001, 0.001])
+    other = verdict(comparisons, "network", echo_named("echo"), Trials())
     assert "the best baseline (ewma) among them, but there is no evidence that it beats climatology" in other.sentence
 
 
-def test_rivals_have_a_sentence_of_their_own() -> None:
-    gate = gate_of([0.05] * 5, [0.001] * 5)
-    plain = verdict(gate, "network", said("echo"), Luck()).sentence
+def test_benchmarks_have_a_sentence_of_their_own() -> None:
+    comparisons = comparisons_of([0.05] * 5, [0.001] * 5)
+    plain = verdict(comparisons, "network", echo_named("echo"), Trials()).sentence
     row = {"horizon": 1, "forecaster": "network", "ticker": POOLED, "sessions": 99}
-    rivals = [("har", -0.01, 1.0, 0.4), ("garch", 0.02, -1.0, 0.01), ("ridge", -0.02, 1.0, 0.01)]
-    more = [row | {"baseline": n, "skill": s, "t": t, "p_adjusted": p, "word": judge(t, p)} for n, s, t, p in rivals]
-    found = verdict(pd.concat([gate, pd.DataFrame(more)]), "network", said("echo"), Luck())
+    benchmarks = [("har", -0.01, 1.0, 0.4), ("garch", 0.02, -1.0, 0.01), ("ridge", -0.02, 1.0, 0.01)]
+    more = [
+        row | {"baseline": n, "skill": s, "t": t, "p_adjusted": p, "conclusion": conclusion_of(t, p)}
+        for n, s, t, p in benchmarks
+    ]
+    found = verdict(pd.concat([comparisons, pd.DataFrame(more)]), "network", echo_named("echo"), Trials())
     assert found.sentence.startswith(plain[: plain.index(".")])
-    assert "Of the rivals it is better than garch, worse than ridge, not told apart from har." in found.sentence
+    assert "Of the benchmarks it is better than garch, worse than ridge, not told apart from har." in found.sentence
     assert found.best.baseline in BASELINES
 
 
-def test_it_says_how_much_was_tried() -> None:
-    found = verdict(gate_of([0.1] * 5, [0.2] * 5), "network", said("echo"), Luck(tested=12, tuned=30))
+def test_it_says_how_many_specifications_were_tried() -> None:
+    found = verdict(comparisons_of([0.1] * 5, [0.2] * 5), "network", echo_named("echo"), Trials(tested=12, tuned=30))
     assert "12 specifications have been tested on these prices" in found.sentence
     assert "What the median is: echo." in found.sentence
 
 
-def test_the_corrected_network_is_called_so() -> None:
-    gate = gate_of([0.1] * 5, [0.001] * 5).replace({"network": "calibrated"})
-    assert verdict(gate, "calibrated", said("no claim"), Luck()).sentence.startswith("The calibrated network is better")
+def test_the_calibrated_network_is_named() -> None:
+    comparisons = comparisons_of([0.1] * 5, [0.001] * 5).replace({"network": "calibrated"})
+    assert verdict(comparisons, "calibrated", echo_named("no claim"), Trials()).sentence.startswith(
+        "The calibrated network is better"
+    )
 
 
 def test_nothing_can_be_tested_is_said() -> None:
-    found = verdict(gate_of([0.1] * 5, [float("nan")] * 5), "network", said("no claim"), Luck())
+    found = verdict(comparisons_of([0.1] * 5, [float("nan")] * 5), "network", echo_named("no claim"), Trials())
     assert found.sentence.startswith("Nothing can be tested")

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.gate import SIMPLE
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.comparisons import BASELINE_KINDS
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.specification import MoneySpec
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 from .command import Command
@@ -82,10 +82,14 @@ class Told:
         return pd.read_json(path, orient="split", dtype=False)
 
     def against(self, horizon: int) -> pd.DataFrame:
-        """The gate's pooled rows of the model, by baseline."""
-        gate = self.table("gate")
-        own = (gate["forecaster"] == self.json["model"]) & (gate["ticker"] == POOLED) & (gate["horizon"] == horizon)
-        return gate[own].set_index("baseline")
+        """The pooled comparisons of the model, by baseline."""
+        comparisons = self.table("comparisons")
+        own = (
+            (comparisons["forecaster"] == self.json["model"])
+            & (comparisons["ticker"] == POOLED)
+            & (comparisons["horizon"] == horizon)
+        )
+        return comparisons[own].set_index("baseline")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,7 @@ def test_a_network_without_skill_is_not_published(told: dict[str, Told]) -> None
     for one in (told["first"].json, told["second"].json):
         shown = one["publication"]["pooled"]
         assert set(shown) == {"1", "2"}
-        assert set(shown.values()) <= {*SIMPLE}
+        assert set(shown.values()) <= {*BASELINE_KINDS}
         assert one["publication"]["model"] == one["model"] == "calibrated"
         rows = [(row["ticker"], str(row["horizon"]), row["forecaster"]) for row in one["forecasts"]]
         assert len(rows) == 3 * 2
@@ -119,7 +123,7 @@ def test_a_network_without_skill_is_not_published(told: dict[str, Told]) -> None
 def test_the_baseline_shown_is_the_one_with_the_smallest_loss(told: dict[str, Told]) -> None:
     for horizon, name in told["first"].json["publication"]["pooled"].items():
         scores = told["first"].json["scores"][horizon]
-        assert name == min(SIMPLE, key=lambda one, scores=scores: float(scores[one]["pinball"]))
+        assert name == min(BASELINE_KINDS, key=lambda one, scores=scores: float(scores[one]["pinball"]))
 
 
 def test_mlflow_says_where_it_abstained_and_what_the_median_is(told: dict[str, Told]) -> None:
@@ -135,13 +139,13 @@ def test_mlflow_says_where_it_abstained_and_what_the_median_is(told: dict[str, T
 
 
 def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(told: dict[str, Told]) -> None:
-    assert told["first"].json["luck"]["tested"] == 1
-    assert told["second"].json["luck"]["tested"] == 2
+    assert told["first"].json["trials"]["tested"] == 1
+    assert told["second"].json["trials"]["tested"] == 2
     for name, factor in (("first", 1), ("second", 2)):
         one = told[name]
         metrics, rows = one.run.data.metrics, one.against(1)
         assert one.run.data.tags["tapecast.tried"] == str(factor)
-        assert set(rows.index) == {*SIMPLE}
+        assert set(rows.index) == {*BASELINE_KINDS}
         for baseline, row in rows.iterrows():
             wanted = pytest.approx(min(1.0, factor * row["p"]))
             assert row["p_adjusted"] == wanted

@@ -14,9 +14,9 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 
 from pipeline.errors import NothingUsableError, UsageError
-from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.market.bars import Admitted, Bars, LeftOut, Listing, Stale
@@ -37,7 +37,7 @@ from pipeline.workflow.progress import Quiet
 from pipeline.workflow.recording import Recording
 from pipeline.workflow.result import summarise
 from pipeline.workflow.run import on_one, warnings_of
-from tests.evaluation.made import flat_opens, made_backtest
+from tests.evaluation.backtests import flat_opens, random_backtest
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -135,8 +135,8 @@ def outcome_on(market: Market, experiment: Experiment) -> CalendarResult:
 
 
 def evaluation_of(sentence: str, origins: int = 60) -> Evaluation:
-    backtest = made_backtest(origins)
-    whole = evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
+    backtest = random_backtest(origins)
+    whole = evaluate(backtest, EvaluationInputs(flat_opens(backtest), MoneySpec(), Trials()))
     return replace(whole, verdict=replace(whole.verdict, sentence=sentence))
 
 

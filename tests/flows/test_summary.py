@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from flows.cli.rendering import show_summary
-from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
@@ -52,13 +52,13 @@ def test_json_names_model_echo_tickers_and_tries(outcome: CalendarResult, found:
     assert found["echo"] == verdict.echo.name
     assert found["tickers"] == verdict.tickers
     assert set(found["tickers"]) == set(outcome.frames.tickers)
-    assert found["luck"] == {"tested": 2, "tuned": 4, "trials": 5}
+    assert found["trials"] == {"tested": 2, "tuned": 4, "total": 5}
 
 
-def test_json_has_the_one_table(outcome: CalendarResult, found: dict[str, Any]) -> None:
-    table = outcome.evaluation.one_table
-    assert len(found["one_table"]) == len(table)
-    for row, (_, expected) in zip(found["one_table"], table.iterrows(), strict=True):
+def test_json_has_the_summary_table(outcome: CalendarResult, found: dict[str, Any]) -> None:
+    table = outcome.evaluation.summary_table
+    assert len(found["summary_table"]) == len(table)
+    for row, (_, expected) in zip(found["summary_table"], table.iterrows(), strict=True):
         assert set(row) == set(table.columns)
         assert row["forecaster"] == expected["forecaster"]
         for name in ("pinball", "pinball_error", "long_only_sharpe"):
@@ -93,8 +93,8 @@ def test_a_forecast_alone_has_no_evidence(outcome: CalendarResult) -> None:
     summary = summary_of(only_forecast(outcome))
     assert summary.verdict is None
     assert summary.model is None
-    assert summary.one_table == []
-    assert summary.luck == {}
+    assert summary.summary_table == []
+    assert summary.trials == {}
     assert "Money" not in told(only_forecast(outcome))
 
 
@@ -116,7 +116,7 @@ def test_the_terminal_has_a_line_on_the_median_and_one_on_money(outcome: Calenda
     echo = outcome.evaluation.verdict.echo
     assert f"Echo    {echo.name}: the median moves as if it explained {100 * echo.moved_share:.1f} %" in text
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
-    own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(BENCHMARK, "buy_and_hold")]
+    own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
     (line,) = [line for line in text.splitlines() if line.startswith("Money")]
     expected = (
         f"Sharpe, long only, net of costs {own['sharpe']:+.2f} ± {own['sharpe_error']:.2f}; "

@@ -1,4 +1,4 @@
-"""What is published: the model, or a baseline, labelled so, where the gate is not passed and that is asked for."""
+"""What is published: the model, or a baseline, labelled so, where the model is not better than all of them."""
 
 from dataclasses import replace
 
@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
-from pipeline.evaluation.gate import SIMPLE, standing, words_by_ticker
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.comparisons import BASELINE_KINDS, compare_with_baselines, conclusions_by_ticker
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, marked, publication, published_rows
-from tests.evaluation.made import flat_opens, made_backtest
+from tests.evaluation.backtests import flat_opens, random_backtest
 
 ORIGINS, TICKERS = 260, 4
 
@@ -28,9 +28,9 @@ def backtest() -> Backtest:
     knows = np.zeros((TICKERS, 1, 2), dtype=bool)
     knows[:2, :, 0] = True
     unit = 0.01 * norm.ppf(LEVELS)
-    plain = {name: (1.05 + 0.05 * k) * np.ones_like(scale) for k, name in enumerate(SIMPLE)}
+    plain = {name: (1.05 + 0.05 * k) * np.ones_like(scale) for k, name in enumerate(BASELINE_KINDS)}
     spreads = {NETWORK: np.where(knows, scale, 1.04), **plain}
-    made = made_backtest(origins=ORIGINS, tickers=TICKERS, horizons=2)
+    made = random_backtest(origins=ORIGINS, tickers=TICKERS, horizons=2)
     return replace(
         made,
         quantiles={name: (spread[..., None] * unit).astype(np.float32) for name, spread in spreads.items()},
@@ -41,7 +41,7 @@ def backtest() -> Backtest:
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     made = backtest()
-    return evaluate(made, Asked(flat_opens(made), MoneySpec(), Luck()))
+    return evaluate(made, EvaluationInputs(flat_opens(made), MoneySpec(), Trials()))
 
 
 def test_it_is_the_model_where_nobody_asked_to_abstain(evaluation: Evaluation) -> None:
@@ -51,22 +51,24 @@ def test_it_is_the_model_where_nobody_asked_to_abstain(evaluation: Evaluation) -
 
 
 def test_pooled_a_horizon_without_skill_has_the_best_baseline(evaluation: Evaluation) -> None:
-    assert standing(evaluation.gate, NETWORK, 1).passed
-    assert not standing(evaluation.gate, NETWORK, 2).passed
+    assert compare_with_baselines(evaluation.comparisons, NETWORK, 1).passed
+    assert not compare_with_baselines(evaluation.comparisons, NETWORK, 2).passed
     chosen = publication(evaluation, "pooled")
     assert chosen.forecaster("T3", 1) == NETWORK
     assert (
-        chosen.forecaster("T3", 2) == chosen.forecaster("new", 2) == standing(evaluation.gate, NETWORK, 2).best_baseline
+        chosen.forecaster("T3", 2)
+        == chosen.forecaster("new", 2)
+        == compare_with_baselines(evaluation.comparisons, NETWORK, 2).best_baseline
     )
     assert chosen.abstained == (2,)
 
 
 def test_by_ticker_each_has_what_it_has_shown(evaluation: Evaluation) -> None:
-    chosen, words = publication(evaluation, "ticker"), words_by_ticker(evaluation.gate, NETWORK, 1)
+    chosen, words = publication(evaluation, "ticker"), conclusions_by_ticker(evaluation.comparisons, NETWORK, 1)
     assert {words["T0"], words["T1"]} == {"better"} != {words["T2"], words["T3"]}
     for ticker, word in words.items():
         assert (chosen.forecaster(ticker, 1) == NETWORK) == (word == "better")
-        assert chosen.forecaster(ticker, 1) in (NETWORK, *SIMPLE)
+        assert chosen.forecaster(ticker, 1) in (NETWORK, *BASELINE_KINDS)
     assert chosen.forecaster("new", 1) == NETWORK  # never scored: what holds for all together
 
 
@@ -74,7 +76,7 @@ def test_the_corrected_network_is_the_model_where_there_is_one() -> None:
     made = backtest()
     own = made.quantiles[NETWORK]
     both = replace(made, quantiles={NETWORK: own, CALIBRATED: own, **made.quantiles})
-    found = evaluate(both, Asked(flat_opens(both), MoneySpec(), Luck()))
+    found = evaluate(both, EvaluationInputs(flat_opens(both), MoneySpec(), Trials()))
     assert found.verdict.model == CALIBRATED
     assert publication(found, "never").forecaster("T0", 1) == CALIBRATED
 

@@ -10,10 +10,10 @@ from scipy.stats import norm
 
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.evaluation import Asked, Evaluation, evaluate
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import Opens
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.money.account import Opens
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.ewma import EwmaSpec
 from pipeline.forecasters.forecaster import LEVELS, Fitted, ValidationCheck
@@ -24,7 +24,7 @@ from pipeline.market.bars import LeftOut, Listing, Problem, Severity
 from pipeline.operation.publication import Publication, marked
 from pipeline.operation.result import CalendarResult
 from pipeline.training.jobs import FitJob, FitResult
-from tests.evaluation.made import flat_opens
+from tests.evaluation.backtests import flat_opens
 
 HORIZONS = 3
 NOISE = 0.01
@@ -56,7 +56,7 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
 
 
 def rich_outcome(sessions: int = 330) -> CalendarResult:
-    """A run of one fold over six tickers: medians that take sides, a corrected network, opens that move, luck tried."""
+    """A run of one fold over six tickers: medians that take sides, a corrected network, opens that move, trials."""
     frames = small_frames(("AAA", "BBB", "CCC", "DDD", "EEE", "FFF"), sessions)
     fold = small_fold(frames, 130, sessions)
     plain, draws = small_backtest(frames, (fold,)), np.random.default_rng(11)
@@ -69,7 +69,7 @@ def rich_outcome(sessions: int = 330) -> CalendarResult:
         "last_close": plain.quantiles["last_close"] * known,  # its width is the volatility that regimes go by
     }
     backtest = replace(plain, quantiles={NETWORK: network, CALIBRATED: calibrated, **baselines})
-    evaluation = evaluate(backtest, Asked(moving_opens(frames), MoneySpec(), Luck(tested=2, tuned=4)))
+    evaluation = evaluate(backtest, EvaluationInputs(moving_opens(frames), MoneySpec(), Trials(tested=2, tuned=4)))
     forecasts = small_forecasts(frames, names=tuple(backtest.quantiles))
     return replace(
         small_outcome(frames.tickers, sessions),
@@ -153,7 +153,7 @@ def log_quantiles(spread: float, tickers: int, origins: int) -> np.ndarray:
 
 
 def evaluation_of(backtest: Backtest) -> Evaluation:
-    return evaluate(backtest, Asked(flat_opens(backtest), MoneySpec(), Luck()))
+    return evaluate(backtest, EvaluationInputs(flat_opens(backtest), MoneySpec(), Trials()))
 
 
 def small_forecasts(frames: Frames, age_sessions: int = 0, names: tuple[str, ...] = CORE_FORECASTERS) -> pd.DataFrame:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.evaluation.comparisons import pooled
 from pipeline.evaluation.echo import Echo
-from pipeline.evaluation.gate import pooled
-from pipeline.evaluation.money.benchmarks import BENCHMARK
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.specification import MoneySpec
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.report import report_html
@@ -54,10 +54,10 @@ def number(text: str) -> float:
 # --- One table ---
 
 
-def test_one_table_says_the_statistics_with_their_errors(outcome: CalendarResult, page: Element) -> None:
+def test_summary_table_says_the_statistics_with_their_errors(outcome: CalendarResult, page: Element) -> None:
     first, last = page.by_id("one-table").all("table")
     for horizon, table in ((1, first), (HORIZONS, last)):
-        table_of_run = outcome.evaluation.one_table
+        table_of_run = outcome.evaluation.summary_table
         own = table_of_run[table_of_run["horizon"] == horizon].set_index("forecaster")
         rows = {name.removesuffix(" the model"): cells for name, cells in cells_of(table) if "no forecast" not in name}
         assert list(rows) == list(own.index)
@@ -70,21 +70,21 @@ def test_one_table_says_the_statistics_with_their_errors(outcome: CalendarResult
             assert cells[4] == f"{1e4 * row['winkler_80']:.2f} ± {1e4 * row['winkler_80_error']:.1f}"
 
 
-def test_one_table_says_skill_and_word_of_every_model_and_of_no_baseline(
+def test_summary_table_says_skill_and_conclusion_of_every_model_and_of_no_baseline(
     outcome: CalendarResult, page: Element
 ) -> None:
-    own = outcome.evaluation.one_table.query("horizon == 1").set_index("forecaster")
+    own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
     rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
     for name, shown in ((NETWORK, NETWORK), (CALIBRATED, f"{CALIBRATED} the model")):
         row, cell = own.loc[name], rows[shown][1]
         assert number(cell) == pytest.approx(100 * row["skill"], abs=0.00501)
-        assert f"{row['word']} over {row['best_baseline']}, p " in cell
+        assert f"{row['conclusion']} over {row['best_baseline']}, p " in cell
     assert rows["ewma"][1] == ""
 
 
-def test_one_table_says_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
+def test_summary_table_says_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("one-table").all("table")[0]
-    own = outcome.evaluation.one_table.query("horizon == 1").set_index("forecaster")
+    own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
     rows, row = dict(cells_of(table)), own.loc[CALIBRATED]
     cells = rows[f"{CALIBRATED} the model"]
     assert f"p = {row['direction_p']:.3f}" in cells[5]
@@ -99,7 +99,7 @@ def test_one_table_says_direction_rank_and_money(outcome: CalendarResult, page: 
 
 
 def test_buying_without_a_forecast_stands_in_the_same_table(outcome: CalendarResult, page: Element) -> None:
-    money = outcome.evaluation.money_table.query("forecaster == @BENCHMARK").set_index("rule")
+    money = outcome.evaluation.money_table.query("forecaster == @PASSIVE").set_index("rule")
     rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
     for rule, row in money.iterrows():
         cells = rows[f"{rule_in_words(rule)} no forecast"]
@@ -141,7 +141,7 @@ def test_every_test_of_the_gate_is_in_the_small_print(outcome: CalendarResult, p
     tables = page.by_id("skill").all("details")[0].all("table")
     assert len(tables) == HORIZONS
     spa = outcome.evaluation.candidates.query("horizon == 1").set_index("forecaster")["spa_p"]
-    tests = pooled(outcome.evaluation.gate, CALIBRATED, 1)
+    tests = pooled(outcome.evaluation.comparisons, CALIBRATED, 1)
     heads = heads_of(tables[0])
     columns = {"p Diebold-Mariano": "p", "p, adjusted": "p_adjusted", "p, few": "p_short_lags", "p, cond": "gw_p"}
     for name, cells in cells_of(tables[0]):
@@ -249,9 +249,9 @@ def test_money_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Eleme
     table = page.by_id("money").all("table")[0]
     rows, heads = dict(cells_of(table)), heads_of(table)
     for _, row in outcome.evaluation.money_table.iterrows():
-        if row["forecaster"] not in (CALIBRATED, BENCHMARK):
+        if row["forecaster"] not in (CALIBRATED, PASSIVE):
             continue
-        benchmark = row["forecaster"] == BENCHMARK
+        benchmark = row["forecaster"] == PASSIVE
         cells = dict(zip(heads, rows[rule_in_words(row["rule"]) + " no forecast" * benchmark], strict=True))
         assert number(cells["Return a year"]) == pytest.approx(100 * row["yearly_return"], abs=0.0501)
         assert f"gross {100 * row['yearly_gross_return']:+.1f}".replace("-", "−") in cells["Return a year"]
@@ -270,7 +270,7 @@ def test_money_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Eleme
 
 def test_every_other_forecaster_s_money_is_in_the_small_print(outcome: CalendarResult, page: Element) -> None:
     rows = dict(cells_of(page.by_id("money").all("details")[0].all("table")[0]))
-    others = outcome.evaluation.money_table.query("forecaster != @CALIBRATED and forecaster != @BENCHMARK")
+    others = outcome.evaluation.money_table.query("forecaster != @CALIBRATED and forecaster != @PASSIVE")
     assert list(rows) == [f"{row.forecaster}, {rule_in_words(row.rule)}" for row in others.itertuples()]
     assert rows["ewma, long only"][0] == "– never traded"
 
@@ -304,7 +304,7 @@ def test_ranking_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Ele
 
 def test_the_glance_says_money_beside_buy_and_hold(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
-    own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(BENCHMARK, "buy_and_hold")]
+    own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
     header = page.all("header")[0].text.replace("−", "-")
     assert f"{own['sharpe']:+.2f} ± {own['sharpe_error']:.2f} buy and hold {held['sharpe']:+.2f}" in header
 
@@ -324,8 +324,8 @@ def test_sections_are_absent_where_there_is_nothing(outcome: CalendarResult) -> 
 
 
 def test_nobody_may_be_the_best_where_nothing_was_compared(outcome: CalendarResult) -> None:
-    table = outcome.evaluation.one_table.assign(mcs_p=np.nan, may_be_best=True)
-    page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, one_table=table)))
+    table = outcome.evaluation.summary_table.assign(mcs_p=np.nan, may_be_best=True)
+    page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, summary_table=table)))
     assert "May be the best" not in heads_of(page.by_id("one-table").all("table")[0])
 
 

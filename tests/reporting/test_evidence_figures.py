@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.sample import open_sample
@@ -33,7 +33,7 @@ def test_every_account_is_drawn_to_its_end(outcome: CalendarResult) -> None:
     evaluation = outcome.evaluation
     (axes,) = draw_equity(evaluation).axes
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
-    own = {one.rule: one for one in evaluation.money.results if one.forecaster in (CALIBRATED, BENCHMARK)}
+    own = {one.rule: one for one in evaluation.money.results if one.forecaster in (CALIBRATED, PASSIVE)}
     assert set(drawn) == {rule_in_words(rule) for rule in own}
     for rule, one in own.items():
         np.testing.assert_array_equal(drawn[rule_in_words(rule)], one.equity)

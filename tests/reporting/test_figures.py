@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.scores import reliability
+from pipeline.evaluation.calibration.measures import reliability
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.operation.result import CalendarResult

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.gate import words_by_ticker
+from pipeline.evaluation.comparisons import conclusions_by_ticker
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import LeftOut, Problem, Severity, Stale
@@ -123,13 +123,15 @@ def test_skill_and_p_in_the_page_are_the_outcome_s(outcome: CalendarResult, page
     evaluation = outcome.evaluation
     rows = rows_of(page.by_id("skill").all("table")[0])
     assert list(rows) == list(evaluation.backtest.opponents)
-    pooled = evaluation.gate[(evaluation.gate["forecaster"] == NETWORK) & (evaluation.gate["ticker"] == POOLED)]
+    pooled = evaluation.comparisons[
+        (evaluation.comparisons["forecaster"] == NETWORK) & (evaluation.comparisons["ticker"] == POOLED)
+    ]
     for test in pooled.itertuples():
         cell = rows[test.baseline][test.horizon - 1]
         number, rest = cell.split(" % ", 1)
         assert float(number.replace("−", "-")) == pytest.approx(100 * test.skill, abs=0.00501)
-        assert test.word in rest
-        assert cell_class(page, test.baseline, test.horizon) == test.word.replace(" ", "-")
+        assert test.conclusion in rest
+        assert cell_class(page, test.baseline, test.horizon) == test.conclusion.replace(" ", "-")
         assert rest.endswith("p < 0.001" if test.p_adjusted < 0.001 else f"p = {test.p_adjusted:.3f}")
 
 
@@ -176,10 +178,12 @@ def test_undefined_direction_is_a_dash(page: Element) -> None:
 
 def test_skill_of_every_ticker_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("tickers").all("table")[1]
-    gate = outcome.evaluation.gate
-    own = gate[(gate["horizon"] == HORIZONS) & (gate["ticker"] == "BBB") & (gate["forecaster"] == NETWORK)]
+    comparisons = outcome.evaluation.comparisons
+    own = comparisons[
+        (comparisons["horizon"] == HORIZONS) & (comparisons["ticker"] == "BBB") & (comparisons["forecaster"] == NETWORK)
+    ]
     skill = own.set_index("baseline")["skill"]
-    assert words_by_ticker(gate, NETWORK, HORIZONS)["BBB"] in rows_of(table)["BBB"][1]
+    assert conclusions_by_ticker(comparisons, NETWORK, HORIZONS)["BBB"] in rows_of(table)["BBB"][1]
     cells = rows_of(table)["BBB"][2:]
     for name, cell in zip(outcome.evaluation.backtest.opponents, cells, strict=True):
         assert float(cell.removesuffix(" %").replace("−", "-")) == pytest.approx(100 * skill[name], abs=0.00501)

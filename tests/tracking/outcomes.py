@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.evaluation.evaluation import Asked, evaluate
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.opens import opens_of
+from pipeline.evaluation.evaluation import EvaluationInputs, evaluate
+from pipeline.evaluation.money.account import opens_of
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, fits_of
 from pipeline.forecasting.live import live_forecasts
@@ -37,7 +37,7 @@ def small_outcome(folder: Path) -> CalendarResult:
         stale=(Stale("T1", "2023-12-27", 2, "the source did not answer"),),
         unseen=(),
         warnings=("Chosen today, tested on the past.",),
-        evaluation=evaluate(backtest, Asked(opens, EXPERIMENT.money, Luck())),
+        evaluation=evaluate(backtest, EvaluationInputs(opens, EXPERIMENT.money, Trials())),
         forecasts=marked(live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW), Publication()),
         publication=Publication(),
     )

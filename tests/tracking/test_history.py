@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import TrackingError
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
@@ -54,16 +54,16 @@ def empty(store: Store, request: pytest.FixtureRequest) -> Store:
     return prepare_store(store.uri, None, f"history {request.node.name}")
 
 
-def count(store: Store, what: Attempt, status: str = "FINISHED", tuned: int = 1) -> Luck:
+def count(store: Store, what: Attempt, status: str = "FINISHED", tuned: int = 1) -> Trials:
     """Run what is tested: count as it is about to look, and end."""
     run_id = start_run(store, "run", TINY)
-    luck = tried_before(store, run_id, what, tuned)
+    trials = tried_before(store, run_id, what, tuned)
     finish(store, run_id, status, "" if status == "FINISHED" else "no space left")
-    return luck
+    return trials
 
 
 def test_the_first_test_of_all_counts_itself(empty: Store) -> None:
-    assert count(empty, attempt()) == Luck(1, 1)
+    assert count(empty, attempt()) == Trials(1, 1)
 
 
 def test_every_other_specification_counts_once(empty: Store) -> None:
@@ -119,8 +119,8 @@ def test_runs_that_tested_nothing_do_not_count(empty: Store) -> None:
 
 
 def test_trials_of_a_search_are_tuned_and_not_tested(empty: Store) -> None:
-    luck = count(empty, attempt(), tuned=30)
-    assert (luck.tested, luck.tuned, luck.trials) == (1, 30, 30)
+    trials = count(empty, attempt(), tuned=30)
+    assert (trials.tested, trials.tuned, trials.total) == (1, 30, 30)
 
 
 def test_another_mlflow_experiment_is_another_history(empty: Store, store: Store) -> None:

@@ -88,8 +88,8 @@ def test_metrics_equal_the_scores(recorded: Recorded, outcome: CalendarResult) -
     for (horizon, forecaster), row in pooled.iterrows():
         assert metrics[f"h{horizon}/{forecaster}/pinball_x1e4"] == pytest.approx(1e4 * row["pinball"], rel=1e-12)
         assert metrics[f"h{horizon}/{forecaster}/coverage_80"] == row["coverage_80"]
-    gate = outcome.evaluation.gate
-    for row in gate[(gate["ticker"] == POOLED) & (gate["forecaster"] == "network")].itertuples():
+    comparisons = outcome.evaluation.comparisons
+    for row in comparisons[(comparisons["ticker"] == POOLED) & (comparisons["forecaster"] == "network")].itertuples():
         assert metrics[f"h{row.horizon}/dm_p/{row.baseline}"] == row.p_adjusted
         assert metrics[f"h{row.horizon}/skill/{row.baseline}"] == row.skill
     assert {stage: metrics[f"seconds/{stage}"] for stage in SECONDS} == SECONDS

@@ -1,15 +1,15 @@
-"""What a run's record tells of verdict, luck and abstention is the outcome's own, and its table what is published."""
+"""What a run's record tells of verdict, trials and abstention is the outcome's own, and its table what is published."""
 
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 
-from pipeline.evaluation.echo import Name
+from pipeline.evaluation.echo import EchoName
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.luck import Luck
-from pipeline.evaluation.money.benchmarks import BENCHMARK
+from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, published_rows
 from pipeline.operation.result import CalendarResult
@@ -36,13 +36,13 @@ def evaluation_of(outcome: CalendarResult) -> Evaluation:
 
 
 def with_evidence(outcome: CalendarResult, **changes: object) -> CalendarResult:
-    """The outcome with another echo in its verdict, or another luck."""
+    """The outcome with another echo in its verdict, or other trials."""
     evaluation = evaluation_of(outcome)
     if "echo" in changes:
         echo = replace(evaluation.verdict.echo, name=changes["echo"])
         evaluation = replace(evaluation, verdict=replace(evaluation.verdict, echo=echo))
-    if "luck" in changes:
-        evaluation = replace(evaluation, luck=changes["luck"])
+    if "trials" in changes:
+        evaluation = replace(evaluation, trials=changes["trials"])
     return replace(outcome, evaluation=evaluation)
 
 
@@ -51,14 +51,14 @@ def publishing(outcome: CalendarResult, chosen: Publication) -> CalendarResult:
     return replace(outcome, publication=chosen, forecasts=published(outcome.forecasts, chosen))
 
 
-@pytest.mark.parametrize("name", get_args(Name))
-def test_the_tag_says_what_the_models_median_is(outcome: CalendarResult, name: Name) -> None:
+@pytest.mark.parametrize("name", get_args(EchoName))
+def test_the_tag_says_what_the_models_median_is(outcome: CalendarResult, name: EchoName) -> None:
     assert final_tags(with_evidence(outcome, echo=name))["tapecast.echo"] == name
 
 
 @pytest.mark.parametrize(("tested", "tuned"), [(1, 1), (7, 1), (3, 40), (1, 9)])
 def test_the_tag_says_how_many_were_tested(outcome: CalendarResult, tested: int, tuned: int) -> None:
-    assert final_tags(with_evidence(outcome, luck=Luck(tested, tuned)))["tapecast.tried"] == str(tested)
+    assert final_tags(with_evidence(outcome, trials=Trials(tested, tuned)))["tapecast.tried"] == str(tested)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: CalendarResul
 def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: CalendarResult) -> None:
     evaluation = evaluation_of(outcome)
     table = evaluation.money_table.set_index(["forecaster", "rule"])
-    rules = {name: set(table.loc[name].index) for name in (CALIBRATED, BENCHMARK)}
+    rules = {name: set(table.loc[name].index) for name in (CALIBRATED, PASSIVE)}
     points = {point.key: point.value for point in money_points(evaluation)}
     assert {*points} == {f"money/{name}/{rule}/{of}" for name, own in rules.items() for rule in own for of in MONEY}
     for key, value in points.items():
@@ -139,15 +139,15 @@ def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: CalendarR
 
 def test_without_a_correction_money_is_the_networks() -> None:
     evaluation = evaluation_of(small_outcome())
-    assert {point.key.split("/")[1] for point in money_points(evaluation)} == {NETWORK, BENCHMARK}
+    assert {point.key.split("/")[1] for point in money_points(evaluation)} == {NETWORK, PASSIVE}
 
 
 def test_skill_and_p_are_the_models_and_adjusted(outcome: CalendarResult) -> None:
     """Of the corrected network, not of the one as it came, and raised for the specification tested before it."""
     evaluation = evaluation_of(outcome)
-    gate = evaluation.gate[evaluation.gate["ticker"] == POOLED]
+    comparisons = evaluation.comparisons[evaluation.comparisons["ticker"] == POOLED]
     points = {point.key: point.value for point in outcome_points(evaluation)}
-    for row in gate[gate["forecaster"] == CALIBRATED].to_dict("records"):
+    for row in comparisons[comparisons["forecaster"] == CALIBRATED].to_dict("records"):
         of = f"h{row['horizon']}/{{}}/{row['baseline']}"
         assert points[of.format("skill")] == pytest.approx(row["skill"], nan_ok=True)
         assert points[of.format("dm_p")] == pytest.approx(row["p_adjusted"], nan_ok=True)

@@ -10,9 +10,9 @@ from pipeline.training.rivals import fit_rival, rival_quantiles
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
-from pipeline.evaluation.gate import gate_table, models_of, pooled
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.comparisons import comparison_table, models_of, pooled
 from pipeline.evaluation.scores import POOLED, score_table
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.ewma import EwmaSpec
 from pipeline.forecasters.forecaster import LEVELS, Fitted
@@ -223,14 +223,14 @@ def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> No
     backtest = build_backtest(*results)
     assert list(backtest.quantiles) == [name for name in FORECASTER_ORDER if name not in ("pretrained", "calibrated")]
     assert backtest.scored.any(axis=(0, 1)).all()
-    scores, gate = score_table(backtest), gate_table(backtest, Luck())
+    scores, comparisons = score_table(backtest), comparison_table(backtest, Trials())
     shown = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")
     assert set(shown.index) == set(backtest.quantiles)
     # Trees on 900 drawn rows learn noise: none has to be good here, but none may be of another size.
     assert (shown.loc[list(KINDS), "pinball"] < 1.3 * shown.loc["climatology", "pinball"]).all()
     assert set(KINDS) <= set(models_of(backtest))
-    assert all(len(pooled(gate, kind, 1)) == 5 for kind in KINDS)
+    assert all(len(pooled(comparisons, kind, 1)) == 5 for kind in KINDS)
 
 
 def test_the_network_has_a_skill_over_every_rival(results: tuple) -> None:
-    assert set(KINDS) <= set(pooled(gate_table(build_backtest(*results), Luck()), "network", 1).index)
+    assert set(KINDS) <= set(pooled(comparison_table(build_backtest(*results), Trials()), "network", 1).index)

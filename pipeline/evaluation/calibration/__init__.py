@@ -1,1 +1,1 @@
-"""Are the bands as wide as they say, and what corrects them where they are not."""
+"""Measures of calibration, and the conformal correction of bands."""

@@ -1,4 +1,4 @@
-"""Measures of calibration: where outcomes fall between the quantiles, and how often each band holds them."""
+"""Measures of calibration: PIT histograms, reliability, coverage of each band by group of origins, and its tests."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.scores import BANDS, POOLED
+from pipeline.evaluation.scores import BANDS, POOLED, values_by_ticker
+from pipeline.evaluation.significance.coverage_tests import coverage_tests_overlapping
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 
 EDGES = np.array([0.0, *LEVELS, 1.0])
 """The levels cut the unit interval into bins; the first and the last are tails of which only the mass is known."""
+
+
 REGIMES = ("calm", "middle", "turbulent")
+
+
 REGIME_MEASURE = "last_close"
 """The forecaster whose 80 % band measures the volatility known at an origin: it is that of the last 20 sessions."""
 
@@ -20,7 +25,7 @@ REGIME_MEASURE = "last_close"
 def pit_bins(quantiles: Floats, outcome: Floats) -> Indices:
     """Return the bin 0..7 between EDGES of each outcome [...] among its quantiles [..., level].
 
-    It is the probability integral transform (Dawid 1984) as far as the quantiles tell it. An outcome on a quantile is
+    The probability integral transform (Dawid 1984), as far as seven quantiles determine it. An outcome on a quantile is
     in the bin below it, as it is at or below that level.
     """
     bins: Indices = (outcome[..., None] > quantiles).sum(axis=-1)
@@ -62,19 +67,19 @@ def _histogram(backtest: Backtest, forecaster: str, horizon: int, where: Boolean
 
 
 def coverage_table(backtest: Backtest) -> pd.DataFrame:
-    """Return how often each band holds the outcome: a row per horizon, forecaster and group of origins.
+    """Return the coverage of each band: a row per horizon, forecaster and group of origins.
 
     Columns: horizon, forecaster, by ("all", "regime", "ticker"), group, rows, coverage_50, coverage_80, coverage_90.
     Regimes are calm, middle and turbulent: terciles of each ticker's own volatility over its last 20 sessions, known at
-    the origin; where a tercile ends is known only after the test, which describes a forecast and enters none. A
-    group without rows is left out, and so are regimes where the last close is not among the forecasters.
+    the origin; the bounds of the terciles are known only after the test: they describe forecasts and enter none. A
+    group without rows is omitted, and so are regimes where the last close is not among the forecasters.
     """
     groups, scored = list(_groups(backtest)), backtest.scored
     rows: list[dict[str, object]] = []
     for horizon in range(1, backtest.horizons + 1):
-        own = [(by, group, where & scored[..., horizon - 1]) for by, group, where in groups]
+        scored_groups = [(by, group, where & scored[..., horizon - 1]) for by, group, where in groups]
         for name in backtest.quantiles:
-            rows += _coverage_rows(backtest, name, horizon, own)
+            rows += _coverage_rows(backtest, name, horizon, scored_groups)
     return pd.DataFrame(rows)
 
 
@@ -85,8 +90,8 @@ def _groups(backtest: Backtest) -> Iterator[tuple[str, str, Booleans]]:
     if REGIME_MEASURE in backtest.quantiles:
         regimes = regime_of_origin(backtest)
         yield from (("regime", name, regimes == k) for k, name in enumerate(REGIMES))
-    own = np.arange(shape[0])[:, None]
-    yield from (("ticker", ticker, np.broadcast_to(own == k, shape)) for k, ticker in enumerate(backtest.tickers))
+    rows = np.arange(shape[0])[:, None]
+    yield from (("ticker", ticker, np.broadcast_to(rows == k, shape)) for k, ticker in enumerate(backtest.tickers))
 
 
 def regime_of_origin(backtest: Backtest) -> Indices:
@@ -95,10 +100,10 @@ def regime_of_origin(backtest: Backtest) -> Indices:
     band = backtest.quantiles[REGIME_MEASURE][:, :, 0].astype(np.float64)
     width = band[..., high] - band[..., low]  # [ticker, origin]
     regimes = np.full(width.shape, -1, dtype=np.int64)
-    for row, own in enumerate(width):
-        known = np.isfinite(own)
+    for row, widths in enumerate(width):
+        known = np.isfinite(widths)
         if known.any():
-            regimes[row, known] = np.searchsorted(np.quantile(own[known], (1 / 3, 2 / 3)), own[known])
+            regimes[row, known] = np.searchsorted(np.quantile(widths[known], (1 / 3, 2 / 3)), widths[known])
     return regimes
 
 
@@ -113,5 +118,50 @@ def _coverage_rows(
     for by, group, where in groups:
         rows = int(where.sum())
         if rows:
-            shares = {name: float(held[where].mean()) for name, held in inside.items()}
+            shares = {name: float(hits[where].mean()) for name, hits in inside.items()}
             yield {"horizon": horizon, "forecaster": forecaster, "by": by, "group": group, "rows": rows, **shares}
+
+
+def coverage_test_table(backtest: Backtest, forecasters: tuple[str, ...]) -> pd.DataFrame:
+    """Return Kupiec's and Christoffersen's tests of every band: a row per horizon, forecaster, band and ticker.
+
+    Columns: horizon, forecaster, band, ticker, coverage, sessions, kupiec_p (the right share of outcomes within),
+    independence_p (misses do not follow misses) and christoffersen_p (both); Monte Carlo p-values, NaN with fewer than
+    30 sessions.
+    """
+    return pd.DataFrame(
+        [
+            row
+            for horizon in range(1, backtest.horizons + 1)
+            for name in forecasters
+            for band in BANDS
+            for row in _coverage_tests(backtest, name, horizon, band)
+        ]
+    )
+
+
+def _coverage_tests(backtest: Backtest, forecaster: str, horizon: int, band: int) -> Iterator[dict[str, object]]:
+    hits = values_by_ticker(backtest, forecaster, horizon, f"coverage_{band}")
+    tests = coverage_tests_overlapping(hits, band / 100, horizon)
+    for row in np.flatnonzero(tests.sessions):
+        yield {
+            "horizon": horizon,
+            "forecaster": forecaster,
+            "band": band,
+            "ticker": backtest.tickers[row],
+            "coverage": float(tests.coverage[row]),
+            "sessions": int(tests.sessions[row]),
+            "kupiec_p": float(tests.unconditional_p[row]),
+            "independence_p": float(tests.independence_p[row]),
+            "christoffersen_p": float(tests.conditional_p[row]),
+        }
+
+
+def reliability(backtest: Backtest, horizon: int) -> dict[str, Floats]:
+    """Return the share of outcomes at or below each level's quantile [level], by forecaster, at one horizon."""
+    where = backtest.scored[..., horizon - 1]
+    outcome = backtest.realised[where, horizon - 1][:, None]
+    rows = max(len(outcome), 1)  # without any outcome the shares are 0, and nothing is plotted
+    return {
+        name: (outcome <= values[where, horizon - 1]).sum(axis=0) / rows for name, values in backtest.quantiles.items()
+    }

@@ -1,1 +1,1 @@
-"""Money: what simple trading rules would have earned on the forecasts, after costs, beside doing nothing clever."""
+"""Simulated trading on the forecasts by simple rules, after costs, and passive portfolios for comparison."""

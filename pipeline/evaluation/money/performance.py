@@ -1,4 +1,4 @@
-"""Performance: what an account's returns add up to, per year, at what risk."""
+"""Performance figures of an account: return, risk, exposure, turnover and costs per year."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from pipeline.evaluation.money.sharpe import (
     sharpe_ratio,
     standard_error,
 )
-from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR
+from pipeline.evaluation.specification import SESSIONS_PER_YEAR
 
 NAN = float("nan")
 YEARLY = float(np.sqrt(SESSIONS_PER_YEAR))
@@ -21,7 +21,7 @@ YEARLY = float(np.sqrt(SESSIONS_PER_YEAR))
 
 @dataclass(frozen=True)
 class Drawdown:
-    """The largest loss from a former high, as a negative share of it, from which open to which."""
+    """The largest loss from a former high, as a negative share of it, from open `since` to open `until`."""
 
     depth: float
     since: np.datetime64
@@ -32,7 +32,7 @@ class Drawdown:
 class Performance:
     """Figures of one strategy; returns are simple, years have 252 sessions, cash earns nothing.
 
-    NaN where a figure is not defined: no session, or an account that never traded and so never varied.
+    NaN where a figure is undefined: no session, or an account that never traded and so never varied.
     """
 
     sessions: int
@@ -44,7 +44,7 @@ class Performance:
     sharpe: float  # yearly, net
     sharpe_error: float  # Lo's standard error, independent normal returns
     sharpe_error_robust: float  # Lo's standard error, stationary returns
-    sharpe_adjusted: float  # yearly, with autocorrelation counted
+    sharpe_adjusted: float  # yearly, adjusted for autocorrelation
     probabilistic_sharpe: float  # probability that the true ratio is above zero
     deflated_sharpe: float  # probability that it is above the best of `trials` without skill
     trials: int
@@ -104,7 +104,7 @@ def mean_of(values: np.typing.NDArray[np.generic]) -> float:
 
 
 def compound(returns: Floats) -> float:
-    """Return the total return of simple returns one after the other; all is lost at the first of -1 or less."""
+    """Return the total of successive simple returns; all is lost at the first of -1 or less."""
     return float(np.prod(np.maximum(1 + returns, 0.0)) - 1)
 
 

@@ -1,13 +1,13 @@
-"""The Sharpe ratio, how sure one may be of it, and what is left of it once the number of trials is counted.
+"""The Sharpe ratio, its standard errors, and its deflation for the number of trials.
 
-All of returns per session, without a risk-free rate; ratios per session unless they are named yearly.
+All are of returns per session, without a risk-free rate; ratios per session unless they are named yearly.
 """
 
 import numpy as np
 from scipy.stats import norm
 
 from pipeline.arrays import Floats
-from pipeline.evaluation.significance.diebold_mariano import FEWEST_LAGS, bartlett_variance
+from pipeline.evaluation.significance.mean_test import MIN_LAGS, bartlett_variance
 
 
 def sharpe_ratio(returns: Floats) -> float:
@@ -17,7 +17,7 @@ def sharpe_ratio(returns: Floats) -> float:
 
 
 def _deviation(returns: Floats) -> float:
-    """Return the standard deviation, zero where all are the same but for rounding."""
+    """Return the standard deviation, zero where all are equal up to rounding."""
     if len(returns) < 2:
         return 0.0
     deviation = float(returns.std(ddof=1))
@@ -32,8 +32,8 @@ def standard_error(sharpe: float, sessions: int) -> float:
     return float(np.sqrt((1 + sharpe**2 / 2) / sessions)) if sessions else float("nan")
 
 
-def robust_standard_error(returns: Floats, lags: int = FEWEST_LAGS) -> float:
-    """Return the standard error for returns that are merely stationary: correlated, skewed, with fat tails.
+def robust_standard_error(returns: Floats, lags: int = MIN_LAGS) -> float:
+    """Return the standard error for stationary returns, which may be correlated, skewed and fat-tailed.
 
     Lo (2002), the estimator by the generalised method of moments: the Bartlett long-run variance of the influence
     z - sharpe (z^2 - 1) / 2 of each return on the ratio, with z its standardised value. NaN where there are not more
@@ -47,7 +47,7 @@ def robust_standard_error(returns: Floats, lags: int = FEWEST_LAGS) -> float:
 
 
 def time_scale(autocorrelations: Floats, sessions: int) -> float:
-    """Return what the ratio of one session is to be multiplied by for one of `sessions` sessions.
+    """Return the factor from the ratio of one session to that of `sessions` sessions.
 
     Lo (2002), eq. 20: q / sqrt(q + 2 sum over k < q of (q - k) rho_k), sqrt(q) for uncorrelated returns; of
     autocorrelations [lag] from lag one, zero beyond the last. NaN where they leave no variance.
@@ -57,7 +57,7 @@ def time_scale(autocorrelations: Floats, sessions: int) -> float:
     return float(sessions / np.sqrt(variance)) if variance > 0 else float("nan")
 
 
-def tapered_autocorrelations(returns: Floats, lags: int = FEWEST_LAGS) -> Floats:
+def tapered_autocorrelations(returns: Floats, lags: int = MIN_LAGS) -> Floats:
     """Return autocorrelations [lag] from lag one, times the Bartlett weights 1 - k / (lags + 1)."""
     centred, n = returns - returns.mean(), len(returns)
     rho = np.array([centred[k:] @ centred[: n - k] for k in range(1, lags + 1)]) / (centred @ centred)
@@ -66,9 +66,9 @@ def tapered_autocorrelations(returns: Floats, lags: int = FEWEST_LAGS) -> Floats
 
 
 def autocorrelation_adjusted(returns: Floats, sessions: int) -> float:
-    """Return the ratio over `sessions` sessions with the first 20 autocorrelations counted; NaN with fewer returns."""
+    """Return the ratio over `sessions` sessions, adjusted for 20 autocorrelations; NaN with fewer returns."""
     sharpe = sharpe_ratio(returns)
-    if len(returns) <= FEWEST_LAGS or np.isnan(sharpe):
+    if len(returns) <= MIN_LAGS or np.isnan(sharpe):
         return float("nan")
     return sharpe * time_scale(tapered_autocorrelations(returns), sessions)
 
@@ -76,7 +76,7 @@ def autocorrelation_adjusted(returns: Floats, sessions: int) -> float:
 def probabilistic_sharpe(sharpe: float, benchmark: float, sessions: int, skewness: float, kurtosis: float) -> float:
     """Return the probability that the true ratio is above `benchmark`; kurtosis is 3 for the normal.
 
-    Bailey and Lopez de Prado (2014), eq. 2 (the deflated ratio, where the benchmark is that of the trials).
+    Bailey and Lopez de Prado (2014), eq. 2 (the deflated ratio, where `benchmark` is the best expected of the trials).
     """
     variance = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2
     if not variance > 0 or sessions < 2:
@@ -99,7 +99,7 @@ def deflated_sharpe(returns: Floats, trials: int, trials_variance: float | None 
     """Return the probability that the true ratio of returns [session] is above the best of trials without skill.
 
     Bailey and Lopez de Prado (2014). `trials_variance` is the variance of the trials' ratios per session; where it is
-    not known, that of ratios that differ by luck alone: 1 / (sessions - 1). NaN where returns do not vary.
+    not known, that of ratios that differ by chance alone: 1 / (sessions - 1). NaN where returns do not vary.
     """
     sharpe, n = sharpe_ratio(returns), len(returns)
     if np.isnan(sharpe):

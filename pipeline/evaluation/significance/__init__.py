@@ -1,1 +1,1 @@
-"""Is it more than luck: tests of significance, each a plain function on losses per session."""
+"""Tests of significance, each a plain function on arrays."""

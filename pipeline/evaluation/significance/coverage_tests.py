@@ -1,8 +1,8 @@
-"""Do outcomes fall within a band as often as it says, and without a pattern? Kupiec's and Christoffersen's tests.
+"""Kupiec's and Christoffersen's tests: do outcomes fall within a band at its nominal rate, and independently?
 
 Their chi-square limits are wrong at the lengths of a backtest. A p-value here is the rank of the statistic among those
 of simulated independent hits (Monte Carlo test, Dufour 2006), ties broken at random, so that the size is the nominal
-one at any length. Nothing is random about the result: the simulation is seeded and ties are broken by the hits.
+one at any length. The result is deterministic: the simulation is seeded and ties are broken by the hits.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from scipy.special import xlogy
 
 from pipeline.arrays import Booleans, Floats, Indices
 from pipeline.errors import UsageError
+from pipeline.evaluation.significance.mean_test import MIN_SESSIONS
 
 SIMULATIONS = 4999
-FEWEST_SESSIONS = 30
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CoverageTests:
 
 @dataclass(frozen=True)
 class HitCounts:
-    """What the three ratios need to know of hit series, integers of any shape."""
+    """The counts that the three ratios depend on, integers of any shape."""
 
     sessions: Indices
     hits: Indices
@@ -49,7 +49,7 @@ def coverage_tests(hits: Floats, coverage: float, seed: int = 0) -> CoverageTest
 
     Unconditional coverage: Kupiec (1995), table 2. Independence and conditional coverage: Christoffersen (1998), eq.
     5 to 9. The null is hits independent over sessions with the nominal coverage. Those of horizons above 1 are
-    dependent by construction: use `coverage_tests_overlapping`. Tickers, which miss together, are tested one by one.
+    dependent by construction: use `coverage_tests_overlapping`. Tickers miss together and are tested one by one.
     Raises UsageError where the coverage is not within 0 and 1 or a hit is neither 0 nor 1.
     """
     if not 0 < coverage < 1:
@@ -58,11 +58,11 @@ def coverage_tests(hits: Floats, coverage: float, seed: int = 0) -> CoverageTest
     if not np.isin(hits[known], (0.0, 1.0)).all():
         raise UsageError("hits are 1 within the band, 0 outside and NaN where unknown: found another value")
     series = [row[present] > 0 for row, present in zip(hits, known, strict=True)]
-    sessions = np.array([len(one) for one in series], dtype=np.int64)
+    sessions = np.array([len(row) for row in series], dtype=np.int64)
     ratios, p = np.full((len(series), 3), np.nan), np.full((len(series), 3), np.nan)
-    for row in np.flatnonzero(sessions >= FEWEST_SESSIONS).tolist():
+    for row in np.flatnonzero(sessions >= MIN_SESSIONS).tolist():
         ratios[row], p[row] = _tested(series[row], coverage, seed)
-    share = np.array([one.mean() if len(one) else np.nan for one in series])
+    share = np.array([row.mean() if len(row) else np.nan for row in series])
     columns = (column for k in range(3) for column in (ratios[:, k], p[:, k]))
     return CoverageTests(share, sessions, *columns)
 
@@ -111,7 +111,7 @@ def _tested(hits: Booleans, coverage: float, seed: int) -> tuple[Floats, Floats]
 
 
 def _uniform(hits: Booleans, seed: int) -> float:
-    """Return a number within 0 and 1 that the hits alone decide, as if drawn at random."""
+    """Return a pseudo-random number within 0 and 1 that depends on the hits and the seed alone."""
     digest = blake2b(np.packbits(hits).tobytes(), digest_size=7, key=str((seed, len(hits))).encode()).digest()
     return int.from_bytes(digest, "big") / 2**56
 

@@ -1,4 +1,4 @@
-"""Error bars by resampling blocks of sessions: one draw of sessions serves every ticker, horizon and forecaster."""
+"""Error bars by block bootstrap over sessions: one draw of sessions serves every ticker, horizon and forecaster."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ from pipeline.arrays import Floats, Indices
 from pipeline.errors import UsageError
 
 REPLICATIONS = 1000
-LOW, HIGH = 0.025, 0.975
+_LOWER, _UPPER = 0.025, 0.975
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def resampled_counts(sessions: int, block: int, seed: int, replications: int = R
     """Return how often each session is drawn [replication, session], read-only; a row sums to the sessions.
 
     The stationary bootstrap of Politis and Romano (1994): blocks of geometric length with mean `block` that begin
-    anywhere and go on at the first session after the last. The same for the same arguments.
+    anywhere and go on at the first session after the last. Equal arguments give equal draws.
     Raises UsageError where there is no session or the block is not within them.
     """
     if not 1 <= block <= sessions:
@@ -45,7 +45,7 @@ def resampled_counts(sessions: int, block: int, seed: int, replications: int = R
     begins = draws.uniform(size=(replications, sessions)) < 1 / block
     begins[:, 0] = True
     place = np.arange(sessions)
-    begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)  # where the block of a place began
+    begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)  # where the block of each place began
     first = draws.integers(sessions, size=(replications, sessions))
     drawn = (np.take_along_axis(first, begun, axis=1) + place - begun) % sessions
     flat = drawn + sessions * np.arange(replications)[:, None]
@@ -71,14 +71,14 @@ def error_bar(losses: Floats, counts: Floats) -> ErrorBar:
 def skill_error_bar(losses: Floats, against: Floats, counts: Floats) -> ErrorBar:
     """Return the error bar of the skill 1 - mean loss / mean loss of another, each series [..., session].
 
-    Both means are over the sessions that both have; numerator and denominator are resampled together, so that what
-    moves both leaves the skill as it is. NaN where the other's mean loss is zero.
+    Both means are over the sessions that both have; numerator and denominator are resampled together, so that
+    what moves both does not change the skill. NaN where the other's mean loss is zero.
     Raises UsageError where the sessions are not as many as those drawn.
     """
     known = np.isfinite(losses) & np.isfinite(against)
-    own, other = np.where(known, losses, 0.0), np.where(known, against, 0.0)
-    estimate = 1 - _ratio(own.sum(axis=-1), other.sum(axis=-1))
-    return _bar(estimate, 1 - _ratio(_sums(own, counts), _sums(other, counts)))
+    above, below = np.where(known, losses, 0.0), np.where(known, against, 0.0)
+    estimate = 1 - _ratio(above.sum(axis=-1), below.sum(axis=-1))
+    return _bar(estimate, 1 - _ratio(_sums(above, counts), _sums(below, counts)))
 
 
 def _sums(values: Floats, counts: Floats) -> Floats:
@@ -99,14 +99,14 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 
 
 def _bar(estimate: Floats, replicated: Floats) -> ErrorBar:
-    """Return the spread of replications [..., replication], those that are NaN left out."""
+    """Return the spread of replications [..., replication], those that are NaN excluded."""
     known = np.isfinite(replicated)
     number = known.sum(axis=-1)
     mean = _ratio(np.where(known, replicated, 0.0).sum(axis=-1), number)
     squares = np.where(known, replicated - mean[..., None], 0.0) ** 2
     error = np.sqrt(_ratio(squares.sum(axis=-1), np.maximum(number - 1, 0)))
     ordered = np.sort(replicated, axis=-1)  # NaN come last
-    return ErrorBar(estimate, error, _percentile(ordered, number, LOW), _percentile(ordered, number, HIGH))
+    return ErrorBar(estimate, error, _percentile(ordered, number, _LOWER), _percentile(ordered, number, _UPPER))
 
 
 def _percentile(ordered: Floats, number: Indices, share: float) -> Floats:

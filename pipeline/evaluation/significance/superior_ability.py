@@ -1,4 +1,4 @@
-"""All candidates at once: is any better than a benchmark (SPA), and which may be the best (model confidence set)?"""
+"""Tests over all forecasters at once: superior predictive ability (SPA) and the model confidence set (MCS)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.arrays import Floats
 from pipeline.errors import UsageError
-from pipeline.evaluation.significance.diebold_mariano import FEWEST_SESSIONS, ROUNDING
+from pipeline.evaluation.significance.mean_test import MIN_SESSIONS, RELATIVE_ROUNDING
 from pipeline.evaluation.significance.resampling import REPLICATIONS, block_length
 
 
@@ -38,14 +38,14 @@ def superior_ability(losses: Mapping[str, Floats], benchmark: str, horizon: int,
 
     Hansen (2005), the consistent p-value, by the stationary bootstrap of `arch` with blocks of mean `block_length`.
     The library takes the largest mean gain; Hansen's statistic (eq. 1) is the largest studentised one, so that the
-    gains are divided by their standard errors (his eq. 5) before they are handed over. A forecaster whose losses are
-    the benchmark's, or larger by a constant, is left out; p is one where none is left, zero where one is better by a
+    gains are divided by their standard errors (his eq. 5) first. A forecaster whose losses are
+    the benchmark's, or larger by a constant, is excluded; p is one where none remains, zero where one is better by a
     constant, NaN with fewer than 30 sessions.
     Raises UsageError where there is no such benchmark or losses are not finite or not as many of each.
     """
     n = _sessions_of(losses, benchmark)
     block = block_length(n, horizon)
-    if n < FEWEST_SESSIONS:
+    if n < MIN_SESSIONS:
         return SuperiorAbility(benchmark, float("nan"), benchmark, block, n)
     gains = {name: losses[benchmark] - loss for name, loss in losses.items() if name != benchmark}
     errors = {name: bootstrap_error(gain, block) for name, gain in gains.items()}
@@ -73,10 +73,10 @@ def bootstrap_error(values: Floats, block: int) -> float:
     n, centred = len(values), values - values.mean()
     k = np.arange(1, n)
     autocovariances = np.correlate(centred, centred, "full")[n - 1 :] / n
-    kept = 1 - 1 / block
-    weights = (1 - k / n) * kept**k + k / n * kept ** (n - k)
+    continued = 1 - 1 / block  # probability that a block goes on
+    weights = (1 - k / n) * continued**k + k / n * continued ** (n - k)
     variance = autocovariances[0] + 2 * weights @ autocovariances[1:]
-    constant = variance <= (ROUNDING * np.abs(values).max()) ** 2
+    constant = variance <= (RELATIVE_ROUNDING * np.abs(values).max()) ** 2
     return 0.0 if constant else float(np.sqrt(variance))
 
 
@@ -85,34 +85,34 @@ def confidence_set(losses: Mapping[str, Floats], horizon: int, level: float = 0.
 
     Hansen, Lunde and Nason (2011), the range statistic (section 3.1.2), by the stationary bootstrap of `arch` with
     blocks of mean `block_length`. The set holds the best with probability 1 - level at least. Forecasters whose losses
-    are equal share a place, and one whose loss is another's and a constant more leaves at once. With
-    fewer than 30 sessions none can leave: p is NaN, and all are members.
+    are equal share a p-value, and one whose loss is another's plus a constant leaves first. With fewer than 30
+    sessions none can leave: p is NaN, and all are members.
     Raises UsageError where there is no forecaster or losses are not finite or not as many of each.
     """
     n = _sessions_of(losses)
     block = block_length(n, horizon)
-    if n < FEWEST_SESSIONS:
+    if n < MIN_SESSIONS:
         return ConfidenceSet(dict.fromkeys(losses, float("nan")), tuple(losses), block, n)
-    places: dict[bytes, int] = {}
-    place_of = {name: places.setdefault(loss.tobytes(), len(places)) for name, loss in losses.items()}
-    p_of = _p_by_place(np.stack([np.frombuffer(loss) for loss in places], axis=1), block, seed)
-    p = {name: p_of[place] for name, place in place_of.items()}
+    columns: dict[bytes, int] = {}
+    column_of = {name: columns.setdefault(loss.tobytes(), len(columns)) for name, loss in losses.items()}
+    p_of = _p_by_column(np.stack([np.frombuffer(loss) for loss in columns], axis=1), block, seed)
+    p = {name: p_of[column] for name, column in column_of.items()}
     return ConfidenceSet(p, tuple(name for name, value in p.items() if value > level), block, n)
 
 
-def _p_by_place(losses: Floats, block: int, seed: int) -> list[float]:
-    """Return the p-value of each column of losses [session, place], no two of them equal."""
-    left = [place for place in range(losses.shape[1]) if not _always_beaten(losses, place)]
+def _p_by_column(losses: Floats, block: int, seed: int) -> list[float]:
+    """Return the p-value of each column of losses [session, column], no two of them equal."""
+    remaining = [column for column in range(losses.shape[1]) if not _always_beaten(losses, column)]
     p = [0.0] * losses.shape[1]
-    for place, own in zip(left, _p_of_each(losses[:, left], block, seed), strict=True):
-        p[place] = own
+    for column, value in zip(remaining, _p_of_each(losses[:, remaining], block, seed), strict=True):
+        p[column] = value
     return p
 
 
-def _always_beaten(losses: Floats, place: int) -> bool:
-    """Return whether some other place has the same losses less a constant."""
-    more = losses[:, [place]] - losses
-    constant = np.ptp(more, axis=0) <= ROUNDING * np.abs(losses).max()
+def _always_beaten(losses: Floats, column: int) -> bool:
+    """Return whether the losses of another column are these less a constant."""
+    more = losses[:, [column]] - losses
+    constant = np.ptp(more, axis=0) <= RELATIVE_ROUNDING * np.abs(losses).max()
     return bool((constant & (more.mean(axis=0) > 0)).any())
 
 
@@ -130,7 +130,7 @@ def _p_of_each(losses: Floats, block: int, seed: int) -> list[float]:
 
 @contextmanager
 def _arch_translated() -> Iterator[None]:
-    """Raise UsageError for what the library cannot compare: it divides by a variance of zero."""
+    """Raise UsageError where the library cannot compare losses: it divides by a variance of zero."""
     try:
         with np.errstate(divide="raise", invalid="raise"):
             yield
@@ -142,7 +142,7 @@ def _arch_translated() -> Iterator[None]:
 
 
 def _sessions_of(losses: Mapping[str, Floats], *needed: str) -> int:
-    """Return how many sessions each forecaster has a loss of, which must be one number."""
+    """Return the number of sessions, which must be the same for all forecasters."""
     if not losses or any(name not in losses for name in needed):
         found = ", ".join(losses) or "none"
         raise UsageError(f"losses of {' and '.join(needed) or 'a forecaster'} are needed, found those of: {found}")

@@ -1,4 +1,4 @@
-"""PIT and coverage against plain loops, on forecasts that are right, and with groups known at the origin."""
+"""PIT, reliability, coverage and its tests: against plain loops, and on forecasts that are right."""
 
 import math
 from dataclasses import replace
@@ -11,14 +11,18 @@ from scipy.stats import norm
 
 from pipeline.evaluation.calibration.measures import (
     coverage_table,
+    coverage_test_table,
     pit_bins,
     pit_table,
     regime_of_origin,
+    reliability,
 )
 from pipeline.evaluation.scores import POOLED
+from pipeline.evaluation.significance.coverage_tests import coverage_tests_overlapping
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
-from tests.evaluation.made import made_backtest
+from pipeline.forecasting.forecasts import NETWORK
+from tests.evaluation.backtests import NOISE, around, backtest_with, random_backtest
 
 VALUE = st.sampled_from([-0.5, -0.1, 0.0, 0.1, 0.25, 0.5])
 ROW = st.tuples(st.lists(VALUE, min_size=7, max_size=7).map(sorted), st.one_of(VALUE, st.floats(-1, 1)))
@@ -38,7 +42,7 @@ def test_a_pit_bin_of_known_rows() -> None:
 
 def normal_backtest(tickers: int = 20, origins: int = 1500) -> Backtest:
     """A backtest whose network knows the distribution, and whose ewma is half as wide."""
-    made = made_backtest(origins, tickers, 1, missing=0.0)
+    made = random_backtest(origins, tickers, 1, missing=0.0)
     draws = np.random.default_rng(7)
     spread = np.exp(draws.normal(0, 0.5, (tickers, origins, 1)))
     right = (spread[..., None] * norm.ppf(LEVELS)).astype(np.float32)
@@ -57,7 +61,7 @@ def test_the_pit_of_the_right_distribution_is_uniform_and_of_a_narrow_one_is_not
 
 
 def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
-    backtest = made_backtest()
+    backtest = random_backtest()
     table, scored = pit_table(backtest), backtest.scored
     assert len(table) == 8 * len(backtest.quantiles) * 2
     assert table["expected"].iloc[:8].tolist() == pytest.approx([0.05, 0.05, 0.15, 0.25, 0.25, 0.15, 0.05, 0.05])
@@ -71,7 +75,7 @@ def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
 
 
 def test_the_coverage_table_counts_what_a_plain_loop_counts() -> None:
-    backtest = made_backtest(missing=0.2)
+    backtest = random_backtest(missing=0.2)
     table, scored, regimes = coverage_table(backtest), backtest.scored, regime_of_origin(backtest)
     assert set(table["by"]) == {"all", "regime", "ticker"}
     for row in table.to_dict("records"):
@@ -93,7 +97,7 @@ def test_the_coverage_table_counts_what_a_plain_loop_counts() -> None:
 
 
 def test_an_outcome_on_the_edge_of_a_band_is_within() -> None:
-    made = made_backtest(8, 1, 1, missing=0.0)
+    made = random_backtest(8, 1, 1, missing=0.0)
     quantiles = {"network": np.broadcast_to(np.float32([-4, -2, -1, 0, 1, 2, 4]), (1, 8, 1, 7))}
     edges = replace(made, quantiles=quantiles, realised=np.float32([-2, 2, 1, -4] * 2).reshape(1, 8, 1))
     (pooled,) = coverage_table(edges).query("by == 'all'").to_dict("records")
@@ -101,7 +105,7 @@ def test_an_outcome_on_the_edge_of_a_band_is_within() -> None:
 
 
 def test_regimes_are_terciles_of_each_tickers_own_volatility() -> None:
-    made = made_backtest(90, 2, 1, missing=0.0)
+    made = random_backtest(90, 2, 1, missing=0.0)
     volatility = np.stack([np.linspace(1, 2, 90), np.linspace(20, 10, 90)])
     band = (volatility[..., None, None] * norm.ppf(LEVELS)).astype(np.float32)
     band[1, 5] = np.nan
@@ -113,9 +117,59 @@ def test_regimes_are_terciles_of_each_tickers_own_volatility() -> None:
 
 
 def test_without_the_measure_there_are_no_regimes_and_without_outcomes_no_rows() -> None:
-    made = made_backtest()
+    made = random_backtest()
     alone = replace(made, quantiles={"network": made.quantiles["network"]})
     assert set(coverage_table(alone)["by"]) == {"all", "ticker"}
     unknown = replace(made, realised=np.full_like(made.realised, math.nan))
     assert len(coverage_table(unknown)) == 0
     assert pit_table(unknown)["observed"].isna().all()
+
+
+@pytest.fixture(scope="module")
+def banded() -> Backtest:
+    """Bands that are a little too wide, and outcomes whose misses are clustered."""
+    draws = np.random.default_rng(11)
+    scale = np.exp(np.cumsum(draws.normal(0, 0.05, (3, 240, 1)), axis=1))
+    outcome = scale / scale.mean(axis=1, keepdims=True) * draws.normal(0, NOISE, (3, 240, 3))
+    backtest = backtest_with(outcome)
+    return replace(backtest, quantiles=backtest.quantiles | {NETWORK: around(np.zeros_like(outcome), 1.02)})
+
+
+def slow_hits(backtest: Backtest, name: str, horizon: int, band: int) -> np.ndarray:
+    """1 within the band, 0 outside, NaN where not scored [ticker, origin], by loops."""
+    low, high = {50: (2, 4), 80: (1, 5), 90: (0, 6)}[band]
+    hits = np.full(backtest.scored.shape[:2], np.nan)
+    for row, origin in np.argwhere(backtest.scored[..., horizon - 1]):
+        quantiles = backtest.quantiles[name][row, origin, horizon - 1]
+        hits[row, origin] = float(quantiles[low] <= backtest.realised[row, origin, horizon - 1] <= quantiles[high])
+    return hits
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+@pytest.mark.parametrize("band", [50, 80, 90])
+def test_bands_are_tested_at_their_share_and_horizon_each_p_under_its_name(
+    banded: Backtest, horizon: int, band: int
+) -> None:
+    table = coverage_test_table(banded, (NETWORK,))
+    own = table[(table["horizon"] == horizon) & (table["band"] == band)].set_index("ticker")
+    tests = coverage_tests_overlapping(slow_hits(banded, NETWORK, horizon, band), band / 100, horizon)
+    assert list(own.index) == list(banded.tickers)
+    assert own["coverage"].to_numpy() == pytest.approx(tests.coverage)
+    expected = {
+        "kupiec_p": tests.unconditional_p,
+        "independence_p": tests.independence_p,
+        "christoffersen_p": tests.conditional_p,
+    }
+    for name, values in expected.items():
+        assert own[name].to_numpy() == pytest.approx(values), name
+    if horizon == 1:  # three different p-values, so that a swap would be seen
+        assert all(len({*row}) == 3 for row in zip(*expected.values(), strict=True))
+
+
+def test_reliability_counts_outcomes_at_or_below_each_level() -> None:
+    backtest = random_backtest()
+    found = reliability(backtest, 2)["network"]
+    where = backtest.scored[..., 1]
+    values, outcome = backtest.quantiles["network"][where, 1], backtest.realised[where, 1]
+    for k in range(7):
+        assert found[k] == pytest.approx(sum(y <= q[k] for q, y in zip(values, outcome, strict=True)) / len(outcome))

@@ -13,7 +13,7 @@ from pipeline.evaluation.money.performance import (
     sortino_ratio,
     yearly_return,
 )
-from tests.evaluation.money.made import days
+from tests.evaluation.money.small_markets import days
 
 
 def made_account(equity: list[float], **shares: list[float]) -> Account:

@@ -11,16 +11,16 @@ from pipeline.evaluation.money.positions import (
     long_only,
     long_short,
     median_of,
-    shared_out,
+    proportional_weights,
     volatility_target,
     yearly_volatility,
 )
-from pipeline.evaluation.money.specification import MoneySpec
-from tests.evaluation.money.made import NAN, spoken
+from pipeline.evaluation.specification import MoneySpec
+from tests.evaluation.money.small_markets import NAN, normal_quantiles
 
 
 def spec(**given: object) -> MoneySpec:
-    return MoneySpec(**{"most_weight": 1.0, **given})
+    return MoneySpec(**{"max_weight": 1.0, **given})
 
 
 def row(*values: float) -> np.ndarray:
@@ -28,13 +28,13 @@ def row(*values: float) -> np.ndarray:
 
 
 def test_volatility_is_read_off_the_band() -> None:
-    quantiles = spoken([[0.01, -0.02]], 0.32)[:, :, 0]
+    quantiles = normal_quantiles([[0.01, -0.02]], 0.32)[:, :, 0]
     assert yearly_volatility(quantiles, 1) == pytest.approx(np.full((1, 2), 0.32), rel=1e-5)
     assert yearly_volatility(quantiles, 4) == pytest.approx(np.full((1, 2), 0.16), rel=1e-5)  # the same over 4 sessions
 
 
 def test_a_forecast_without_all_levels_is_none() -> None:
-    quantiles = spoken([[0.01, 0.02]])[:, :, 0].copy()
+    quantiles = normal_quantiles([[0.01, 0.02]])[:, :, 0].copy()
     quantiles[0, 1, 6] = NAN
     assert median_of(quantiles) == pytest.approx(row(0.01, NAN), nan_ok=True)
 
@@ -42,15 +42,15 @@ def test_a_forecast_without_all_levels_is_none() -> None:
 def test_what_a_capped_ticker_leaves_goes_to_the_others() -> None:
     # in proportion to 4 2 1 1 the sum 1 is 0.5 0.25 0.125 0.125; 0.5 is cut to 0.3, then 0.7 in proportion to 2 1 1
     # is 0.35 0.175 0.175; 0.35 is cut to 0.3, and 0.4 is left for two
-    assert shared_out(row(4.0, 2.0, 1.0, 1.0), 1.0, 0.3) == pytest.approx(row(0.3, 0.3, 0.2, 0.2))
-    assert shared_out(row(4.0, 2.0, 1.0, 1.0), 1.0, 1.0) == pytest.approx(row(0.5, 0.25, 0.125, 0.125))
+    assert proportional_weights(row(4.0, 2.0, 1.0, 1.0), 1.0, 0.3) == pytest.approx(row(0.3, 0.3, 0.2, 0.2))
+    assert proportional_weights(row(4.0, 2.0, 1.0, 1.0), 1.0, 1.0) == pytest.approx(row(0.5, 0.25, 0.125, 0.125))
     # all capped: 4 x 0.2 is less than the account
-    assert shared_out(row(4.0, 2.0, 1.0, 1.0), 1.0, 0.2) == pytest.approx(row(0.2, 0.2, 0.2, 0.2))
-    assert shared_out(row(0.0, 0.0), 1.0, 0.2) == pytest.approx(row(0.0, 0.0))
-    assert shared_out(row(0.0, 3.0), 1.0, 0.2) == pytest.approx(row(0.0, 0.2))
+    assert proportional_weights(row(4.0, 2.0, 1.0, 1.0), 1.0, 0.2) == pytest.approx(row(0.2, 0.2, 0.2, 0.2))
+    assert proportional_weights(row(0.0, 0.0), 1.0, 0.2) == pytest.approx(row(0.0, 0.0))
+    assert proportional_weights(row(0.0, 3.0), 1.0, 0.2) == pytest.approx(row(0.0, 0.2))
 
 
-def slow_shared_out(strength: np.ndarray, gross: float, most: float) -> np.ndarray:
+def slow_proportional_weights(strength: np.ndarray, gross: float, most: float) -> np.ndarray:
     """Cut the tickers above the limit one after the other, strongest first."""
     weights, left, free = np.zeros(len(strength)), gross, {i for i, s in enumerate(strength) if s > 0}
     while free:
@@ -73,9 +73,9 @@ def slow_shared_out(strength: np.ndarray, gross: float, most: float) -> np.ndarr
     st.sampled_from([0.05, 0.15, 0.2, 0.4, 1.0, 3.0]),
 )
 def test_sharing_equals_a_slow_twin(strength: np.ndarray, gross: float, most: float) -> None:
-    fast = shared_out(strength, gross, most)
+    fast = proportional_weights(strength, gross, most)
     for k in range(len(strength)):
-        assert fast[k] == pytest.approx(slow_shared_out(strength[k], gross, most), abs=1e-12)
+        assert fast[k] == pytest.approx(slow_proportional_weights(strength[k], gross, most), abs=1e-12)
 
 
 def test_long_only_holds_positive_medians_in_proportion_to_median_over_volatility() -> None:
@@ -91,7 +91,7 @@ def test_long_short_is_worth_the_same_on_both_sides() -> None:
     weights = long_short(row(0.002, 0.001, -0.005), row(0.2, 0.2, 0.2), spec())
     assert weights == pytest.approx(row(1 / 3, 1 / 6, -0.5))
     # no more than 0.2 each: longs 0.2 + 0.2, short 0.2; the longs are cut to 0.2 together
-    weights = long_short(row(0.002, 0.001, -0.005), row(0.2, 0.2, 0.2), spec(most_weight=0.2))
+    weights = long_short(row(0.002, 0.001, -0.005), row(0.2, 0.2, 0.2), spec(max_weight=0.2))
     assert weights == pytest.approx(row(0.1, 0.1, -0.2))
 
 
@@ -108,11 +108,11 @@ def test_volatility_target_gives_each_position_its_part_of_the_target() -> None:
 
 def test_volatility_target_is_cut_at_its_limits() -> None:
     # wanted 0.6 / 0.3 / 2 = 1.0 and 0.6 / 0.6 / 2 = 0.5; cut to 0.8 and 0.5, then to a sum of 1: x 1 / 1.3
-    limited = spec(target_volatility=0.6, most_weight=0.8)
+    limited = spec(target_volatility=0.6, max_weight=0.8)
     weights = volatility_target(row(0.001, -0.001), row(0.3, 0.6), limited)
     assert weights == pytest.approx(row(0.8 / 1.3, -0.5 / 1.3))
     # a larger gross exposure leaves them
-    weights = volatility_target(row(0.001, -0.001), row(0.3, 0.6), limited.model_copy(update={"most_gross": 2.0}))
+    weights = volatility_target(row(0.001, -0.001), row(0.3, 0.6), limited.model_copy(update={"max_gross": 2.0}))
     assert weights == pytest.approx(row(0.8, -0.5))
 
 
@@ -138,7 +138,7 @@ VOLATILITIES = arrays(np.float64, (4, 5), elements=st.sampled_from([0.0, 0.05, 0
 def test_limits_hold_and_signs_follow_the_median(
     rule: str, median: np.ndarray, volatility: np.ndarray, most: float, gross: float
 ) -> None:
-    limits = spec(most_weight=most, most_gross=gross)
+    limits = spec(max_weight=most, max_gross=gross)
     weights = DECISIONS[rule](median, volatility, limits)
     assert np.isfinite(weights).all()
     assert (np.abs(weights) <= most * (1 + 1e-12)).all()

@@ -122,7 +122,7 @@ def test_deflation_by_hand_and_by_default() -> None:
     returns = np.tile([0.02, -0.01], 50)
     sharpe = 0.005 / returns.std(ddof=1)
     assert deflated_sharpe(returns, 1) == pytest.approx(norm.cdf(sharpe * np.sqrt(99)))
-    best = expected_best_sharpe(20, 1 / 99)  # ratios that differ by luck alone
+    best = expected_best_sharpe(20, 1 / 99)  # ratios that differ by chance alone
     assert deflated_sharpe(returns, 20) == pytest.approx(norm.cdf((sharpe - best) * np.sqrt(99)))
     assert deflated_sharpe(returns, 20, 0.04) < deflated_sharpe(returns, 20, 0.01) < deflated_sharpe(returns, 1)
 

@@ -1,4 +1,4 @@
-"""The whole simulation by hand, that it cannot see tomorrow, and what stands beside it."""
+"""The whole simulation by hand, passive portfolios, and the table of results."""
 
 from dataclasses import replace
 
@@ -7,32 +7,33 @@ import pytest
 
 from pipeline.dataset.panel import Panel
 from pipeline.errors import UsageError
-from pipeline.evaluation.money.opens import GONE_SESSIONS, opens_of
-from pipeline.evaluation.money.simulation import Money, MoneyResult, money_table, simulate
-from pipeline.evaluation.money.specification import MoneySpec
-from pipeline.forecasting.backtest import Backtest
-from tests.evaluation.money.made import FREE, NAN, TEN_BPS, backtest_of, days, made_panel, spoken
+from pipeline.evaluation.money.account import GONE_SESSIONS, opens_of
+from pipeline.evaluation.money.simulation import money_table, simulate
+from pipeline.evaluation.specification import MoneySpec
+from tests.evaluation.money.small_markets import (
+    FREE,
+    NAN,
+    TEN_BPS,
+    backtest_of,
+    days,
+    made_panel,
+    normal_quantiles,
+    random_case,
+    result,
+    run,
+)
 from tests.panels import panel_of, random_market
 
 UP, DOWN = 0.002, -0.002
 SHORT = FREE.model_copy(update={"rules": ("long_short",)})
 
 
-def result(money: Money, forecaster: str = "network", rule: str | None = None) -> MoneyResult:
-    return next(one for one in money.results if one.forecaster == forecaster and rule in (None, one.rule))
-
-
-def run(panel: Panel, median: list[list[float]], spec: MoneySpec = FREE, **others: list[list[float]]) -> Money:
-    said = {name: spoken(values) for name, values in {"network": median, **others}.items()}
-    return simulate(backtest_of(panel, said), opens_of(panel), spec, trials=1)
-
-
 def test_decided_at_the_close_filled_at_the_next_open() -> None:
     # A opens at 100 100 110 99; B at 50 50 45 54. At the first close both are up: halves, bought at 100 and 50, at 110
     # and 45 at the next open; then A alone, at most one half. The same arithmetic, with costs, as in test_account:
-    # 1 -> 0.999 -> 0.9485495. What happens between the first close and the first fill is nobody's.
+    # 1 -> 0.999 -> 0.9485495. What happens between the first close and the first fill earns nothing.
     panel = made_panel([[70.0, 100.0, 110.0, 99.0], [80.0, 50.0, 45.0, 54.0]])
-    money = run(panel, [[UP, UP, UP, UP], [UP, DOWN, UP, UP]], TEN_BPS.model_copy(update={"most_weight": 0.5}))
+    money = run(panel, [[UP, UP, UP, UP], [UP, DOWN, UP, UP]], TEN_BPS.model_copy(update={"max_weight": 0.5}))
     assert result(money).equity == pytest.approx([1.0, 0.999, 0.9485495], abs=1e-7)
     assert money.opened.tolist() == days(4)[1:].tolist()
     assert result(money).performance.turnover_per_session == pytest.approx((1.0 + 0.5005 / 0.999) / 2)
@@ -85,7 +86,7 @@ def test_without_a_bar_the_order_is_filled_at_the_next_open() -> None:
     assert result(money).equity == pytest.approx([1.0, 1.04, 1.3, 1.3])
 
 
-def test_the_latest_forecast_stands_where_there_is_no_bar() -> None:
+def test_the_latest_forecast_is_used_where_there_is_no_bar() -> None:
     # held through the missing bar as decided before it, beside B, which keeps its half
     panel = made_panel([[100.0, 100.0, NAN, 130.0, 130.0], [10.0] * 5])
     money = run(panel, [[UP, UP, NAN, UP, UP], [UP] * 5])
@@ -120,10 +121,10 @@ def test_a_delisted_ticker_is_closed_at_its_last_close() -> None:
     assert equity[closed + 1 :] == pytest.approx(np.full(4, held * 0.999 - 0.000001), abs=1e-12)
     assert any("closed at the last close after 20 sessions without one: A." in said for said in money.caveats)
     # never traded between: 1.1 - 0.001, and 0.0011 to close it
-    assert result(money, "benchmark", "buy_and_hold").equity[-1] == pytest.approx(1.0979)
+    assert result(money, "passive", "buy_and_hold").equity[-1] == pytest.approx(1.0979)
 
 
-def test_nothing_is_known_of_a_delisting_before_it_counts() -> None:
+def test_a_delisting_is_not_known_before_it_counts() -> None:
     waiting = run(delisted_panel(GONE_SESSIONS - 1), [[UP, UP, UP, *[NAN] * (GONE_SESSIONS - 1)], [NAN] * 22], TEN_BPS)
     assert len(waiting.caveats) == 1
     after = GONE_SESSIONS + 4
@@ -135,7 +136,7 @@ def test_nothing_is_known_of_a_delisting_before_it_counts() -> None:
 def test_a_gone_ticker_leaves_its_place_to_the_others() -> None:
     after = GONE_SESSIONS + 4
     money = run(delisted_panel(after), [[UP, UP, UP, *[NAN] * after], [UP] * (3 + after)])
-    for name in (("network", "long_only"), ("benchmark", "equal_weight")):
+    for name in (("network", "long_only"), ("passive", "equal_weight")):
         account = result(money, *name)
         assert account.performance.gross_exposure == pytest.approx(1.0, abs=0.03)  # one half while it is being closed
     last = run(delisted_panel(after), [[UP, UP, UP, *[NAN] * after], [UP] * (3 + after)], TEN_BPS)
@@ -152,38 +153,38 @@ def test_persistence_never_trades() -> None:
         assert np.isnan(figures.sharpe)
 
 
-def test_buy_and_hold_and_equal_weight_stand_beside() -> None:
+def test_passive_portfolios_by_hand() -> None:
     # A doubles, B stands, C is not forecast. Held: 0.5 -> 1.0 and 0.5; A doubles again: 2.0 and 0.5.
     # Equal weight: 1.5, then 0.75 each, A doubles: 2.25; it trades 1.0, then 0.25 + 0.25 of 1.5.
     panel = made_panel([[9.0, 1.0, 2.0, 4.0], [5.0] * 4, [1.0, 1.0, 9.0, 99.0]])
     money = run(panel, [[UP] * 4, [DOWN] * 4, [NAN] * 4])
-    held, equal = (result(money, "benchmark", rule) for rule in ("buy_and_hold", "equal_weight"))
+    held, equal = (result(money, "passive", rule) for rule in ("buy_and_hold", "equal_weight"))
     assert held.equity == pytest.approx([1.0, 1.5, 2.5])
     assert equal.equity == pytest.approx([1.0, 1.5, 2.25])
     assert held.performance.turnover_per_session == pytest.approx(0.5)
     assert equal.performance.turnover_per_session == pytest.approx((1.0 + 0.5 / 1.5) / 2)
     costly = run(panel, [[UP] * 4, [DOWN] * 4, [NAN] * 4], TEN_BPS)
-    assert result(costly, "benchmark", "buy_and_hold").equity == pytest.approx([1.0, 1.499, 2.499])
+    assert result(costly, "passive", "buy_and_hold").equity == pytest.approx([1.0, 1.499, 2.499])
 
 
 def test_buy_and_hold_waits_for_the_first_open() -> None:
     panel = made_panel([[1.0, NAN, 1.0, 2.0], [5.0] * 4])
     money = run(panel, [[UP] * 4, [UP] * 4])
     # B bought at the first fill, A at the second: one half, doubled
-    assert result(money, "benchmark", "buy_and_hold").equity == pytest.approx([1.0, 1.0, 1.5])
+    assert result(money, "passive", "buy_and_hold").equity == pytest.approx([1.0, 1.0, 1.5])
 
 
 def test_buy_and_hold_does_not_know_its_tickers_before_they_are_forecast() -> None:
     # the first forecast is that of session 1: bought on session 2, after the doubling
     panel = made_panel([[1.0, 1.0, 2.0, 3.0]])
     money = run(panel, [[NAN, UP, UP, UP]])
-    assert result(money, "benchmark", "buy_and_hold").equity == pytest.approx([1.0, 1.0, 1.5])
-    assert result(money, "benchmark", "equal_weight").equity == pytest.approx([1.0, 1.0, 1.5])
+    assert result(money, "passive", "buy_and_hold").equity == pytest.approx([1.0, 1.0, 1.5])
+    assert result(money, "passive", "equal_weight").equity == pytest.approx([1.0, 1.0, 1.5])
 
 
 def test_between_folds_nothing_is_held() -> None:
     panel = made_panel([[100.0, 100.0, 110.0, 220.0, 440.0, 440.0, 484.0]])
-    backtest = backtest_of(panel, {"network": spoken([[UP] * 7])})
+    backtest = backtest_of(panel, {"network": normal_quantiles([[UP] * 7])})
     gap = np.array([0, 4])  # forecast on sessions 0 and 4 alone
     cut = replace(
         backtest,
@@ -201,82 +202,10 @@ def test_between_folds_nothing_is_held() -> None:
 # --- No look-ahead ---
 
 
-def random_case(seed: int) -> tuple[Panel, Backtest]:
-    panel = panel_of(random_market(count=160, tickers=4, seed=seed))
-    draws = np.random.default_rng(seed)
-    said = {
-        name: spoken(draws.normal(0, 0.004, (4, 100)).tolist(), draws.uniform(0.1, 0.6, (4, 100)))
-        for name in ("network", "drift")
-    }
-    for values in said.values():
-        values[~panel.present[:, 40:140]] = np.nan
-    return panel, backtest_of(panel, said, begin=40)
-
-
-def other_bars_from(panel: Panel, session: int, seed: int) -> Panel:
-    """The same panel with other bars, and other missing ones, from a session on."""
-    draws = np.random.default_rng(seed)
-    shape = (len(panel.tickers), len(panel.sessions) - session)
-    gone = draws.uniform(size=shape) < 0.3
-    gone[0] = True  # delisted
-    fresh = {
-        "open": np.where(gone, np.nan, draws.uniform(1, 900, shape)),
-        "close": np.where(gone, np.nan, draws.uniform(1, 900, shape)),
-        "log_return": np.where(gone, np.nan, draws.normal(0, 0.5, shape)),
-    }
-    return replace(
-        panel, **{name: np.concatenate([getattr(panel, name)[:, :session], new], 1) for name, new in fresh.items()}
-    )
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("session", [43, 70, 129])
-def test_bars_and_forecasts_of_later_sessions_change_nothing_before(seed: int, session: int) -> None:
-    panel, backtest = random_case(seed)
-    before = simulate(backtest, opens_of(panel), MoneySpec(), trials=1)
-    later = {name: values.copy() for name, values in backtest.quantiles.items()}
-    for values in later.values():
-        values[:, session - 40 :] = -values[:, session - 40 :, :, ::-1] * 3
-    changed = simulate(
-        replace(backtest, quantiles=later), opens_of(other_bars_from(panel, session, seed)), MoneySpec(), trials=1
-    )
-    known = int(np.searchsorted(before.opened, panel.sessions[session]))  # worths at opens before the session
-    assert known == session - 41
-    for one, other in zip(before.results, changed.results, strict=True):
-        assert np.array_equal(one.equity[:known], other.equity[:known]), (one.forecaster, one.rule)
-        assert not np.allclose(one.equity[known:], other.equity[known:])
-
-
-@pytest.mark.parametrize("session", [43, 70, 129])
-def test_forecasts_reach_the_account_two_opens_later(session: int) -> None:
-    """A forecast of session t is filled at t + 1 and first told by the worth at t + 2."""
-    panel, backtest = random_case(1)
-    before = simulate(backtest, opens_of(panel), MoneySpec(), trials=1)
-    later = {name: values.copy() for name, values in backtest.quantiles.items()}
-    for values in later.values():
-        values[:, session - 40] = -values[:, session - 40, :, ::-1] * 3
-    changed = simulate(replace(backtest, quantiles=later), opens_of(panel), MoneySpec(), trials=1)
-    told = int(np.searchsorted(before.opened, panel.sessions[session + 2]))
-    one, other = result(before), result(changed)
-    assert np.array_equal(one.equity[:told], other.equity[:told])
-    assert one.equity[told] != other.equity[told]
-
-
-def test_a_shorter_panel_is_a_prefix() -> None:
-    panel, backtest = random_case(2)
-    whole = simulate(backtest, opens_of(panel), MoneySpec(), trials=1)
-    names = ("open", "high", "low", "close", "volume", "log_return")
-    cut = replace(panel, sessions=panel.sessions[:140], **{name: getattr(panel, name)[:, :140] for name in names})
-    part = simulate(backtest, opens_of(cut), MoneySpec(), trials=1)
-    for one, other in zip(whole.results, part.results, strict=True):
-        assert np.array_equal(one.equity[: len(other.equity)], other.equity)
-    assert len(result(whole).equity) == len(result(part).equity) + 2
-
-
 # --- The table ---
 
 
-def test_the_table_has_every_forecaster_under_every_rule_and_the_benchmarks() -> None:
+def test_the_table_has_every_forecaster_under_every_rule_and_the_passive_portfolios() -> None:
     panel, backtest = random_case(0)
     spec = MoneySpec()
     money = simulate(backtest, opens_of(panel), spec, trials=7)
@@ -284,8 +213,8 @@ def test_the_table_has_every_forecaster_under_every_rule_and_the_benchmarks() ->
     names = list(zip(table["forecaster"], table["rule"], strict=True))
     assert names == [
         *[(name, rule) for name in ("network", "drift") for rule in spec.rules],
-        ("benchmark", "buy_and_hold"),
-        ("benchmark", "equal_weight"),
+        ("passive", "buy_and_hold"),
+        ("passive", "equal_weight"),
     ]
     assert table["trials"].tolist() == [21] * 6 + [1] * 2  # seven specifications, each under three rules
     assert (table["sessions"] == 100).all()
@@ -306,7 +235,7 @@ def test_costs_make_every_strategy_poorer() -> None:
 
 def test_the_horizon_that_decides() -> None:
     panel = made_panel([[1.0, 100.0, 110.0, 99.0]])
-    both = np.concatenate([spoken([[DOWN] * 4]), spoken([[UP] * 4])], axis=2)
+    both = np.concatenate([normal_quantiles([[DOWN] * 4]), normal_quantiles([[UP] * 4])], axis=2)
     backtest = backtest_of(panel, {"network": both})
     equities = [
         result(simulate(backtest, opens_of(panel), FREE.model_copy(update={"horizon": h}), trials=1)).equity
@@ -318,7 +247,7 @@ def test_the_horizon_that_decides() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     panel = made_panel([[1.0] * 6, [2.0] * 6])
-    backtest, opens = backtest_of(panel, {"network": spoken([[UP] * 6] * 2)}), opens_of(panel)
+    backtest, opens = backtest_of(panel, {"network": normal_quantiles([[UP] * 6] * 2)}), opens_of(panel)
     with pytest.raises(UsageError, match="found horizon 3 for money, expected at most 1"):
         simulate(backtest, opens, FREE.model_copy(update={"horizon": 3}), trials=1)
     with pytest.raises(UsageError, match="found no opens of B"):

@@ -7,10 +7,9 @@ import pytest
 
 from pipeline.arrays import Floats
 from pipeline.errors import UsageError
-from pipeline.evaluation.significance.clark_west import clark_west
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano
+from pipeline.evaluation.significance.predictive_ability import clark_west, diebold_mariano
 from tests.evaluation.significance.series import largest_size
-from tests.evaluation.significance.test_diebold_mariano import slow_variance
+from tests.evaluation.significance.test_mean_test import slow_variance
 
 
 def nested(draws: np.random.Generator, sessions: int, slope: float, window: int = 60) -> tuple[Floats, Floats, Floats]:

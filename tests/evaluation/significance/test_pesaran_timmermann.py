@@ -10,7 +10,7 @@ from scipy.stats import fisher_exact, norm
 
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann, pesaran_timmermann_pooled
 from tests.evaluation.significance.series import directions, largest_size
-from tests.evaluation.significance.test_diebold_mariano import slow_variance
+from tests.evaluation.significance.test_mean_test import slow_variance
 
 
 def slow_statistic(up: list[bool], rose: list[bool]) -> float:

@@ -1,16 +1,16 @@
-"""What a specification of money refuses, and what it says of itself."""
+"""Settings of simulated trading: refused values, costs and their description."""
 
 import pytest
 from pydantic import ValidationError
 
-from pipeline.evaluation.money.specification import MoneySpec
+from pipeline.evaluation.specification import MoneySpec
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [
         {"commission_bps": -1.0},
-        {"most_weight": 0.0},
+        {"max_weight": 0.0},
         {"target_volatility": 0.0},
         {"rules": ()},
         {"rules": ("long_only", "long_only")},
@@ -19,9 +19,9 @@ from pipeline.evaluation.money.specification import MoneySpec
         {"costs": 3},
     ],
 )
-def test_what_cannot_be_simulated_is_refused(given: dict[str, object]) -> None:
+def test_what_cannot_be_simulated_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        MoneySpec(**given)
+        MoneySpec(**values)
 
 
 def test_shares_of_costs() -> None:
@@ -30,7 +30,7 @@ def test_shares_of_costs() -> None:
     assert spec.borrow_share_per_session == pytest.approx(0.0001)  # 252 bps over 252 sessions
 
 
-def test_costs_and_limits_are_told() -> None:
-    said = MoneySpec(commission_bps=5, half_spread_bps=3, slippage_bps=2, horizon=2, most_weight=0.25).describe()
-    assert "forecasts over 2 sessions, filled at the next open. A trade costs 10 bps of its amount" in said
-    assert "At most 25% in one ticker and 100% in all" in said
+def test_costs_and_limits_are_described() -> None:
+    description = MoneySpec(commission_bps=5, half_spread_bps=3, slippage_bps=2, horizon=2, max_weight=0.25).describe()
+    assert "forecasts over 2 sessions, filled at the next open. A trade costs 10 bps of its amount" in description
+    assert "At most 25% in one ticker and 100% in all" in description

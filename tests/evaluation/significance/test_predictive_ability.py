@@ -6,30 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import f as fisher
 from scipy.stats import t as student
 
-from pipeline.evaluation.significance.diebold_mariano import (
-    bartlett_variance,
-    bartlett_variances,
-    diebold_mariano,
-    diebold_mariano_each,
-    long_lags,
-)
-from pipeline.evaluation.significance.losses import loss_by_ticker, loss_per_session
-from pipeline.forecasters.forecaster import LEVELS
-from tests.evaluation.made import made_backtest
-from tests.evaluation.significance.series import PROCESSES, largest_size
-from tests.evaluation.significance.test_fixed_bandwidth import slow_p
-
-
-def slow_autocovariance(d: list[float], k: int) -> float:
-    n, mean = len(d), sum(d) / len(d)
-    return sum((d[t] - mean) * (d[t - abs(k)] - mean) for t in range(abs(k), n)) / n
-
-
-def slow_variance(d: list[float], lags: int) -> float:
-    """Gamma_0 + 2 sum (1 - k / (L + 1)) gamma_k, autocovariances over n."""
-    return sum((1 - abs(k) / (lags + 1)) * slow_autocovariance(d, k) for k in range(-lags, lags + 1))
+from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags, mean_test
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano, diebold_mariano_each, giacomini_white
+from tests.evaluation.significance.series import PROCESSES, autoregressive, clustered, independent, largest_size
+from tests.evaluation.significance.test_mean_test import slow_autocovariance, slow_p, slow_variance
 
 
 def slow_test(d: list[float], h: int, lags: int) -> tuple[float, float]:
@@ -79,10 +62,6 @@ def test_a_case_by_hand() -> None:
     assert diebold_mariano(-d, 1, 0).p == diebold_mariano(d, 1, 0).p
 
 
-def test_the_lags_are_twice_the_horizon_and_at_least_twenty() -> None:
-    assert [long_lags(h) for h in (1, 5, 10, 11, 20)] == [20, 20, 20, 22, 40]
-
-
 def test_it_is_undefined_where_there_is_nothing_to_test() -> None:
     assert math.isnan(diebold_mariano(np.random.default_rng(0).normal(size=29), 1, 20).p)
     assert math.isfinite(diebold_mariano(np.random.default_rng(0).normal(size=30), 1, 20).p)
@@ -110,14 +89,6 @@ def test_many_at_once_are_one_by_one(n: int, horizon: int, lags: int, missing: f
         assert found.sessions[k] == single.sessions
 
 
-def test_the_sums_over_windows_are_the_weighted_autocovariances() -> None:
-    values = np.random.default_rng(5).normal(size=(4, 90)).cumsum(axis=1)
-    for lags in (0, 1, 20, 89):
-        slow = [slow_variance(row.tolist(), lags) for row in values]
-        assert bartlett_variances(values, lags).tolist() == pytest.approx(slow, rel=1e-9)
-        assert [bartlett_variance(row, lags) for row in values] == pytest.approx(slow, rel=1e-9)
-
-
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("n", [250, 1000])
 def test_its_size(n: int, process: str) -> None:
@@ -135,31 +106,67 @@ def test_its_power() -> None:
     assert 0.5 < np.mean(diebold_mariano_each(values[:, :250], 1, long_lags(1)).p < 0.05) < 0.7
 
 
-def test_the_loss_of_a_ticker_is_missing_where_it_is_not_scored() -> None:
-    backtest = made_backtest()
-    losses = loss_by_ticker(backtest, "ewma", 2)
-    assert (np.isfinite(losses) == backtest.scored[..., 1]).all()
-    i, t = (int(k[0]) for k in np.nonzero(backtest.scored[..., 1]))
-    y, q = float(backtest.realised[i, t, 1]), backtest.quantiles["ewma"][i, t, 1].tolist()
-    slow = sum(max(a * (y - v), (a - 1) * (y - v)) for v, a in zip(q, LEVELS, strict=True)) / 7
-    assert losses[i, t] == pytest.approx(slow, rel=1e-9)
+def slow_wald(d: list[float], h: int, lags: int) -> float:
+    z = [np.array([d[t], d[t] * d[t - h]]) for t in range(h, len(d))]
+    n, mean = len(z), sum(z) / len(z)
+    omega = np.zeros((2, 2))
+    for k in range(-lags, lags + 1):
+        for t in range(abs(k), n):
+            pair = np.outer(z[t] - mean, z[t - abs(k)] - mean)
+            omega += (1 - abs(k) / (lags + 1)) * (pair if k >= 0 else pair.T) / n
+    return float(n * mean @ np.linalg.inv(omega) @ mean)
 
 
-def test_the_loss_of_a_session_is_the_mean_over_its_scored_tickers() -> None:
-    backtest = made_backtest()
-    for horizon in (1, 2):
-        for name in ("network", "ewma"):
-            expected = []
-            for t in range(60):
-                losses = []
-                for i in range(3):
-                    if backtest.scored[i, t, horizon - 1]:
-                        y = float(backtest.realised[i, t, horizon - 1])
-                        q = [float(v) for v in backtest.quantiles[name][i, t, horizon - 1]]
-                        losses.append(
-                            sum(max(a * (y - v), (a - 1) * (y - v)) for v, a in zip(q, LEVELS, strict=True)) / 7
-                        )
-                if losses:
-                    expected.append(sum(losses) / len(losses))
-            assert len(expected) < 60
-            assert loss_per_session(backtest, name, horizon).tolist() == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize(("h", "lags"), [(1, 0), (5, 20), (12, 24)])
+def test_it_is_the_wald_of_the_moments(h: int, lags: int) -> None:
+    d = np.random.default_rng(h).normal(0.1, 1, 90)
+    found = giacomini_white(d, h)
+    assert found.wald == pytest.approx(slow_wald(d.tolist(), h, lags), rel=1e-8)
+    assert (found.restrictions, found.lags, found.sessions) == (2, lags, 90 - h)
+
+
+def test_at_horizon_one_it_is_the_regression_of_the_paper() -> None:
+    """n R^2 of a constant regressed on the moments is the paper's uncentred statistic: U = W / (1 + W / n)."""
+    d = np.random.default_rng(4).normal(0.1, 1, 251)
+    moments = np.stack([d[1:], d[1:] * d[:-1]], axis=1)
+    _, residual, *_ = np.linalg.lstsq(moments, np.ones(250), rcond=None)
+    found = giacomini_white(d, 1)
+    assert found.wald / (1 + found.wald / 250) == pytest.approx(250 - float(residual[0]), rel=1e-8)
+    assert found.p == pytest.approx(fisher.sf(found.wald * 248 / 250 / 2, 2, 248), rel=1e-8)
+
+
+def test_not_conditional_it_is_the_diebold_mariano_test() -> None:
+    for h in (1, 5):
+        d = np.random.default_rng(h).normal(0.1, 1, 300)
+        found, test = giacomini_white(d, h, conditional=False), diebold_mariano(d, h, 20)
+        assert (found.p, found.restrictions) == (test.p, 1)
+        assert found.wald == pytest.approx(mean_test(d, h, 20).t ** 2)
+
+
+def test_neither_scale_nor_sign_matters() -> None:
+    d = np.random.default_rng(6).normal(0.1, 1, 200)
+    assert giacomini_white(1e-6 * d, 1).p == pytest.approx(giacomini_white(d, 1).p, rel=1e-9)
+    assert giacomini_white(-d, 5).p == pytest.approx(giacomini_white(d, 5).p, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [250, 1000])
+@pytest.mark.parametrize("process", [independent, clustered])
+def test_the_size_of_giacomini_white(n: int, process: object) -> None:
+    values = (independent if process is independent else clustered)(np.random.default_rng(n), 2000, n)
+    assert 0.03 <= np.mean([giacomini_white(row, 1).p < 0.05 for row in values]) <= largest_size(2000)
+
+
+def test_it_finds_what_the_mean_does_not_show() -> None:
+    """Whoever was better yesterday is so today, and neither is on average."""
+    values = autoregressive(np.random.default_rng(7), 300, 250, rho=0.3)
+    assert np.mean([giacomini_white(row, 1).p < 0.05 for row in values]) > 0.9
+    assert np.mean(diebold_mariano_each(values, 1, 20).p < 0.05) < 0.12
+
+
+def test_giacomini_white_is_undefined_where_there_is_nothing_to_test() -> None:
+    for conditional in (True, False):
+        assert math.isnan(giacomini_white(np.zeros(100), 1, conditional).p)
+        assert math.isnan(giacomini_white(np.arange(29.0), 1, conditional).p)
+        assert math.isnan(giacomini_white(np.zeros(0), 1, conditional).p)
+        assert math.isnan(giacomini_white(np.full(100, 0.1), 5, conditional).p)
+    assert math.isfinite(giacomini_white(np.random.default_rng(0).normal(size=31), 1).p)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import pearsonr, spearmanr
 
-from pipeline.evaluation.ranking import (
+from pipeline.evaluation.point_forecasts import (
     decile_table,
     group_count,
     group_returns,
@@ -19,10 +19,10 @@ from pipeline.evaluation.ranking import (
     rank_information_coefficient,
     ranking_table,
 )
-from pipeline.evaluation.significance.diebold_mariano import bartlett_variance
+from pipeline.evaluation.significance.mean_test import bartlett_variance
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
-from tests.evaluation.made import made_backtest
+from tests.evaluation.backtests import random_backtest
 
 NAN = float("nan")
 
@@ -151,15 +151,15 @@ def test_highest_and_lowest_are_treated_alike(forecast: np.ndarray, outcome: np.
 
 
 def planted(tickers: int, signal: float, seed: int = 0) -> Backtest:
-    """A backtest whose network's medians go with the outcome, by `signal` of them."""
-    backtest = made_backtest(origins=120, tickers=tickers, seed=seed)
+    """Return a backtest whose network's medians are the outcome to the share `signal`, else random."""
+    backtest = random_backtest(origins=120, tickers=tickers, seed=seed)
     network = backtest.quantiles["network"].copy()
     outcome = np.nan_to_num(backtest.realised)
     network[..., MEDIAN] = signal * outcome + (1 - signal) * network[..., MEDIAN]
     return replace(backtest, quantiles={**backtest.quantiles, "network": network})
 
 
-def test_a_planted_order_is_found_and_luck_is_not() -> None:
+def test_a_planted_order_is_found_and_chance_is_not() -> None:
     table = ranking_table(planted(12, 0.5)).set_index(["horizon", "forecaster"])
     network, drift = table.loc[(1, "network")], table.loc[(1, "drift")]
     assert network["ic"] > 0.5

@@ -1,12 +1,12 @@
-"""Every test of the skill gate at one horizon, a row per opponent: the small print beside the words."""
+"""Every test of the comparisons at one horizon, a row per baseline or benchmark."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.comparisons import pooled
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate import pooled
 from pipeline.reporting.tables import NOTHING, Cell, Column, Row, TableOf, table_of
 from pipeline.wording import UNDEFINED, ahead, p_value, signed, signed_percent
 
@@ -22,13 +22,13 @@ COLUMNS = (
 )
 
 
-def gate_tables(evaluation: Evaluation, horizons: Sequence[int]) -> list[TableOf]:
+def comparison_tables(evaluation: Evaluation, horizons: Sequence[int]) -> list[TableOf]:
     """Return a table per horizon with every pooled test of the model against each opponent."""
     return [_at_horizon(evaluation, horizon) for horizon in horizons]
 
 
 def _at_horizon(evaluation: Evaluation, horizon: int) -> TableOf:
-    tests = pooled(evaluation.gate, evaluation.verdict.model, horizon)
+    tests = pooled(evaluation.comparisons, evaluation.verdict.model, horizon)
     candidates = evaluation.candidates
     spa = candidates[candidates["horizon"] == horizon].set_index("forecaster")["spa_p"]
     rows = [Row(str(name), _cells(row, float(spa[str(name)]))) for name, row in tests.iterrows()]

@@ -1,6 +1,6 @@
 """Measures whether random configurations on noise produce an edge: forecasts, money and really trained networks.
 
-    python -m tests.benchmarks.luck [forecasts|money|networks ...]
+    python -m tests.benchmarks.multiple_testing [forecasts|money|networks ...]
 
 A world is a random walk whose volatility clusters, so nothing tells the next session's direction. A configuration is
 the long-run climatology with a scale and a median that wander by themselves; none can be better in expectation, and
@@ -20,10 +20,11 @@ import numpy as np
 from scipy.signal import lfilter
 
 from pipeline.dataset.folds import FoldSpec
-from pipeline.evaluation.gate import SIGNIFICANT, gate_table, pooled, standing
-from pipeline.evaluation.luck import Luck
+from pipeline.evaluation.comparisons import SIGNIFICANT, compare_with_baselines, comparison_table, pooled
 from pipeline.evaluation.money.sharpe import deflated_sharpe
-from pipeline.evaluation.significance.diebold_mariano import diebold_mariano_each, long_lags
+from pipeline.evaluation.significance.mean_test import long_lags
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano_each
+from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
@@ -96,7 +97,7 @@ def loss(quantiles: np.ndarray, outcome: np.ndarray) -> np.ndarray:
 
 
 def against_climatology(world: World, said: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return t and p of each configuration against climatology, as the gate's pooled rows have them."""
+    """Return t and p of each configuration against climatology, as in the pooled rows of the table of comparisons."""
     base = loss(climatology(), world.returns)
     test = diebold_mariano_each(np.stack([loss(one, world.returns) - base for one in said]), 1, long_lags(1))
     return test.t, test.p
@@ -109,7 +110,7 @@ def better(t: np.ndarray, p: np.ndarray, counted: Callable[[int, float], float])
 
 
 COUNTS: Mapping[str, Callable[[int, float], float]] = {
-    "counted": lambda k, p: Luck(tested=k).adjusted(p),
+    "counted": lambda k, p: Trials(tested=k).adjusted(p),
     "not counted": lambda _k, p: p,
     "as the smallest of those until now (Sidak)": lambda k, p: 1 - (1 - p) ** k,
 }
@@ -128,7 +129,7 @@ def forecasts() -> Iterator[Measured]:
     chance = SIGNIFICANT + 2 * np.sqrt(SIGNIFICANT * (1 - SIGNIFICANT) / WORLDS)
     yield at_most("share of worlds with an edge, counted", called["counted"].any(axis=1).mean(), chance)
     yield within("share of worlds with an edge, not counted", called["not counted"].any(axis=1).mean(), 0.9, 1.0)
-    yield at_most("p of the gate's table less that of the test alone, largest of 5", disagreement(), 1e-4)
+    yield at_most("p of the table of comparisons less that of the test alone, largest of 5", disagreement(), 1e-4)
     yield within("share of worlds where volatility itself is found as the 500th", found_after_all(), 0.95, 1.0)
 
 
@@ -137,13 +138,13 @@ def worlds() -> Iterator[tuple[int, World]]:
 
 
 def disagreement() -> float:
-    """Return the largest difference between the gate's p and that of `against_climatology`."""
+    """Return the largest difference between the p-value in the table and that of `against_climatology`."""
     world = noise(0)
     said = list(configurations(0, world.returns.shape, 5))
-    gates = [pooled(gate_table(backtest_of(world, one), Luck()), NETWORK, 1) for one in said]
+    tables = [pooled(comparison_table(backtest_of(world, one), Trials()), NETWORK, 1) for one in said]
     return max(
-        abs(gate["p"]["climatology"] - p)
-        for gate, p in zip(gates, against_climatology(world, iter(said))[1], strict=True)
+        abs(comparisons["p"]["climatology"] - p)
+        for comparisons, p in zip(tables, against_climatology(world, iter(said))[1], strict=True)
     )
 
 
@@ -151,7 +152,7 @@ def found_after_all() -> float:
     """Return in how many worlds who knows the volatility is called better, though 499 others were tested before."""
     said = ((world, world.volatility[..., None] * normal_unit_quantiles()) for _, world in worlds())
     tests = [against_climatology(world, iter([one])) for world, one in said]
-    return float(np.mean([t[0] < 0 and Luck(tested=CONFIGURATIONS).adjusted(p[0]) <= SIGNIFICANT for t, p in tests]))
+    return float(np.mean([t[0] < 0 and Trials(tested=CONFIGURATIONS).adjusted(p[0]) <= SIGNIFICANT for t, p in tests]))
 
 
 def backtest_of(world: World, quantiles: np.ndarray) -> Backtest:
@@ -177,7 +178,7 @@ def backtest_of(world: World, quantiles: np.ndarray) -> Backtest:
 def money() -> Iterator[Measured]:
     """Judge the best of the Sharpe ratios of going with each configuration's median, without costs."""
     counted, alone = np.array([best_probabilities(*one) for one in worlds()]).T
-    print(f"\nprobability that the best of {CONFIGURATIONS} Sharpe ratios on noise is above what luck gives:")
+    print(f"\nprobability that the best of {CONFIGURATIONS} Sharpe ratios on noise is above what chance gives:")
     for name, values in (("counted", counted), ("not counted", alone)):
         print(f"  {name}: median of {WORLDS} worlds {np.median(values):.4f}, largest {values.max():.4f}")
     yield at_most("deflated Sharpe ratio of the best, largest of all worlds", counted.max(), 0.95)
@@ -195,7 +196,7 @@ def best_probabilities(seed: int, world: World) -> tuple[float, float]:
 
 
 def networks() -> Iterator[Measured]:
-    """Train networks of random settings on a random walk, and pass each through the whole gate."""
+    """Train networks of random settings on a random walk, and compare each with every baseline."""
     source = SyntheticSource(process="random_walk", tickers=TICKERS, sessions=1250)
     split = FoldSpec(train_end="2021-09-30", valid_end="2021-12-31")  # leaves 750 sessions to test
     base = Experiment(source=source, horizons=1, folds=split, seeds=1, device="cpu", workers=1)
@@ -208,12 +209,14 @@ def networks() -> Iterator[Measured]:
             jobs, _ = jobs_for(frames, random_experiment(base, draws))
             own = fit_jobs(jobs, frames, Path(folder) / str(k))
             backtest = build_backtest([*own, *simple], folds, frames)
-            words += [standing(gate_table(backtest, Luck(tested=tries)), NETWORK, 1) for tries in (k, 1)]
+            words += [
+                compare_with_baselines(comparison_table(backtest, Trials(tested=tries)), NETWORK, 1) for tries in (k, 1)
+            ]
     print(
         f"\n{NETWORKS} trained networks on a random walk, {len(backtest.sessions)} sessions tested, against the best:"
     )
     print("  " + ", ".join(f"{one.best_baseline} {one.skill:+.3%} p {one.p:.2g}" for one in words[1::2]))
-    yield at_most("trained networks that pass the gate, counted", sum(one.passed for one in words[::2]), 0)
+    yield at_most("trained networks better than every baseline, counted", sum(one.passed for one in words[::2]), 0)
 
 
 def random_experiment(base: Experiment, draws: np.random.Generator) -> Experiment:

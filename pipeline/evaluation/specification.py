@@ -1,4 +1,4 @@
-"""What is simulated and what trading costs: a frozen value that a form or a file can hold."""
+"""Settings of an evaluation: simulated trading rules and costs, and when a baseline is published. Light to import."""
 
 from typing import Literal, Self
 
@@ -6,15 +6,19 @@ from pydantic import BaseModel, Field, model_validator
 
 SESSIONS_PER_YEAR = 252
 
-Rule = Literal["long_only", "long_short", "volatility_target"]
-RULES: tuple[Rule, ...] = ("long_only", "long_short", "volatility_target")
+Abstain = Literal["never", "pooled", "ticker"]
+"""Where a baseline replaces a model that is not better than all of them: nowhere, for all tickers, or per ticker."""
+TradingRule = Literal["long_only", "long_short", "volatility_target"]
+TRADING_RULES: tuple[TradingRule, ...] = ("long_only", "long_short", "volatility_target")
 
 
 class MoneySpec(BaseModel, frozen=True, extra="forbid"):
-    """Trading rules, their limits and their costs. A weight is a share of what the account is worth."""
+    """Trading rules, their limits and their costs. A weight is a share of the account's equity."""
 
-    rules: tuple[Rule, ...] = Field(RULES, min_length=1, description="Rules to simulate, each at most once")
-    horizon: int = Field(1, ge=1, le=60, description="Horizon of the forecasts that decide, in sessions")
+    rules: tuple[TradingRule, ...] = Field(
+        TRADING_RULES, min_length=1, description="Rules to simulate, each at most once"
+    )
+    horizon: int = Field(1, ge=1, le=60, description="Horizon of the forecasts that are traded on, in sessions")
     entry_bps: float = Field(
         0.0, ge=0.0, allow_inf_nan=False, description="Size that a median must exceed to be traded, over the horizon"
     )
@@ -24,8 +28,8 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
     borrow_bps_per_year: float = Field(
         50.0, ge=0.0, le=10_000.0, description="Cost of what is borrowed: shares sold short, cash beyond the capital"
     )
-    most_weight: float = Field(0.2, gt=0.0, le=10.0, description="Largest weight of a ticker, long or short")
-    most_gross: float = Field(1.0, gt=0.0, le=10.0, description="Largest sum of the sizes of all weights")
+    max_weight: float = Field(0.2, gt=0.0, le=10.0, description="Largest weight of a ticker, long or short")
+    max_gross: float = Field(1.0, gt=0.0, le=10.0, description="Largest sum of the sizes of all weights")
     target_volatility: float = Field(
         0.15, gt=0.0, le=10.0, description="Yearly volatility that the rule volatility_target aims at"
     )
@@ -44,15 +48,15 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def borrow_share_per_session(self) -> float:
-        """Cost of what is borrowed over one session, as a share of it: a year has 252 of them."""
+        """Cost of borrowing over one session, as a share of the amount borrowed: a year has 252 sessions."""
         return self.borrow_bps_per_year / 10_000 / SESSIONS_PER_YEAR
 
     def describe(self) -> str:
-        """Return the sentences that belong beside every result: when is traded, at what cost, within what limits."""
+        """Return the sentences shown with every result: when trades happen, at what cost, within what limits."""
         return (
             f"Decided at the close from the forecasts over {_sessions(self.horizon)}, filled at the next open. A trade "
             f"costs {10_000 * self.cost_share:g} bps of its amount, what is borrowed {self.borrow_bps_per_year:g} bps "
-            f"a year; cash earns nothing. At most {self.most_weight:.0%} in one ticker and {self.most_gross:.0%} "
+            f"a year; cash earns nothing. At most {self.max_weight:.0%} in one ticker and {self.max_gross:.0%} "
             "in all."
         )
 

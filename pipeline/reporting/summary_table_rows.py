@@ -37,13 +37,13 @@ def horizons_shown(evaluation: Evaluation) -> list[int]:
     return sorted({1, last_scored(evaluation.backtest), evaluation.money.spec.horizon})
 
 
-def one_tables(evaluation: Evaluation) -> list[TableOf]:
+def summary_tables(evaluation: Evaluation) -> list[TableOf]:
     """Return the table of each horizon shown; money stands in that of the horizon that decides the trades."""
     return [_at_horizon(evaluation, horizon) for horizon in horizons_shown(evaluation)]
 
 
 def _at_horizon(evaluation: Evaluation, horizon: int) -> TableOf:
-    table, model = evaluation.one_table, evaluation.verdict.model
+    table, model = evaluation.summary_table, evaluation.verdict.model
     traded = horizon == evaluation.money.spec.horizon
     rules = evaluation.money.spec.rules if traded else ()
     own = table[table["horizon"].isin((horizon, 0) if traded else (horizon,))]
@@ -79,10 +79,10 @@ def _statistics(row: "pd.Series[Any]") -> tuple[Cell, ...]:
 
 
 def _skill(row: "pd.Series[Any]") -> Cell:
-    if pd.isna(row["word"]):
+    if pd.isna(row["conclusion"]):
         return NOTHING
-    notes = (f"{SYMBOLS[row['word']]} {row['word']}", f"over {row['best_baseline']}, {p_value(row['p'])}")
-    return Cell(signed_percent(row["skill"]), notes, str(row["word"]).replace(" ", "-"))
+    notes = (f"{SYMBOLS[row['conclusion']]} {row['conclusion']}", f"over {row['best_baseline']}, {p_value(row['p'])}")
+    return Cell(signed_percent(row["skill"]), notes, str(row["conclusion"]).replace(" ", "-"))
 
 
 def _direction_notes(row: "pd.Series[Any]") -> tuple[str, ...]:

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from pipeline.evaluation.significance.diebold_mariano import bartlett_variances
-from pipeline.evaluation.significance.fixed_bandwidth import bandwidth_law, two_sided_p
+from pipeline.evaluation.significance.mean_test import (
+    bandwidth_law,
+    bartlett_variance,
+    bartlett_variances,
+    long_lags,
+    two_sided_p,
+)
 
 
 def slow_p(t: float, n: int, lags: int) -> float:
@@ -71,3 +76,25 @@ def test_its_ends() -> None:
 def test_it_falls_with_t() -> None:
     p = two_sided_p(np.linspace(0, 12, 400), 250, 20)
     assert (np.diff(p[20:]) < 0).all()
+
+
+def slow_autocovariance(d: list[float], k: int) -> float:
+    n, mean = len(d), sum(d) / len(d)
+    return sum((d[t] - mean) * (d[t - abs(k)] - mean) for t in range(abs(k), n)) / n
+
+
+def slow_variance(d: list[float], lags: int) -> float:
+    """Gamma_0 + 2 sum (1 - k / (L + 1)) gamma_k, autocovariances over n."""
+    return sum((1 - abs(k) / (lags + 1)) * slow_autocovariance(d, k) for k in range(-lags, lags + 1))
+
+
+def test_the_lags_are_twice_the_horizon_and_at_least_twenty() -> None:
+    assert [long_lags(h) for h in (1, 5, 10, 11, 20)] == [20, 20, 20, 22, 40]
+
+
+def test_the_sums_over_windows_are_the_weighted_autocovariances() -> None:
+    values = np.random.default_rng(5).normal(size=(4, 90)).cumsum(axis=1)
+    for lags in (0, 1, 20, 89):
+        slow = [slow_variance(row.tolist(), lags) for row in values]
+        assert bartlett_variances(values, lags).tolist() == pytest.approx(slow, rel=1e-9)
+        assert [bartlett_variance(row, lags) for row in values] == pytest.approx(slow, rel=1e-9)

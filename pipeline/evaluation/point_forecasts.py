@@ -1,7 +1,7 @@
-"""Ranking: do the medians of one session order the tickers as the session's outcomes do?
+"""Medians as point forecasts: do they order the tickers of a session (rank IC), and do they have the right sign?
 
-Everything is taken across tickers within a session, on the rows that every forecaster is scored on. A forecaster that
-says the same of every ticker orders nothing: its figures are NaN.
+Rankings are taken across tickers within a session, on the rows that every forecaster is scored on. A forecaster with
+equal medians for all tickers orders nothing: its figures are NaN.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,17 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.significance.diebold_mariano import bartlett_variance, long_lags
+from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags
+from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
 
-FEWEST_TICKERS = 5
+MIN_TICKERS = 5
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Mean:
+class SessionMean:
     """A mean over sessions with its standard error, and how many sessions it is of."""
 
     value: float
@@ -30,21 +31,21 @@ class Mean:
 
     @property
     def t(self) -> float:
-        """The mean over its standard error, NaN where that is not known."""
+        """The mean over its standard error, NaN where that is unknown."""
         return self.value / self.error if self.error > 0 else NAN
 
 
-def mean_over_sessions(values: Floats, horizon: int) -> Mean:
-    """Return the mean of values [session], those that are NaN left out.
+def mean_over_sessions(values: Floats, horizon: int) -> SessionMean:
+    """Return the mean of values [session], those that are NaN excluded.
 
     Its standard error is that of Newey and West (1987) with long_lags: outcomes of neighbouring sessions overlap for
     horizons above one. The error is NaN where there are not more sessions than lags.
     """
     known, lags = values[np.isfinite(values)], long_lags(horizon)
     if not len(known):
-        return Mean(NAN, NAN, 0)
+        return SessionMean(NAN, NAN, 0)
     variance = bartlett_variance(known, lags) if len(known) > lags else NAN
-    return Mean(float(known.mean()), float(np.sqrt(variance / len(known))), len(known))
+    return SessionMean(float(known.mean()), float(np.sqrt(variance / len(known))), len(known))
 
 
 def information_coefficient(forecast: Floats, outcome: Floats) -> Floats:
@@ -55,13 +56,13 @@ def information_coefficient(forecast: Floats, outcome: Floats) -> Floats:
     both = np.isfinite(forecast) & np.isfinite(outcome)
     x, y = _centred(forecast, both), _centred(outcome, both)
     size = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
-    enough = (both.sum(axis=0) >= FEWEST_TICKERS) & (size > 0)
+    enough = (both.sum(axis=0) >= MIN_TICKERS) & (size > 0)
     correlation: Floats = np.divide((x * y).sum(axis=0), size, out=np.full(size.shape, NAN), where=enough)
     return correlation
 
 
 def rank_information_coefficient(forecast: Floats, outcome: Floats) -> Floats:
-    """Return Spearman's rank correlation across tickers [session]; ties have their mean rank. NaN as above."""
+    """Return Spearman's rank correlation across tickers [session]; ties have their mean rank. NaN as for Pearson's."""
     both = np.isfinite(forecast) & np.isfinite(outcome)
     return information_coefficient(_ranks(forecast, both), _ranks(outcome, both))
 
@@ -75,7 +76,7 @@ def information_ratio(coefficients: Floats) -> float:
 
 def group_count(tickers: int) -> int:
     """Return ten groups for at least ten tickers, five for at least five, none for fewer."""
-    return 10 if tickers >= 10 else 5 if tickers >= FEWEST_TICKERS else 0
+    return 10 if tickers >= 10 else 5 if tickers >= MIN_TICKERS else 0
 
 
 def group_returns(forecast: Floats, outcome: Floats, groups: int) -> Floats:
@@ -87,9 +88,11 @@ def group_returns(forecast: Floats, outcome: Floats, groups: int) -> Floats:
     both = np.isfinite(forecast) & np.isfinite(outcome)
     count = both.sum(axis=0)
     place = (np.nan_to_num(_ranks(forecast, both)) - 0.5) * groups / np.maximum(count, 1)
-    group = np.where(place > groups / 2, np.ceil(place) - 1, np.floor(place))  # on a border: the one nearer the middle
+    group = np.where(
+        place > groups / 2, np.ceil(place) - 1, np.floor(place)
+    )  # on a border: the group nearer the middle
     members = [both & (count >= groups) & (group == k) for k in range(groups)]
-    return np.array([_mean_where(outcome, own) for own in members]).reshape(groups, forecast.shape[1])
+    return np.array([_mean_where(outcome, member) for member in members]).reshape(groups, forecast.shape[1])
 
 
 def ranking_table(backtest: Backtest) -> pd.DataFrame:
@@ -101,7 +104,7 @@ def ranking_table(backtest: Backtest) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"horizon": horizon, "forecaster": name, **_figures(median, outcome, horizon)}
-            for horizon, name, median, outcome in _each(backtest)
+            for horizon, name, median, outcome in _medians_and_outcomes(backtest)
         ]
     )
 
@@ -109,20 +112,20 @@ def ranking_table(backtest: Backtest) -> pd.DataFrame:
 def decile_table(backtest: Backtest) -> pd.DataFrame:
     """Return one row per horizon, forecaster and group of the median: mean realised log return, its error, sessions.
 
-    Without any row where there are fewer than five tickers.
+    Empty with fewer than five tickers.
     """
     columns = ["horizon", "forecaster", "groups", "group", "mean_return", "mean_return_error", "sessions"]
     groups = group_count(len(backtest.tickers))
     rows = [
         (horizon, name, groups, k + 1, mean.value, mean.error, mean.sessions)
-        for horizon, name, median, outcome in _each(backtest)
-        for k, own in enumerate(group_returns(median, outcome, groups))
-        for mean in [mean_over_sessions(own, horizon)]
+        for horizon, name, median, outcome in _medians_and_outcomes(backtest)
+        for k, returns in enumerate(group_returns(median, outcome, groups))
+        for mean in [mean_over_sessions(returns, horizon)]
     ]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _each(backtest: Backtest) -> Iterator[tuple[int, str, Floats, Floats]]:
+def _medians_and_outcomes(backtest: Backtest) -> Iterator[tuple[int, str, Floats, Floats]]:
     """Yield horizon, forecaster, medians and outcomes [ticker, session]; outcomes are NaN where not all are scored."""
     scored = backtest.scored
     for h in range(backtest.horizons):
@@ -155,14 +158,14 @@ def _coefficient(name: str, values: Floats, horizon: int) -> dict[str, float]:
 def _centred(values: Floats, where: Booleans) -> Floats:
     """Return values less their mean over tickers, zero elsewhere and where all are equal."""
     count = np.maximum(where.sum(axis=0), 1)
-    kept = np.where(where, values, 0.0)
+    known = np.where(where, values, 0.0)
     same = np.where(where, values, -np.inf).max(axis=0) == np.where(where, values, np.inf).min(axis=0)
-    return np.where(where & ~same, kept - kept.sum(axis=0) / count, 0.0)
+    return np.where(where & ~same, known - known.sum(axis=0) / count, 0.0)
 
 
 def _ranks(values: Floats, where: Booleans) -> Floats:
     """Return ranks across tickers from one, ties at their mean, NaN elsewhere."""
-    ranks = rankdata(np.where(where, values, np.inf), axis=0)  # those left out come last and move no rank
+    ranks = rankdata(np.where(where, values, np.inf), axis=0)  # excluded values come last and change no rank
     return np.where(where, ranks, NAN)
 
 
@@ -171,3 +174,32 @@ def _mean_where(values: Floats, where: Booleans) -> Floats:
     total = np.where(where, values, 0.0).sum(axis=0)
     mean: Floats = np.divide(total, count, out=np.full(total.shape, NAN), where=count > 0)
     return mean
+
+
+def sign_table(backtest: Backtest) -> pd.DataFrame:
+    """Return the pooled Pesaran-Timmermann test of the medians' signs, a row per horizon and forecaster.
+
+    Columns: horizon, forecaster, hit_rate, expected_hit_rate, t, p, sessions. A median that never changes its sign has
+    no information on direction: its t and p are NaN.
+    """
+    return pd.DataFrame(
+        [
+            {"horizon": horizon, "forecaster": name} | _sign_test(backtest, name, horizon)
+            for horizon in range(1, backtest.horizons + 1)
+            for name in backtest.quantiles
+        ]
+    )
+
+
+def _sign_test(backtest: Backtest, forecaster: str, horizon: int) -> dict[str, float]:
+    where = backtest.scored[..., horizon - 1]
+    median = np.where(where, backtest.quantiles[forecaster][..., horizon - 1, MEDIAN], np.nan).astype(np.float64)
+    outcome = np.where(where, backtest.realised[..., horizon - 1], np.nan).astype(np.float64)
+    test = pesaran_timmermann_pooled(median, outcome, horizon, long_lags(horizon))
+    return {
+        "hit_rate": test.hit_rate,
+        "expected_hit_rate": test.expected_hit_rate,
+        "t": test.statistic,
+        "p": test.p,
+        "sessions": test.sessions,
+    }

@@ -7,9 +7,12 @@ from scipy.special import ndtri
 
 from pipeline.arrays import Floats
 from pipeline.dataset.panel import Panel
-from pipeline.evaluation.money.specification import SESSIONS_PER_YEAR, MoneySpec
+from pipeline.evaluation.money.account import opens_of
+from pipeline.evaluation.money.simulation import Money, MoneyResult, simulate
+from pipeline.evaluation.specification import SESSIONS_PER_YEAR, MoneySpec
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
+from tests.panels import panel_of, random_market
 
 FIRST = np.datetime64("2023-01-02")
 NAN = float("nan")
@@ -19,7 +22,7 @@ FREE = MoneySpec(
     half_spread_bps=0,
     slippage_bps=0,
     borrow_bps_per_year=0,
-    most_weight=1.0,
+    max_weight=1.0,
 )
 """Long only, no costs, no limit but the whole account."""
 TEN_BPS = FREE.model_copy(update={"commission_bps": 5.0, "half_spread_bps": 3.0, "slippage_bps": 2.0})
@@ -35,7 +38,7 @@ def made_panel(
     dividends: Sequence[Sequence[float]] | None = None,
     splits: Sequence[Sequence[float]] | None = None,
 ) -> Panel:
-    """A panel [ticker][session] as traded; closes are the opens where not given, NaN is no bar."""
+    """Return a panel [ticker][session] as traded; closes are the opens where not given, NaN is no bar."""
     open_ = np.array(opens, dtype=np.float64)
     close = open_.copy() if closes is None else np.array(closes, dtype=np.float64)
     dividend = np.zeros(open_.shape) if dividends is None else np.array(dividends)
@@ -62,8 +65,8 @@ def made_panel(
     )
 
 
-def spoken(median: Sequence[Sequence[float]], yearly: float | Floats = 0.32) -> np.ndarray:
-    """Normal quantiles [ticker, origin, 1, level] with these medians and this yearly volatility, one session ahead."""
+def normal_quantiles(median: Sequence[Sequence[float]], yearly: float | Floats = 0.32) -> np.ndarray:
+    """Return normal quantiles [ticker, origin, 1, level], one session ahead, of these medians and yearly volatility."""
     centre = np.array(median, dtype=np.float64)
     daily = np.broadcast_to(np.asarray(yearly) / np.sqrt(SESSIONS_PER_YEAR), centre.shape)
     values = centre[..., None] + daily[..., None] * ndtri(np.array(LEVELS))
@@ -71,7 +74,7 @@ def spoken(median: Sequence[Sequence[float]], yearly: float | Floats = 0.32) -> 
 
 
 def backtest_of(panel: Panel, quantiles: Mapping[str, np.ndarray], begin: int = 0) -> Backtest:
-    """A backtest whose origins are the panel's sessions from `begin` on."""
+    """Return a backtest whose origins are the panel's sessions from `begin` on."""
     origins, horizons = next(iter(quantiles.values())).shape[1:3]
     shape = (len(panel.tickers), origins, horizons)
     return Backtest(
@@ -84,3 +87,27 @@ def backtest_of(panel: Panel, quantiles: Mapping[str, np.ndarray], begin: int = 
         reference_close=panel.close[:, begin : begin + origins],
         target_sessions=np.full((origins, horizons), np.datetime64("NaT"), dtype="datetime64[D]"),
     )
+
+
+def random_case(seed: int) -> tuple[Panel, Backtest]:
+    """Return a random panel of four tickers and a backtest of two forecasters over 100 of its sessions."""
+    panel = panel_of(random_market(count=160, tickers=4, seed=seed))
+    draws = np.random.default_rng(seed)
+    quantiles = {
+        name: normal_quantiles(draws.normal(0, 0.004, (4, 100)).tolist(), draws.uniform(0.1, 0.6, (4, 100)))
+        for name in ("network", "drift")
+    }
+    for values in quantiles.values():
+        values[~panel.present[:, 40:140]] = np.nan
+    return panel, backtest_of(panel, quantiles, begin=40)
+
+
+def result(money: Money, forecaster: str = "network", rule: str | None = None) -> MoneyResult:
+    """Return the result of a forecaster under a rule, by default its first."""
+    return next(each for each in money.results if each.forecaster == forecaster and rule in (None, each.rule))
+
+
+def run(panel: Panel, median: list[list[float]], spec: MoneySpec = FREE, **others: list[list[float]]) -> Money:
+    """Return the simulation of forecasters with these medians [ticker][session]."""
+    quantiles = {name: normal_quantiles(values) for name, values in {"network": median, **others}.items()}
+    return simulate(backtest_of(panel, quantiles), opens_of(panel), spec, trials=1)
