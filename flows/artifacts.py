@@ -9,7 +9,7 @@ from pipeline.audit.result import AuditResult as AuditVerdict
 from pipeline.market.verdicts import counts
 from pipeline.sanity.checks import SanityCheck, verdict_sentence
 from pipeline.sanity.checks import sanity_table as check_table
-from pipeline.tracking.audits import whole_table
+from pipeline.tracking.check_records import combined_audit_table
 from pipeline.tutorials.run import TutorialResult as TutorialVerdict
 from pipeline.tutorials.run import tutorial_table
 from pipeline.wording import p_value
@@ -129,7 +129,7 @@ def show_tune(result: TuneResult) -> None:
 def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
     """Make the artifacts of a leak audit."""
     text = "The output of each stage, compared between the bars as they are and tampered copies"
-    _show_check(plain_rows(whole_table(verdicts)), "audit-verdicts", text, (url, "mlflow-audit"))
+    _show_check(plain_rows(combined_audit_table(verdicts)), "audit-verdicts", text, (url, "mlflow-audit"))
 
 
 def show_sanity(checks: Sequence[SanityCheck], url: str) -> None:

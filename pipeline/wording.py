@@ -1,12 +1,20 @@
-"""How numbers, dates and names are written for people."""
+"""How numbers, dates, names and recurring sentences are written, on the terminal, on pages and in notes alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 UNDEFINED = "–"
-MOST_NAMES = 6
+MAX_NAMES = 6
+COLUMN_GAP = " &nbsp;"  # MLflow draws tables without any space between columns
+
+
+# --- Numbers ---
 
 
 def percent(share: float, decimals: int = 1) -> str:
@@ -19,41 +27,35 @@ def signed_percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED
 
 
+def skill(value: float | None) -> str:
+    """Return a skill, 1 - loss / baseline loss, as "+0.21 %"; a dash where undefined or None."""
+    return UNDEFINED if value is None else signed_percent(value)
+
+
+def p_value(p: float | None) -> str:
+    """Return "p = 0.031", "p < 0.001", or "p –" where undefined or None."""
+    number = p_number(p)
+    return f"p {number}" if number.startswith(("<", UNDEFINED)) else f"p = {number}"
+
+
+def p_number(p: float | None) -> str:
+    """Return a p-value without its "p", for a column that is headed so: "0.031", "< 0.001", or a dash."""
+    if p is None or not math.isfinite(p):
+        return UNDEFINED
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def plus_minus(value: float, form: str, factor: float = 1.0) -> str:
-    """Return "± 0.31" of a standard error times `factor`, nothing where undefined."""
+    """Return "± 0.31" of a standard error times `factor`, an empty string where undefined."""
     return f"± {factor * value:{form}}" if math.isfinite(value) else ""
 
 
 def signed(value: float, decimals: int = 2) -> str:
-    """Return a number with its sign, which a zero has not; a dash where undefined."""
+    """Return a number with its sign, without one where it rounds to zero; a dash where undefined."""
     if not math.isfinite(value):
         return UNDEFINED
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def ahead(horizon: int) -> str:
-    """Return "1 session ahead", "5 sessions ahead"."""
-    return f"{count_of(horizon, 'session')} ahead"
-
-
-RULES_IN_WORDS = {
-    "long_only": "long only",
-    "long_short": "long and short",
-    "volatility_target": "volatility target",
-    "buy_and_hold": "buy and hold",
-    "equal_weight": "equal weight",
-}
-
-
-def rule_in_words(rule: str) -> str:
-    """Return the name of a trading rule or benchmark as people say it."""
-    return RULES_IN_WORDS.get(rule, rule.replace("_", " "))
-
-
-def model_in_words(model: str) -> str:
-    """Return the model's name within a sentence: "the network", "the calibrated network"."""
-    return "the network" if model == "network" else f"the {model} network"
 
 
 def basis_points(value: float) -> str:
@@ -66,16 +68,29 @@ def decimal(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else UNDEFINED
 
 
-def p_value(p: float) -> str:
-    """Return "p = 0.031", "p < 0.001", or a dash where undefined."""
-    if not math.isfinite(p):
-        return f"p {UNDEFINED}"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
 def price(value: float) -> str:
-    """Return a price with two decimals, or four digits where it is below one."""
+    """Return a price with two decimals, or with four digits where it is below one."""
     return f"{value:,.2f}" if value >= 1 else f"{value:.4g}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return "1 session", "2 sessions"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return "0.4 s" below ten seconds, then "12 s", "3 min 20 s", "1 h 5 min"."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+# --- Dates, names and horizons ---
 
 
 def day(session: object) -> str:
@@ -84,11 +99,99 @@ def day(session: object) -> str:
 
 
 def names(tickers: Sequence[str]) -> str:
-    """Return the first names and how many more there are."""
-    more = f" and {len(tickers) - MOST_NAMES} more" if len(tickers) > MOST_NAMES else ""
-    return ", ".join(tickers[:MOST_NAMES]) + more
+    """Return the first MAX_NAMES names and the number of the others."""
+    more = f" and {len(tickers) - MAX_NAMES} more" if len(tickers) > MAX_NAMES else ""
+    return ", ".join(tickers[:MAX_NAMES]) + more
 
 
-def count_of(number: int, noun: str) -> str:
-    """Return "1 session", "2 sessions"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def model_in_words(model: str) -> str:
+    """Return the model's name within a sentence: "the network", "the calibrated network"."""
+    return "the network" if model == "network" else f"the {model} network"
+
+
+def sessions_ahead(horizon: int) -> str:
+    """Return "1 session ahead", "5 sessions ahead"."""
+    return f"{count_of(horizon, 'session')} ahead"
+
+
+def horizons_in_words(horizons: Sequence[int]) -> str:
+    """Return "1 session ahead", "1 to 5 sessions ahead" or "1, 3 and 5 sessions ahead" of sorted horizons."""
+    first, last = horizons[0], horizons[-1]
+    if len(horizons) == 1:
+        return sessions_ahead(first)
+    if len(horizons) > 2 and last - first == len(horizons) - 1:
+        return f"{first} to {last} sessions ahead"
+    return f"{', '.join(map(str, horizons[:-1]))} and {last} sessions ahead"
+
+
+# --- Sentences ---
+
+
+def split_first_sentence(sentences: str) -> tuple[str, str]:
+    """Return the first sentence and the rest."""
+    first, mark, rest = sentences.partition(". ")
+    return first + mark.rstrip(), rest
+
+
+def took(seconds: float) -> str:
+    """Return "Took 12 s"."""
+    return f"Took {duration(seconds)}"
+
+
+def mlflow_url_line(url: str) -> str:
+    """Return the address of an MLflow run for plain text, with the command that starts the server."""
+    return f"MLflow {url} (start it with `tapecast ui`)"
+
+
+def mlflow_link(url: str, run_id: str) -> str:
+    """Return the address of an MLflow run as a markdown link."""
+    return f"[MLflow run {run_id}]({url})"
+
+
+def exclusion_sentence(ticker: str, reason: str) -> str:
+    """Return that a ticker was excluded, and why; `ticker` may carry markup."""
+    return f"{ticker} was excluded: {reason}"
+
+
+def stale_sentence(ticker: str, age_sessions: int, reason: str) -> str:
+    """Return how old a ticker's last bar is, and why; `ticker` may carry markup."""
+    return f"{ticker} is not up to date, its last bar is {count_of(age_sessions, 'session')} old: {reason}"
+
+
+def unseen_sentence(tickers: Sequence[str]) -> str:
+    """Return that the model was not trained on these tickers; an empty string where there are none."""
+    return f"The model was not trained on {', '.join(tickers)}." if tickers else ""
+
+
+def age_sentence(age_sessions: int, horizons: int) -> str:
+    """Return what the age of the oldest last close means for its forecast, an empty string where it is fresh."""
+    if not age_sessions:
+        return ""
+    verb = "has" if age_sessions == 1 else "have"
+    passed = "all" if age_sessions >= horizons else "part"
+    return (
+        f"{count_of(age_sessions, 'session')} {verb} closed since the oldest of these last closes: {passed} of the "
+        f"forecast period of that ticker is already in the past."
+    )
+
+
+# --- Markdown ---
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
+    """Return a table as markdown below its title, with space between its columns."""
+    lines = [f"| {f'{COLUMN_GAP} | '.join(cells)} |" for cells in (head, *rows)]
+    table = "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+    return f"**{title}**\n\n{table}" if title else table
+
+
+def markdown_frame(frame: "pd.DataFrame") -> str:
+    """Return a data frame as a markdown table; False is bold, and what is missing is empty."""
+    rows = frame.astype(object).to_numpy().tolist()
+    return markdown_table(list(frame.columns), [[_frame_cell(value) for value in row] for row in rows])
+
+
+def _frame_cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124  NaN is not itself

@@ -1,23 +1,36 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from pipeline.reporting.page import in_two, old_in_words
 from pipeline.wording import (
-    ahead,
+    age_sentence,
     basis_points,
     count_of,
     day,
+    duration,
+    exclusion_sentence,
+    horizons_in_words,
+    markdown_frame,
+    markdown_table,
+    mlflow_link,
+    mlflow_url_line,
     model_in_words,
     names,
+    p_number,
     p_value,
     percent,
     plus_minus,
     price,
-    rule_in_words,
+    sessions_ahead,
     signed,
     signed_percent,
+    skill,
+    split_first_sentence,
+    stale_sentence,
+    took,
+    unseen_sentence,
 )
 
 
@@ -33,6 +46,28 @@ from pipeline.wording import (
         (p_value(0.0312), "p = 0.031"),
         (p_value(0.0009), "p < 0.001"),
         (p_value(math.nan), "p –"),
+        (p_value(None), "p –"),
+        (p_number(0.0312), "0.031"),
+        (p_number(0.0009), "< 0.001"),
+        (p_number(None), "–"),
+        (skill(0.0021), "+0.21 %"),
+        (skill(-0.0021), "−0.21 %"),
+        (skill(None), "–"),
+        (duration(0.42), "0.4 s"),
+        (duration(9.97), "10 s"),
+        (duration(59.4), "59 s"),
+        (duration(59.6), "1 min 0 s"),
+        (duration(200), "3 min 20 s"),
+        (duration(3900), "1 h 5 min"),
+        (took(12.3), "Took 12 s"),
+        (mlflow_url_line("http://h/#/1"), "MLflow http://h/#/1 (start it with `tapecast ui`)"),
+        (mlflow_link("http://h/#/1", "ab"), "[MLflow run ab](http://h/#/1)"),
+        (exclusion_sentence("**BAD**", "no prices"), "**BAD** was excluded: no prices"),
+        (stale_sentence("T1", 2, "no answer"), "T1 is not up to date, its last bar is 2 sessions old: no answer"),
+        (unseen_sentence(["A", "B"]), "The model was not trained on A, B."),
+        (unseen_sentence([]), ""),
+        (markdown_table(("a", "b"), [("1", "2")], "T"), "**T**\n\n| a &nbsp; | b |\n|---|---|\n| 1 &nbsp; | 2 |"),
+        (markdown_frame(pd.DataFrame({"x": [False, None]})), "| x |\n|---|\n| **no** |\n|  |"),
         (price(1234.5), "1,234.50"),
         (price(0.012346), "0.01235"),
         (day(np.datetime64("2013-03-01T00:00:00")), "2013-03-01"),
@@ -40,19 +75,21 @@ from pipeline.wording import (
         (names(list("ABCDEFGH")), "A, B, C, D, E, F and 2 more"),
         (count_of(1, "session"), "1 session"),
         (count_of(3453, "session"), "3,453 sessions"),
-        (old_in_words(0, 5), ""),
+        (age_sentence(0, 5), ""),
         (signed(0.804), "+0.80"),
         (signed(-0.804, 1), "−0.8"),
         (signed(-0.0004), "0.00"),
         (signed(math.nan), "–"),
         (plus_minus(0.00123, ".1f", 1e4), "± 12.3"),
         (plus_minus(math.nan, ".2f"), ""),
-        (ahead(1), "1 session ahead"),
-        (rule_in_words("volatility_target"), "volatility target"),
+        (sessions_ahead(1), "1 session ahead"),
         (model_in_words("network"), "the network"),
         (model_in_words("calibrated"), "the calibrated network"),
-        ("".join(in_two("It is not better (p = 0.31). So be it. Yes.")), "It is not better (p = 0.31).So be it. Yes."),
-        (in_two("One sentence alone.")[1], ""),
+        (
+            "".join(split_first_sentence("It is not better (p = 0.31). So be it. Yes.")),
+            "It is not better (p = 0.31).So be it. Yes.",
+        ),
+        (split_first_sentence("One sentence alone.")[1], ""),
     ],
 )
 def test_wording(written: str, expected: str) -> None:
@@ -60,6 +97,19 @@ def test_wording(written: str, expected: str) -> None:
 
 
 def test_age_says_how_much_of_the_forecast_is_past() -> None:
-    assert "part of what is forecast" in old_in_words(1, 5)
-    assert old_in_words(1, 5).startswith("1 session has")
-    assert "all of what is forecast" in old_in_words(5, 5)
+    assert "part of the forecast period" in age_sentence(1, 5)
+    assert age_sentence(1, 5).startswith("1 session has")
+    assert "all of the forecast period" in age_sentence(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("horizons", "words"),
+    [
+        ([1], "1 session ahead"),
+        ([2, 3], "2 and 3 sessions ahead"),
+        ([1, 2, 3, 4, 5], "1 to 5 sessions ahead"),
+        ([1, 3, 5], "1, 3 and 5 sessions ahead"),
+    ],
+)
+def test_horizons_in_words(horizons: list[int], words: str) -> None:
+    assert horizons_in_words(horizons) == words

@@ -1,4 +1,4 @@
-"""What every figure shares: a canvas without global state, its look, and its bytes."""
+"""Shared by all figures: a canvas without global state, colours, axes, titles, and PNG bytes."""
 
 from io import BytesIO
 
@@ -15,7 +15,7 @@ INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 NETWORK_COLOUR = "#1f4e9c"
 CALIBRATED_COLOUR = "#0096c7"
 
-# Colour is never the only carrier: every forecaster has a marker of its own as well.
+# Colour is never the only distinction: every forecaster has its own marker as well.
 _COLOURS = {
     NETWORK: NETWORK_COLOUR,
     CALIBRATED: CALIBRATED_COLOUR,
@@ -50,7 +50,7 @@ def blank_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
 
 
-def quiet_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
+def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
     """Return axes at (left, bottom, width, height) of the figure with faint lines behind the data."""
     axes = figure.add_axes(rectangle)
     axes.set_axisbelow(True)
@@ -71,14 +71,14 @@ def write_legend_below_title(axes: Axes, columns: int = 4) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, fontsize=8, frameon=False)
 
 
-def drawable(text: str) -> str:
-    """Return the text with every letter that the figures' font may lack replaced, so that no drawing fails."""
+def printable(text: str) -> str:
+    """Return the text with every character that the figures' font may lack replaced, so that drawing never fails."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown.encode("latin-1", "replace").decode("latin-1")
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as PNG, the same bytes for the same figure: no date and no version is written.
+    """Return the figure as PNG, with the same bytes for the same figure: no date and no version is written.
 
     A palette makes it three times smaller, which a page with a hundred of them needs.
     """

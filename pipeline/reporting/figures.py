@@ -8,64 +8,61 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
+from pipeline.reporting.backtest_figures import draw_equity, draw_groups, draw_skill, has_groups
+from pipeline.reporting.calibration_figures import draw_coverage, draw_pit, draw_reliability
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans
-from pipeline.reporting.fold_rows import network_fits
-from pipeline.reporting.loss_figures import draw_latest_loss, draw_losses_by_fold
-from pipeline.reporting.money_figures import draw_equity, draw_groups, has_groups
-from pipeline.reporting.money_rows import has_money
-from pipeline.reporting.pit_figure import draw_pit
-from pipeline.reporting.skill_figure import draw_skill
+from pipeline.reporting.money_tables import has_money
+from pipeline.reporting.training_section import draw_latest_loss, draw_losses_by_fold, network_fits
 
 SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
 PIT, EQUITY, GROUPS = "pit.png", "equity.png", "groups.png"
 LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
 
-MOST_SINGLE_FANS = 150
+MAX_SINGLE_FANS = 150
 FANS_PER_SHEET = 30
 
 _PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")
 
 
 def draw_figures(outcome: CalendarResult) -> dict[str, bytes]:
-    """Return every figure that the outcome has something to show in, as PNG by a name that is a safe file name."""
+    """Return every figure that the outcome has data for, as PNG by a safe file name."""
     return {name: png_bytes(figure) for name, figure in _figures(outcome)}
 
 
 def sheets_of_fans(tickers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return which tickers' fans each figure shows, by its name: a figure each, or sheets where they are very many."""
-    if len(tickers) <= MOST_SINGLE_FANS:
+    """Return the tickers whose fans each figure shows, by its name: one each, or sheets of FANS_PER_SHEET for many."""
+    if len(tickers) <= MAX_SINGLE_FANS:
         return {fan_name(ticker): (ticker,) for ticker in tickers}
     starts = range(0, len(tickers), FANS_PER_SHEET)
     return {f"fans_{k + 1:03d}.png": tuple(tickers[at : at + FANS_PER_SHEET]) for k, at in enumerate(starts)}
 
 
 def fan_name(ticker: str) -> str:
-    """Return the file name of a ticker's fan: no ticker reaches another folder or another ticker's name."""
+    """Return the file name of a ticker's fan: never another folder, nor another ticker's name."""
     if _PLAIN_TICKER.fullmatch(ticker):
         return f"fan_{ticker}.png"
-    # Upper and lower case fall together on some file systems, and so would what is replaced here.
+    # Some file systems ignore case, and replaced characters would collide: the digest keeps names apart.
     digest = hashlib.sha256(ticker.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return f"fan_{re.sub(r'[^A-Za-z0-9]+', '_', ticker)[:32]}~{digest}.png"
 
 
 def _figures(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
     if outcome.forecasts is not None:
-        yield from _fans(fans(outcome.forecasts, outcome.frames, outcome.currencies, outcome.publication.model))
+        yield from _fan_figures(fans(outcome.forecasts, outcome.frames, outcome.currencies, outcome.publication.model))
     if outcome.evaluation is not None:
-        yield from _of_backtest(outcome.evaluation)
-    yield from _losses(outcome)
+        yield from _backtest_figures(outcome.evaluation)
+    yield from _loss_figures(outcome)
 
 
-def _fans(drawn: Iterable[Fan]) -> Iterator[tuple[str, Figure]]:
+def _fan_figures(drawn: Iterable[Fan]) -> Iterator[tuple[str, Figure]]:
     by_ticker = {fan.ticker: fan for fan in drawn}
     for name, tickers in sheets_of_fans(list(by_ticker)).items():
         shown = [by_ticker[ticker] for ticker in tickers]
         yield name, draw_fan(shown[0]) if len(shown) == 1 else draw_sheet(shown)
 
 
-def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
+def _backtest_figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     yield SKILL, draw_skill(evaluation)
     yield RELIABILITY, draw_reliability(evaluation.backtest)
     yield COVERAGE, draw_coverage(evaluation.backtest)
@@ -77,7 +74,7 @@ def _of_backtest(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
         yield GROUPS, draw_groups(evaluation)
 
 
-def _losses(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
+def _loss_figures(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
     by_fold = [(fold, network_fits(outcome.results, fold)) for fold in outcome.folds]
     drawn = [(fold, fits) for fold, fits in by_fold if fits]
     if drawn:

@@ -1,4 +1,4 @@
-"""A table of the report as a plain value: what its cells say, and which rows and cells stand out."""
+"""A table of the report as a plain value: the text of its cells, and which rows and cells are highlighted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pipeline.wording import UNDEFINED
 
 @dataclass(frozen=True)
 class Cell:
-    """One number in words, smaller lines below it, and the name of its colour where it has one."""
+    """One number as text, smaller lines below it, and the name of its colour where it has one."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -16,7 +16,7 @@ class Cell:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The smaller lines that say something."""
+        """The smaller lines that are not empty."""
         return tuple(note for note in self.notes if note)
 
 
@@ -25,7 +25,7 @@ NOTHING = Cell("")
 
 @dataclass(frozen=True)
 class Column:
-    """What stands above a column, and below it in small its unit, its scale, or what is good."""
+    """Heading of a column, and below it in small its unit, scale or which values are good."""
 
     label: str
     unit: str = ""
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its name, a smaller line below the name, its cells, and whether it is the model's own."""
+    """One row: its name, a smaller line below the name, its cells, and whether it is the row of the model."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -42,8 +42,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TableOf:
-    """A table with a name for those who cannot see it, and a caption."""
+class ReportTable:
+    """A table with a label for screen readers, and a caption."""
 
     label: str
     first: str
@@ -52,8 +52,10 @@ class TableOf:
     caption: str = ""
 
 
-def table_of(label: str, first: str, columns: Sequence[Column], rows: Sequence[Row], caption: str = "") -> TableOf:
+def report_table(
+    label: str, first: str, columns: Sequence[Column], rows: Sequence[Row], caption: str = ""
+) -> ReportTable:
     """Return the table, without the columns that have no number in any row."""
     kept = [k for k in range(len(columns)) if any(row.cells[k].text not in ("", UNDEFINED) for row in rows)]
     shown = [Row(row.name, tuple(row.cells[k] for k in kept), row.note, row.marked) for row in rows]
-    return TableOf(label, first, tuple(columns[k] for k in kept), tuple(shown), caption)
+    return ReportTable(label, first, tuple(columns[k] for k in kept), tuple(shown), caption)

@@ -13,11 +13,19 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.operation.result import CalendarResult
-from pipeline.tracking.files import tables, write_files
+from pipeline.tracking.descriptions import (
+    NOTE,
+    final_name,
+    final_note,
+    final_tags,
+    fold_name,
+    fold_tags,
+    tickers_in_brief,
+)
+from pipeline.tracking.files import artifact_tables, write_files
+from pipeline.tracking.metrics import MetricValue, evaluation_values, fit_values, fold_values
 from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
-from pipeline.tracking.values import Point, fit_points, fold_points, outcome_points
-from pipeline.tracking.words import NOTE, final_name, final_note, final_tags, fold_name, fold_tags, named
 from pipeline.training.jobs import FitResult, digest_of_rows
 
 
@@ -29,9 +37,9 @@ def log_outcome(
     report: Path | None,
     seconds: Mapping[str, float],
 ) -> None:
-    """Write an outcome to a run that was started, figures (file name: content) and report with it; end it yourself.
+    """Write an outcome, figures (file name: content) and report to a started run, which the caller ends.
 
-    `seconds` are those of the stages until now. Raises TrackingError; what was written until then stays readable.
+    `seconds` are the durations of the stages so far. Raises TrackingError; what was written before stays readable.
     """
     with translated(store.uri, f"write run {run_id}"):
         client = open_client(store.uri)
@@ -44,17 +52,17 @@ def log_outcome(
 
 
 def _log_parent(client: MlflowClient, run_id: str, outcome: CalendarResult, seconds: Mapping[str, float]) -> None:
-    points = outcome_points(outcome.evaluation) if outcome.evaluation else []
-    points += [Point(f"seconds/{stage}", value) for stage, value in seconds.items()]
-    write_batches(client, run_id, points, tags=final_tags(outcome))
+    values = evaluation_values(outcome.evaluation) if outcome.evaluation else []
+    values += [MetricValue(f"seconds/{stage}", value) for stage, value in seconds.items()]
+    write_batches(client, run_id, values, tags=final_tags(outcome))
     client.log_inputs(run_id, [dataset_input(outcome)])
 
 
 def dataset_input(outcome: CalendarResult) -> DatasetInput:
-    """Return the rows that were read as an MLflow dataset: its digest changes with any of them."""
+    """Return the rows that were read as an MLflow dataset, whose digest changes with any of them."""
     frames = outcome.frames
     dataset = Dataset(
-        name=f"{outcome.experiment.source.kind}: {named(frames.tickers)}",
+        name=f"{outcome.experiment.source.kind}: {tickers_in_brief(frames.tickers)}",
         digest=digest_of_rows(frames),
         source_type=f"tapecast {outcome.experiment.source.kind}",
         source=outcome.experiment.source.model_dump_json(),
@@ -84,27 +92,27 @@ def log_folds(client: MlflowClient, store: Store, parent: str, outcome: Calendar
     """Write a child run per fold: ranges, seeds, loss curves and the scores of its own test range."""
     scores = _fold_scores(outcome)
     for fold in outcome.folds:
-        own = [result for result in outcome.results if result.job.fold.name == fold.name]
-        points = [point for seed, fits in by_kind_and_seed(own) for point in fit_points(fits, seed)]
+        results = [result for result in outcome.results if result.job.fold.name == fold.name]
+        values = [value for seed, fits in by_kind_and_seed(results) for value in fit_values(fits, seed)]
         with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
-            write_batches(client, run_id, points + scores.get(fold.name, []), fold_params(fold, own))
+            write_batches(client, run_id, values + scores.get(fold.name, []), fold_params(fold, results))
 
 
 def by_kind_and_seed(results: Sequence[FitResult]) -> list[tuple[int, list[Fitted]]]:
-    """Return the seed and the fits of each kind and seed: one, or one per ticker."""
-    found: dict[tuple[str, int], list[Fitted]] = {}
+    """Return (seed, fits) of each kind and seed: one fit, or one per ticker."""
+    groups: dict[tuple[str, int], list[Fitted]] = {}
     for result in results:
         if result.fitted:
-            found.setdefault((result.job.forecaster.kind, result.job.seed), []).append(result.fitted)
-    return [(seed, fits) for (_, seed), fits in found.items()]
+            groups.setdefault((result.job.forecaster.kind, result.job.seed), []).append(result.fitted)
+    return [(seed, fits) for (_, seed), fits in groups.items()]
 
 
-def _fold_scores(outcome: CalendarResult) -> dict[str, list[Point]]:
+def _fold_scores(outcome: CalendarResult) -> dict[str, list[MetricValue]]:
     if outcome.evaluation is None:
         return {}
     backtest = outcome.evaluation.backtest
     scored = backtest.scored
-    return {name: list(fold_points(backtest, scored, at)) for at, name in enumerate(backtest.fold_names)}
+    return {name: list(fold_values(backtest, scored, at)) for at, name in enumerate(backtest.fold_names)}
 
 
 def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
@@ -116,21 +124,21 @@ def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
     sessions = {f"sessions.{name}": len(getattr(fold, name)) for name in ("train", "validation", "calibration", "test")}
     return {
         **{name: str(count) for name, count in sessions.items()},
-        **{f"seeds.{kind}": " ".join(map(str, sorted(own))) for kind, own in sorted(seeds.items())},
-        **({"trained_on": named(trained_on)} if results else {}),
+        **{f"seeds.{kind}": " ".join(map(str, sorted(of_kind))) for kind, of_kind in sorted(seeds.items())},
+        **({"trained_on": tickers_in_brief(trained_on)} if results else {}),
     }
 
 
 def log_files(
     client: MlflowClient, run_id: str, outcome: CalendarResult, figures: Mapping[str, bytes], report: Path | None
 ) -> list[str]:
-    """Write every artifact of a run and return the names at the top, each once."""
+    """Write every artifact of a run and return the names at the top level, each once."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as name:
         folder = Path(name)
         write_files(folder, outcome, figures)
         client.log_artifacts(run_id, str(folder))
         names = sorted(path.name for path in folder.iterdir())
-    for path, table in tables(outcome):
+    for path, table in artifact_tables(outcome):
         client.log_table(run_id, table, path)
     if report:
         client.log_artifact(run_id, str(report), "report")

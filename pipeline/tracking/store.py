@@ -1,6 +1,8 @@
-"""An MLflow store: checked, prepared once, and its errors in our own words."""
+"""An MLflow store: checked, prepared once, and errors of libraries translated into ours."""
 
+import shutil
 import ssl
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,23 +15,32 @@ from mlflow.entities import Experiment, LifecycleStage
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.tracking.sqlite import database_path, is_sqlite, prepare_database
 
 SERVERS = ("http", "https")
+
+
 DATABASES = ("postgresql", "mysql", "mssql")
+
+
 EXPECTED = "sqlite:////absolute/path.db, http(s)://host:port, or a postgresql, mysql or mssql address"
+
+
 PROBE_SECONDS = 10
+
+
 LOCAL_UI = "http://127.0.0.1:5000"
+
+
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI shows its pages for chat models
     "mlflow.note.content": "Tapecast: quantile forecasts of stock prices. One run per job, a child run per fold. "
-    "`tapecast.verdict` says whether the network beat its baselines; a run's description says it in words.",
+    "`tapecast.verdict`: whether the network beat its baselines; the description of a run has the full sentence.",
 }
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where runs are written: a tracking URI and the experiment in it; where people see them, if that is elsewhere."""
+    """Where runs are written: a tracking URI, an experiment in it, and the address of its pages where it differs."""
 
     uri: str
     experiment_id: str
@@ -39,21 +50,21 @@ class Store:
 def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str | None = None) -> Store:
     """Return the store with its experiment, created where absent; safe when two processes do it at once.
 
-    The first use of a SQLite file lays out its tables, a second or more; later ones take the import of mlflow only.
-    `artifacts` is where a new experiment keeps its files; None: beside a SQLite file, else where the server decides.
-    `pages` is where a browser finds a server that has another name there, as it has from inside a container.
+    The first use of a SQLite file creates its tables, in a second or more; later uses take the import of mlflow only.
+    `artifacts` is where a new experiment keeps its files; None: next to a SQLite file, else where the server decides.
+    `pages` is the address for browsers of a server that has another name there, as from inside a container.
     Raises UsageError on what cannot be a store, TrackingError on one that does not answer.
     """
     with translated(uri, f"prepare experiment {experiment!r}"):
         make_ready(uri)
-        location = artifacts or _beside_database(uri)
+        location = artifacts or _folder_beside_database(uri)
         _make_artifact_folder(location)
         client = open_client(uri)
         found = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UsageError(
-            f"MLflow experiment {experiment!r} at {shown(uri)} was deleted; expected one in use. Restore it with "
-            f"`mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
+            f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. "
+            f"Restore it with `mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
         )
     return Store(uri, str(found.experiment_id), pages)
 
@@ -65,34 +76,35 @@ def open_client(uri: str) -> MlflowClient:
 
 @contextmanager
 def translated(uri: str, doing: str) -> Iterator[None]:
-    """Return a context in which every error of a library beneath us becomes a TrackingError."""
+    """Return a context in which every error of a library below becomes a TrackingError."""
     try:
         yield
     except Exception as error:
         if not _foreign(error):
             raise
         raise TrackingError(
-            f"could not {doing} in the MLflow store {shown(uri)}: found {type(error).__name__}: {error}; expected a "
-            f"store that can be reached and written. Check TAPECAST_TRACKING_URI, disk space and the server's log"
+            f"could not {doing} in the MLflow store {without_password(uri)}: found {type(error).__name__}: {error}; "
+            "expected a store that can be reached and written. Check TAPECAST_TRACKING_URI, disk space and the "
+            "server's log"
         ) from error
 
 
 def run_url(store: Store, run_id: str) -> str:
-    """Return the address of a run for people: on the pages told, the server's own, or those of `tapecast ui`."""
-    base = store.pages or (shown(store.uri) if urlsplit(store.uri).scheme in SERVERS else LOCAL_UI)
+    """Return the address of a run for browsers: on the store's pages, the server's own, or those of `tapecast ui`."""
+    base = store.pages or (without_password(store.uri) if urlsplit(store.uri).scheme in SERVERS else LOCAL_UI)
     return f"{base.rstrip('/')}/#/experiments/{store.experiment_id}/runs/{run_id}"
 
 
-def shown(uri: str) -> str:
-    """Return the URI as it may be printed: without user name and password."""
+def without_password(uri: str) -> str:
+    """Return the URI without user name and password, safe to print."""
     parts = urlsplit(uri)
     return uri if "@" not in parts.netloc else urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def make_ready(uri: str) -> None:
-    """Make a SQLite file ready; raise UsageError on what can be no store, TrackingError on a server that is silent.
+    """Make a SQLite file ready; raise UsageError on what cannot be a store, TrackingError on a server without answer.
 
-    MLflow itself would try a file that is no database for 100 s, and a silent server for four minutes.
+    MLflow itself would retry a file that is no database for 100 s, and a server without answer for four minutes.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if is_sqlite(uri):
@@ -100,11 +112,11 @@ def make_ready(uri: str) -> None:
     elif scheme in SERVERS:
         _check_server(uri)
     elif scheme not in DATABASES:
-        raise UsageError(f"MLflow address {shown(uri)!r} cannot be a store; expected {EXPECTED}")
+        raise UsageError(f"MLflow address {without_password(uri)!r} cannot be a store; expected {EXPECTED}")
 
 
 def _check_server(uri: str) -> None:
-    """Raise TrackingError unless something answers, be it with a refusal: MLflow then says it better."""
+    """Raise TrackingError unless the server answers; a refusal is left to MLflow, which describes it better."""
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS):  # noqa: S310  http(s) only
             pass
@@ -114,13 +126,13 @@ def _check_server(uri: str) -> None:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
             return
         raise TrackingError(
-            f"no MLflow server answers at {shown(uri)}: {error}; expected one within {PROBE_SECONDS} s. "
-            "Start it, or mend TAPECAST_TRACKING_URI; without one, runs are kept under TAPECAST_HOME"
+            f"no MLflow server answers at {without_password(uri)}: {error}; expected one within {PROBE_SECONDS} s. "
+            "Start it, or correct TAPECAST_TRACKING_URI; without one, runs are kept under TAPECAST_HOME"
         ) from error
 
 
-def _beside_database(uri: str) -> str | None:
-    """Return a folder beside a SQLite file: MLflow's own default is ./mlruns, wherever the process happens to be."""
+def _folder_beside_database(uri: str) -> str | None:
+    """Return a folder next to a SQLite file: MLflow's default is ./mlruns in the working directory of the process."""
     return (database_path(uri).parent / "artifacts").as_uri() if is_sqlite(uri) else None
 
 
@@ -145,8 +157,58 @@ def _create(client: MlflowClient, name: str, location: str | None) -> Experiment
 
 
 def _foreign(error: Exception) -> bool:
-    """Return whether the error is a library's or the system's, not a slip of our own.
+    """Return whether the error is a library's or the system's, not a mistake in this code.
 
-    Told by where its class comes from: mlflow lets errors of SQLAlchemy, requests, sqlite3 or boto through.
+    Decided by the module of its class: mlflow lets errors of SQLAlchemy, requests, sqlite3 or boto through.
     """
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")
+
+
+SQLITE = "sqlite:///"
+
+
+HEADER = b"SQLite format 3\x00"
+
+
+def is_sqlite(uri: str) -> bool:
+    """Return whether the URI names a SQLite file."""
+    return uri.startswith(SQLITE)
+
+
+def database_path(uri: str) -> Path:
+    """Return the file of a SQLite URI; raises UsageError where it names no file."""
+    name = unquote(uri.removeprefix(SQLITE).partition("?")[0])
+    if name in ("", ":memory:"):
+        raise UsageError(f"MLflow address {uri!r} names no file; expected sqlite:////absolute/path.db")
+    return Path(name).absolute()
+
+
+def prepare_database(path: Path) -> None:
+    """Create the database with its tables where there is none; raises UsageError on a file that is no database.
+
+    MLflow creates its tables in about fifty steps: two processes that begin at once both fail, and one killed
+    between two steps leaves an unusable file. So the tables are created in a draft, which then appears whole.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create_database(path)
+        with path.open("r+b") as file:
+            header = file.read(len(HEADER))
+    except OSError as error:
+        raise UsageError(f"cannot write the MLflow database {path}: {error}; expected a writable folder") from error
+    if header not in (b"", HEADER):
+        raise UsageError(f"{path} begins with {header!r}; expected an MLflow database (SQLite), or no file at all")
+
+
+def _create_database(path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=path.parent) as name:
+        draft, whole = Path(name) / "draft.db", Path(name) / "whole.db"
+        MlflowClient(tracking_uri=f"{SQLITE}{draft}")  # the first client creates the tables
+        shutil.copyfile(draft, whole)  # a file of its own: MLflow keeps the draft open
+        try:
+            path.hardlink_to(whole)  # fails where another process was first, unlike a rename
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            whole.replace(path)

@@ -16,8 +16,7 @@ from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, verdict_sen
 from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
-from pipeline.tracking.audits import log_audit, whole_table
-from pipeline.tracking.sanity import log_checks, start_sanity
+from pipeline.tracking.check_records import combined_audit_table, log_audit, log_checks, start_sanity
 from pipeline.tracking.store import run_url
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import updated
@@ -81,7 +80,7 @@ def audit(
             refuse_leak(verdict)
     return AuditSummary(
         verdict=" ".join(verdict.sentence for verdict in verdicts),
-        stages=plain_rows(whole_table(verdicts)),
+        stages=plain_rows(combined_audit_table(verdicts)),
         origins=[str(origin) for verdict in verdicts for origin in verdict.origins],
         remarks=list(dict.fromkeys(remark for verdict in verdicts for remark in verdict.remarks)),
         mlflow_run_id=recording.run_id,
@@ -175,8 +174,8 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
 
 def popular_figures() -> dict[str, bytes]:
     """Return the figure of the popular "accuracy" by its file name."""
-    from pipeline.reporting.accuracy_figure import draw_popular_accuracy  # noqa: PLC0415  matplotlib, when it draws
     from pipeline.reporting.canvas import png_bytes  # noqa: PLC0415
+    from pipeline.reporting.price_line_figures import draw_popular_accuracy  # noqa: PLC0415  matplotlib, when it draws
 
     return {"popular_accuracy.png": png_bytes(draw_popular_accuracy(popular_on_sample()))}
 

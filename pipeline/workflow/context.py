@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource
 from pipeline.settings import Settings
-from pipeline.tracking.words import Kind
+from pipeline.tracking.descriptions import RunKind
 from pipeline.training.cache import FitCache
 from pipeline.workflow.progress import NoProgress, Progress, StageTimer
 
@@ -32,7 +32,7 @@ def unwrapped(function: F, name: str) -> F:  # noqa: ARG001  a step of the plain
 class RunContext:
     """What every step of one run may use; `now` is the instant as of which it sees the market."""
 
-    kind: Kind
+    kind: RunKind
     settings: Settings
     timer: StageTimer
     step: Step
@@ -61,7 +61,7 @@ class RunContext:
 
 
 def new_context(
-    kind: Kind, out: Path | None = None, progress: Progress | None = None, step: Step = unwrapped
+    kind: RunKind, out: Path | None = None, progress: Progress | None = None, step: Step = unwrapped
 ) -> RunContext:
     """Return the context of a run that starts now; raises UsageError at once where its results cannot be written."""
     settings = Settings()

@@ -13,11 +13,11 @@ from pipeline.experiment import Experiment
 from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
-from pipeline.tracking.history import Attempt, tried_before
+from pipeline.tracking.descriptions import RunKind
+from pipeline.tracking.history import TestedSpecification, count_tested
 from pipeline.tracking.record import log_outcome
-from pipeline.tracking.runs import Status, describe, end_stranded, finish, log_metrics, start_run
+from pipeline.tracking.runs import RunStatus, describe_run, end_stranded, finish_run, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
-from pipeline.tracking.words import Kind
 from pipeline.workflow.context import RunContext
 
 
@@ -39,7 +39,7 @@ class Recording:
     The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on.
     """
 
-    def __init__(self, settings: Settings, kind: Kind, experiment: Experiment, parent: str | None = None) -> None:
+    def __init__(self, settings: Settings, kind: RunKind, experiment: Experiment, parent: str | None = None) -> None:
         self._settings, self._kind, self._experiment, self._parent = settings, kind, experiment, parent
         self._thread = ThreadPoolExecutor(1)
 
@@ -53,7 +53,7 @@ class Recording:
         self._thread.shutdown(wait=True)
         if self._opened.exception() is None:
             store, run_id = self._opened.result()
-            finish(store, run_id, final_status(kind), "" if error is None else str(error) or type(error).__name__)
+            finish_run(store, run_id, final_status(kind), "" if error is None else str(error) or type(error).__name__)
 
     def _open(self) -> tuple[Store, str]:
         store = opened_store(self._settings)
@@ -69,10 +69,10 @@ class Recording:
         """The run's address for people."""
         return run_url(*self._opened.result())
 
-    def count_tested(self, attempt: Attempt, tuned: int) -> Trials:
+    def count_tested(self, attempt: TestedSpecification, tuned: int) -> Trials:
         """Return how many specifications were tested on these prices, and note that this one is about to be."""
         store, run_id = self._opened.result()
-        return tried_before(store, run_id, attempt, tuned)
+        return count_tested(store, run_id, attempt, tuned)
 
     def log(
         self, result: CalendarResult, figures: Mapping[str, bytes], report: Path, seconds: Mapping[str, float]
@@ -89,7 +89,7 @@ class Recording:
     def describe(self, note: str, tags: Mapping[str, str]) -> None:
         """Write the run's description and tags, where it has no result of its own."""
         store, run_id = self._opened.result()
-        describe(store, run_id, note, tags)
+        describe_run(store, run_id, note, tags)
 
 
 def record(context: RunContext, recording: Recording, result: CalendarResult) -> RecordedResult:
@@ -131,12 +131,12 @@ def closing(store: Store, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        finish(store, run_id, final_status(type(error)), str(error) or type(error).__name__)
+        finish_run(store, run_id, final_status(type(error)), str(error) or type(error).__name__)
         raise
-    finish(store, run_id, "FINISHED")
+    finish_run(store, run_id, "FINISHED")
 
 
-def final_status(kind: type[BaseException] | None) -> Status:
+def final_status(kind: type[BaseException] | None) -> RunStatus:
     """Return the status of a run that ended with an error of this kind, or with none."""
     if kind is None:
         return "FINISHED"

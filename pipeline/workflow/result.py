@@ -14,9 +14,9 @@ from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.operation.publication import Publication, published_rows
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.abstention import published_names, shown_instead
-from pipeline.reporting.echo_rows import echo_in_short
-from pipeline.reporting.money_rows import money_in_short
+from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
+from pipeline.reporting.money_tables import money_in_short
+from pipeline.reporting.score_tables import echo_in_short
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
 
@@ -58,8 +58,8 @@ class UseCaseResult(Protocol):
 class BacktestSummary:
     """What a backtest showed on one calendar, as plain JSON values; None where a number is not defined.
 
-    `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `summary_table` statistics and
-    money of every forecaster, and `trials` how many specifications were tried.
+    `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `summary_table`
+    statistics and money of every forecaster, and `trials` how many specifications were tried.
     """
 
     verdict: str
@@ -256,7 +256,7 @@ def instead_of(result: CalendarResult) -> list[str]:
     """Return a sentence for each baseline that is shown in the model's place; none without forecasts."""
     if result.forecasts is None:
         return []
-    return shown_instead(published_names(result.forecasts), result.publication.model)
+    return baseline_substitutions(published_forecasters(result.forecasts), result.publication.model)
 
 
 def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:

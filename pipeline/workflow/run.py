@@ -19,7 +19,7 @@ from pipeline.operation.model import TrainedModel, model_name, publish
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
-from pipeline.tracking.history import Attempt, prices_of, specification_of
+from pipeline.tracking.history import TestedSpecification, prices_digest, specification_digest
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
@@ -171,11 +171,13 @@ def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ticker for tickers in first for ticker in tickers))
 
 
-def attempt_of(bars: CalendarBars, experiment: Experiment, frames: Frames, folds: Sequence[Fold]) -> Attempt:
+def attempt_of(
+    bars: CalendarBars, experiment: Experiment, frames: Frames, folds: Sequence[Fold]
+) -> TestedSpecification:
     """Return what is about to be tested, and on which prices."""
-    return Attempt(
-        specification=specification_of(experiment),
-        prices=prices_of(experiment.source, bars.calendar),
+    return TestedSpecification(
+        specification=specification_digest(experiment),
+        prices=prices_digest(experiment.source, bars.calendar),
         tickers=(*bars.bars.tickers, *(out.ticker for out in bars.left_out)),
         first=frames.sessions[folds[0].test.start],
         last=frames.sessions[-1],

@@ -13,7 +13,7 @@ from pipeline.experiment import Experiment
 from pipeline.files import draft_folder
 from pipeline.stages import folds_of
 from pipeline.tracking.store import Store, run_url
-from pipeline.tracking.trials import continue_run, log_study, log_trials
+from pipeline.tracking.studies import continue_run, log_study, log_trials
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from pipeline.tracking.store import Store, run_url
-from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
+from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
@@ -81,7 +81,7 @@ def _record(store: Store, run_id: str, verdicts: tuple[TutorialResult, ...], fol
         (folder / name).write_bytes(image)
         log_tutorial(store, run_id, verdict, (name, image))
     tutorial_table(verdicts).to_csv(folder / "verdict.csv", index=False)
-    log_verdicts(store, run_id, verdicts)
+    log_tutorial_table(store, run_id, verdicts)
 
 
 def _sentence(verdicts: Sequence[TutorialResult]) -> str:

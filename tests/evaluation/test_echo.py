@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.tutorials.teaching import Taught, forecast_rows, teach_once
 from scipy.stats import norm
 
 from pipeline.errors import UsageError
@@ -14,8 +13,9 @@ from pipeline.evaluation.echo import EchoName, best_shift, echo_of, echo_of_line
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
-from pipeline.tutorials.ohlc import OhlcTerms
+from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import ohlc
+from pipeline.tutorials.run import TutorialFit, fit_tutorial, tutorial_forecasts
 
 SESSIONS, TICKERS, NOISE = 600, 5, 0.02
 
@@ -209,13 +209,13 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def taught() -> Taught:
-    tutorial = ohlc(OhlcTerms(), "many_to_one")
-    return teach_once(tutorial, tutorial.lesson(0), 0)
+def taught() -> TutorialFit:
+    tutorial = ohlc(OhlcSpec(), "many_to_one")
+    return fit_tutorial(tutorial, tutorial.lesson(0), 0)
 
 
-def test_a_network_of_levels_is_an_echo(taught: Taught) -> None:
-    rows = forecast_rows(taught)
+def test_a_network_of_levels_is_an_echo(taught: TutorialFit) -> None:
+    rows = tutorial_forecasts(taught)
     forecast, truth = (rows[name].to_numpy(dtype=float) for name in ("forecast", "actual"))
     assert (np.diff(rows["step"]) == 1).all()
     accuracy = 100 * (1 - np.sqrt(np.mean(((forecast - truth) / truth) ** 2)))

@@ -129,7 +129,7 @@ def test_the_baseline_shown_is_the_one_with_the_smallest_loss(told: dict[str, To
 def test_mlflow_says_where_it_abstained_and_what_the_median_is(told: dict[str, Told]) -> None:
     for one in (told["first"], told["second"]):
         tags = one.run.data.tags
-        assert tags["tapecast.abstained"] == "h1 h2"
+        assert tags["tapecast.baseline_substitutions"] == "h1 h2"
         assert tags["tapecast.echo"] == one.json["echo"]
         # A point head is sold as accurate in levels: it cannot say that it claimed nothing.
         assert one.json["echo"] != "no claim"
@@ -144,7 +144,7 @@ def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(tol
     for name, factor in (("first", 1), ("second", 2)):
         one = told[name]
         metrics, rows = one.run.data.metrics, one.against(1)
-        assert one.run.data.tags["tapecast.tried"] == str(factor)
+        assert one.run.data.tags["tapecast.tested_specifications"] == str(factor)
         assert set(rows.index) == {*BASELINE_KINDS}
         for baseline, row in rows.iterrows():
             wanted = pytest.approx(min(1.0, factor * row["p"]))
@@ -187,7 +187,7 @@ def test_a_forecast_afterwards_publishes_what_the_run_did(told: dict[str, Told])
 def test_a_forecast_afterwards_is_corrected_as_in_the_run(told: dict[str, Told]) -> None:
     """The bands that are not published are the run's too: those of the network with its correction among them."""
     keys = ["forecaster", "ticker", "horizon"]
-    tables = [told[name].table("forecasts_of_others") for name in ("second", "forecast")]
+    tables = [told[name].table("unpublished_forecasts") for name in ("second", "forecast")]
     run, after = (table.set_index(keys).sort_index() for table in tables)
     assert {"network", "calibrated"} <= set(run.index.get_level_values("forecaster"))
     assert run.index.equals(after.index)

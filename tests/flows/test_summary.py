@@ -114,7 +114,7 @@ def test_the_terminal_leads_with_the_verdict_and_marks_the_model(outcome: Calend
 def test_the_terminal_has_a_line_on_the_median_and_one_on_money(outcome: CalendarResult) -> None:
     text = told(outcome)
     echo = outcome.evaluation.verdict.echo
-    assert f"Echo    {echo.name}: the median moves as if it explained {100 * echo.moved_share:.1f} %" in text
+    assert f"Echo    {echo.name}: the variance of the median's changes is {100 * echo.moved_share:.1f} %" in text
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
     own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
     (line,) = [line for line in text.splitlines() if line.startswith("Money")]

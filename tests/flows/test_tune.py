@@ -20,11 +20,11 @@ from rich.console import Console
 from flows.cli.experiment_file import read_experiment
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.reporting.page import page_values
+from pipeline.reporting.report import page_values
 from pipeline.settings import Settings
+from pipeline.tracking.descriptions import final_note, final_tags
 from pipeline.tracking.store import Store
-from pipeline.tracking.trials import continue_run, log_trials, trial_runs
-from pipeline.tracking.words import final_note, final_tags
+from pipeline.tracking.studies import continue_run, log_trials, trial_runs
 from pipeline.tuning.trial import SearchSpec, Trial
 from pipeline.workflow.progress import Quiet
 from pipeline.workflow.tune import Tuned, note_of, trials_csv
@@ -84,7 +84,7 @@ def test_the_studys_run_has_the_best_and_the_number_of_trials(tuned: Tuned, home
     assert run.info.status == "FINISHED"
     assert run.data.tags["tapecast.kind"] == "tune"
     assert run.data.tags["tapecast.study"] == tuned.study
-    assert (run.data.tags["tapecast.trials"], run.data.metrics["trials/tried"]) == ("7", 7)
+    assert (run.data.tags["tapecast.trials"], run.data.metrics["trials/total"]) == ("7", 7)
     assert run.data.tags["tapecast.best_trial"] == str(tuned.best.trial)
     assert run.data.metrics["validation/best_pinball_x1e4"] == pytest.approx(1e4 * tuned.best.validation_pinball)
     assert sum(run.data.metrics[f"trials/{state}"] for state in ("complete", "pruned", "failed")) == 7

@@ -1,4 +1,4 @@
-"""The sections of evidence: every number on the page is the outcome's, and a section without anything is absent."""
+"""The report's sections on a backtest: every number is that of the outcome, and empty sections are absent."""
 
 import re
 from dataclasses import replace
@@ -13,8 +13,8 @@ from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.specification import MoneySpec
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.result import CalendarResult
+from pipeline.reporting.labels import RULE_LABELS
 from pipeline.reporting.report import report_html
-from pipeline.wording import rule_in_words
 
 from .html_pages import Element, read_page
 from .outcomes import HORIZONS, rich_outcome, small_outcome
@@ -51,11 +51,11 @@ def number(text: str) -> float:
     return float(text.split(maxsplit=1)[0].replace("−", "-").replace(",", ""))
 
 
-# --- One table ---
+# --- Summary ---
 
 
-def test_summary_table_says_the_statistics_with_their_errors(outcome: CalendarResult, page: Element) -> None:
-    first, last = page.by_id("one-table").all("table")
+def test_the_summary_has_the_statistics_with_their_errors(outcome: CalendarResult, page: Element) -> None:
+    first, last = page.by_id("summary").all("table")
     for horizon, table in ((1, first), (HORIZONS, last)):
         table_of_run = outcome.evaluation.summary_table
         own = table_of_run[table_of_run["horizon"] == horizon].set_index("forecaster")
@@ -70,11 +70,11 @@ def test_summary_table_says_the_statistics_with_their_errors(outcome: CalendarRe
             assert cells[4] == f"{1e4 * row['winkler_80']:.2f} ± {1e4 * row['winkler_80_error']:.1f}"
 
 
-def test_summary_table_says_skill_and_conclusion_of_every_model_and_of_no_baseline(
+def test_the_summary_has_skill_and_word_of_every_model_and_of_no_baseline(
     outcome: CalendarResult, page: Element
 ) -> None:
     own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
-    rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
+    rows = dict(cells_of(page.by_id("summary").all("table")[0]))
     for name, shown in ((NETWORK, NETWORK), (CALIBRATED, f"{CALIBRATED} the model")):
         row, cell = own.loc[name], rows[shown][1]
         assert number(cell) == pytest.approx(100 * row["skill"], abs=0.00501)
@@ -82,8 +82,8 @@ def test_summary_table_says_skill_and_conclusion_of_every_model_and_of_no_baseli
     assert rows["ewma"][1] == ""
 
 
-def test_summary_table_says_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
-    table = page.by_id("one-table").all("table")[0]
+def test_the_summary_has_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
+    table = page.by_id("summary").all("table")[0]
     own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
     rows, row = dict(cells_of(table)), own.loc[CALIBRATED]
     cells = rows[f"{CALIBRATED} the model"]
@@ -91,7 +91,7 @@ def test_summary_table_says_direction_rank_and_money(outcome: CalendarResult, pa
     assert number(cells[6]) == pytest.approx(row["rank_ic"], abs=0.000501)
     assert f"± {row['rank_ic_error']:.3f}" in cells[6]
     for place, rule in enumerate(outcome.evaluation.money.spec.rules):
-        assert heads_of(table)[STATISTICS + place] == f"Sharpe, {rule_in_words(rule)} net of costs"
+        assert heads_of(table)[STATISTICS + place] == f"Sharpe, {RULE_LABELS[rule]} net of costs"
         cell = cells[STATISTICS + place]
         assert number(cell) == pytest.approx(row[f"{rule}_sharpe"], abs=0.00501)
         assert f"± {row[f'{rule}_sharpe_error']:.2f} deflated {100 * row[f'{rule}_deflated_sharpe']:.0f} %" in cell
@@ -100,9 +100,9 @@ def test_summary_table_says_direction_rank_and_money(outcome: CalendarResult, pa
 
 def test_buying_without_a_forecast_stands_in_the_same_table(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.query("forecaster == @PASSIVE").set_index("rule")
-    rows = dict(cells_of(page.by_id("one-table").all("table")[0]))
+    rows = dict(cells_of(page.by_id("summary").all("table")[0]))
     for rule, row in money.iterrows():
-        cells = rows[f"{rule_in_words(rule)} no forecast"]
+        cells = rows[f"{RULE_LABELS[rule]} no forecast"]
         assert number(cells[STATISTICS]) == pytest.approx(row["sharpe"], abs=0.00501)
         assert "deflated" not in cells[STATISTICS]
         assert set(cells[:STATISTICS]) == {""}
@@ -110,24 +110,24 @@ def test_buying_without_a_forecast_stands_in_the_same_table(outcome: CalendarRes
 
 def test_money_stands_only_where_it_was_made(outcome: CalendarResult, page: Element) -> None:
     """The rules trade on one horizon: their ratios beside another's statistics would say nothing of it."""
-    last = page.by_id("one-table").all("table")[1]
+    last = page.by_id("summary").all("table")[1]
     assert not any("Sharpe" in head for head in heads_of(last))
     assert not any("no forecast" in name for name, _ in cells_of(last))
     evaluation = outcome.evaluation
     traded = replace(evaluation, money=replace(evaluation.money, spec=MoneySpec(horizon=2)))
-    tables = page_of(replace(outcome, evaluation=traded)).by_id("one-table").all("table")
+    tables = page_of(replace(outcome, evaluation=traded)).by_id("summary").all("table")
     assert [any("Sharpe" in head for head in heads_of(table)) for table in tables] == [False, True, False]
 
 
 def test_the_model_s_row_is_marked_and_no_other(page: Element) -> None:
-    for table in page.by_id("one-table").all("table"):
+    for table in page.by_id("summary").all("table"):
         marked = [row for row in table.all("tr") if row.attributes.get("class") == "network"]
         assert [row.all("th")[0].text for row in marked] == ["calibrated the model"]
 
 
 def test_without_a_correction_the_network_is_the_model() -> None:
     page = page_of(small_outcome())
-    names = [name for name, _ in cells_of(page.by_id("one-table").all("table")[0])]
+    names = [name for name, _ in cells_of(page.by_id("summary").all("table")[0])]
     assert names[0] == "network the model"
     assert "Is the network better" in page.by_id("skill").text
     assert not any("corrected" in name for name, _ in cells_of(page.by_id("calibration").all("table")[0]))
@@ -136,7 +136,7 @@ def test_without_a_correction_the_network_is_the_model() -> None:
 # --- Skill ---
 
 
-def test_every_test_of_the_gate_is_in_the_small_print(outcome: CalendarResult, page: Element) -> None:
+def test_every_test_of_the_comparisons_is_in_the_details(outcome: CalendarResult, page: Element) -> None:
     assert "Is the calibrated network better" in page.by_id("skill").text
     tables = page.by_id("skill").all("details")[0].all("table")
     assert len(tables) == HORIZONS
@@ -161,11 +161,11 @@ def written(p: str) -> float:
     return float(p.removeprefix("< "))
 
 
-def test_what_was_tried_is_said(outcome: CalendarResult, page: Element) -> None:
+def test_the_number_of_tested_specifications_is_given(outcome: CalendarResult, page: Element) -> None:
     assert "2 specifications tested on these sessions so far" in page.by_id("skill").text
-    assert "every p is raised 2-fold. 5 were tried in all" in page.by_id("skill").text
+    assert "every p is multiplied by 2. 5 were tried in total" in page.by_id("skill").text
     first = page_of(small_outcome()).by_id("skill").text
-    assert "first specification that was tested" in first
+    assert "first specification tested" in first
 
 
 # --- Echo ---
@@ -201,7 +201,7 @@ def test_with_and_without_correction_stand_side_by_side(outcome: CalendarResult,
     for (name, cells), key in zip(rows, expected, strict=True):
         row = scores.loc[key]
         assert name.startswith(f"{key[0]} session")
-        assert name.endswith("corrected" if key[1] == CALIBRATED else "as it speaks")
+        assert name.endswith("corrected" if key[1] == CALIBRATED else "without correction")
         for place, band in enumerate((50, 80, 90)):
             shown = f"{100 * row[f'coverage_{band}']:.1f} % ± {100 * row[f'coverage_{band}_error']:.1f}"
             assert cells[place] == shown
@@ -252,35 +252,35 @@ def test_money_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Eleme
         if row["forecaster"] not in (CALIBRATED, PASSIVE):
             continue
         benchmark = row["forecaster"] == PASSIVE
-        cells = dict(zip(heads, rows[rule_in_words(row["rule"]) + " no forecast" * benchmark], strict=True))
+        cells = dict(zip(heads, rows[RULE_LABELS[row["rule"]] + " no forecast" * benchmark], strict=True))
         assert number(cells["Return a year"]) == pytest.approx(100 * row["yearly_return"], abs=0.0501)
         assert f"gross {100 * row['yearly_gross_return']:+.1f}".replace("-", "−") in cells["Return a year"]
         assert number(cells["Volatility a year"]) == pytest.approx(100 * row["yearly_volatility"], abs=0.0501)
         assert number(cells["Sharpe a year"]) == pytest.approx(row["sharpe"], abs=0.00501)
         assert cells["Sharpe a year"].endswith(f"± {row['sharpe_error']:.2f}")
-        assert cells["Deflated Sharpe chance"] == ("" if benchmark else f"{100 * row['deflated_sharpe']:.0f} %")
+        assert cells["Deflated Sharpe probability"] == ("" if benchmark else f"{100 * row['deflated_sharpe']:.0f} %")
         assert number(cells["Sortino a year"]) == pytest.approx(row["sortino"], abs=0.00501)
-        assert number(cells["Deepest loss"]) == pytest.approx(100 * row["max_drawdown"], abs=0.0501)
-        assert str(row["drawdown_since"])[:7] in cells["Deepest loss"]
+        assert number(cells["Maximum drawdown"]) == pytest.approx(100 * row["max_drawdown"], abs=0.0501)
+        assert str(row["drawdown_since"])[:7] in cells["Maximum drawdown"]
         assert number(cells["Sessions with a gain"]) == pytest.approx(100 * row["hit_rate"], abs=0.0501)
         assert number(cells["Invested mean"]) == pytest.approx(100 * row["gross_exposure"], abs=0.501)
-        assert number(cells["Traded × a year"]) == pytest.approx(row["turnover_per_year"], abs=0.0501)
+        assert number(cells["Turnover × a year"]) == pytest.approx(row["turnover_per_year"], abs=0.0501)
         assert number(cells["Costs a year"]) == pytest.approx(100 * row["costs_per_year"], abs=0.00501)
 
 
-def test_every_other_forecaster_s_money_is_in_the_small_print(outcome: CalendarResult, page: Element) -> None:
+def test_every_other_forecaster_s_money_is_in_the_details(outcome: CalendarResult, page: Element) -> None:
     rows = dict(cells_of(page.by_id("money").all("details")[0].all("table")[0]))
     others = outcome.evaluation.money_table.query("forecaster != @CALIBRATED and forecaster != @PASSIVE")
-    assert list(rows) == [f"{row.forecaster}, {rule_in_words(row.rule)}" for row in others.itertuples()]
+    assert list(rows) == [f"{row.forecaster}, {RULE_LABELS[row.rule]}" for row in others.itertuples()]
     assert rows["ewma, long only"][0] == "– never traded"
 
 
-def test_terms_and_caveats_stand_beside_the_money(outcome: CalendarResult, page: Element) -> None:
+def test_rules_and_caveats_are_next_to_the_money(outcome: CalendarResult, page: Element) -> None:
     text = page.by_id("money").text
     assert outcome.evaluation.money.spec.describe() in text
     for sentence in (*outcome.evaluation.money.caveats, *outcome.warnings):
         assert sentence in text
-    assert "luckiest of 15 tries" in text, "five specifications with three rules each"
+    assert "expected maximum of 15 trials" in text, "five specifications with three rules each"
 
 
 def test_how_it_was_chosen_stands_beside_verdict_and_money(outcome: CalendarResult) -> None:
@@ -302,7 +302,7 @@ def test_ranking_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Ele
     assert not any(name.startswith("ewma") for name in rows), "it says the same of every ticker"
 
 
-def test_the_glance_says_money_beside_buy_and_hold(outcome: CalendarResult, page: Element) -> None:
+def test_the_tiles_have_money_and_buy_and_hold(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
     own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
     header = page.all("header")[0].text.replace("−", "-")
@@ -316,17 +316,17 @@ def test_sections_are_absent_where_there_is_nothing(outcome: CalendarResult) -> 
     money = replace(outcome.evaluation.money, opened=outcome.evaluation.money.opened[:1])
     page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, money=money)))
     assert not page.has_id("money")
-    assert page.has_id("one-table")
+    assert page.has_id("summary")
     few = page_of(small_outcome())
-    assert "order the tickers?" not in few.by_id("money").text, "two tickers have no order worth the name"
-    ranks = [head for table in few.by_id("one-table").all("table") for head in heads_of(table) if "Rank" in head]
+    assert "rank the tickers?" not in few.by_id("money").text, "two tickers have no order worth the name"
+    ranks = [head for table in few.by_id("summary").all("table") for head in heads_of(table) if "Rank" in head]
     assert ranks == [], "a column without any number is left out"
 
 
 def test_nobody_may_be_the_best_where_nothing_was_compared(outcome: CalendarResult) -> None:
     table = outcome.evaluation.summary_table.assign(mcs_p=np.nan, may_be_best=True)
     page = page_of(replace(outcome, evaluation=replace(outcome.evaluation, summary_table=table)))
-    assert "May be the best" not in heads_of(page.by_id("one-table").all("table")[0])
+    assert "May be the best" not in heads_of(page.by_id("summary").all("table")[0])
 
 
 def test_undefined_numbers_are_dashes_and_never_nan(outcome: CalendarResult) -> None:
@@ -344,7 +344,7 @@ def test_a_horizon_without_any_outcome_has_no_table(outcome: CalendarResult) -> 
     realised[..., -1] = np.nan
     short = replace(outcome.evaluation, backtest=replace(backtest, realised=realised))
     page = page_of(replace(outcome, evaluation=short))
-    captions = [table.all("caption")[0].text for table in page.by_id("one-table").all("table")]
+    captions = [table.all("caption")[0].text for table in page.by_id("summary").all("table")]
     assert [caption.split(",")[0] for caption in captions] == ["1 session ahead", f"{HORIZONS - 1} sessions ahead"]
 
 

@@ -12,8 +12,8 @@ from pipeline.forecasting.forecasts import NETWORK
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.calibration_figures import coverage_by_quarter, draw_coverage, draw_reliability
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans, recent_closes
-from pipeline.reporting.figures import MOST_SINGLE_FANS, draw_figures, fan_name, sheets_of_fans
-from pipeline.reporting.fold_rows import network_fits
+from pipeline.reporting.figures import MAX_SINGLE_FANS, draw_figures, fan_name, sheets_of_fans
+from pipeline.reporting.training_section import network_fits
 
 from .outcomes import HORIZONS, only_backtest, only_forecast, small_frames, small_outcome
 
@@ -62,12 +62,12 @@ def test_different_tickers_have_different_file_names_in_any_case(one: str, other
     assert (fan_name(one).lower() == fan_name(other).lower()) == (one == other)
 
 
-@pytest.mark.parametrize("count", [1, MOST_SINGLE_FANS, MOST_SINGLE_FANS + 1, 1000])
+@pytest.mark.parametrize("count", [1, MAX_SINGLE_FANS, MAX_SINGLE_FANS + 1, 1000])
 def test_every_ticker_is_in_one_figure(count: int) -> None:
     tickers = [f"T{k}" for k in range(count)]
     sheets = sheets_of_fans(tickers)
     assert [ticker for shown in sheets.values() for ticker in shown] == tickers
-    assert (len(sheets) == count) == (count <= MOST_SINGLE_FANS)
+    assert (len(sheets) == count) == (count <= MAX_SINGLE_FANS)
 
 
 def test_sheet_shows_a_fan_per_ticker(outcome: CalendarResult) -> None:

@@ -13,8 +13,7 @@ from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import LeftOut, Problem, Severity, Stale
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.figures import draw_figures
-from pipeline.reporting.page import MOST_PROBLEMS
-from pipeline.reporting.report import REPORT, report_html, write_report
+from pipeline.reporting.report import MAX_PROBLEMS, REPORT, report_html, write_report
 
 from .html_pages import Element, read_page
 from .outcomes import HORIZONS, LEFT_OUT, network_forecast, only_backtest, only_forecast, small_forecasts, small_outcome
@@ -199,7 +198,7 @@ def test_folds_table_has_real_dates_and_kept_steps(outcome: CalendarResult, page
 
 
 def test_left_out_tickers_and_their_reasons_appear(page: Element) -> None:
-    assert rows_of(page.by_id("left-out").all("table")[0]) == {LEFT_OUT.ticker: [LEFT_OUT.reason]}
+    assert rows_of(page.by_id("excluded").all("table")[0]) == {LEFT_OUT.ticker: [LEFT_OUT.reason]}
     assert LEFT_OUT.ticker in page.all("header")[0].text
 
 
@@ -210,7 +209,7 @@ def test_what_is_not_up_to_date_and_what_to_beware_of_stand_at_the_top(outcome: 
     assert "1 not up to date." in header
     assert "Chosen today." in header
     assert ["2021-08-10", "2", "the source refused <b>"] in [
-        row for table in page.by_id("left-out").all("table") for row in rows_of(table).values()
+        row for table in page.by_id("excluded").all("table") for row in rows_of(table).values()
     ]
     assert "not up to date" not in read_page(report_html(outcome, {}, None)).all("header")[0].text
 
@@ -226,11 +225,11 @@ def test_problems_are_capped_and_counted_and_the_grave_come_first(outcome: Calen
         Problem("AAA", f"row {k}", "parity", Severity.TICKER if k == 70 else Severity.NOTE, "odd", "even")
         for k in range(80)
     ]
-    section = read_page(report_html(replace(outcome, problems=tuple(many)), {}, None)).by_id("left-out")
+    section = read_page(report_html(replace(outcome, problems=tuple(many)), {}, None)).by_id("excluded")
     rows = section.all("table")[1].all("tbody")[0].all("tr")
-    assert len(rows) == MOST_PROBLEMS
+    assert len(rows) == MAX_PROBLEMS
     assert "row 70" in rows[0].text
-    assert f"80 problems were found in the prices; the first {MOST_PROBLEMS} are listed" in section.text
+    assert f"80 problems were found in the prices; the first {MAX_PROBLEMS} are listed" in section.text
 
 
 def test_age_and_unseen_tickers_are_marked(outcome: CalendarResult) -> None:

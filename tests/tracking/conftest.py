@@ -15,7 +15,7 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "false"  # the room itsel
 from mlflow.tracking import MlflowClient
 
 from pipeline.tracking.record import log_outcome
-from pipeline.tracking.runs import finish, start_run
+from pipeline.tracking.runs import finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
 
 from .outcomes import small_outcome
@@ -64,5 +64,5 @@ def recorded(store: Store, outcome: CalendarResult, report: Path) -> Recorded:
 def record(store: Store, outcome: CalendarResult, report: Path | None) -> Recorded:
     run_id = start_run(store, "run", outcome.experiment)
     log_outcome(store, run_id, outcome, FIGURES, report, SECONDS)
-    finish(store, run_id, "FINISHED")
+    finish_run(store, run_id, "FINISHED")
     return Recorded(store, run_id, MlflowClient(tracking_uri=store.uri))

@@ -26,8 +26,8 @@ from pipeline.market.specification import (
     YahooSource,
 )
 from pipeline.tracking import history
-from pipeline.tracking.history import Attempt, prices_of, specification_of, tried_before
-from pipeline.tracking.runs import create_run, finish, start_run
+from pipeline.tracking.history import count_tested, prices_digest, specification_digest
+from pipeline.tracking.runs import create_run, finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
 from tests.panels import TINY, changed
 
@@ -44,8 +44,10 @@ def other_size(size: int) -> Experiment:
 
 def attempt(
     size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST, tickers: tuple[str, ...] = ("A", "B")
-) -> Attempt:
-    return Attempt(specification_of(other_size(size)), prices, tickers, np.datetime64(first), np.datetime64(last))
+) -> history.TestedSpecification:
+    return history.TestedSpecification(
+        specification_digest(other_size(size)), prices, tickers, np.datetime64(first), np.datetime64(last)
+    )
 
 
 @pytest.fixture
@@ -54,11 +56,11 @@ def empty(store: Store, request: pytest.FixtureRequest) -> Store:
     return prepare_store(store.uri, None, f"history {request.node.name}")
 
 
-def count(store: Store, what: Attempt, status: str = "FINISHED", tuned: int = 1) -> Trials:
+def count(store: Store, what: history.TestedSpecification, status: str = "FINISHED", tuned: int = 1) -> Trials:
     """Run what is tested: count as it is about to look, and end."""
     run_id = start_run(store, "run", TINY)
-    trials = tried_before(store, run_id, what, tuned)
-    finish(store, run_id, status, "" if status == "FINISHED" else "no space left")
+    trials = count_tested(store, run_id, what, tuned)
+    finish_run(store, run_id, status, "" if status == "FINISHED" else "no space left")
     return trials
 
 
@@ -98,7 +100,7 @@ def test_a_run_that_ended_badly_has_shown_its_test(empty: Store, status: str) ->
 
 
 def test_a_run_that_is_still_under_way_counts(empty: Store) -> None:
-    tried_before(empty, start_run(empty, "run", TINY), attempt(4))
+    count_tested(empty, start_run(empty, "run", TINY), attempt(4))
     assert count(empty, attempt(5)).tested == 2
 
 
@@ -106,13 +108,13 @@ def test_deleting_runs_does_not_undo_their_tests(empty: Store) -> None:
     client = MlflowClient(tracking_uri=empty.uri)
     for size in (4, 5):
         run_id = start_run(empty, "run", TINY)
-        tried_before(empty, run_id, attempt(size))
+        count_tested(empty, run_id, attempt(size))
         client.delete_run(run_id)
     assert count(empty, attempt(6)).tested == 3
 
 
 def test_runs_that_tested_nothing_do_not_count(empty: Store) -> None:
-    finish(empty, start_run(empty, "forecast", TINY), "FINISHED")
+    finish_run(empty, start_run(empty, "forecast", TINY), "FINISHED")
     client = MlflowClient(tracking_uri=empty.uri)
     create_run(client, empty, "trial", {"tapecast.trial": "1", "mlflow.parentRunId": "0"})
     assert count(empty, attempt(6)).tested == 1
@@ -131,10 +133,10 @@ def test_another_mlflow_experiment_is_another_history(empty: Store, store: Store
 def test_its_run_says_what_it_tests(empty: Store) -> None:
     run_id = start_run(empty, "run", TINY)
     what = attempt()
-    tried_before(empty, run_id, what)
+    count_tested(empty, run_id, what)
     tags = MlflowClient(tracking_uri=empty.uri).get_run(run_id).data.tags
     assert {name: tags[name] for name in what.tags} == {
-        "tapecast.specification": specification_of(TINY),
+        "tapecast.specification": specification_digest(TINY),
         "tapecast.tested_on": "these",
         "tapecast.tested_tickers": "A B",
         "tapecast.test_first": "2020-01-02",
@@ -155,12 +157,12 @@ def test_a_store_that_does_not_answer_is_a_tracking_error(monkeypatch: pytest.Mo
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
-        tried_before(Store(f"http://127.0.0.1:{port}", "0"), "0123", attempt())
+        count_tested(Store(f"http://127.0.0.1:{port}", "0"), "0123", attempt())
 
 
 def test_an_unknown_run_is_a_tracking_error(empty: Store) -> None:
     with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
-        tried_before(empty, "0123", attempt())
+        count_tested(empty, "0123", attempt())
 
 
 SAME: Mapping[str, Mapping[str, Any]] = {
@@ -193,16 +195,16 @@ ANOTHER: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("values", SAME.values(), ids=SAME)
 def test_what_does_not_change_the_network_is_the_same_specification(values: Mapping[str, Any]) -> None:
-    assert specification_of(changed(TINY, **values)) == specification_of(TINY)
+    assert specification_digest(changed(TINY, **values)) == specification_digest(TINY)
 
 
 @pytest.mark.parametrize("values", ANOTHER.values(), ids=ANOTHER)
 def test_what_changes_the_network_is_another_specification(values: Mapping[str, Any]) -> None:
-    assert specification_of(changed(TINY, **values)) != specification_of(TINY)
+    assert specification_digest(changed(TINY, **values)) != specification_digest(TINY)
 
 
 def corrected(**values: Any) -> str:
-    return specification_of(changed(TINY, calibration=CalibrationSpec(**values)))
+    return specification_digest(changed(TINY, calibration=CalibrationSpec(**values)))
 
 
 def test_a_correction_is_another_specification_and_told_by_its_rates_where_they_count() -> None:
@@ -238,16 +240,16 @@ OTHER_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
 
 @pytest.mark.parametrize(("one", "other"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
 def test_the_same_prices_by_another_way_are_the_same(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_of(one, "XNYS") == prices_of(other, "XNYS")
+    assert prices_digest(one, "XNYS") == prices_digest(other, "XNYS")
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER_PRICES.values(), ids=OTHER_PRICES)
 def test_other_prices_are_others(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_of(one, "XNYS") != prices_of(other, "XNYS")
+    assert prices_digest(one, "XNYS") != prices_digest(other, "XNYS")
 
 
 def test_prices_are_told_by_calendar() -> None:
-    assert prices_of(YAHOO, "XNYS") != prices_of(YAHOO, "XBOM")
+    assert prices_digest(YAHOO, "XNYS") != prices_digest(YAHOO, "XBOM")
 
 
 def test_who_leaves_out_or_adds_a_ticker_does_not_begin_anew(empty: Store) -> None:

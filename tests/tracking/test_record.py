@@ -44,7 +44,7 @@ def table(recorded: Recorded, name: str, folder: Path) -> pd.DataFrame:
     return pd.read_json(downloaded(recorded, f"tables/{name}.json", folder), orient="split")
 
 
-def test_name_tags_and_description_tell_what_the_run_is(recorded: Recorded, outcome: CalendarResult) -> None:
+def test_name_tags_and_description_describe_the_run(recorded: Recorded, outcome: CalendarResult) -> None:
     run = run_of(recorded)
     tags = run.data.tags
     assert outcome.evaluation
@@ -52,24 +52,24 @@ def test_name_tags_and_description_tell_what_the_run_is(recorded: Recorded, outc
     assert run.info.status == "FINISHED"
     assert tags["tapecast.kind"] == "run"
     assert tags["tapecast.status"] == "partial"
-    assert tags["tapecast.left_out"] == "BAD"
+    assert tags["tapecast.excluded"] == "BAD"
     assert (tags["tapecast.calendar"], tags["tapecast.known_at"]) == ("XNYS", "2026-10-01T22:30:05")
     assert tags["tapecast.stale"] == "T1"
     assert tags["tapecast.tickers"] == "T0 T1 T2 T3"
     assert tags["tapecast.verdict_sentence"] == outcome.evaluation.verdict.sentence
     note = tags["mlflow.note.content"]
     assert note.startswith(f"**{outcome.evaluation.verdict.sentence}**")
-    for said in (
+    for expected in (
         outcome.source_note,
         *outcome.warnings,
-        "**T1** is 2 sessions old: the source did not answer",
+        "**T1** is not up to date, its last bar is 2 sessions old: the source did not answer",
         outcome.left_out[0].reason,
         "climatology",
         "| T3 ",
         "**report**",
         "loss curves",
     ):
-        assert said in note
+        assert expected in note
 
 
 def test_params_are_the_experiment(recorded: Recorded) -> None:
@@ -165,14 +165,14 @@ def test_tables_come_back_as_they_were(recorded: Recorded, outcome: CalendarResu
     found = table(recorded, "forecasts", tmp_path)
     assert list(found["target_session"]) == list(expected["target_session"].dt.strftime("%Y-%m-%d"))
     np.testing.assert_allclose(found["q05"], expected["q05"], rtol=1e-9)
-    assert len(table(recorded, "forecasts_of_others", tmp_path)) == 5 * len(expected)
+    assert len(table(recorded, "unpublished_forecasts", tmp_path)) == 5 * len(expected)
     assert outcome.evaluation
     assert len(table(recorded, "scores", tmp_path)) == len(outcome.evaluation.scores)
-    assert table(recorded, "left_out", tmp_path)["ticker"].tolist() == ["BAD"]
+    assert table(recorded, "excluded", tmp_path)["ticker"].tolist() == ["BAD"]
     assert table(recorded, "problems", tmp_path)["expected"].tolist() == ["a positive price"]
 
 
-def test_the_ui_is_told_which_files_are_tables(recorded: Recorded) -> None:
+def test_the_ui_lists_which_files_are_tables(recorded: Recorded) -> None:
     listed = json.loads(run_of(recorded).data.tags["mlflow.loggedArtifacts"])
     assert {"path": "tables/forecasts.json", "type": "table"} in listed
 
@@ -241,4 +241,4 @@ def test_a_run_under_way_can_be_told_from_a_finished_one(store: Store, outcome: 
     run = MlflowClient(tracking_uri=store.uri).get_run(start_run(store, "backtest", outcome.experiment))
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "backtest · synthetic"
-    assert "under way" in run.data.tags["mlflow.note.content"]
+    assert "running, no results yet" in run.data.tags["mlflow.note.content"]

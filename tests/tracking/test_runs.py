@@ -1,13 +1,17 @@
-"""Runs that fail, and the limits of one request."""
+"""Runs of every kind and status, runs that fail, and the limits of one request."""
+
+from typing import get_args
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError
 from pipeline.operation.result import CalendarResult
-from pipeline.tracking.runs import child_run, create_run, finish, log_metrics, start_run, write_batches
+from pipeline.tracking.descriptions import KIND_LABELS, RunKind, failure_note, first_name, first_note, first_tags
+from pipeline.tracking.metrics import MAX_PARAM_LENGTH, MetricValue, flat_params
+from pipeline.tracking.runs import RunStatus, child_run, create_run, finish_run, log_metrics, start_run, write_batches
 from pipeline.tracking.store import Store
-from pipeline.tracking.values import LONGEST_PARAM, Point, flat_params
+from tests.panels import TINY
 
 from .conftest import THIRD_PARTY
 
@@ -21,7 +25,7 @@ def client(store: Store) -> MlflowClient:
 
 def test_a_failed_run_says_why(store: Store, outcome: CalendarResult, client: MlflowClient) -> None:
     run_id = start_run(store, "run", outcome.experiment)
-    finish(store, run_id, "FAILED", "the source did not answer")
+    finish_run(store, run_id, "FAILED", "the source did not answer")
     run = client.get_run(run_id)
     assert run.info.status == "FAILED"
     assert run.info.end_time >= run.info.start_time
@@ -31,7 +35,7 @@ def test_a_failed_run_says_why(store: Store, outcome: CalendarResult, client: Ml
 
 def test_a_killed_run_is_killed(store: Store, outcome: CalendarResult, client: MlflowClient) -> None:
     run_id = start_run(store, "run", outcome.experiment)
-    finish(store, run_id, "KILLED")
+    finish_run(store, run_id, "KILLED")
     assert client.get_run(run_id).info.status == "KILLED"
 
 
@@ -46,7 +50,7 @@ def test_a_child_that_cannot_be_filled_is_failed(store: Store, outcome: Calendar
 
 def test_more_than_one_request_holds_is_written_whole(store: Store, client: MlflowClient) -> None:
     run_id = create_run(client, store, "large", {})
-    points = [Point("curve", float(step), step) for step in range(2500)]
+    points = [MetricValue("curve", float(step), step) for step in range(2500)]
     write_batches(client, run_id, points, {f"p{k}": "x" for k in range(250)}, {f"t{k}": "y" for k in range(130)})
     data = client.get_run(run_id).data
     assert [point.value for point in client.get_metric_history(run_id, "curve")] == [float(k) for k in range(2500)]
@@ -62,7 +66,7 @@ def test_values_that_are_not_finite_are_left_out(store: Store, client: MlflowCli
 
 def test_an_unknown_run_is_a_tracking_error(store: Store) -> None:
     with pytest.raises(TrackingError, match="could not end run 0123"):
-        finish(store, "0123", "FINISHED")
+        finish_run(store, "0123", "FINISHED")
 
 
 def test_params_are_flat_strings_and_long_ones_are_cut() -> None:
@@ -70,5 +74,21 @@ def test_params_are_flat_strings_and_long_ones_are_cut() -> None:
     params = flat_params(values)
     long = params.pop("h")
     assert params == {"a.b.c": "1", "a.d": "(none given)", "e": "x y", "f": "(none given)", "g": "True"}
-    assert len(long) == LONGEST_PARAM
+    assert len(long) == MAX_PARAM_LENGTH
     assert long.endswith("… (999 characters in all)")
+
+
+@pytest.mark.parametrize("kind", get_args(RunKind))
+def test_every_kind_of_run_has_a_name_tags_and_a_description(kind: RunKind) -> None:
+    note = first_note(kind, TINY)
+    assert note.startswith(KIND_LABELS[kind].capitalize())
+    assert failure_note("no space left", note).endswith("not finished.")
+    assert first_name(kind, TINY).startswith(kind)
+    assert first_tags(kind, TINY)["tapecast.kind"] == kind
+
+
+@pytest.mark.parametrize("status", get_args(RunStatus))
+def test_every_status_of_a_run(store: Store, client: MlflowClient, status: RunStatus) -> None:
+    run_id = start_run(store, "run", TINY)
+    finish_run(store, run_id, status)
+    assert client.get_run(run_id).info.status == status

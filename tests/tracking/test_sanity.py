@@ -7,8 +7,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.sanity.checks import SanityCheck
-from pipeline.tracking.runs import finish
-from pipeline.tracking.sanity import checks_note, log_checks, start_sanity
+from pipeline.tracking.check_records import checks_note, log_checks, start_sanity
+from pipeline.tracking.runs import finish_run
 from pipeline.tracking.store import Store
 
 from .conftest import THIRD_PARTY
@@ -23,7 +23,7 @@ NONE = SanityCheck("sine", "RMSE / best possible", float("nan"), 0.99, 1.1)
 def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> None:
     run_id = start_sanity(store, 3, 20)
     log_checks(store, run_id, (GOOD, BAD, NONE), {"popular_accuracy.png": b"a picture"}, {"random walk": 4.5})
-    finish(store, run_id, "FAILED", "out of range")
+    finish_run(store, run_id, "FAILED", "out of range")
     client = MlflowClient(tracking_uri=store.uri)
     run = client.get_run(run_id)
     told = {name.removeprefix("sanity/"): value for name, value in run.data.metrics.items()}

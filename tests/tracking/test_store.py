@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.tracking.store import Store, prepare_store, run_url, shown, translated
+from pipeline.tracking.store import Store, prepare_store, run_url, translated, without_password
 
 from .conftest import THIRD_PARTY
 
@@ -109,7 +109,7 @@ def test_a_server_that_does_not_answer_is_told_at_once() -> None:
 
 
 def test_addresses_for_people_have_no_password() -> None:
-    assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://host/db"
     store = Store("https://me:secret@mlflow.example.org/", "7")
     assert run_url(store, "abc") == "https://mlflow.example.org/#/experiments/7/runs/abc"
     assert run_url(Store("sqlite:////x/mlflow.db", "1"), "abc") == "http://127.0.0.1:5000/#/experiments/1/runs/abc"

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.processes import this_process
-from pipeline.tracking.runs import PROCESS, STRANDED, end_stranded, finish
+from pipeline.tracking.runs import PROCESS, STRANDED, end_stranded, finish_run
 from pipeline.tracking.store import Store
 
 from .conftest import THIRD_PARTY
@@ -50,7 +50,7 @@ def test_only_the_run_of_a_process_that_is_gone_is_ended(store: Store) -> None:
     assert {client.get_run(one).info.status for one in others} == {"RUNNING"}
     assert end_stranded(store) == []
     for one in others:
-        finish(store, one, "FINISHED")
+        finish_run(store, one, "FINISHED")
 
 
 @pytest.mark.parametrize("process", [{"process": 2**22 + 1}, {"began": 1.0}])

@@ -1,16 +1,19 @@
 """Tutorials in MLflow, read back through a client of its own."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.runs import finish
+from pipeline.tracking.runs import finish_run
 from pipeline.tracking.store import Store
-from pipeline.tracking.tutorials import log_tutorial, log_verdicts, start_tutorials
+from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials, tutorial_note
 from pipeline.training.cache import read_fitted
+from pipeline.tutorials.data import MEASURES, MeasureName
 from pipeline.tutorials.run import TutorialResult, tutorial_forecasts
 from tests.tutorials.quick import quick_results
 
@@ -29,8 +32,8 @@ def parent(store: Store, verdicts: tuple[TutorialResult, ...]) -> str:
     run_id = start_tutorials(store, "all", 0)
     for verdict in verdicts:
         log_tutorial(store, run_id, verdict, (f"{verdict.tutorial.name}.png", b"\x89PNG"))
-    log_verdicts(store, run_id, verdicts)
-    finish(store, run_id, "FINISHED")
+    log_tutorial_table(store, run_id, verdicts)
+    finish_run(store, run_id, "FINISHED")
     return run_id
 
 
@@ -98,3 +101,11 @@ def test_figure_forecasts_and_model_lie_beside_it(
     assert rows["horizon"].max() == 5
     assert rows["actual"].between(400, 900).all()  # dollars
     assert read_fitted(folder / "model").forecaster == verdicts[3].tutorial.network
+
+
+@pytest.mark.parametrize("measure", get_args(MeasureName))
+def test_every_measure_is_explained_in_the_note(verdicts: tuple[TutorialResult, ...], measure: MeasureName) -> None:
+    verdict = replace(verdicts[0], tutorial=replace(verdicts[0].tutorial, measure=measure))
+    note = tutorial_note(verdict)
+    assert measure in note
+    assert MEASURES[measure] in note

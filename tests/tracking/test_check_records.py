@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline.audit.origins import AuditOrigin
 from pipeline.audit.result import AuditResult, Difference
 from pipeline.audit.stage_outputs import STAGES
+from pipeline.audit.tampering import TAMPERINGS, Tampering
 from pipeline.experiment import Experiment
-from pipeline.tracking.audits import log_audit, short_verdict
+from pipeline.tracking.check_records import audit_note, log_audit, short_audit_result
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store, open_client
 
@@ -47,5 +50,15 @@ def test_the_verdicts_of_every_calendar_are_written(store: Store, tmp_path: Path
 
 
 def test_a_verdict_in_a_few_words() -> None:
-    assert short_verdict([CLEAN]) == "no leak found"
-    assert short_verdict([CLEAN, LEAKING]) == "leak in features"
+    assert short_audit_result([CLEAN]) == "no leak found"
+    assert short_audit_result([CLEAN, LEAKING]) == "leak in features"
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+def test_every_tampering_is_named_in_the_note(tampering: Tampering) -> None:
+    leaking = replace(CLEAN, differences=(replace(FOUND, tampering=tampering),))
+    assert tampering in audit_note([leaking])
+
+
+def test_the_tamperings_are_those_of_their_type() -> None:
+    assert get_args(Tampering) == TAMPERINGS

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.forecasters.forecaster import Fitted, ValidationCheck
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.tracking.metrics import fit_values
 from pipeline.tracking.record import by_kind_and_seed, fold_params
-from pipeline.tracking.values import fit_points
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
@@ -18,7 +18,7 @@ OTHER = replace(FITTED, tickers=("B",), checks=(ValidationCheck(10, 0.7, 0.6),),
 
 
 def points(*fits: Fitted) -> dict[tuple[str, int], float]:
-    found = list(fit_points(fits, 3))
+    found = list(fit_values(fits, 3))
     named = {(point.key, point.step): point.value for point in found}
     assert len(named) == len(found), "no metric is told twice"
     return named

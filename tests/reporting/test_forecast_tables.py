@@ -1,4 +1,4 @@
-"""Where a baseline stands in the model's place, every forecast of it says so."""
+"""A baseline that is published in the model's place is named with each of its forecasts."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ import pytest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.abstention import horizons_in_words, shown_instead
 from pipeline.reporting.fans import draw_fan, draw_sheet, fans
+from pipeline.reporting.forecast_tables import baseline_substitutions
 from pipeline.reporting.report import report_html
 
 from .html_pages import read_page
@@ -33,36 +33,23 @@ def rows(names: dict[str, list[str]]) -> list[tuple[str, int, str]]:
 
 
 def test_nothing_is_said_of_the_model() -> None:
-    assert shown_instead(rows({"A": [NETWORK] * 3}), NETWORK) == []
+    assert baseline_substitutions(rows({"A": [NETWORK] * 3}), NETWORK) == []
 
 
 def test_a_sentence_per_baseline_says_where() -> None:
     both = rows({"A": ["ewma", "ewma", "ewma"], "B": ["ewma", "ewma", "ewma"]})
-    assert shown_instead(both, CALIBRATED) == [
+    assert baseline_substitutions(both, CALIBRATED) == [
         "Baseline ewma is shown 1 to 3 sessions ahead: the calibrated network has not shown skill at these horizons."
     ]
-    assert shown_instead(rows({"A": [NETWORK, "ewma"], "B": [NETWORK, NETWORK]}), NETWORK) == [
+    assert baseline_substitutions(rows({"A": [NETWORK, "ewma"], "B": [NETWORK, NETWORK]}), NETWORK) == [
         "Baseline ewma is shown for A 2 sessions ahead: the network has not shown skill at this horizon."
     ]
-    found = shown_instead(rows({"A": ["drift", NETWORK, "ewma"], "B": ["linear", NETWORK, "ewma"]}), NETWORK)
+    found = baseline_substitutions(rows({"A": ["drift", NETWORK, "ewma"], "B": ["linear", NETWORK, "ewma"]}), NETWORK)
     assert [sentence.split(" ahead")[0] for sentence in found] == [
         "Baseline drift is shown for A 1 session",
         "Baseline linear is shown for B 1 session",
         "Baseline ewma is shown 3 sessions",
     ]
-
-
-@pytest.mark.parametrize(
-    ("horizons", "words"),
-    [
-        ([1], "1 session ahead"),
-        ([2, 3], "2 and 3 sessions ahead"),
-        ([1, 2, 3, 4, 5], "1 to 5 sessions ahead"),
-        ([1, 3, 5], "1, 3 and 5 sessions ahead"),
-    ],
-)
-def test_horizons_in_words(horizons: list[int], words: str) -> None:
-    assert horizons_in_words(horizons) == words
 
 
 def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: CalendarResult) -> None:
@@ -89,12 +76,12 @@ def test_a_fan_of_several_forecasters_goes_on_in_time_and_names_them(outcome: Ca
     mixed = under(outcome, MIXED)
     first, second = fans(mixed.forecasts, mixed.frames, mixed.currencies, NETWORK)
     assert (np.diff(first.targets) > np.timedelta64(0, "D")).all(), "the table has a forecaster's rows together"
-    assert first.instead == "shown: baseline ewma at +1, +3"
-    assert second.instead == "shown: baseline ewma at +1"
-    assert first.instead in {text.get_text() for text in draw_fan(first).axes[0].texts}
+    assert first.substitution == "shown: baseline ewma at +1, +3"
+    assert second.substitution == "shown: baseline ewma at +1"
+    assert first.substitution in {text.get_text() for text in draw_fan(first).axes[0].texts}
     everywhere = under(outcome, Publication(NETWORK, dict.fromkeys(range(1, HORIZONS + 1), "ewma")))
     (whole, _) = fans(everywhere.forecasts, everywhere.frames, everywhere.currencies, NETWORK)
-    assert whole.instead == "baseline ewma is shown"
+    assert whole.substitution == "baseline ewma is shown"
     (plain, _) = fans(outcome.forecasts, outcome.frames, outcome.currencies, NETWORK)
-    assert plain.instead == ""
+    assert plain.substitution == ""
     assert [axes.get_title("left") for axes in draw_sheet([first, plain]).axes] == ["AAA *", "AAA"]

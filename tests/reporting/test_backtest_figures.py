@@ -1,25 +1,18 @@
-"""The figures of evidence say what the tables say."""
+"""The figures of a backtest show the numbers of its tables."""
 
 from dataclasses import replace
-from io import BytesIO
 
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from pipeline.evaluation.money.positions import PASSIVE
-from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.market.sample import open_sample
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.accuracy_figure import draw_popular_accuracy
-from pipeline.reporting.calibration_figures import draw_coverage, draw_reliability
-from pipeline.reporting.canvas import png_bytes
+from pipeline.reporting.backtest_figures import draw_equity, draw_groups, has_groups
+from pipeline.reporting.calibration_figures import draw_coverage, draw_pit, draw_reliability
 from pipeline.reporting.figures import draw_figures
-from pipeline.reporting.money_figures import draw_equity, draw_groups, has_groups
-from pipeline.reporting.pit_figure import draw_pit
-from pipeline.wording import rule_in_words
+from pipeline.reporting.labels import RULE_LABELS
 
 from .outcomes import HORIZONS, only_backtest, rich_outcome, small_outcome
 
@@ -34,10 +27,10 @@ def test_every_account_is_drawn_to_its_end(outcome: CalendarResult) -> None:
     (axes,) = draw_equity(evaluation).axes
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
     own = {one.rule: one for one in evaluation.money.results if one.forecaster in (CALIBRATED, PASSIVE)}
-    assert set(drawn) == {rule_in_words(rule) for rule in own}
+    assert set(drawn) == {RULE_LABELS[rule] for rule in own}
     for rule, one in own.items():
-        np.testing.assert_array_equal(drawn[rule_in_words(rule)], one.equity)
-        assert drawn[rule_in_words(rule)][-1] == pytest.approx(1 + one.performance.net_return)
+        np.testing.assert_array_equal(drawn[RULE_LABELS[rule]], one.equity)
+        assert drawn[RULE_LABELS[rule]][-1] == pytest.approx(1 + one.performance.net_return)
     assert len(axes.lines[0].get_xdata()) == len(evaluation.money.opened)
 
 
@@ -97,32 +90,3 @@ def test_what_has_nothing_to_show_is_not_drawn(outcome: CalendarResult) -> None:
     )
     drawn = set(draw_figures(replace(only_backtest(outcome), evaluation=bare)))
     assert not {"equity.png", "groups.png", "pit.png"} & drawn
-
-
-@pytest.fixture(scope="module")
-def google() -> PopularAccuracy:
-    rows = open_sample().rows("GOOG")
-    closes = rows["close"].to_numpy(np.float64)
-    network = np.linspace(closes[-31], 1.4 * closes[-31], 31)[1:]  # beyond all that came
-    return popular_accuracies("GOOG", rows["session"].to_numpy("datetime64[D]"), closes, network)
-
-
-def test_popular_accuracy_is_drawn_side_by_side(google: PopularAccuracy) -> None:
-    figure = draw_popular_accuracy(google)
-    titles = [axes.get_title("left") for axes in figure.axes]
-    assert titles == [f"{line.name}: {line.accuracy:.2f} %" for line in google.lines]
-    assert titles[:2] == ["last value: 92.10 %", "straight drift line: 92.85 %"]
-    assert len({axes.get_ylim() for axes in figure.axes}) == 1, "one scale, so that they can be compared"
-    for axes, line in zip(figure.axes, google.lines, strict=True):
-        drawn = {one.get_label(): list(one.get_ydata()) for one in axes.lines}
-        assert drawn["forecast"] == [google.fitted_closes[-1], *line.prices]
-        assert drawn["close"][-30:] == list(google.closes)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["USD per share", "", ""]
-    assert any("2013-01-17 to 2013-03-01" in text.get_text() for text in figure.texts)
-
-
-def test_popular_accuracy_is_a_picture_with_or_without_a_network(google: PopularAccuracy) -> None:
-    whole = Image.open(BytesIO(png_bytes(draw_popular_accuracy(google))))
-    two = Image.open(BytesIO(png_bytes(draw_popular_accuracy(replace(google, lines=google.lines[:2])))))
-    assert whole.width > two.width
-    assert whole.height == two.height

@@ -1,4 +1,4 @@
-"""A search in MLflow: the study's run, and a run under it for every trial; what is written already is left alone."""
+"""A study in MLflow: its run, and a child run per trial; a trial that is written is not written again."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,34 +10,37 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
 from pipeline.processes import this_process
-from pipeline.tracking.runs import PROCESS, Status, end_run, start_run, write_batches
+from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE
+from pipeline.tracking.metrics import MetricValue, flat_params
+from pipeline.tracking.runs import PROCESS, RunStatus, end_run, start_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
-from pipeline.tracking.values import Point, flat_params
-from pipeline.tracking.words import LONGEST_TAG, NOTE, markdown_table
 from pipeline.tuning.trial import Trial, TrialStatus, best_trial, count_statuses, ranked_trials
+from pipeline.wording import markdown_table
 
 TRIAL, ERROR = "tapecast.trial", "tapecast.error"
-STATUS: Mapping[TrialStatus, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-SCALE = 1e4  # losses are shown as pinball x 1e4, as everywhere
+STATUS: Mapping[TrialStatus, RunStatus] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+SCALE = 1e4  # losses are written as pinball x 1e4, as everywhere
 PAGE = 1000
-NOTED_TRIALS = 10
+MAX_LISTED_TRIALS = 10
 
 
 def continue_run(store: Store, experiment: Experiment, former: str | None) -> str:
-    """Return the id of the study's run, RUNNING: the former one, or a new one where there is none in this store."""
+    """Return the id of the study's run, RUNNING: the former one, or a new one where this store does not have it."""
     with translated(store.uri, "continue the study's run"):
         client = open_client(store.uri)
         if former and _usable(client, store, former):
-            client.set_tag(former, PROCESS, json.dumps(this_process()))  # first, lest another run takes it for stranded
+            client.set_tag(
+                former, PROCESS, json.dumps(this_process())
+            )  # first, so that no other run ends it as stranded
             client.update_run(former, status="RUNNING")
-            if ERROR in client.get_run(former).data.tags:  # why it was left; it goes on now
+            if ERROR in client.get_run(former).data.tags:  # the reason why it ended; it continues now
                 client.delete_tag(former, ERROR)
             return former
     return start_run(store, "tune", experiment)
 
 
 def log_trials(store: Store, parent: str, trials: Sequence[Trial]) -> None:
-    """Write a run for every trial that has none yet; one that was left half written is written again."""
+    """Write a run for every trial that has none yet; one that was half written is written again."""
     with translated(store.uri, f"write the trials of run {parent}"):
         client = open_client(store.uri)
         written = {run.data.tags[TRIAL]: run for run in trial_runs(client, store, parent)}
@@ -50,16 +53,20 @@ def log_trials(store: Store, parent: str, trials: Sequence[Trial]) -> None:
 def log_study(
     store: Store, parent: str, trials: Sequence[Trial], note: str, tags: Mapping[str, str], files: Mapping[str, str]
 ) -> None:
-    """Write what the study has found until now into its run: counts, the best loss, description, tags and files."""
+    """Write the results of the study so far into its run: counts, best loss, description, tags and files."""
     with translated(store.uri, f"write run {parent}"):
         client, best = open_client(store.uri), best_trial(trials)
-        points = [Point(f"trials/{state}", count, len(trials)) for state, count in count_statuses(trials).items()]
-        points.append(Point("trials/tried", len(trials), len(trials)))
+        values = [MetricValue(f"trials/{state}", count, len(trials)) for state, count in count_statuses(trials).items()]
+        values.append(MetricValue("trials/total", len(trials), len(trials)))
         if best and best.loss is not None:
-            points.append(Point("validation/best_pinball_x1e4", SCALE * best.loss, len(trials)))
-        told = {"tapecast.trials": str(len(trials)), "tapecast.best_trial": str(best.number) if best else "", **tags}
-        cut = {name: text[:LONGEST_TAG] for name, text in told.items() if text}
-        write_batches(client, parent, points, tags={**cut, NOTE: f"{note}\n\n{_table(trials)}"})
+            values.append(MetricValue("validation/best_pinball_x1e4", SCALE * best.loss, len(trials)))
+        all_tags = {
+            "tapecast.trials": str(len(trials)),
+            "tapecast.best_trial": str(best.number) if best else "",
+            **tags,
+        }
+        cut = {name: text[:MAX_TAG_LENGTH] for name, text in all_tags.items() if text}
+        write_batches(client, parent, values, tags={**cut, NOTE: f"{note}\n\n{_table(trials)}"})
         for name, text in files.items():
             client.log_text(parent, text, name)
 
@@ -76,7 +83,7 @@ def trial_runs(client: MlflowClient, store: Store, parent: str) -> list[Run]:
 
 
 def _usable(client: MlflowClient, store: Store, run_id: str) -> bool:
-    """Return whether a run is there, in this experiment and not deleted."""
+    """Return whether a run exists in this experiment and is not deleted."""
     try:
         info = client.get_run(run_id).info
     except MlflowException:
@@ -86,7 +93,7 @@ def _usable(client: MlflowClient, store: Store, run_id: str) -> bool:
 
 def _write_trial(client: MlflowClient, store: Store, parent: str, trial: Trial, former: Run | None) -> None:
     run_id = former.info.run_id if former else _create(client, store, parent, trial)
-    write_batches(client, run_id, _points(trial), flat_params(trial.values))
+    write_batches(client, run_id, _trial_values(trial), flat_params(trial.values))
     end_run(client, run_id, STATUS[trial.state], _milliseconds(trial.ended))
 
 
@@ -103,28 +110,31 @@ def _create(client: MlflowClient, store: Store, parent: str, trial: Trial) -> st
     return str(run.info.run_id)
 
 
-def _points(trial: Trial) -> list[Point]:
+def _trial_values(trial: Trial) -> list[MetricValue]:
     """Return the losses by tuning fold (step: the fold, from 0) and the trial's own."""
-    folds = [Point("validation/fold_pinball_x1e4", SCALE * loss, at) for at, loss in enumerate(trial.losses)]
+    folds = [MetricValue("validation/fold_pinball_x1e4", SCALE * loss, at) for at, loss in enumerate(trial.losses)]
     name = "pinball_x1e4" if trial.state == "complete" else "estimate_x1e4"
-    return folds + ([] if trial.loss is None else [Point(f"validation/{name}", SCALE * trial.loss)])
+    return folds + ([] if trial.loss is None else [MetricValue(f"validation/{name}", SCALE * trial.loss)])
 
 
 def _note(trial: Trial) -> str:
-    said = {
+    results = {
         "complete": "Fitted on every tuning fold.",
-        "pruned": f"Given up after {len(trial.losses)} folds: its estimate was above the median of earlier trials.",
-        "failed": f"**Failed:** {trial.error[:LONGEST_TAG]}",
+        "pruned": f"Pruned after {len(trial.losses)} folds: its estimate was above the median of earlier trials.",
+        "failed": f"**Failed:** {trial.error[:MAX_TAG_LENGTH]}",
     }
-    return f"{said[trial.state]} `validation/fold_pinball_x1e4` has the validation loss by tuning fold (step)."
+    return f"{results[trial.state]} `validation/fold_pinball_x1e4` has the validation loss by tuning fold (step)."
 
 
 def _table(trials: Sequence[Trial]) -> str:
     """Return the best trials as a markdown table."""
-    best = ranked_trials(trials)[:NOTED_TRIALS]
+    best = ranked_trials(trials)[:MAX_LISTED_TRIALS]
     names = sorted({name for trial in best for name in trial.values})
     head = ["trial", "state", "validation pinball x1e4", *names]
-    rows = [[str(one.number), one.state, _loss(one), *(_short(one.values.get(name)) for name in names)] for one in best]
+    rows = [
+        [str(trial.number), trial.state, _loss(trial), *(_short(trial.values.get(name)) for name in names)]
+        for trial in best
+    ]
     return markdown_table(head, rows)
 
 

@@ -1,4 +1,4 @@
-"""What a run's record tells of verdict, trials and abstention is the outcome's own, and its table what is published."""
+"""The tags, note and metrics of a run are those of its outcome, and its table of forecasts is the published one."""
 
 from dataclasses import replace
 from typing import get_args
@@ -13,9 +13,9 @@ from pipeline.evaluation.trials import Trials
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication, published_rows
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.abstention import published_names, shown_instead
-from pipeline.tracking.values import MONEY, money_points, outcome_points
-from pipeline.tracking.words import final_note, final_tags
+from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
+from pipeline.tracking.descriptions import final_note, final_tags
+from pipeline.tracking.metrics import MONEY, evaluation_values, money_values
 from tests.reporting.outcomes import only_backtest, only_forecast, published, rich_outcome, small_outcome
 
 MIXED = Publication(
@@ -58,7 +58,9 @@ def test_the_tag_says_what_the_models_median_is(outcome: CalendarResult, name: E
 
 @pytest.mark.parametrize(("tested", "tuned"), [(1, 1), (7, 1), (3, 40), (1, 9)])
 def test_the_tag_says_how_many_were_tested(outcome: CalendarResult, tested: int, tuned: int) -> None:
-    assert final_tags(with_evidence(outcome, trials=Trials(tested, tuned)))["tapecast.tried"] == str(tested)
+    assert final_tags(with_evidence(outcome, trials=Trials(tested, tuned)))["tapecast.tested_specifications"] == str(
+        tested
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,18 +77,18 @@ def test_the_tag_says_at_which_horizons_it_abstained(
 ) -> None:
     chosen = Publication(CALIBRATED, pooled)
     for one in (publishing(outcome, chosen), replace(only_backtest(outcome), publication=chosen)):
-        assert final_tags(one).get("tapecast.abstained") == told
+        assert final_tags(one).get("tapecast.baseline_substitutions") == told
 
 
 def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: CalendarResult) -> None:
     chosen = Publication(CALIBRATED, dict.fromkeys((1, 2, 3), CALIBRATED), {2: {"BBB": "ewma"}})
-    assert final_tags(publishing(outcome, chosen))["tapecast.abstained"] == "h2"
+    assert final_tags(publishing(outcome, chosen))["tapecast.baseline_substitutions"] == "h2"
 
 
 def test_a_forecast_alone_says_nothing_of_a_test_and_still_where_it_abstained(outcome: CalendarResult) -> None:
     tags = final_tags(only_forecast(publishing(outcome, MIXED)))
-    assert not {"tapecast.verdict", "tapecast.echo", "tapecast.tried"} & set(tags)
-    assert tags["tapecast.abstained"] == "h1 h3"
+    assert not {"tapecast.verdict", "tapecast.echo", "tapecast.tested_specifications"} & set(tags)
+    assert tags["tapecast.baseline_substitutions"] == "h1 h3"
 
 
 def next_session(outcome: CalendarResult) -> list[dict[str, str]]:
@@ -117,7 +119,7 @@ def test_the_table_of_the_next_session_is_what_is_published_and_names_it(
 def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: CalendarResult) -> None:
     one = publishing(outcome, MIXED)
     assert one.forecasts is not None
-    sentences = shown_instead(published_names(one.forecasts), CALIBRATED)
+    sentences = baseline_substitutions(published_forecasters(one.forecasts), CALIBRATED)
     assert len(sentences) == 3
     for note in (final_note("run", one, []), final_note("forecast", only_forecast(one), [])):
         assert all(sentence in note for sentence in sentences)
@@ -128,25 +130,25 @@ def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: CalendarR
     evaluation = evaluation_of(outcome)
     table = evaluation.money_table.set_index(["forecaster", "rule"])
     rules = {name: set(table.loc[name].index) for name in (CALIBRATED, PASSIVE)}
-    points = {point.key: point.value for point in money_points(evaluation)}
+    points = {point.key: point.value for point in money_values(evaluation)}
     assert {*points} == {f"money/{name}/{rule}/{of}" for name, own in rules.items() for rule in own for of in MONEY}
     for key, value in points.items():
         _, name, rule, of = key.split("/")
         assert value == pytest.approx(table.loc[(name, rule), of], nan_ok=True)
     assert (table.loc[CALIBRATED, "yearly_return"] != table.loc[NETWORK, "yearly_return"]).any()  # not the network's
-    assert {point.key for point in money_points(evaluation)} <= {point.key for point in outcome_points(evaluation)}
+    assert {point.key for point in money_values(evaluation)} <= {point.key for point in evaluation_values(evaluation)}
 
 
 def test_without_a_correction_money_is_the_networks() -> None:
     evaluation = evaluation_of(small_outcome())
-    assert {point.key.split("/")[1] for point in money_points(evaluation)} == {NETWORK, PASSIVE}
+    assert {point.key.split("/")[1] for point in money_values(evaluation)} == {NETWORK, PASSIVE}
 
 
 def test_skill_and_p_are_the_models_and_adjusted(outcome: CalendarResult) -> None:
     """Of the corrected network, not of the one as it came, and raised for the specification tested before it."""
     evaluation = evaluation_of(outcome)
     comparisons = evaluation.comparisons[evaluation.comparisons["ticker"] == POOLED]
-    points = {point.key: point.value for point in outcome_points(evaluation)}
+    points = {point.key: point.value for point in evaluation_values(evaluation)}
     for row in comparisons[comparisons["forecaster"] == CALIBRATED].to_dict("records"):
         of = f"h{row['horizon']}/{{}}/{row['baseline']}"
         assert points[of.format("skill")] == pytest.approx(row["skill"], nan_ok=True)

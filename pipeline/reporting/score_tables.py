@@ -1,0 +1,122 @@
+"""Tables of the scores of every forecaster, of learned class probabilities, and of the echo check."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation.echo import RELATED, Echo
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.scores import POOLED
+from pipeline.reporting.calibration_tables import network_forecasters
+from pipeline.reporting.labels import ECHO_COLOURS, ECHO_LABELS, SHIFT_LABELS
+from pipeline.reporting.tables import Cell, Column, ReportTable, Row, report_table
+from pipeline.wording import UNDEFINED, basis_points, decimal, p_value, percent
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One forecaster's scores at one horizon, pooled over tickers; `best` marks the smallest pinball loss."""
+
+    forecaster: str
+    best: bool
+    marked: bool
+    values: tuple[str, ...]
+
+
+SCORE_COLUMNS = (
+    "pinball × 10⁴",
+    "CRPS × 10⁴",
+    "coverage 50 %",
+    "coverage 80 %",
+    "coverage 90 %",
+    "width 80 %",
+    "Winkler 80 % × 10⁴",
+    "RMSE",
+    "MAE",
+    "direction",
+)
+
+
+def score_rows(scores: pd.DataFrame, horizon: int, model: str) -> list[ScoreRow]:
+    """Return the pooled scores of every forecaster at one horizon, the network first and the model marked."""
+    pooled = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)]
+    smallest = pooled["pinball"].min()
+    return [
+        ScoreRow(row["forecaster"], row["pinball"] == smallest, row["forecaster"] == model, _score_values(row))
+        for _, row in pooled.iterrows()
+    ]
+
+
+def _score_values(row: "pd.Series[float]") -> tuple[str, ...]:
+    return (
+        basis_points(row["pinball"]),
+        basis_points(row["crps"]),
+        *(percent(row[f"coverage_{band}"]) for band in (50, 80, 90)),
+        percent(row["width_80"], 2),
+        basis_points(row["winkler_80"]),
+        percent(row["rmse_return"], 2),
+        percent(row["mae_return"], 2),
+        percent(row["directional_accuracy"]),
+    )
+
+
+@dataclass(frozen=True)
+class DirectionRow:
+    """Scores of learned class probabilities at one horizon, and those of the classes' frequencies."""
+
+    horizon: int
+    forecasts: int
+    values: tuple[str, ...]
+
+
+DIRECTION_COLUMNS = ("log loss", "of frequencies", "Brier score", "of frequencies", "p of the log losses")
+
+
+def direction_rows(direction: pd.DataFrame | None) -> list[DirectionRow]:
+    """Return a row per horizon; none where no class probabilities were learned."""
+    rows = [] if direction is None else direction.to_dict("records")
+    return [DirectionRow(int(row["horizon"]), int(row["rows"]), _direction_values(row)) for row in rows]
+
+
+def _direction_values(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    names = ("log_loss", "log_loss_frequencies", "brier", "brier_frequencies")
+    return (*(decimal(row[name]) for name in names), p_value(row["dm_p"]))
+
+
+ECHO_COLUMNS = (
+    Column("Its median"),
+    Column("Variance of its changes", "share of that of returns"),
+    Column("Covariance with returns", f"p, one-sided; significant up to {RELATED:g}"),
+    Column("Closest to the price"),
+)
+
+
+def echo_sentences(evaluation: Evaluation) -> list[str]:
+    """Return the result for the model's median, and for the network's other one where its result differs."""
+    echoes = {name: evaluation.echoes[name] for name in network_forecasters(evaluation.backtest)}
+    model = echoes.pop(evaluation.verdict.model)
+    return [model.sentence, *(echo.sentence for echo in echoes.values() if echo.name != model.name)]
+
+
+def echo_table(evaluation: Evaluation) -> ReportTable:
+    """Return a row per forecaster: what its median is one session ahead, and the numbers that decide it."""
+    model = evaluation.verdict.model
+    rows = [Row(name, _echo_cells(echo), marked=name == model) for name, echo in evaluation.echoes.items()]
+    return report_table("Echo", "Forecaster", ECHO_COLUMNS, rows, "The median one session ahead, all tickers pooled")
+
+
+def _echo_cells(echo: Echo) -> tuple[Cell, ...]:
+    related = UNDEFINED if echo.name == "persistence" else p_value(echo.relation_p)
+    return (
+        Cell(ECHO_LABELS[echo.name], colour=ECHO_COLOURS[echo.name]),
+        Cell(percent(echo.moved_share)),
+        Cell(related),
+        Cell(SHIFT_LABELS[echo.best_shift]),
+    )
+
+
+def echo_in_short(echo: Echo) -> str:
+    """Return what the median is in one line."""
+    return f"{echo.name}: the variance of the median's changes is {percent(echo.moved_share)} of that of returns"
