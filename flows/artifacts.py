@@ -6,7 +6,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipeline.audit.result import AuditResult as AuditVerdict
-from pipeline.market.verdicts import counts
+from pipeline.market.validation.report import status_counts
 from pipeline.sanity.checks import SanityCheck, verdict_sentence
 from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.tracking.check_records import combined_audit_table
@@ -19,9 +19,9 @@ from pipeline.workflow.tune_result import TuneResult
 
 DESCRIPTIONS: Mapping[str, str] = {
     "forecasts": "Price quantiles per session",
-    "left-out": "Tickers not forecast, and why",
+    "excluded": "Tickers not forecast, and why",
     "stale": "Tickers not up to date, and why",
-    "verdicts": "Findings of the validation of prices",
+    "validation": "Findings of the validation of prices",
     "not-up-to-date": "Tickers that are not up to date, and why",
     "trials": "Every trial of the study, the best first",
 }
@@ -70,8 +70,8 @@ def paragraphs(result: Result) -> Iterator[str]:
         yield links_markdown(one)
     yield f"*{result.calendars[0].note}*"
     yield from result.warnings
-    if result.left_out:
-        yield "Left out: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.left_out)
+    if result.excluded:
+        yield "Excluded: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.excluded)
     if result.stale:
         yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.stale)
     if result.unseen:
@@ -112,7 +112,7 @@ def show_ingest(result: IngestResult) -> None:
 def ingest_markdown(result: IngestResult) -> str:
     """Return the update in markdown."""
     states = "\n".join(f"- {count} {state}" for state, count in result.states.items())
-    validated = ", ".join(f"{count} {verdict}" for verdict, count in counts(result.verdicts).items())
+    validated = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(result.validation).items())
     size_mb = result.disk.size_bytes / 1e6
     disk = f"{result.disk.tickers} tickers, {result.disk.versions} versions, {size_mb:.1f} MB"
     return f"**{result.status}**\n\n{states}\n\nValidation of what changed: {validated}.\n\nThe store: {disk}."

@@ -37,13 +37,13 @@ class SourceUnavailableError(SourceError):
 
 
 class NothingUsableError(TapecastError):
-    """No ticker, no fold or no model is left to work with; `left_out` says which tickers and why."""
+    """No ticker, no fold or no model is left to work with; `excluded` says which tickers and why."""
 
     exit_status = ExitStatus.NOTHING_USABLE
 
-    def __init__(self, message: str, left_out: Sequence[object] = ()) -> None:
+    def __init__(self, message: str, excluded: Sequence[object] = ()) -> None:
         super().__init__(message)
-        self.left_out = tuple(left_out)
+        self.excluded = tuple(excluded)
 
 
 class FitError(TapecastError):

@@ -14,9 +14,9 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
-from pipeline.market.door import Terms, admit, load
-from pipeline.market.source import open_source
+from pipeline.market.sources import open_source
 from pipeline.market.specification import SyntheticSource
+from pipeline.market.validation.validate import ValidationTerms, load_bars, validate
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult
@@ -90,10 +90,10 @@ def bars_of(
     rows: Rows, returns_from: ReturnsFrom = "actions", minimum_sessions: int = 1, has_actions: bool = False
 ) -> Bars:
     """What the door lets through; every ticker must. Rules on actions are left out: rows are dropped with theirs."""
-    terms = Terms(returns_from, has_actions, NOW, minimum_sessions)
-    admitted = admit(dict(rows), terms)
-    assert admitted.left_out == (), admitted.left_out
-    return admitted.bars
+    terms = ValidationTerms(returns_from, has_actions, NOW, minimum_sessions)
+    validated = validate(dict(rows), terms)
+    assert validated.excluded == (), validated.excluded
+    return validated.bars
 
 
 def panel_of(rows: Rows, returns_from: ReturnsFrom = "actions") -> Panel:
@@ -108,9 +108,9 @@ def frames_from(rows: Rows, experiment: Experiment = TINY, returns_from: Returns
 
 def synthetic_frames(source: SyntheticSource, experiment: Experiment) -> Frames:
     """The frames of a synthetic source."""
-    admitted = load(open_source(source), (), datetime(2025, 1, 1, tzinfo=UTC), experiment.minimum_sessions)
-    assert admitted.left_out == (), admitted.left_out
-    return frames_of(admitted.bars, experiment)
+    validated = load_bars(open_source(source), (), datetime(2025, 1, 1, tzinfo=UTC), experiment.minimum_sessions)
+    assert validated.excluded == (), validated.excluded
+    return frames_of(validated.bars, experiment)
 
 
 def changed(experiment: Experiment, **values: object) -> Experiment:

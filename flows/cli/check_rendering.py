@@ -23,7 +23,7 @@ def show_tune(console: Console, result: TuneResult) -> None:
     console.print(trial_table(result))
     for sentence in rest:
         console.print(escape(sentence))
-    show_missing(console, result.stale, result.left_out)
+    show_missing(console, result.stale, result.excluded)
     console.print(f"Next    tapecast run --experiment {result.experiment}", soft_wrap=True)
     console.print(f"More    trials with --study {result.study} and a larger --trials", soft_wrap=True)
     show_mlflow(console, result.mlflow_url)

@@ -31,7 +31,9 @@ Into = Annotated[str | None, typer.Option("--collection", help="Name of the impo
 OnlyThis = Annotated[str | None, typer.Option("--collection", help="List this part of the store alone.")]
 Start = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First session wanted; default: 2000.")]
 Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="What was known earlier is given up.")]
-Verdicts = Annotated[Path | None, typer.Option(help="CSV file for the verdicts; default: under TAPECAST_HOME.")]
+Verdicts = Annotated[
+    Path | None, typer.Option(help="CSV file for the validation report; default: under TAPECAST_HOME.")
+]
 
 
 @data.command()

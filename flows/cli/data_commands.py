@@ -14,16 +14,14 @@ from flows.cli.options import Wanted
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
-from pipeline.market.door import admit
-from pipeline.market.export import write_prices
-from pipeline.market.files import open_files
-from pipeline.market.source import open_source
+from pipeline.market.files import open_files, write_prices
+from pipeline.market.sources import open_source
 from pipeline.market.specification import FilesSource, StoredSource, YahooSource
-from pipeline.market.store.collection import collections, disk_use
-from pipeline.market.store.inventory import inventory, shown
-from pipeline.market.store.opening import find_collection
+from pipeline.market.store.collection import collections, disk_use, find_collection
+from pipeline.market.store.inventory import inventory, stored_ticker
 from pipeline.market.store.pruning import prune as pruned
-from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
+from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
+from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.context import new_context
 from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
@@ -72,7 +70,7 @@ def current_state(source: YahooSource, wanted: Wanted) -> IngestResult | None:
     """Return the result of an update that has nothing to request; None where there is something."""
     context = new_context("ingest")
     planned = plan_from_yahoo(context, source, wanted.tickers, wanted.universe)
-    return None if planned.plan.asked else update_from_yahoo(context, planned)
+    return None if planned.plan.first_days else update_from_yahoo(context, planned)
 
 
 def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: Path | None) -> int:
@@ -81,11 +79,11 @@ def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: 
     source = stored_source(collection) if files is None else FilesSource(path=files)
     refuse_missing_file(source)
     table = check_source(settings, source, tickers_of(settings, source, wanted.tickers, wanted.universe), now)
-    path = out or settings.reports / f"{now:%Y-%m-%dT%H%M%S}-check" / "verdicts.csv"
+    path = out or settings.reports / f"{now:%Y-%m-%dT%H%M%S}-check" / "validation.csv"
     write_whole(path, table.to_csv(index=False).encode())
-    status = "partial" if (table["verdict"] == LEFT_OUT).any() else "ok"
-    findings = table[table["verdict"] != SOUND]
-    values = {"status": status, "verdicts": counts(table), "findings": plain_rows(findings), "file": str(path)}
+    status = "partial" if (table["status"] == EXCLUDED).any() else "ok"
+    findings = table[table["status"] != CLEAN]
+    values = {"status": status, "validation": status_counts(table), "findings": plain_rows(findings), "file": str(path)}
     call.prints(values, lambda console: show_checked(console, table, path))
     return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
 
@@ -116,7 +114,7 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
     """Show one ticker: its file, its versions, its last bars."""
     held = find_collection(Settings().prices, name)
     ticker = spelled(stored_source(name), [ticker])[0]
-    one = shown(held, ticker, as_known)
+    one = stored_ticker(held, ticker, as_known)
     last = one.rows.tail(LAST_BARS)
     values = {
         "ticker": ticker,
@@ -134,19 +132,19 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
     opened = open_source(source, Settings().prices)
     names = requested_tickers(opened, tickers_of(Settings(), source, wanted.tickers, wanted.universe))
     terms = validation_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
-    admitted = admit(rows_by_ticker(opened, names), terms)
-    if not admitted.bars.listings:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in admitted.left_out)
-        raise NothingUsableError(f"nothing to export: {reasons}", admitted.left_out)
-    write_prices(admitted.bars, view, path)
+    validated = validate(rows_by_ticker(opened, names), terms)
+    if not validated.bars.listings:
+        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in validated.excluded)
+        raise NothingUsableError(f"nothing to export: {reasons}", validated.excluded)
+    write_prices(validated.bars, view, path)
     values = {
         "file": str(path),
-        "rows": len(admitted.bars.frame),
-        "tickers": len(admitted.bars.tickers),
-        "left_out": [asdict(out) for out in admitted.left_out],
+        "rows": len(validated.bars.frame),
+        "tickers": len(validated.bars.tickers),
+        "excluded": [asdict(out) for out in validated.excluded],
     }
-    call.prints(values, lambda console: show_exported(console, admitted, path))
-    return int(ExitStatus.PARTIAL if admitted.left_out else ExitStatus.OK)
+    call.prints(values, lambda console: show_exported(console, validated, path))
+    return int(ExitStatus.PARTIAL if validated.excluded else ExitStatus.OK)
 
 
 def prune(call: Call, before: datetime, name: str) -> int:

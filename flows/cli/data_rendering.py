@@ -10,12 +10,12 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.market.bars import COLUMNS, Admitted
+from pipeline.market.bars import COLUMNS, ValidatedBars
 from pipeline.market.store.collection import Collection, DiskUse
 from pipeline.market.store.history import Version
-from pipeline.market.store.inventory import Shown
-from pipeline.market.store.pruning import Pruned
-from pipeline.market.verdicts import LEFT_OUT, SOUND, counts
+from pipeline.market.store.inventory import StoredTicker
+from pipeline.market.store.pruning import PruneResult
+from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
 from pipeline.wording import count_of
 from pipeline.workflow.ingest import IngestResult
 
@@ -51,25 +51,25 @@ def show_ingest(console: Console, result: IngestResult) -> None:
             console.print(f"[yellow]{one.state.value}[/yellow] {escape(one.ticker)}: {escape(one.reason)}")
         elif one.reason:
             console.print(f"{one.state.value} {escape(one.ticker)}: {escape(one.reason)}")
-    if len(result.verdicts):
-        print_findings(console, result.verdicts)
+    if len(result.validation):
+        print_findings(console, result.validation)
     console.print(f"The store: {disk_in_words(result.disk)}", style="dim")
 
 
 def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
-    """Print the verdicts with findings, and where all of them were written."""
+    """Print the findings, and where all of them were written."""
     print_findings(console, table)
-    console.print(f"Verdicts  {path}", soft_wrap=True)
+    console.print(f"Validation  {path}", soft_wrap=True)
 
 
 def print_findings(console: Console, table: pd.DataFrame) -> None:
-    """Print how many tickers have which verdict, and the findings."""
-    judged = ", ".join(f"{count} {verdict}" for verdict, count in counts(table).items() if count)
+    """Print how many tickers have which status, and the findings."""
+    judged = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(table).items() if count)
     console.print(f"Validation: {judged or 'nothing checked'}")
-    findings = table[table["verdict"] != SOUND]
+    findings = table[table["status"] != CLEAN]
     for row in findings.head(MOST_ROWS).to_dict("records"):
-        colour = "red" if row["verdict"] == LEFT_OUT else "yellow" if row["what_was_done"] != "noted" else "default"
-        what = f"{row['rule']}, {row['what_was_done']}, {count_of(row['rows'], 'row')}"
+        colour = "red" if row["status"] == EXCLUDED else "yellow" if row["severity"] != "noted" else "default"
+        what = f"{row['rule']}, {row['severity']}, {count_of(row['rows'], 'row')}"
         said = f"{row['since']}: found {row['found']}, expected {row['expected']}"
         console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(said)}")
     if len(findings) > MOST_ROWS:
@@ -87,7 +87,7 @@ def show_listed(console: Console, held: Sequence[Held]) -> None:
         console.print(f"{disk_in_words(disk)}  in {collection.folder}", style="dim", soft_wrap=True)
 
 
-def show_one(console: Console, one: Shown, last: pd.DataFrame) -> None:
+def show_one(console: Console, one: StoredTicker, last: pd.DataFrame) -> None:
     """Print a ticker's versions and its last bars."""
     console.print(f"[bold]{escape(one.ticker)}[/bold]  {one.path}", soft_wrap=True)
     console.print(f"{count_of(len(one.versions), 'version')}, {len(one.rows):,} sessions, {one.versions[-1].currency}")
@@ -114,15 +114,15 @@ def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(VERSIONS))
 
 
-def show_exported(console: Console, admitted: Admitted, path: Path) -> None:
+def show_exported(console: Console, validated: ValidatedBars, path: Path) -> None:
     """Print how much was written, and what was not."""
-    rows, tickers = len(admitted.bars.frame), len(admitted.bars.tickers)
+    rows, tickers = len(validated.bars.frame), len(validated.bars.tickers)
     console.print(f"{rows:,} rows of {count_of(tickers, 'ticker')} written to {path}", soft_wrap=True)
-    for out in admitted.left_out:
-        console.print(f"[yellow]left out[/yellow] {escape(out.ticker)}: {escape(out.reason)}")
+    for out in validated.excluded:
+        console.print(f"[yellow]excluded[/yellow] {escape(out.ticker)}: {escape(out.reason)}")
 
 
-def show_pruned(console: Console, freed: Pruned, before: datetime) -> None:
+def show_pruned(console: Console, freed: PruneResult, before: datetime) -> None:
     """Print what pruning gave up."""
     console.print(
         f"{count_of(freed.versions, 'version')} and {count_of(freed.rows, 'superseded row')} given up, "
@@ -141,7 +141,7 @@ def cell_in_words(cell: object) -> str:
 
 def disk_in_words(disk: DiskUse) -> str:
     """Return what a collection takes, as a sentence."""
-    aside = f", {count_of(disk.set_aside, 'damaged file')} set aside" if disk.set_aside else ""
+    aside = f", {count_of(disk.quarantined, 'damaged file')} quarantined" if disk.quarantined else ""
     tickers, versions = count_of(disk.tickers, "ticker"), count_of(disk.versions, "version")
     return f"{tickers}, {versions}, {disk.size_bytes / 1e6:.1f} MB{aside}"
 

@@ -69,18 +69,18 @@ def show_result(console: Console, result: Result) -> None:
         console.print("Prices before dividends. No trading advice.", style="dim")
     if result.unseen:
         console.print(f"Forecast though not trained on: {escape(', '.join(result.unseen))}", style="yellow")
-    show_missing(console, result.stale, result.left_out)
+    show_missing(console, result.stale, result.excluded)
     for sentence in (*result.warnings, result.calendars[0].note):
         console.print(escape(sentence), style="yellow")
     show_where_next(console, result)
 
 
-def show_missing(console: Console, stale: list[Row], left_out: list[Row]) -> None:
+def show_missing(console: Console, stale: list[Row], excluded: list[Row]) -> None:
     """Print the tickers that are not up to date or excluded, with their reasons."""
     for row in stale:
         console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
-    for row in left_out:
-        console.print(f"[yellow]left out[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+    for row in excluded:
+        console.print(f"[yellow]excluded[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
 
 
 def show_calendar(console: Console, one: CalendarSummary) -> None:

@@ -23,10 +23,10 @@ from pipeline.audit.tampering import (
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasting.calibration import CalibrationSpec
-from pipeline.market.bars import Admitted
-from pipeline.market.door import Terms, admit
-from pipeline.market.held import HeldPrices
-from pipeline.market.source import Source
+from pipeline.market.bars import ValidatedBars
+from pipeline.market.in_memory import InMemoryPrices
+from pipeline.market.sources import Source
+from pipeline.market.validation.validate import ValidationTerms, validate
 
 N_VALIDATION_CHECKS = 4
 DEFAULT_SPEC = AuditSpec()
@@ -36,18 +36,18 @@ OnProgress = Callable[[int, int], None]
 """A callback with the number of comparisons done and their total."""
 
 
-def calendars_of(source: Source, tickers: Iterable[str], terms: Terms) -> tuple[str, ...]:
+def calendars_of(source: Source, tickers: Iterable[str], terms: ValidationTerms) -> tuple[str, ...]:
     """Return the calendars of the tickers that pass validation; raises NothingUsableError where there is none."""
-    validated = admit(load_rows(source, tickers), terms)
+    validated = validate(load_rows(source, tickers), terms)
     if not validated.bars.listings:
         raise no_ticker_error(validated)
     return validated.bars.calendars
 
 
-def no_ticker_error(validated: Admitted) -> NothingUsableError:
+def no_ticker_error(validated: ValidatedBars) -> NothingUsableError:
     """Return the error that lists why each ticker was excluded."""
-    reasons = "; ".join(f"{excluded.ticker}: {excluded.reason}" for excluded in validated.left_out)
-    return NothingUsableError(f"no usable ticker is left to audit: {reasons}", validated.left_out)
+    reasons = "; ".join(f"{excluded.ticker}: {excluded.reason}" for excluded in validated.excluded)
+    return NothingUsableError(f"no usable ticker is left to audit: {reasons}", validated.excluded)
 
 
 def shortened(experiment: Experiment, spec: AuditSpec) -> Experiment:
@@ -82,7 +82,7 @@ def audit(
     read the source that it is given.
     """
     began = time.perf_counter()
-    terms = replace(inputs.validation_terms, most_age_sessions=None)
+    terms = replace(inputs.validation_terms, max_age_sessions=None)
     inputs = replace(inputs, experiment=shortened(inputs.experiment, spec), validation_terms=terms)
     prices = in_memory_copy(source, inputs.tickers)
     origins = _origins(PipelineRun(prices, steps, inputs), spec)
@@ -142,7 +142,7 @@ class _LeakSearch:
 
     def _tampered_run(self, cut: Cut, tampering: Tampering) -> PipelineRun:
         inputs, source = self.original.inputs, self.original.source
-        if not isinstance(source, HeldPrices):
+        if not isinstance(source, InMemoryPrices):
             raise UsageError("found a source that is not held in memory, expected one; make it with in_memory_copy")
         tampered_source = tampered(source, tampering, cut, self.seed)
         covariates = tampered_covariates(inputs.file_covariates, cut, inputs.experiment.horizons, self.seed)

@@ -18,7 +18,7 @@ from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import build_panel
 from pipeline.errors import TapecastError, UsageError
 from pipeline.market.bars import Bars
-from pipeline.market.held import HeldPrices
+from pipeline.market.in_memory import InMemoryPrices
 
 TOLERANCE = 1e-6
 """Relative to the value and to the feature's spread: a smaller change is rounding, such as that of an FFT filter."""
@@ -96,7 +96,7 @@ class _Subject:
     bars: Bars
     context: Context
 
-    def values(self, prices: HeldPrices) -> "_Values":
+    def values(self, prices: InMemoryPrices) -> "_Values":
         """Return the feature over other rows of the same tickers."""
         listings = [listing for listing in self.bars.listings if len(prices.frames[listing.ticker])]
         rows = [prices.frames[listing.ticker].assign(ticker=listing.ticker) for listing in listings]
@@ -132,10 +132,10 @@ class _Values:
         return ticker_values
 
 
-def _in_memory(bars: Bars) -> HeldPrices:
+def _in_memory(bars: Bars) -> InMemoryPrices:
     rows_of: Mapping[str, pd.DataFrame] = {str(ticker): rows.drop(columns="ticker").reset_index(drop=True)
                                            for ticker, rows in bars.frame.groupby("ticker", sort=False)}  # fmt: skip
-    return HeldPrices(rows_of, "as_traded", has_actions=True, returns_from=bars.returns_from, note="")
+    return InMemoryPrices(rows_of, "as_traded", has_actions=True, returns_from=bars.returns_from, note="")
 
 
 def _origins(subject: _Subject, count: int) -> Sequence[np.datetime64]:
@@ -150,7 +150,7 @@ def _origins(subject: _Subject, count: int) -> Sequence[np.datetime64]:
     return [sessions[place] for place in places]
 
 
-def _leaks_at(subject: _Subject, prices: HeldPrices, origin: np.datetime64, seed: int) -> list[FeatureFault]:
+def _leaks_at(subject: _Subject, prices: InMemoryPrices, origin: np.datetime64, seed: int) -> list[FeatureFault]:
     """Return the leaks that show at one origin."""
     cut = Cut(subject.bars.calendars[0], origin)
     original = subject.values(prices)
@@ -165,7 +165,7 @@ def _leaks_at(subject: _Subject, prices: HeldPrices, origin: np.datetime64, seed
 
 
 def _whose_bars(
-    subject: _Subject, prices: HeldPrices, replacement: tuple[Cut, Tampering, int], change: FeatureFault
+    subject: _Subject, prices: InMemoryPrices, replacement: tuple[Cut, Tampering, int], change: FeatureFault
 ) -> str:
     """Return whose later bars change a ticker's value: its own, or those of other tickers."""
     cut, tampering, seed = replacement
@@ -175,7 +175,7 @@ def _whose_bars(
     return "it reads later bars" if own else "it reads later bars of other tickers"
 
 
-def _cut(prices: HeldPrices, cut: Cut) -> HeldPrices:
+def _cut(prices: InMemoryPrices, cut: Cut) -> InMemoryPrices:
     kept = {ticker: rows[days_of(rows) <= cut.origin] for ticker, rows in prices.frames.items()}
     return replace(prices, frames=kept)
 
@@ -204,7 +204,7 @@ def _aligned(values: _Values, ticker: str, days: np.ndarray) -> Floats32:
     return result
 
 
-def _warm_up_faults(subject: _Subject, prices: HeldPrices) -> list[FeatureFault]:
+def _warm_up_faults(subject: _Subject, prices: InMemoryPrices) -> list[FeatureFault]:
     """Return the fault of the first value missing after the declared warm-up; empty where none is missing."""
     original = subject.values(prices)
     for row, ticker in enumerate(original.tickers):

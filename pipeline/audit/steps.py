@@ -19,10 +19,10 @@ from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.forecasting.forecasts import CALIBRATED
-from pipeline.market.bars import Admitted, Bars
-from pipeline.market.door import Terms, admit, rows_or_error
-from pipeline.market.source import Source
+from pipeline.market.bars import Bars, ValidatedBars
+from pipeline.market.sources import Source
 from pipeline.market.universe import Universe
+from pipeline.market.validation.validate import ValidationTerms, rows_or_error, validate
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
@@ -39,7 +39,7 @@ class RunInputs:
 
     experiment: Experiment
     tickers: tuple[str, ...]
-    validation_terms: Terms
+    validation_terms: ValidationTerms
     calendar: str
     universe: Universe | None = None
     file_covariates: FileCovariates = NO_FILE_COVARIATES
@@ -74,7 +74,7 @@ class Steps:
     """
 
     load: Callable[[Source, Iterable[str]], RowsByTicker] = load_rows
-    validate: Callable[[RowsByTicker, Terms], Admitted] = admit
+    validate: Callable[[RowsByTicker, ValidationTerms], ValidatedBars] = validate
     adjust: Callable[[Bars], Bars] = unadjusted
     features: Callable[[Bars, Sequence[Bars], RunInputs], Frames] = default_frames
     labels: Callable[[Frames], Frames] = unchanged_labels
@@ -118,7 +118,7 @@ class PipelineRun:
         return self.steps.load(self.source, self.inputs.tickers)
 
     @cached_property
-    def validated(self) -> Admitted:
+    def validated(self) -> ValidatedBars:
         """The validated bars of every calendar."""
         return self.steps.validate(self.rows, self.inputs.validation_terms)
 

@@ -11,13 +11,12 @@ from pipeline.arrays import Booleans, Floats, Indices, Sessions
 from pipeline.dataset.covariates.from_files import FileCovariates
 from pipeline.dataset.covariates.known_future import target_sessions
 from pipeline.errors import SourceError, TapecastError
-from pipeline.market.bars import PRICES
+from pipeline.market.bars import FIELDS, PRICES
 from pipeline.market.calendars import calendar_of, closed_at, closing_instants, last_completed_session
-from pipeline.market.canonical import FIELDS
-from pipeline.market.door import rows_or_error
-from pipeline.market.held import HeldPrices
-from pipeline.market.session_dates import session_dates
-from pipeline.market.source import Source
+from pipeline.market.in_memory import InMemoryPrices
+from pipeline.market.parsing import session_dates
+from pipeline.market.sources import Source
+from pipeline.market.validation.validate import rows_or_error
 
 Tampering = Literal["garbage", "shuffled"]
 TAMPERINGS: tuple[Tampering, ...] = ("garbage", "shuffled")
@@ -51,10 +50,10 @@ def _calendar_or(ticker: str, default: str) -> str:
         return default  # validation will exclude the ticker
 
 
-def in_memory_copy(source: Source, tickers: Iterable[str]) -> HeldPrices:
+def in_memory_copy(source: Source, tickers: Iterable[str]) -> InMemoryPrices:
     """Return a copy of the source's rows of the tickers, read once; a ticker without rows keeps its error."""
     loaded = {ticker: rows_or_error(source, ticker) for ticker in tickers}
-    return HeldPrices(
+    return InMemoryPrices(
         frames={ticker: rows for ticker, rows in loaded.items() if isinstance(rows, pd.DataFrame)},
         price_basis=source.price_basis,
         has_actions=source.has_actions,
@@ -74,7 +73,7 @@ def days_of(rows: pd.DataFrame) -> Sessions:
 # --- Garbage and shuffled copies ---
 
 
-def tampered(source: HeldPrices, tampering: Tampering, cut: Cut, seed: int) -> HeldPrices:
+def tampered(source: InMemoryPrices, tampering: Tampering, cut: Cut, seed: int) -> InMemoryPrices:
     """Return the source with every later bar and action replaced; the rows up to the cut are unchanged.
 
     `garbage`: other valid bars that continue from the last close kept, with random returns, ranges, volumes, dividends,
@@ -190,7 +189,7 @@ def _numbers(column: "pd.Series[float]") -> Floats:
 # --- Holes, and covariates from files ---
 
 
-def with_holes(source: HeldPrices, sessions: Iterable[np.datetime64]) -> HeldPrices:
+def with_holes(source: InMemoryPrices, sessions: Iterable[np.datetime64]) -> InMemoryPrices:
     """Return the source with one bar removed at each session, of the tickers in turn, so that back-filling shows.
 
     A bar is removed only where the ticker trades before and after it, and where neither it nor the next bar has a

@@ -19,7 +19,7 @@ from pipeline.forecasting.forecasts import (
     price_quantiles,
     with_calibrated,
 )
-from pipeline.market.bars import LeftOut
+from pipeline.market.bars import Exclusion
 from pipeline.market.calendars import age_sessions, next_sessions
 from pipeline.training.jobs import FitResult
 
@@ -78,10 +78,12 @@ def live_forecasts(
     return pd.concat(parts, ignore_index=True)
 
 
-def left_behind(frames: Frames) -> tuple[LeftOut, ...]:
+def left_behind(frames: Frames) -> tuple[Exclusion, ...]:
     """Return the tickers without an origin among the last sessions, with the reason."""
     usable = np.any(frames.usable[:, _recent(frames)], axis=1)
-    return tuple(LeftOut(ticker, _behind(frames, row)) for row, ticker in enumerate(frames.tickers) if not usable[row])
+    return tuple(
+        Exclusion(ticker, _behind(frames, row)) for row, ticker in enumerate(frames.tickers) if not usable[row]
+    )
 
 
 def not_trained_on(trained_on: Sequence[str], forecasts: pd.DataFrame) -> tuple[str, ...]:

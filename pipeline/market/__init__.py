@@ -1,1 +1,1 @@
-"""Bars: their sources, the contract they must meet, and the sessions of their exchanges."""
+"""Bars: their sources, their validation, the price store, and the calendars of their exchanges."""

@@ -1,4 +1,4 @@
-"""Bars as traded, with their listings: what every source hands over and what passes the door."""
+"""Bars as traded with their listings, and what validation says about them: problems, exclusions, stale tickers."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +13,9 @@ COLUMNS = ("ticker", "session", *PRICES, "volume", "adj_close", "dividend", "spl
 """Columns of a bars frame: `session` is a tz-naive date, prices are in the listing currency as traded, `volume` in
 shares as traded, `dividend` in currency per share (0 where none), `split` the factor new per old (1 where none)."""
 
+FIELDS = COLUMNS[2:]
+"""The number columns of a bars frame."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -24,17 +27,22 @@ class Listing:
 
 
 class Severity(StrEnum):
-    """What a finding does: nothing, a recorded repair, rows put aside, or the end of its ticker's bars there."""
+    """What a finding causes: a note, a recorded repair, quarantined rows, or the end of the ticker's bars there."""
 
     NOTE = "noted"
     REPAIRED = "repaired"
-    ROWS = "rows put aside"
-    TICKER = "bars end there"
+    ROWS = "rows quarantined"
+    TICKER = "bars truncated"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Severity | None":
+        """Return the severity that an earlier version of the price store spelled otherwise; None for any other text."""
+        return {"rows put aside": cls.ROWS, "bars end there": cls.TICKER}.get(str(value))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding about a ticker: since which session, by which rule, what was found and expected, in how many rows."""
+    """A finding about a ticker: its first session, the rule, what was found and expected, and in how many rows."""
 
     ticker: str
     session: str
@@ -46,7 +54,7 @@ class Problem:
 
     @property
     def fatal(self) -> bool:
-        """Whether it ends the ticker's bars at that session."""
+        """Whether the ticker's bars end at that session."""
         return self.severity is Severity.TICKER
 
     def __str__(self) -> str:
@@ -54,8 +62,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A ticker that is not forecast, and why."""
+class Exclusion:
+    """A ticker that is not forecast, and the reason."""
 
     ticker: str
     reason: str
@@ -63,7 +71,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Stale:
-    """A ticker that is forecast though its last bar is not its latest: how old that bar is, and why."""
+    """A ticker that is forecast although its last bar is not of the latest session: that bar's age, and the reason."""
 
     ticker: str
     last_session: str
@@ -73,7 +81,7 @@ class Stale:
 
 @dataclass(frozen=True)
 class Bars:
-    """Checked bars of many tickers, sorted by ticker and session, columns COLUMNS."""
+    """Validated bars of many tickers, sorted by ticker and session, columns COLUMNS."""
 
     frame: pd.DataFrame
     listings: tuple[Listing, ...]
@@ -90,17 +98,17 @@ class Bars:
         return tuple(sorted({listing.calendar for listing in self.listings}))
 
     def of_calendar(self, calendar: str) -> "Bars":
-        """The bars of the tickers that trade on one calendar."""
+        """Return the bars of the tickers that trade on one calendar."""
         listings = tuple(listing for listing in self.listings if listing.calendar == calendar)
-        own = self.frame["ticker"].isin([listing.ticker for listing in listings])
-        return Bars(self.frame[own].reset_index(drop=True), listings, self.returns_from)
+        trades_there = self.frame["ticker"].isin([listing.ticker for listing in listings])
+        return Bars(self.frame[trades_there].reset_index(drop=True), listings, self.returns_from)
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """What came through the door: bars, every problem, the tickers not forecast, and those without their last rows."""
+class ValidatedBars:
+    """The result of validation: bars, every problem, the excluded tickers, and those without their last rows."""
 
     bars: Bars
     problems: tuple[Problem, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...] = ()

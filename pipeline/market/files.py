@@ -1,5 +1,6 @@
-"""Prices from files: one long CSV or Parquet, or a folder with one CSV per ticker as Yahoo exports them."""
+"""Prices from files and to files: one long CSV or Parquet, or a folder with one CSV per ticker."""
 
+import io
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -11,29 +12,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
-from pipeline.market.adjustment import as_traded, plain_actions
-from pipeline.market.bars import ReturnsFrom
-from pipeline.market.columns import PER_TICKER, ambiguous, canonical, missing, renamed
-from pipeline.market.held import HeldPrices, by_ticker
+from pipeline.files import write_whole
+from pipeline.market.adjustment import View, adjusted, as_traded, plain_actions
+from pipeline.market.bars import Bars, ReturnsFrom
+from pipeline.market.in_memory import InMemoryPrices, by_ticker
+from pipeline.market.listings import shortened
+from pipeline.market.parsing import REQUIRED_COLUMNS, ambiguous_columns, bars_column, missing_columns, with_bars_columns
 from pipeline.market.specification import PriceBasis
-from pipeline.market.tickers import shortened
 
-TEXT = ("ticker", "session")
+TEXT_COLUMNS = ("ticker", "session")
 BLANKS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none"]
+
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, pa.ArrowException, pd.errors.ParserWarning)
 """What pandas and pyarrow raise on files that are not what their names say (parser and Unicode errors: ValueError)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """Rows per ticker with canonical columns, and why some tickers' files could not be read."""
+    """Rows per ticker under a bars frame's column names, and the reasons of unreadable tickers."""
 
     frames: Mapping[str, pd.DataFrame]
     refused: Mapping[str, str]
 
 
-def open_files(path: Path, price_basis: PriceBasis | None = None) -> HeldPrices:
-    """The file's or folder's prices as a source, all read once; a UsageError where they cannot be used."""
+def open_files(path: Path, price_basis: PriceBasis | None = None) -> InMemoryPrices:
+    """Return the file's or folder's prices as a source, all read at once; raises UsageError for unusable ones."""
     try:
         return _opened(path, price_basis)
     except OSError as error:
@@ -42,7 +45,7 @@ def open_files(path: Path, price_basis: PriceBasis | None = None) -> HeldPrices:
         ) from error
 
 
-def _opened(path: Path, price_basis: PriceBasis | None) -> HeldPrices:
+def _opened(path: Path, price_basis: PriceBasis | None) -> InMemoryPrices:
     if path.is_dir():
         return _source(path, _read_folder(path), price_basis or "split_adjusted")
     if not path.exists():
@@ -50,15 +53,15 @@ def _opened(path: Path, price_basis: PriceBasis | None) -> HeldPrices:
     return _source(path, _Read(by_ticker(_read_long(path)), {}), price_basis or "as_traded")
 
 
-def _source(path: Path, read: _Read, basis: PriceBasis) -> HeldPrices:
+def _source(path: Path, read: _Read, basis: PriceBasis) -> InMemoryPrices:
     delivered = {name for frame in read.frames.values() for name in frame.columns}
     actions = {"dividend", "split"} <= delivered
     returns_from: ReturnsFrom = "adj_close" if "adj_close" in delivered else "actions" if actions else "close"
     whole = _without_incomplete(read, delivered & {"adj_close", "dividend", "split"})
     frames = {ticker: _traded(plain_actions(rows), basis) for ticker, rows in whole.frames.items()}
-    handed_over: PriceBasis = "as_traded" if "split" in delivered else basis
-    note = f"Prices from {path.name}, as delivered; nothing says that they are up to date."
-    return HeldPrices(frames, handed_over, actions, returns_from, note, refused=whole.refused)
+    returned_basis: PriceBasis = "as_traded" if "split" in delivered else basis
+    note = f"Prices from {path.name}, as delivered; they may not be up to date."
+    return InMemoryPrices(frames, returned_basis, actions, returns_from, note, refused=whole.refused)
 
 
 def _traded(rows: pd.DataFrame, basis: PriceBasis) -> pd.DataFrame:
@@ -66,7 +69,7 @@ def _traded(rows: pd.DataFrame, basis: PriceBasis) -> pd.DataFrame:
 
 
 def _without_incomplete(read: _Read, expected: set[str]) -> _Read:
-    """The same without the tickers that lack a column which others have: filled in, it would mean something else."""
+    """Return the same without tickers that lack a column which others have: a fill value would change its meaning."""
     lacking = {ticker: sorted(expected - set(rows.columns)) for ticker, rows in read.frames.items()}
     reasons = {
         ticker: f"its file has no column {', '.join(names)}, which other files of the folder have; add it"
@@ -78,14 +81,13 @@ def _without_incomplete(read: _Read, expected: set[str]) -> _Read:
 
 
 def _read_long(path: Path) -> pd.DataFrame:
-    frame = _read_table(path, ("ticker", *PER_TICKER))
+    frame = _read_table(path, ("ticker", *REQUIRED_COLUMNS))
     return frame if frame["ticker"].dtype == "str" else frame.assign(ticker=frame["ticker"].astype("str"))
 
 
 def _read_folder(path: Path) -> _Read:
-    """One frame per CSV; a file that cannot be used leaves out its ticker, all of them are a UsageError."""
-    found = _csv_files(path)
-    read = {ticker: _frame_or_reason(files) for ticker, files in found.items()}
+    """Return one frame per CSV; an unusable file excludes its ticker. Raises UsageError where none is usable."""
+    read = {ticker: _frame_or_reason(files) for ticker, files in _csv_files(path).items()}
     frames = {ticker: rows for ticker, rows in read.items() if isinstance(rows, pd.DataFrame)}
     refused = {ticker: reason for ticker, reason in read.items() if isinstance(reason, str)}
     if not frames:
@@ -99,7 +101,7 @@ def _frame_or_reason(files: list[Path]) -> pd.DataFrame | str:
             f"found {len(files)} files of it, {shortened(file.name for file in files)}; expected one: remove the others"
         )
     try:
-        return _read_table(files[0], PER_TICKER)
+        return _read_table(files[0], REQUIRED_COLUMNS)
     except UsageError as error:
         return str(error)
 
@@ -128,7 +130,7 @@ def _kind(path: Path) -> str:
 
 
 def _read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    """The file's rows under canonical names; a UsageError where it cannot be read or lacks a column."""
+    """Return the file's rows under a bars frame's column names; raises UsageError for an unusable file."""
     try:
         frame = _read_parquet(path, required) if _kind(path) == "parquet" else _read_csv(path, required)
     except pd.errors.EmptyDataError as error:
@@ -146,14 +148,14 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     names = [str(name) for name in pd.read_csv(path, nrows=0, skipinitialspace=True, encoding="utf-8-sig").columns]
     _check_columns(path, names, required)
     with warnings.catch_warnings():
-        # a row with more cells than the header is cut with a mere warning otherwise
+        # a row with more cells than the header is cut with only a warning otherwise
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return renamed(
+        return with_bars_columns(
             pd.read_csv(
                 path,
-                dtype={name: "str" for name in names if canonical(name) in TEXT},
+                dtype={name: "str" for name in names if bars_column(name) in TEXT_COLUMNS},
                 keep_default_na=False,  # a ticker may be called NA or NULL
-                na_values={name: BLANKS for name in names if canonical(name) != "ticker"},
+                na_values={name: BLANKS for name in names if bars_column(name) != "ticker"},
                 index_col=False,
                 low_memory=False,
                 skipinitialspace=True,
@@ -165,14 +167,14 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
 def _read_parquet(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     table = pq.read_table(path)
     _check_columns(path, table.column_names, required)
-    return renamed(table.to_pandas(ignore_metadata=True))
+    return with_bars_columns(table.to_pandas(ignore_metadata=True))
 
 
 def _check_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
     found = shortened(names)
-    if twice := ambiguous(names):
+    if twice := ambiguous_columns(names):
         raise UsageError(f"found several columns for {', '.join(twice)} in {path} ({found}); leave only one of each")
-    if lacking := missing(names, required):
+    if lacking := missing_columns(names, required):
         hint = "" if lacking != ["ticker"] else ", or name the file TICKER.csv and give its folder"
         expected = ", ".join(required)
         raise UsageError(f"found no column {', '.join(lacking)} in {path} ({found}), expected {expected}; add it{hint}")
@@ -185,3 +187,25 @@ def _expected_format(path: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__} ({str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no detail'})"
+
+
+def write_prices(bars: Bars, view: View, path: Path) -> None:
+    """Write the bars in an adjusted view as CSV or Parquet, by the file's suffix; whole or not at all.
+
+    adj_close is written only where it is the source of returns. Raises UsageError for another suffix, or where the
+    file cannot be written.
+    """
+    frame = adjusted(bars.frame, view)
+    if bars.returns_from != "adj_close":
+        frame = frame.drop(columns="adj_close")
+    frame = frame.rename(columns={"session": "date"})
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        content = frame.to_csv(index=False, date_format="%Y-%m-%d").encode()
+    elif suffix == ".parquet":
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False, compression="zstd")
+        content = buffer.getvalue()
+    else:
+        raise UsageError(f"found {path.name} as the file to write, expected a name that ends in .csv or .parquet")
+    write_whole(path, content)

@@ -1,65 +1,65 @@
-"""Importing files into the store: each ticker's rows become a version of its whole history."""
+"""Import of files into the price store: each ticker's rows become a version of its history."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pipeline.errors import SourceError, TapecastError
 from pipeline.market.calendars import listing_of
-from pipeline.market.canonical import canonical
-from pipeline.market.fetched import Fetched
-from pipeline.market.held import HeldPrices
+from pipeline.market.in_memory import InMemoryPrices
+from pipeline.market.listings import is_ticker
+from pipeline.market.sources import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms
-from pipeline.market.store.commits import commit_all, set_aside
+from pipeline.market.store.commits import commit_all, quarantine_file
 from pipeline.market.store.history import Version
-from pipeline.market.tickers import is_ticker
-from pipeline.market.update import Refreshed, State, as_it_was, completed
+from pipeline.market.update import UpdateResult, UpdateState, completed_rows, not_updated
+from pipeline.market.validation.normalisation import normalise
 
 NO_ACTION = {"dividend": 0.0, "split": 1.0}
 
 
-def terms_of(prices: HeldPrices) -> CollectionTerms:
-    """The terms of a collection that holds the files' prices."""
+def terms_of(prices: InMemoryPrices) -> CollectionTerms:
+    """Return the terms of a collection that holds the files' prices."""
     return CollectionTerms(
         kind="files",
         has_actions=prices.has_actions,
         returns_from=prices.returns_from,
-        note="Imported prices, as the files told them; nothing says that they are up to date.",
+        note="Imported prices, as delivered in the files; they may not be up to date.",
         price_basis=prices.price_basis,
     )
 
 
 def import_prices(
-    collection: Collection, prices: HeldPrices, tickers: Sequence[str], now: datetime
-) -> Iterator[Refreshed]:
-    """Store the rows of files and yield each ticker as it then stands."""
+    collection: Collection, prices: InMemoryPrices, tickers: Sequence[str], now: datetime
+) -> Iterator[UpdateResult]:
+    """Store the rows of files and yield the result of each ticker."""
     answers = ((ticker, _answer(prices, ticker, now)) for ticker in tickers)
     for ticker in filter(is_ticker, tickers):
-        set_aside(collection, ticker)  # damaged files alone
+        quarantine_file(collection, ticker)  # damaged files only
     for ticker, version in commit_all(collection, answers):
         if isinstance(version, SourceError):
-            yield as_it_was(collection, ticker, str(version), now)
+            yield not_updated(collection, ticker, str(version), now)
         else:
             yield _imported(ticker, version)
 
 
-def _imported(ticker: str, version: Version) -> Refreshed:
-    kinds = ", ".join(dict.fromkeys(one.kind for one in version.restatements))
-    state = State.RESTATED if kinds else State.UPDATED
-    return Refreshed(ticker, state, version.last_session, None, version.added, kinds)
+def _imported(ticker: str, version: Version) -> UpdateResult:
+    kinds = ", ".join(dict.fromkeys(it.kind for it in version.restatements))
+    state = UpdateState.RESTATED if kinds else UpdateState.UPDATED
+    return UpdateResult(ticker, state, version.last_session, None, version.added, kinds)
 
 
-def _answer(prices: HeldPrices, ticker: str, now: datetime) -> Fetched | SourceError:
-    """The ticker's rows in the form that the store keeps, or the reason why there are none."""
+def _answer(prices: InMemoryPrices, ticker: str, now: datetime) -> FetchedRows | SourceError:
+    """Return the ticker's rows in the form of the store, or as a value the error that says why there are none."""
     try:
-        brought = canonical(ticker, prices.rows(ticker))
-        if brought.frame.empty or any(problem.fatal for problem in brought.problems):
-            raise SourceError("; ".join(map(str, brought.problems)) or "found no row of it, expected daily prices")
-        spelled = {name: none for name, none in NO_ACTION.items() if name not in brought.frame}
-        rows = brought.frame.assign(**spelled)
-        # a file speaks of what it holds: earlier sessions that are stored stay, so that newer files can be appended
+        normalised = normalise(ticker, prices.rows(ticker))
+        if normalised.frame.empty or any(problem.fatal for problem in normalised.problems):
+            raise SourceError("; ".join(map(str, normalised.problems)) or "found no row of it, expected daily prices")
+        absent = {name: none for name, none in NO_ACTION.items() if name not in normalised.frame}
+        rows = normalised.frame.assign(**absent)
+        # a file says nothing about earlier sessions: those that are stored stay, so that newer files can be appended
         since = rows["session"].iloc[0].date()
-        fetched = Fetched(rows, since, listing_of(ticker).currency, now, brought.problems)
-        return completed(ticker, fetched)
+        fetched = FetchedRows(rows, since, listing_of(ticker).currency, now, normalised.problems)
+        return completed_rows(ticker, fetched)
     except SourceError as error:
         return error
     except TapecastError as error:

@@ -1,4 +1,4 @@
-"""Listings: which calendar and currency a ticker's name stands for, in the spelling that Yahoo uses.
+"""Ticker names and their listings: the calendar and currency that a name stands for, in the spelling that Yahoo uses.
 
 Suffixes and quoted currencies: Yahoo's table of exchanges and data providers. London, Johannesburg and Tel Aviv are
 quoted in hundredths (GBp, ZAc, ILA). Where two exchanges of a country share their trading days, one calendar stands
@@ -7,9 +7,53 @@ and Bucharest are not here: exchange_calendars cannot build theirs under pandas 
 """
 
 import re
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 from pipeline.errors import SourceError
 from pipeline.market.bars import Listing
+
+MAX_LENGTH = 32
+_NAME = re.compile(rf"[A-Za-z0-9^][A-Za-z0-9.\-=&_]{{0,{MAX_LENGTH - 1}}}")
+EXPECTED_NAME = f"1 to {MAX_LENGTH} letters, digits and . - = & _ (a first ^ too), as in BRK-B, ^GSPC or M&M.NS"
+
+
+def is_ticker(name: str) -> bool:
+    """Return whether the string may name a ticker; a path, markup or a terminal command never does."""
+    return _NAME.fullmatch(name) is not None
+
+
+def printable(name: str) -> str:
+    """Return the name fit for one line of any output: control characters replaced, cut to MAX_LENGTH."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return shown if len(shown) <= MAX_LENGTH else shown[:MAX_LENGTH] + "…"
+
+
+def refuse_bad_name(name: str) -> None:
+    """Raise SourceError for a string that cannot name a ticker, so that it reaches neither a path nor a URL."""
+    if not is_ticker(name):
+        raise SourceError(f"found {printable(name)!r} as a ticker, expected {EXPECTED_NAME}")
+
+
+def unknown_ticker(ticker: str, known: Collection[str]) -> SourceError:
+    """Return the error for a ticker that a source does not have: the known ones, and the closest of them."""
+    close = _closest(ticker, known)
+    hint = f"; did you mean {close}?" if close else ""
+    return SourceError(f"unknown ticker {printable(ticker)!r}: the source holds {shortened(sorted(known))}{hint}")
+
+
+def shortened(names: Iterable[str], max_shown: int = 12) -> str:
+    """Return the first names as a comma-separated list, and the number of the others."""
+    shown = [printable(name) for name in names]
+    more = f" and {len(shown) - max_shown} more" if len(shown) > max_shown else ""
+    return (", ".join(shown[:max_shown]) or "none") + more
+
+
+def _closest(ticker: str, known: Collection[str]) -> str | None:
+    by_upper_case = {name.upper(): name for name in known}
+    matches = get_close_matches(ticker.upper(), by_upper_case, n=1, cutoff=0.5)
+    return by_upper_case[matches[0]] if matches else None
+
 
 EXCHANGES = {
     ".AS": ("XAMS", "EUR"),
@@ -137,7 +181,7 @@ _SUFFIX = re.compile(r".*(\.[A-Z]{2,})")
 
 
 def listing_of(ticker: str) -> Listing:
-    """The listing that the ticker's name stands for: calendar and currency of its exchange.
+    """Return the listing that the ticker's name stands for: calendar and currency of its exchange.
 
     A name without a suffix is a US one, and so is one with a single letter for a class of shares (BRK.B). Raises
     SourceError for any other suffix and for an index that is not known here: its sessions would be dated wrongly.
@@ -147,7 +191,7 @@ def listing_of(ticker: str) -> Listing:
 
 
 def calendar_of(ticker: str) -> str:
-    """The calendar code of the ticker's exchange; raises SourceError as listing_of does."""
+    """Return the calendar code of the ticker's exchange; raises SourceError as listing_of does."""
     return listing_of(ticker).calendar
 
 

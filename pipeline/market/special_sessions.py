@@ -1,16 +1,16 @@
-"""Special sessions: days on which an exchange traded, closed or ended otherwise than its calendar library says.
+"""Special sessions: days on which an exchange traded, closed or ended otherwise than in exchange_calendars.
 
-They stand in data/special_sessions.csv: calendar, session, closes_at_utc (empty: no trading on that day), why, source.
-A row may be added there; a row for a day that the library has already replaces its closing instant.
+They are listed in data/special_sessions.csv: calendar, session, closes_at_utc (empty: no trading on that day), why,
+source. A row may be added there; a row for a day that the library has already replaces its closing instant.
 
-What the sources of its rows are worth:
+The sources of its rows:
 
 - press: the date and the closing time were found in a newspaper's report of the exchanges' circular (2011 on).
 - circular: found in a copy of the circular itself.
 - list: the closing time as in the calendar of NSE that is kept in the public repository
   rsheftel/pandas_market_calendars (pull requests 479 and 481), gathered there from circulars, the press and observed
   trades. Its weekdays agree with this library's from 2006 on, but for Diwali and for 2013-11-14 and 15. Before 2006
-  the hours are mostly observed ones; nothing before 2000 was taken.
+  the hours are mostly observed ones; nothing before 2000 is included.
 - circular, hour not found: the day is certain; the closing time is the latest usual one, so that no bar counts as
   complete too early.
 
@@ -25,11 +25,9 @@ from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Sessions
 from pipeline.errors import UsageError
-
-Sessions = NDArray[np.datetime64]
 
 LISTED = Path(__file__).parent / "data" / "special_sessions.csv"
 COLUMNS = ("calendar", "session", "closes_at_utc", "why", "source")
@@ -48,7 +46,7 @@ class SpecialSession:
 
 @functools.cache
 def special_sessions(path: Path = LISTED) -> tuple[SpecialSession, ...]:
-    """The listed sessions in the file's order; raises UsageError, naming the line, where it cannot be read."""
+    """Return the listed sessions in the file's order; raises UsageError, naming the line, where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -60,14 +58,14 @@ def special_sessions(path: Path = LISTED) -> tuple[SpecialSession, ...]:
 
 
 def amended(sessions: Sessions, closes: Sessions, special: tuple[SpecialSession, ...]) -> tuple[Sessions, Sessions]:
-    """The sessions [datetime64 D] and closing instants [datetime64 s, UTC] with the special ones in their places.
+    """Return the sessions [datetime64 D] and closing instants [datetime64 s, UTC] amended by the special ones.
 
-    Special sessions before the first or after the last of the given ones are left out: nothing is known around them.
+    Special sessions before the first or after the last of the given ones are ignored: the days around them are unknown.
     """
     ends = dict(zip(sessions.tolist(), closes, strict=True))
-    for one in special:
-        if sessions[0] <= np.datetime64(one.session, "D") <= sessions[-1]:
-            ends[one.session] = np.datetime64("NaT") if one.closes_at_utc is None else _second(one.closes_at_utc)
+    for row in special:
+        if sessions[0] <= np.datetime64(row.session, "D") <= sessions[-1]:
+            ends[row.session] = np.datetime64("NaT" if row.closes_at_utc is None else row.closes_at_utc, "s")
     days = sorted(day for day, end in ends.items() if not np.isnat(end))
     return np.array(days, "datetime64[D]"), np.array([ends[day] for day in days], "datetime64[s]")
 
@@ -84,7 +82,3 @@ def _special(path: Path, number: int, row: list[str]) -> SpecialSession:
             f"line {number} of {path}: found {','.join(row)!r} ({error}), expected {','.join(COLUMNS)} such as "
             "XBOM,2024-11-01,2024-11-01T13:30,Muhurat,press"
         ) from error
-
-
-def _second(instant: datetime) -> np.datetime64:
-    return np.datetime64(instant, "s")

@@ -1,4 +1,4 @@
-"""Where the bars come from, as typed descriptions: read from TOML, drawn as a web form, kept with every run."""
+"""Specifications of sources of bars: read from TOML, shown as a web form, stored with every run."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -11,12 +11,12 @@ from pipeline.errors import UsageError
 PriceBasis = Literal["as_traded", "split_adjusted"]
 COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 YAHOO = "yahoo"
-"""The collection of the store that Yahoo's prices are kept in."""
+"""The collection of the store that holds Yahoo's prices."""
 
 Process = Literal["sine", "random_walk", "planted", "planted_volatility", "planted_garch"]
 
 GARCH_PERSISTENCE = 0.95
-"""Of planted_garch: how much of a departure of the variance from its mean is left a session later, on average."""
+"""Of planted_garch: the share of the variance's departure from its mean that remains a session later, on average."""
 
 DEFAULT_STRENGTH: dict[Process, float] = {
     "sine": 2.0,
@@ -49,33 +49,31 @@ class YahooSource(BaseModel, frozen=True, extra="forbid"):
     """Daily prices, dividends and splits from Yahoo Finance."""
 
     kind: Literal["yahoo"] = "yahoo"
-    start: date = Field(default=date(2000, 1, 1), description="The first session asked for.")
-    most_age_sessions: int = Field(
-        default=5, ge=0, le=250, description="A ticker whose last bar is older than this is left out."
+    start: date = Field(default=date(2000, 1, 1), description="The first session requested.")
+    max_age_sessions: int = Field(
+        default=5, ge=0, le=250, description="A ticker whose last bar is older than this is excluded."
     )
 
 
 class StoredSource(BaseModel, frozen=True, extra="forbid"):
-    """Prices of the local store as they are, or as they were known at an instant; nobody is asked."""
+    """Prices of the local store as they are, or as they were known at an instant; nothing is downloaded."""
 
     kind: Literal["stored"] = "stored"
-    collection: str = Field(
-        default="yahoo", pattern=COLLECTION_NAME, description="yahoo, or the name given to an import."
-    )
+    collection: str = Field(default="yahoo", pattern=COLLECTION_NAME, description="yahoo, or the name of an import.")
     as_known: AwareDatetime | None = Field(
-        default=None, description="The instant whose knowledge is used; empty: all that the store knows now."
+        default=None, description="Only what was stored by this instant is used; empty: everything."
     )
     start: date | None = Field(default=None, description="Earlier sessions are not read.")
-    most_age_sessions: int | None = Field(
-        default=None, ge=0, description="A ticker whose last bar is older than this is left out; empty: none is."
+    max_age_sessions: int | None = Field(
+        default=None, ge=0, description="A ticker whose last bar is older than this is excluded; empty: none is."
     )
 
 
 class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
-    """Made prices whose predictable part is known, to test the whole pipeline against."""
+    """Synthetic prices whose predictable part is known, to test the whole pipeline."""
 
     kind: Literal["synthetic"] = "synthetic"
-    process: Process = Field(default="sine", description="How the daily log return is made.")
+    process: Process = Field(default="sine", description="The process of the daily log return.")
     sessions: int = Field(default=1500, ge=2, le=7500, description="Sessions of every ticker.")
     tickers: int = Field(default=8, ge=1, le=999, description="How many tickers.")
     seed: int = Field(default=0, ge=0, description="Same seed, same prices.")
@@ -91,7 +89,7 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def effective_strength(self) -> float:
-        """The strength given, or the default of the process."""
+        """The strength, or the default of the process."""
         return DEFAULT_STRENGTH[self.process] if self.strength is None else self.strength
 
     @model_validator(mode="after")
@@ -108,11 +106,11 @@ class SyntheticSource(BaseModel, frozen=True, extra="forbid"):
 
 
 def known_at(source: "SourceSpec", at: datetime) -> StoredSource:
-    """The same prices as the store knew them at an instant; a UsageError where they are not kept there."""
+    """Return the same prices as stored at an instant; raises UsageError where they are not kept in the store."""
     if isinstance(source, StoredSource):
         return source.model_copy(update={"as_known": at})
     if isinstance(source, YahooSource):
-        return StoredSource(as_known=at, start=source.start, most_age_sessions=source.most_age_sessions)
+        return StoredSource(as_known=at, start=source.start, max_age_sessions=source.max_age_sessions)
     raise UsageError(
         f"found source {source.kind} to be known at {at:%Y-%m-%d %H:%M}, expected yahoo or stored: of other prices no "
         "versions are kept; name one with --source, or import the file with `tapecast data update --path`"

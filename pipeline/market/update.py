@@ -1,7 +1,7 @@
-"""Bringing a collection of the store up to date: what has to be asked, what the answers change, what stays as it was.
+"""Updates of a collection of the price store: what to request, what the answers change, and what stays as it was.
 
-Only the missing tail is asked for, with some sessions of overlap. Where the overlap tells another past than the store,
-the ticker's whole history is fetched anew. What cannot be had is served as it is stored, with its age.
+Only the missing sessions are requested, with some sessions of overlap. Where the overlap differs from the stored rows,
+the ticker's whole history is fetched again. A ticker that cannot be fetched keeps its stored rows, with their age.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,17 +10,17 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from pipeline.errors import SourceError, TapecastError
-from pipeline.market.adjustment import disagreements
+from pipeline.market.adjustment import VENDOR_TOLERANCE, disagreements
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of, sessions_between
-from pipeline.market.contract.rules import problem_of
-from pipeline.market.fetched import Fetched, Remote
+from pipeline.market.listings import is_ticker
+from pipeline.market.sources import FetchedRows, RemoteSource
 from pipeline.market.store.collection import Collection, CollectionTerms, facts
-from pipeline.market.store.commits import commit, set_aside
+from pipeline.market.store.commits import commit, quarantine_file
 from pipeline.market.store.history import Facts, Version
 from pipeline.market.store.layout import DamagedFileError
 from pipeline.market.store.restatement import Restatement, calls_for_whole_history, compare
 from pipeline.market.store.stored import current_rows
-from pipeline.market.tickers import is_ticker
+from pipeline.market.validation.rules import problem_of
 
 YAHOO_TERMS = CollectionTerms(
     kind="yahoo",
@@ -33,11 +33,9 @@ OVERLAP_SESSIONS = 10
 OVERLAP_CALENDAR_DAYS = 45
 """Far enough back to hold that many sessions of any calendar, long holidays included."""
 
-VENDOR_TOLERANCE = 1e-4
 
-
-class State(StrEnum):
-    """What an update did to a ticker."""
+class UpdateState(StrEnum):
+    """The state of a ticker after an update."""
 
     CURRENT = "up to date"
     UPDATED = "updated"
@@ -48,11 +46,11 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Refreshed:
-    """One ticker after an update; `last_session` and its age are None where the store has nothing of it."""
+class UpdateResult:
+    """One ticker after an update; `last_session` and its age are None where the store has no rows of it."""
 
     ticker: str
-    state: State
+    state: UpdateState
     last_session: date | None
     age_sessions: int | None
     added: int = 0
@@ -60,154 +58,156 @@ class Refreshed:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an update has to ask: the first day wanted per ticker; the rest is settled."""
+class UpdatePlan:
+    """What an update requests: the first day per ticker; `results` are those of tickers that need no request."""
 
     now: datetime
     start: date
-    asked: Mapping[str, date]
-    settled: tuple[Refreshed, ...]
+    first_days: Mapping[str, date]
+    results: tuple[UpdateResult, ...]
 
 
-def plan_update(collection: Collection, tickers: Iterable[str], now: datetime, start: date) -> Plan:
-    """What has to be asked so that the tickers are complete from `start` to their last completed session.
+def plan_update(collection: Collection, tickers: Iterable[str], now: datetime, start: date) -> UpdatePlan:
+    """Return what to request so that the tickers are complete from `start` to their last completed session.
 
-    A ticker whose name cannot be one, or whose exchange is not known, is settled as missing.
+    A ticker whose name is invalid, or whose exchange is unknown, is missing.
     """
-    asked: dict[str, date] = {}
-    settled = []
+    first_days: dict[str, date] = {}
+    results = []
     for ticker in dict.fromkeys(tickers):
-        wanted = _wanted(collection, ticker, now, start)
-        if isinstance(wanted, Refreshed):
-            settled.append(wanted)
+        needed = _first_day_or_result(collection, ticker, now, start)
+        if isinstance(needed, UpdateResult):
+            results.append(needed)
         else:
-            asked[ticker] = wanted
-    return Plan(now, start, asked, tuple(settled))
+            first_days[ticker] = needed
+    return UpdatePlan(now, start, first_days, tuple(results))
 
 
-def _wanted(collection: Collection, ticker: str, now: datetime, start: date) -> Refreshed | date:
-    """The first day to be asked for, or how the ticker stands where nothing is."""
+def _first_day_or_result(collection: Collection, ticker: str, now: datetime, start: date) -> UpdateResult | date:
+    """Return the first day to request, or the result of a ticker that needs no request."""
     try:
         calendar = listing_of(ticker).calendar
         last: date = last_completed_session(calendar, now).astype(object)
         known = known_facts(collection, ticker)
     except TapecastError as error:
-        return Refreshed(ticker, State.MISSING, None, None, reason=str(error))
+        return UpdateResult(ticker, UpdateState.MISSING, None, None, reason=str(error))
     if known is None or (known.asked_from is not None and known.asked_from > start):
         return start
     try:
         rows = current_rows(collection, ticker)
     except DamagedFileError:
         return start
-    # a vendor may tell a blank row first, and its prices later
+    # a vendor may deliver a blank row first, and its prices later
     if known.last_session >= last and rows["close"].notna().iloc[-1]:
-        return Refreshed(ticker, State.CURRENT, known.last_session, 0)
-    return _overlapping(calendar, known.last_session)
+        return UpdateResult(ticker, UpdateState.CURRENT, known.last_session, 0)
+    return _overlap_start(calendar, known.last_session)
 
 
 def known_facts(collection: Collection, ticker: str) -> Facts | None:
-    """What the store knows of a ticker; None also where its file is damaged, so that it is fetched anew."""
+    """Return the stored facts of a ticker; None also where its file is damaged, so that it is fetched again."""
     try:
         return facts(collection, ticker)
     except DamagedFileError:
         return None
 
 
-def _overlapping(calendar: str, last: date) -> date:
-    """The first day of the overlap with what is stored up to `last`."""
+def _overlap_start(calendar: str, last: date) -> date:
+    """Return the first day of the overlap with the rows stored up to `last`."""
     recent = sessions_between(calendar, last - timedelta(days=OVERLAP_CALENDAR_DAYS), last)
     first: date = recent[-OVERLAP_SESSIONS:][0].astype(object) if len(recent) else last
     return first
 
 
-def refresh(collection: Collection, remote: Remote, plan: Plan) -> Iterator[Refreshed]:
-    """Ask the source, store the answers, and yield each ticker as it then stands.
+def run_update(collection: Collection, remote: RemoteSource, plan: UpdatePlan) -> Iterator[UpdateResult]:
+    """Fetch what is planned, store the answers, and yield the result of each ticker.
 
-    A history that the source restated is asked for as a whole, after the others.
+    The whole history of a ticker that the source restated is fetched after the others.
     """
-    anew: dict[str, str] = {}
-    for ticker, answer in remote.fetch(plan.asked):
-        if plan.asked[ticker] == plan.start and isinstance(answer, Fetched):
-            set_aside(collection, ticker)
-        kinds = _told_otherwise(collection, ticker, answer)
+    refetch: dict[str, str] = {}
+    for ticker, answer in remote.fetch(plan.first_days):
+        if plan.first_days[ticker] == plan.start and isinstance(answer, FetchedRows):
+            quarantine_file(collection, ticker)
+        kinds = _restated_kinds(collection, ticker, answer)
         if kinds:
-            anew[ticker] = kinds
+            refetch[ticker] = kinds
         else:
-            yield stored(collection, ticker, answer, plan.now)
-    for ticker, answer in remote.fetch({ticker: _its_start(collection, ticker, plan.start) for ticker in anew}):
-        set_aside(collection, ticker)
-        yield _because(anew[ticker], stored(collection, ticker, answer, plan.now))
+            yield store_answer(collection, ticker, answer, plan.now)
+    whole = {ticker: _history_start(collection, ticker, plan.start) for ticker in refetch}
+    for ticker, answer in remote.fetch(whole):
+        quarantine_file(collection, ticker)
+        yield _with_cause(refetch[ticker], store_answer(collection, ticker, answer, plan.now))
 
 
-def _its_start(collection: Collection, ticker: str, start: date) -> date:
+def _history_start(collection: Collection, ticker: str, start: date) -> date:
     known = known_facts(collection, ticker)
     return min(start, known.asked_from) if known and known.asked_from else start
 
 
-def _told_otherwise(collection: Collection, ticker: str, answer: Fetched | SourceError) -> str:
-    """The kinds in which an answer's overlap differs from the store, where they call for the whole history."""
+def _restated_kinds(collection: Collection, ticker: str, answer: FetchedRows | SourceError) -> str:
+    """Return the kinds of restatement in the overlap that require the whole history; an empty text for none."""
     if isinstance(answer, SourceError):
         return ""
     try:
         known = facts(collection, ticker)
         if known is None or answer.since is None or known.first_session >= answer.since:
             return ""
-        told = compare(current_rows(collection, ticker), completed(ticker, answer).rows, answer.since)
-        found = [one for one in told if not _settled_later(one, known.last_session)]
+        restated = compare(current_rows(collection, ticker), completed_rows(ticker, answer).rows, answer.since)
+        relevant = [it for it in restated if not _is_settlement(it, known.last_session)]
     except DamagedFileError:
         return "its file is damaged"
     except SourceError:
         return ""
-    kinds = dict.fromkeys(one.kind for one in found)
-    return ", ".join(kinds) if calls_for_whole_history(found) else ""
+    kinds = dict.fromkeys(it.kind for it in relevant)
+    return ", ".join(kinds) if calls_for_whole_history(relevant) else ""
 
 
-def _settled_later(one: Restatement, last: date) -> bool:
-    """Whether only the last stored bar's numbers differ: they are often settled after the close."""
-    return one.first_session >= last and one.kind in ("prices", "volume")
+def _is_settlement(restatement: Restatement, last: date) -> bool:
+    """Return whether only the last stored bar's numbers differ: they are often settled after the close."""
+    return restatement.first_session >= last and restatement.kind in ("prices", "volume")
 
 
-def _because(kinds: str, refreshed: Refreshed) -> Refreshed:
-    """The same, saying why the whole history was asked for where that failed."""
-    if refreshed.state is not State.NOT_REFRESHED:
-        return refreshed
-    return replace(refreshed, reason=f"its past had to be fetched anew ({kinds}), but: {refreshed.reason}")
+def _with_cause(kinds: str, result: UpdateResult) -> UpdateResult:
+    """Return the result with the cause of the request for the whole history where that request failed."""
+    if result.state is not UpdateState.NOT_REFRESHED:
+        return result
+    return replace(result, reason=f"its whole history had to be fetched again ({kinds}), but: {result.reason}")
 
 
-def stored(collection: Collection, ticker: str, answer: Fetched | SourceError, now: datetime) -> Refreshed:
-    """How the ticker stands at `now` once the answer is stored, or as it was where there is none that can be."""
+def store_answer(collection: Collection, ticker: str, answer: FetchedRows | SourceError, now: datetime) -> UpdateResult:
+    """Store the answer and return the ticker's result at `now`; the stored rows stay where it cannot be used."""
     if isinstance(answer, SourceError):
-        return as_it_was(collection, ticker, str(answer), now)
+        return not_updated(collection, ticker, str(answer), now)
     try:
-        told = compared(ticker, completed(ticker, answer))
-        version = commit(collection, ticker, with_currency(known_facts(collection, ticker), ticker, told))
+        checked = with_adjustment_problem(ticker, completed_rows(ticker, answer))
+        known = known_facts(collection, ticker)
+        version = commit(collection, ticker, with_currency_problem(known, ticker, checked))
     except SourceError as error:
-        return as_it_was(collection, ticker, str(error), now)
-    return _told(ticker, version, now)
+        return not_updated(collection, ticker, str(error), now)
+    return _result(ticker, version, now)
 
 
-def _told(ticker: str, version: Version, now: datetime) -> Refreshed:
+def _result(ticker: str, version: Version, now: datetime) -> UpdateResult:
     age = age_sessions(listing_of(ticker).calendar, version.last_session, now)
-    kinds = ", ".join(dict.fromkeys(one.kind for one in version.restatements))
+    kinds = ", ".join(dict.fromkeys(it.kind for it in version.restatements))
     if age:
         restated = f"; it restated its past ({kinds})" if kinds else ""
         reason = f"the source has no bar after {version.last_session}, {age} completed sessions ago{restated}"
-        return Refreshed(ticker, State.BEHIND, version.last_session, age, version.added, reason)
-    state = State.RESTATED if kinds else State.UPDATED
-    return Refreshed(ticker, state, version.last_session, age, version.added, kinds)
+        return UpdateResult(ticker, UpdateState.BEHIND, version.last_session, age, version.added, reason)
+    state = UpdateState.RESTATED if kinds else UpdateState.UPDATED
+    return UpdateResult(ticker, state, version.last_session, age, version.added, kinds)
 
 
-def as_it_was(collection: Collection, ticker: str, reason: str, now: datetime) -> Refreshed:
-    """How the ticker stands where nothing new could be stored: served as it is, or missing."""
+def not_updated(collection: Collection, ticker: str, reason: str, now: datetime) -> UpdateResult:
+    """Return the result of a ticker of which nothing new was stored: its stored rows stay, or it is missing."""
     known = known_facts(collection, ticker) if is_ticker(ticker) else None
     if known is None:
-        return Refreshed(ticker, State.MISSING, None, None, reason=reason)
+        return UpdateResult(ticker, UpdateState.MISSING, None, None, reason=reason)
     age = age_sessions(listing_of(ticker).calendar, known.last_session, now)
-    return Refreshed(ticker, State.NOT_REFRESHED, known.last_session, age, reason=reason)
+    return UpdateResult(ticker, UpdateState.NOT_REFRESHED, known.last_session, age, reason=reason)
 
 
-def completed(ticker: str, fetched: Fetched) -> Fetched:
-    """The same without bars of sessions that were not over when it was fetched.
+def completed_rows(ticker: str, fetched: FetchedRows) -> FetchedRows:
+    """Return the answer without bars of sessions that were not over when it was fetched.
 
     Raises SourceError where no completed session is left.
     """
@@ -218,8 +218,8 @@ def completed(ticker: str, fetched: Fetched) -> Fetched:
     return replace(fetched, rows=rows)
 
 
-def with_currency(known: Facts | None, ticker: str, fetched: Fetched) -> Fetched:
-    """The same with the problem, if there is one, that the prices are now told in another currency."""
+def with_currency_problem(known: Facts | None, ticker: str, fetched: FetchedRows) -> FetchedRows:
+    """Return the answer, with a problem where its prices are in another currency than the stored ones."""
     if known is None or known.currency == fetched.currency:
         return fetched
     session = str(fetched.rows["session"].iloc[0].date())
@@ -227,8 +227,8 @@ def with_currency(known: Facts | None, ticker: str, fetched: Fetched) -> Fetched
     return replace(fetched, problems=(*fetched.problems, problem))
 
 
-def compared(ticker: str, fetched: Fetched) -> Fetched:
-    """The same with the problem, if there is one, that Yahoo's adjusted close tells other returns than its actions."""
+def with_adjustment_problem(ticker: str, fetched: FetchedRows) -> FetchedRows:
+    """Return the answer, with a problem where Yahoo's adjusted close implies other returns than its actions."""
     off = disagreements(fetched.rows, "yahoo", VENDOR_TOLERANCE)
     if not off.any():
         return fetched

@@ -9,7 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
-from pipeline.market.bars import LeftOut, Listing, Problem, Stale
+from pipeline.market.bars import Exclusion, Listing, Problem, Stale
 from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
 
@@ -30,7 +30,7 @@ class CalendarResult:
     folds: tuple[Fold, ...]
     results: tuple[FitResult, ...]
     problems: tuple[Problem, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...]  # forecast from bars that could not be brought up to date
     unseen: tuple[str, ...]  # forecast, though the model was not trained on them
     warnings: tuple[str, ...]  # sentences that qualify every number of this run
@@ -41,7 +41,7 @@ class CalendarResult:
     @property
     def status(self) -> str:
         """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
-        return "partial" if self.left_out or self.stale else "ok"
+        return "partial" if self.excluded or self.stale else "ok"
 
     @property
     def calendar(self) -> str:

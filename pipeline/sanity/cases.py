@@ -11,8 +11,7 @@ from pipeline.arrays import Indices
 from pipeline.dataset.folds import FoldSpec
 from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
-from pipeline.market.held import HeldPrices
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import InMemoryPrices, open_sample
 from pipeline.market.specification import Process, SyntheticSource
 from pipeline.market.synthetic import open_synthetic
 
@@ -57,7 +56,7 @@ NOISE_EXPERIMENT = SIGNAL_EXPERIMENT.model_copy(
 class SanityCase:
     """Prices and the experiment that is run on them; `source` is the process that made them, where it is known."""
 
-    prices: HeldPrices
+    prices: InMemoryPrices
     experiment: Experiment
     source: SyntheticSource | None = None
 
@@ -81,7 +80,7 @@ def shuffled_case(seed: int) -> SanityCase:
     return SanityCase(shuffled_returns(open_sample(), LONG_SAMPLE_TICKERS, seed), experiment)
 
 
-def shuffled_returns(prices: HeldPrices, tickers: Sequence[str], seed: int) -> HeldPrices:
+def shuffled_returns(prices: InMemoryPrices, tickers: Sequence[str], seed: int) -> InMemoryPrices:
     """Return prices whose days are those of these tickers in random order, the same order for every ticker.
 
     Of the sessions that they have in common, each day keeps its shape (open, high and low relative to the close),
@@ -93,7 +92,7 @@ def shuffled_returns(prices: HeldPrices, tickers: Sequence[str], seed: int) -> H
     order = np.random.default_rng(seed).permutation(len(sessions) - 1)
     frames = {ticker: _reordered(frame.loc[sessions], order) for ticker, frame in rows.items()}
     note = f"Returns of the given prices in random order (seed {seed}): not a market."
-    return HeldPrices(frames, "as_traded", has_actions=False, returns_from="close", note=note)
+    return InMemoryPrices(frames, "as_traded", has_actions=False, returns_from="close", note=note)
 
 
 def _reordered(rows: pd.DataFrame, order: Indices) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import Bars
-from pipeline.market.door import load
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import open_sample
+from pipeline.market.validation.validate import load_bars
 from pipeline.sanity.cases import NOW
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit_each, quantiles
@@ -65,7 +65,7 @@ def _by_start(ticker: str, starts: int) -> dict[str, float]:
 
 
 def _sample_of(ticker: str) -> Bars:
-    return last_sessions(load(open_sample(), (ticker,), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
+    return last_sessions(load_bars(open_sample(), (ticker,), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
 
 
 def last_sessions(bars: Bars, count: int) -> Bars:

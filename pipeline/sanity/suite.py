@@ -14,9 +14,9 @@ from pipeline.errors import UsageError
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest
 from pipeline.market.bars import Bars
-from pipeline.market.door import Terms
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import open_synthetic
+from pipeline.market.validation.validate import ValidationTerms
 from pipeline.sanity.cases import NOISE_EXPERIMENT, NOW, SanityCase, random_walk_case, shuffled_case, signal_case
 from pipeline.sanity.checks import (
     OptimumComparison,
@@ -106,7 +106,7 @@ def suite(seed: int = 0, seeds: int = 20, steps: Steps | None = None) -> Mapping
 def inputs_of(case: SanityCase) -> RunInputs:
     """Return the inputs of a run on a case."""
     prices, experiment = case.prices, case.experiment
-    terms = Terms(prices.returns_from, prices.has_actions, NOW, experiment.minimum_sessions)
+    terms = ValidationTerms(prices.returns_from, prices.has_actions, NOW, experiment.minimum_sessions)
     return RunInputs(experiment, prices.tickers(), terms, "XNYS")
 
 

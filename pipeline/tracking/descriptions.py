@@ -96,7 +96,7 @@ def final_tags(outcome: CalendarResult) -> dict[str, str]:
         "tapecast.trials": str(outcome.experiment.trials) if outcome.experiment.trials > 1 else "",
         "tapecast.known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
         "tapecast.stale": " ".join(stale.ticker for stale in outcome.stale),
-        "tapecast.excluded": " ".join(exclusion.ticker for exclusion in outcome.left_out),
+        "tapecast.excluded": " ".join(exclusion.ticker for exclusion in outcome.excluded),
         "tapecast.unseen": " ".join(outcome.unseen),
         "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
     }
@@ -163,8 +163,8 @@ def _paragraphs(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) ->
 
 
 def _exclusions(outcome: CalendarResult) -> str:
-    excluded = [exclusion_sentence(f"**{row.ticker}**", row.reason) for row in outcome.left_out[:MAX_LISTED]]
-    rest = len(outcome.left_out) - len(excluded)
+    excluded = [exclusion_sentence(f"**{row.ticker}**", row.reason) for row in outcome.excluded[:MAX_LISTED]]
+    rest = len(outcome.excluded) - len(excluded)
     more = [f"and {rest} more, in tables/excluded.json"] if rest else []
     stale = [stale_sentence(f"**{row.ticker}**", row.age_sessions, row.reason) for row in outcome.stale[:MAX_LISTED]]
     unseen = [unseen_sentence(outcome.unseen)] if outcome.unseen else []

@@ -101,7 +101,7 @@ def _tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "unpublished_forecasts", outcome.forecasts[~published].drop(columns="published")
     if outcome.evaluation:
         yield from _evaluation_tables(outcome.evaluation)
-    for name, records in (("excluded", outcome.left_out), ("stale", outcome.stale), ("problems", outcome.problems)):
+    for name, records in (("excluded", outcome.excluded), ("stale", outcome.stale), ("problems", outcome.problems)):
         yield name, pd.DataFrame([asdict(record) for record in records])
 
 

@@ -13,9 +13,9 @@ from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.errors import UsageError
 from pipeline.forecasters.recurrent.specification import PointHeadSpec, RecurrentSpec
-from pipeline.market.door import load
-from pipeline.market.source import open_source
+from pipeline.market.sources import open_source
 from pipeline.market.specification import SampleSource
+from pipeline.market.validation.validate import load_bars
 from pipeline.tutorials.data import LabelledSeries, TutorialData, value_frames
 
 SequenceShape = Literal["many_to_one", "one_to_one", "one_to_many", "many_to_many"]
@@ -90,4 +90,4 @@ def _panel(ticker: str) -> Panel:
     source = open_source(SampleSource())
     if ticker not in source.tickers():
         raise UsageError(f"found ticker {ticker!r}, expected one of the sample: {', '.join(source.tickers())}")
-    return build_panel(load(source, (ticker,), AFTER_THE_SAMPLE, OHLC_WINDOW).bars)
+    return build_panel(load_bars(source, (ticker,), AFTER_THE_SAMPLE, OHLC_WINDOW).bars)

@@ -9,12 +9,12 @@ from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError, TapecastError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Admitted, Bars, LeftOut, Problem, Stale
+from pipeline.market.bars import Bars, Exclusion, Problem, Stale, ValidatedBars
 from pipeline.market.calendars import calendar_of
 from pipeline.market.universe import Universe
 from pipeline.stages import frames_of
 
-T = TypeVar("T", Problem, LeftOut, Stale)
+T = TypeVar("T", Problem, Exclusion, Stale)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LoadedBars:
     `known_at` is the instant as of which the store returns these prices again; None where they are not stored.
     """
 
-    admitted: Admitted
+    validated: ValidatedBars
     stale: tuple[Stale, ...]
     note: str
     known_at: datetime | None
@@ -38,7 +38,7 @@ class CalendarBars:
     bars: Bars
     others: tuple[Bars, ...]
     problems: tuple[Problem, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...]
     note: str
     known_at: datetime | None
@@ -56,7 +56,7 @@ class CalendarBars:
 
     def concerns(self, tickers: Collection[str]) -> bool:
         """Return whether one of the tickers has bars of this calendar, or was excluded from it."""
-        return any(ticker in tickers for ticker in (*self.bars.tickers, *(out.ticker for out in self.left_out)))
+        return any(ticker in tickers for ticker in (*self.bars.tickers, *(out.ticker for out in self.excluded)))
 
 
 def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
@@ -64,7 +64,7 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
 
     Findings on tickers whose calendar has no bars are reported with the first.
     """
-    bars = loaded.admitted.bars
+    bars = loaded.validated.bars
     ordered = sorted(map(bars.of_calendar, bars.calendars), key=lambda one: (-len(one.tickers), one.calendars))
     calendars = [one.calendars[0] for one in ordered]
 
@@ -75,8 +75,8 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
         CalendarBars(
             bars=one,
             others=tuple(other for other in ordered if other is not one),
-            problems=of_calendar(loaded.admitted.problems, calendar),
-            left_out=of_calendar(loaded.admitted.left_out, calendar),
+            problems=of_calendar(loaded.validated.problems, calendar),
+            excluded=of_calendar(loaded.validated.excluded, calendar),
             stale=of_calendar(loaded.stale, calendar),
             note=loaded.note,
             known_at=loaded.known_at,
@@ -106,15 +106,15 @@ def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | No
 
     Raises NothingUsableError when none is left.
     """
-    excluded = {out.ticker for out in bars.left_out}
+    excluded = {out.ticker for out in bars.excluded}
     requested = frames.tickers if tickers is None else tickers
     kept = [ticker for ticker in frames.tickers if ticker in requested and ticker not in excluded]
     if not kept:
-        raise nothing_left([out for out in bars.left_out if out.ticker in requested])
+        raise nothing_left([out for out in bars.excluded if out.ticker in requested])
     return frames.of(kept)
 
 
-def nothing_left(left_out: Sequence[LeftOut]) -> NothingUsableError:
+def nothing_left(excluded: Sequence[Exclusion]) -> NothingUsableError:
     """Return the error that says why no ticker is left."""
-    reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
-    return NothingUsableError(f"no usable ticker is left: {reasons}", left_out)
+    reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+    return NothingUsableError(f"no usable ticker is left: {reasons}", excluded)

@@ -11,7 +11,7 @@ from pipeline.audit.result import AuditResult, audit_table, refuse_leak
 from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
-from pipeline.market.source import Source, open_source
+from pipeline.market.sources import Source, open_source
 from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, verdict_sentence
 from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.sanity.popular import popular_on_sample

@@ -11,10 +11,9 @@ from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasting.calibration import correction_after
 from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_on
-from pipeline.market.bars import LeftOut
+from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
-from pipeline.market.universe import Universe
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.operation.model import Model, name_to_forecast_with, published_models
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
@@ -86,7 +85,7 @@ def _on_calendar(
         folds=(),
         results=(),
         problems=tuple(one for one in bars.problems if one.ticker in wanted),
-        left_out=(*(out for out in bars.left_out if out.ticker in wanted), *left_behind(shown)),
+        excluded=(*(out for out in bars.excluded if out.ticker in wanted), *left_behind(shown)),
         stale=tuple(one for one in bars.stale if one.ticker in wanted),
         unseen=not_trained_on(model.trained_on, forecasts),
         warnings=(),
@@ -101,7 +100,7 @@ def _model_of(models: Mapping[str, Model], bars: CalendarBars, experiment: Exper
     if bars.calendar not in models:
         tickers = [ticker for ticker in bars.bars.tickers if ticker in experiment.tickers]
         reason = f"no model is published for calendar {bars.calendar}; run `tapecast run --publish` with tickers of it"
-        raise nothing_left([*bars.left_out, *(LeftOut(ticker, reason) for ticker in tickers)])
+        raise nothing_left([*bars.excluded, *(Exclusion(ticker, reason) for ticker in tickers)])
     return models[bars.calendar]
 
 
@@ -119,7 +118,7 @@ def with_new_members(universe: Universe | None, wanted: Collection[str]) -> Univ
     """Return the model's universe, to which requested tickers that it does not list belong always."""
     if universe is None or not universe.memberships:
         return universe
-    new = tuple(Spell(ticker, None, None) for ticker in wanted if ticker not in universe.tickers)
+    new = tuple(MembershipPeriod(ticker, None, None) for ticker in wanted if ticker not in universe.tickers)
     return replace(universe, memberships=(*universe.memberships, *new))
 
 

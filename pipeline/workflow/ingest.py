@@ -11,23 +11,23 @@ import pandas as pd
 
 from pipeline.errors import UsageError
 from pipeline.market.files import open_files
-from pipeline.market.held import HeldPrices
 from pipeline.market.importing import import_prices, terms_of
+from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
-from pipeline.market.update import Plan, Refreshed, State, plan_update
-from pipeline.market.verdicts import COLUMNS, LEFT_OUT, SOUND
+from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_update
+from pipeline.market.validation.report import CLEAN, EXCLUDED, REPORT_COLUMNS
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import request_yahoo, yahoo_collection
 from pipeline.workflow.result import Row, plain_rows
 from pipeline.workflow.tickers import tickers_of
 from pipeline.workflow.validation import check_collection
 
-SETTLED = (State.CURRENT, State.UPDATED, State.RESTATED)
+SETTLED = (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
 IMPORTS = "files"
-NO_VERDICTS = pd.DataFrame(columns=list(COLUMNS))
+NO_FINDINGS = pd.DataFrame(columns=list(REPORT_COLUMNS))
 
-Reader = Callable[[Path, PriceBasis | None], HeldPrices]
+Reader = Callable[[Path, PriceBasis | None], InMemoryPrices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +35,25 @@ class IngestResult:
     """An update: the state of every ticker, the validation report on the requested ones, and the disk space used."""
 
     collection: str
-    refreshed: tuple[Refreshed, ...]
-    verdicts: pd.DataFrame
+    refreshed: tuple[UpdateResult, ...]
+    validation: pd.DataFrame
     disk: DiskUse
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def not_settled(self) -> tuple[Refreshed, ...]:
+    def not_settled(self) -> tuple[UpdateResult, ...]:
         """The tickers that are missing, behind, or could not be refreshed."""
         return tuple(one for one in self.refreshed if one.state not in SETTLED)
 
     @property
     def findings(self) -> pd.DataFrame:
         """The rows of the validation report with a finding."""
-        return self.verdicts[self.verdicts["verdict"] != SOUND]
+        return self.validation[self.validation["status"] != CLEAN]
 
     @property
     def status(self) -> str:
         """Return "ok", or "partial" where a ticker is not up to date or does not pass the validation."""
-        return "partial" if self.not_settled or (self.verdicts["verdict"] == LEFT_OUT).any() else "ok"
+        return "partial" if self.not_settled or (self.validation["status"] == EXCLUDED).any() else "ok"
 
     @property
     def states(self) -> dict[str, int]:
@@ -62,14 +62,14 @@ class IngestResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that --json prints; tickers without a finding are counted only."""
-        restated = [one for one in self.refreshed if one.state is State.RESTATED]
+        restated = [one for one in self.refreshed if one.state is UpdateState.RESTATED]
         return {
             "status": self.status,
             "collection": self.collection,
             "states": self.states,
             "restated": [state_row(one) for one in restated],
             "not_up_to_date": [state_row(one) for one in self.not_settled],
-            "verdicts": plain_rows(self.findings),
+            "validation": plain_rows(self.findings),
             "disk": asdict(self.disk),
             "seconds": self.seconds,
         }
@@ -77,13 +77,13 @@ class IngestResult:
     def tables(self) -> Mapping[str, list[Row]]:
         """Return the findings of the validation, and the tickers that are not up to date."""
         tables = {
-            "verdicts": plain_rows(self.findings),
+            "validation": plain_rows(self.findings),
             "not-up-to-date": [state_row(one) for one in self.not_settled],
         }
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def state_row(one: Refreshed) -> Row:
+def state_row(one: UpdateResult) -> Row:
     """Return one ticker's state as plain values."""
     return {
         "ticker": one.ticker,
@@ -101,7 +101,7 @@ class PlannedUpdate:
 
     source: YahooSource
     collection: Collection
-    plan: Plan
+    plan: UpdatePlan
 
 
 def ingest(
@@ -143,11 +143,11 @@ def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResu
     """Return the store's state after Yahoo was asked for what it lacks."""
     with context.timer.stage("ask"):
         refreshed = request_yahoo(context.settings, planned.source, planned.collection, planned.plan, context.step)
-    requested = tuple(planned.plan.asked)
-    return _validated(context, planned.collection, refreshed, requested, planned.source.most_age_sessions)
+    requested = tuple(planned.plan.first_days)
+    return _validated(context, planned.collection, refreshed, requested, planned.source.max_age_sessions)
 
 
-def import_files(context: RunContext, prices: HeldPrices, names: Sequence[str], name: str) -> IngestResult:
+def import_files(context: RunContext, prices: InMemoryPrices, names: Sequence[str], name: str) -> IngestResult:
     """Return the store's state after the tickers of files (none named: all) became versions of a collection."""
     if name == YAHOO:
         raise UsageError(f"found {YAHOO!r} as the name of an import, which is kept for Yahoo's prices; choose another")
@@ -158,23 +158,23 @@ def import_files(context: RunContext, prices: HeldPrices, names: Sequence[str], 
     return _validated(context, collection, refreshed, wanted, None)
 
 
-def _imported(collection: Collection, prices: Any, names: Sequence[str], now: datetime) -> tuple[Refreshed, ...]:
+def _imported(collection: Collection, prices: Any, names: Sequence[str], now: datetime) -> tuple[UpdateResult, ...]:
     return tuple(import_prices(collection, prices, names, now))
 
 
 def _validated(
     context: RunContext,
     collection: Collection,
-    refreshed: tuple[Refreshed, ...],
+    refreshed: tuple[UpdateResult, ...],
     requested: Sequence[str],
-    most_age_sessions: int | None,
+    max_age_sessions: int | None,
 ) -> IngestResult:
     """Return the update with the validation report on the requested tickers that are stored."""
-    missing = {one.ticker for one in refreshed if one.state is State.MISSING}
+    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
     stored = [ticker for ticker in requested if ticker not in missing]
-    table = NO_VERDICTS
+    table = NO_FINDINGS
     if stored:
         with context.timer.stage("check"):
             check = context.step(check_collection, "check")
-            table = check(collection, stored, most_age_sessions, context.now)
+            table = check(collection, stored, max_age_sessions, context.now)
     return IngestResult(collection.name, refreshed, table, disk_use(collection), dict(context.timer.seconds))

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Admitted, LeftOut, Stale
+from pipeline.market.bars import Exclusion, Stale, ValidatedBars
 from pipeline.market.calendars import age_sessions
-from pipeline.market.door import Terms, admit
-from pipeline.market.fetched import Remote
-from pipeline.market.source import Source, open_source
+from pipeline.market.sources import RemoteSource, Source, open_source
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, YahooSource
 from pipeline.market.store.collection import Collection, open_collection
-from pipeline.market.update import YAHOO_TERMS, Plan, Refreshed, State, plan_update, refresh
+from pipeline.market.update import YAHOO_TERMS, UpdatePlan, UpdateResult, UpdateState, plan_update, run_update
+from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.settings import Settings
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
@@ -32,7 +31,7 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
     with context.timer.stage("load"):
         loaded = load_bars(context.settings, experiment, context.now, context.step)
-    messages = [(out.ticker, f"left out {out.ticker}: {out.reason}") for out in loaded.admitted.left_out]
+    messages = [(out.ticker, f"left out {out.ticker}: {out.reason}") for out in loaded.validated.excluded]
     messages += [(stale.ticker, f"not up to date {stale.ticker}: {stale.reason}") for stale in loaded.stale]
     for ticker, message in messages:
         if reported is None or ticker in reported:
@@ -50,17 +49,19 @@ def load_bars(settings: Settings, experiment: Experiment, now: datetime, step: S
     refreshed = updated(settings, experiment.source, named, now, step)
     source = open_source(experiment.source, settings.prices)
     tickers = requested_tickers(source, named)
-    most_age = age_limit(source, getattr(experiment.source, "most_age_sessions", None))
+    most_age = age_limit(source, getattr(experiment.source, "max_age_sessions", None))
     terms = replace(
         validation_terms(source, now, experiment.minimum_sessions, most_age), currencies=source.currencies(tickers)
     )
-    admitted = step(accepted, "check")(source, tickers, refreshed, terms)
-    if not admitted.bars.listings:
-        raise nothing_left(admitted.left_out)
-    not_asked = old_bars(admitted, now) if not refreshed and is_updated_from_yahoo(source) else ()
-    stale = (*stale_of(refreshed, admitted), *not_asked)
-    problems = (*admitted.problems, *recorded_problems(source, admitted.bars.tickers))
-    return LoadedBars(replace(admitted, problems=problems), stale, source.note, known_from(experiment.source), universe)
+    validated = step(accepted, "check")(source, tickers, refreshed, terms)
+    if not validated.bars.listings:
+        raise nothing_left(validated.excluded)
+    not_asked = old_bars(validated, now) if not refreshed and is_updated_from_yahoo(source) else ()
+    stale = (*stale_of(refreshed, validated), *not_asked)
+    problems = (*validated.problems, *recorded_problems(source, validated.bars.tickers))
+    return LoadedBars(
+        replace(validated, problems=problems), stale, source.note, known_from(experiment.source), universe
+    )
 
 
 def known_from(source: SourceSpec) -> datetime | None:
@@ -85,7 +86,7 @@ def yahoo_collection(settings: Settings) -> Collection:
 
 def updated(
     settings: Settings, source: SourceSpec, tickers: tuple[str, ...], now: datetime, step: Step
-) -> tuple[Refreshed, ...]:
+) -> tuple[UpdateResult, ...]:
     """Return the state of each ticker after an update from Yahoo; nothing where the source is another one."""
     if not isinstance(source, YahooSource):
         return ()
@@ -96,59 +97,61 @@ def updated(
 
 
 def request_yahoo(
-    settings: Settings, source: YahooSource, collection: Collection, plan: Plan, step: Step
-) -> tuple[Refreshed, ...]:
+    settings: Settings, source: YahooSource, collection: Collection, plan: UpdatePlan, step: Step
+) -> tuple[UpdateResult, ...]:
     """Return the state of each ticker of a plan after Yahoo was asked for what the store lacks."""
-    if not plan.asked:
-        return plan.settled
+    if not plan.first_days:
+        return plan.results
     from pipeline.market.yahoo.client import YahooClient  # noqa: PLC0415  brings yfinance: a second of imports
 
     client = YahooClient(source.start, cache_dir=settings.cache)
-    refreshed = step(_refreshed, f"ask Yahoo for {count_of(len(plan.asked), 'ticker')}")(collection, client, plan)
-    return (*plan.settled, *refreshed)
+    refreshed = step(_refreshed, f"ask Yahoo for {count_of(len(plan.first_days), 'ticker')}")(collection, client, plan)
+    return (*plan.results, *refreshed)
 
 
-def _refreshed(collection: Collection, remote: Remote, plan: Plan) -> tuple[Refreshed, ...]:
-    return tuple(refresh(collection, remote, plan))
+def _refreshed(collection: Collection, remote: RemoteSource, plan: UpdatePlan) -> tuple[UpdateResult, ...]:
+    return tuple(run_update(collection, remote, plan))
 
 
 # --- Validation, and what is not up to date ---
 
 
-def accepted(source: Source, tickers: Iterable[str], refreshed: Sequence[Refreshed], terms: Terms) -> Admitted:
+def accepted(
+    source: Source, tickers: Iterable[str], refreshed: Sequence[UpdateResult], terms: ValidationTerms
+) -> ValidatedBars:
     """Return the validated rows; a ticker that could not be updated is reported with the reason."""
     reasons = {one.ticker: one.reason for one in refreshed if one.reason}
-    missing = {one.ticker for one in refreshed if one.state is State.MISSING}
+    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
     rows = rows_by_ticker(source, [ticker for ticker in tickers if ticker not in missing])
     rows |= {ticker: SourceError(reasons[ticker]) for ticker in tickers if ticker in missing}
-    admitted = admit(rows, terms)
-    return replace(admitted, left_out=tuple(_with_reason(out, missing, reasons) for out in admitted.left_out))
+    validated = validate(rows, terms)
+    return replace(validated, excluded=tuple(_with_reason(out, missing, reasons) for out in validated.excluded))
 
 
-def _with_reason(out: LeftOut, missing: set[str], reasons: Mapping[str, str]) -> LeftOut:
+def _with_reason(out: Exclusion, missing: set[str], reasons: Mapping[str, str]) -> Exclusion:
     """Return the same with the reason why the ticker could not be updated, where it does not say so yet."""
     if out.ticker in missing or out.ticker not in reasons:
         return out
-    return LeftOut(out.ticker, f"{out.reason}; {reasons[out.ticker]}")
+    return Exclusion(out.ticker, f"{out.reason}; {reasons[out.ticker]}")
 
 
-def stale_of(refreshed: Sequence[Refreshed], admitted: Admitted) -> tuple[Stale, ...]:
+def stale_of(refreshed: Sequence[UpdateResult], validated: ValidatedBars) -> tuple[Stale, ...]:
     """Return the accepted tickers that are not up to date, each once."""
-    excluded = {out.ticker for out in admitted.left_out}
+    excluded = {out.ticker for out in validated.excluded}
     not_refreshed = [
         Stale(one.ticker, str(one.last_session), one.age_sessions or 0, one.reason)
         for one in refreshed
-        if one.state in (State.BEHIND, State.NOT_REFRESHED) and one.ticker not in excluded
+        if one.state in (UpdateState.BEHIND, UpdateState.NOT_REFRESHED) and one.ticker not in excluded
     ]
-    by_ticker = {one.ticker: one for one in (*not_refreshed, *admitted.stale)}
+    by_ticker = {one.ticker: one for one in (*not_refreshed, *validated.stale)}
     return tuple(by_ticker.values())
 
 
-def old_bars(admitted: Admitted, now: datetime) -> tuple[Stale, ...]:
+def old_bars(validated: ValidatedBars, now: datetime) -> tuple[Stale, ...]:
     """Return the tickers whose stored bars end before their last completed session, where no update was requested."""
-    excluded = {out.ticker for out in admitted.left_out} | {one.ticker for one in admitted.stale}
-    last = admitted.bars.frame.groupby("ticker")["session"].last()
-    listings = [listing for listing in admitted.bars.listings if listing.ticker not in excluded]
+    excluded = {out.ticker for out in validated.excluded} | {one.ticker for one in validated.stale}
+    last = validated.bars.frame.groupby("ticker")["session"].last()
+    listings = [listing for listing in validated.bars.listings if listing.ticker not in excluded]
     days = {listing.ticker: last[listing.ticker].date() for listing in listings}
     ages = {listing.ticker: age_sessions(listing.calendar, days[listing.ticker], now) for listing in listings}
     reason = "no update was requested for newer bars than the store has"

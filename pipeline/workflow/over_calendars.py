@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import LeftOut
+from pipeline.market.bars import Exclusion
 from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.progress import StageTimer
@@ -20,7 +20,7 @@ class RecordedRun:
     """A finished run: a result per calendar, the tickers of calendars that failed, and the seconds of shared stages."""
 
     results: tuple[RecordedResult, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Exclusion, ...]
     seconds: Mapping[str, float]
 
 
@@ -39,19 +39,19 @@ def over_calendars(
         bars = calendars[0]
         return RecordedRun((work(context, recording, bars, experiments[bars.calendar]),), (), {})
     results: list[RecordedResult] = []
-    left_out: list[LeftOut] = []
+    excluded: list[Exclusion] = []
     for bars in calendars:
         experiment = experiments[bars.calendar]
         context.progress.message(f"Calendar {bars.calendar}: {', '.join(bars.bars.tickers)}")
         try:
             results.append(_on_one(context, recording, bars, experiment, work))
         except NothingUsableError as error:
-            left_out += _excluded(bars, error, experiment.tickers)
+            excluded += _excluded(bars, error, experiment.tickers)
     if not results:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in left_out)
-        raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", left_out)
-    _describe(recording, results, left_out)
-    return RecordedRun(tuple(results), tuple(left_out), dict(context.timer.seconds))
+        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+        raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", excluded)
+    _describe(recording, results, excluded)
+    return RecordedRun(tuple(results), tuple(excluded), dict(context.timer.seconds))
 
 
 def _on_one(
@@ -63,23 +63,25 @@ def _on_one(
         return work(replace(context, timer=StageTimer(context.progress), out=out), child, bars, experiment)
 
 
-def _excluded(bars: CalendarBars, error: NothingUsableError, requested: Collection[str]) -> list[LeftOut]:
+def _excluded(bars: CalendarBars, error: NothingUsableError, requested: Collection[str]) -> list[Exclusion]:
     """Return the calendar's tickers, the requested ones (none: all), each with its own reason or the calendar's."""
-    reported = [out for out in error.left_out if isinstance(out, LeftOut)]
-    by_ticker = {out.ticker: out for out in (*reported, *bars.left_out)}
+    reported = [out for out in error.excluded if isinstance(out, Exclusion)]
+    by_ticker = {out.ticker: out for out in (*reported, *bars.excluded)}
     tickers = dict.fromkeys((*by_ticker, *bars.bars.tickers))
     return [
-        by_ticker.get(ticker, LeftOut(ticker, str(error))) for ticker in tickers if ticker in requested or not requested
+        by_ticker.get(ticker, Exclusion(ticker, str(error)))
+        for ticker in tickers
+        if ticker in requested or not requested
     ]
 
 
-def _describe(recording: Recording, results: Sequence[RecordedResult], left_out: Sequence[LeftOut]) -> None:
+def _describe(recording: Recording, results: Sequence[RecordedResult], excluded: Sequence[Exclusion]) -> None:
     calendars = [one.result.calendar for one in results]
     sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
-    excluded = [f"- **{out.ticker}** was left out: {out.reason}" for out in left_out]
-    note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *excluded])
-    partial = bool(left_out) or any(one.result.status == "partial" for one in results)
+    reasons = [f"- **{out.ticker}** was excluded: {out.reason}" for out in excluded]
+    note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *reasons])
+    partial = bool(excluded) or any(one.result.status == "partial" for one in results)
     recording.describe(
         note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}
     )

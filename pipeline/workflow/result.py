@@ -88,7 +88,7 @@ class CalendarSummary:
     known_at: str | None
     note: str
     warnings: list[str]
-    left_out: list[Row]
+    excluded: list[Row]
     stale: list[Row]
     unseen: list[str]
     publication: Row
@@ -140,9 +140,9 @@ class Result:
         return [row for one in self.calendars for row in one.forecasts or []]
 
     @property
-    def left_out(self) -> list[Row]:
+    def excluded(self) -> list[Row]:
         """The excluded tickers with their reasons."""
-        return [*self.failed, *(row for one in self.calendars for row in one.left_out)]
+        return [*self.failed, *(row for one in self.calendars for row in one.excluded)]
 
     @property
     def stale(self) -> list[Row]:
@@ -177,7 +177,7 @@ class Result:
             "known_at": first.known_at,
             "note": first.note,
             "warnings": self.warnings,
-            "left_out": self.left_out,
+            "excluded": self.excluded,
             "stale": self.stale,
             "unseen": self.unseen,
             "seconds": self.seconds,
@@ -187,7 +187,7 @@ class Result:
 
     def tables(self) -> dict[str, list[Row]]:
         """Return the forecasts, and the tickers that are excluded or not up to date."""
-        tables = {"forecasts": self.forecasts, "left-out": self.left_out, "stale": self.stale}
+        tables = {"forecasts": self.forecasts, "left-out": self.excluded, "stale": self.stale}
         return {name: rows for name, rows in tables.items() if rows}
 
 
@@ -195,7 +195,7 @@ def result_of(finished: RecordedRun) -> Result:
     """Return the result of a finished run, over all its calendars."""
     return Result(
         calendars=tuple(summary_of(one) for one in finished.results),
-        failed=tuple(asdict(out) for out in finished.left_out),
+        failed=tuple(asdict(out) for out in finished.excluded),
         shared_seconds=finished.seconds,
     )
 
@@ -209,7 +209,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         known_at=result.known_at.isoformat() if result.known_at else None,
         note=result.source_note,
         warnings=list(result.warnings),
-        left_out=[asdict(out) for out in result.left_out],
+        excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(one) for one in result.stale],
         unseen=list(result.unseen),
         publication=publication_values(result.publication),
@@ -290,7 +290,7 @@ def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
 def failure_json(error: BaseException) -> Row:
     """Return the object that --json prints for a command that ended with an error."""
     reason = str(error) if isinstance(error, TapecastError) else f"{type(error).__name__}: {error}"
-    return {"status": "failed", "error": reason, "left_out": [asdict(out) for out in getattr(error, "left_out", ())]}
+    return {"status": "failed", "error": reason, "excluded": [asdict(out) for out in getattr(error, "excluded", ())]}
 
 
 def plain_rows(table: pd.DataFrame) -> list[Row]:

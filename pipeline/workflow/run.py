@@ -93,7 +93,7 @@ def _on_calendar(
         folds=folds,
         results=tuple(fits),
         problems=bars.problems,
-        left_out=bars.left_out,
+        excluded=bars.excluded,
         stale=bars.stale,
         unseen=(),
         warnings=(*warnings_of(bars, experiment, evaluation), *remarks),
@@ -145,7 +145,7 @@ def with_forecasts(
     return replace(
         result,
         forecasts=marked(forecasts, chosen),
-        left_out=(*result.left_out, *left_behind(shown)),
+        excluded=(*result.excluded, *left_behind(shown)),
         unseen=not_trained_on(trained_on(latest), forecasts),
     )
 
@@ -178,7 +178,7 @@ def attempt_of(
     return TestedSpecification(
         specification=specification_digest(experiment),
         prices=prices_digest(experiment.source, bars.calendar),
-        tickers=(*bars.bars.tickers, *(out.ticker for out in bars.left_out)),
+        tickers=(*bars.bars.tickers, *(out.ticker for out in bars.excluded)),
         first=frames.sessions[folds[0].test.start],
         last=frames.sessions[-1],
     )

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.market.source import Source
+from pipeline.market.listings import printable
+from pipeline.market.sources import Source
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, YahooSource
-from pipeline.market.tickers import printable
 from pipeline.market.universe import Universe, read_universe
 from pipeline.settings import Settings
 

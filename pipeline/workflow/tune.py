@@ -215,7 +215,7 @@ def _result_of(
 ) -> TuneResult:
     task = ongoing.task
     return TuneResult(
-        status="partial" if task.bars.left_out or task.bars.stale else "ok",
+        status="partial" if task.bars.excluded or task.bars.stale else "ok",
         study=ongoing.study.name,
         storage=task.storage.display_uri,
         tried=len(trials),
@@ -229,7 +229,7 @@ def _result_of(
         tuning_data_until=str(task.tuning_data.until),
         experiment=str(path),
         calendar=task.bars.calendar,
-        left_out=[asdict(out) for out in task.bars.left_out],
+        excluded=[asdict(out) for out in task.bars.excluded],
         stale=[asdict(old) for old in task.bars.stale],
         note=task.bars.note,
         mlflow_run_id=ongoing.run_id,

@@ -36,7 +36,7 @@ class TuneResult:
     tuning_data_until: str
     experiment: str
     calendar: str
-    left_out: list[Row]
+    excluded: list[Row]
     stale: list[Row]
     note: str
     mlflow_run_id: str
@@ -61,8 +61,8 @@ class TuneResult:
             f"Study {self.study}: trial {best.trial} is the best of {self.tried} ({states}), with a validation pinball "
             f"x1e4 of {1e4 * best.validation_pinball:.3f}; the last close has {1e4 * self.reference_pinball:.3f} there "
             f"({gain:+.2%} skill).",
-            f"Chosen on {'; '.join(self.validation_ranges)}. No session from {self.tuning_data_until} on was used; a run "
-            "of this experiment tests from there on.",
+            f"Chosen on {'; '.join(self.validation_ranges)}. No session from {self.tuning_data_until} on was used; a "
+            "run of this experiment tests from there on.",
             "The best of many trials looks better on validation than it is: only the test of a run shows how good.",
             *untried_sentence(self.untried),
         )

@@ -8,12 +8,12 @@ import pandas as pd
 from pipeline.errors import SourceError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Problem
-from pipeline.market.door import Terms, admit, rows_or_error
-from pipeline.market.source import Source, open_source
+from pipeline.market.sources import Source, open_source
 from pipeline.market.specification import SourceSpec, YahooSource
 from pipeline.market.store.collection import Collection, read_history
 from pipeline.market.store.stored import StoredPrices, rows_of_all
-from pipeline.market.verdicts import verdicts
+from pipeline.market.validation.report import validation_report
+from pipeline.market.validation.validate import ValidationTerms, rows_or_error, validate
 from pipeline.settings import Settings
 from pipeline.workflow.tickers import requested_tickers
 
@@ -24,19 +24,19 @@ DEFAULT_MIN_SESSIONS = Experiment().minimum_sessions
 def check_source(settings: Settings, source: SourceSpec, names: Sequence[str], now: datetime) -> pd.DataFrame:
     """Return the validation report on a source's tickers (none named: all that it holds)."""
     opened = open_source(source, settings.prices)
-    limit = age_limit(opened, getattr(source, "most_age_sessions", None))
-    return validation_report(opened, requested_tickers(opened, names), limit, now)
+    limit = age_limit(opened, getattr(source, "max_age_sessions", None))
+    return source_report(opened, requested_tickers(opened, names), limit, now)
 
 
 def check_collection(collection: Collection, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
     """Return the validation report on stored tickers, whose last bar may be `limit` sessions old."""
-    return validation_report(StoredPrices(collection), names, limit, now)
+    return source_report(StoredPrices(collection), names, limit, now)
 
 
-def validation_report(source: Source, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
+def source_report(source: Source, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
     """Return the validation report on a source's tickers, with the findings recorded when stored rows were fetched."""
-    terms = validation_terms(source, now, most_age_sessions=limit)
-    return verdicts(admit(rows_by_ticker(source, names), terms), recorded_problems(source, names))
+    terms = validation_terms(source, now, max_age_sessions=limit)
+    return validation_report(validate(rows_by_ticker(source, names), terms), recorded_problems(source, names))
 
 
 def is_updated_from_yahoo(source: Source) -> bool:
@@ -46,14 +46,14 @@ def is_updated_from_yahoo(source: Source) -> bool:
 
 def age_limit(source: Source, limit: int | None) -> int | None:
     """Return the maximum age of a last bar in sessions: as given, else Yahoo's where the source is updated there."""
-    return YahooSource().most_age_sessions if limit is None and is_updated_from_yahoo(source) else limit
+    return YahooSource().max_age_sessions if limit is None and is_updated_from_yahoo(source) else limit
 
 
 def validation_terms(
-    source: Source, now: datetime, minimum_sessions: int = DEFAULT_MIN_SESSIONS, most_age_sessions: int | None = None
-) -> Terms:
+    source: Source, now: datetime, minimum_sessions: int = DEFAULT_MIN_SESSIONS, max_age_sessions: int | None = None
+) -> ValidationTerms:
     """Return the terms on which the rows of a source are validated."""
-    return Terms(source.returns_from, source.has_actions, now, minimum_sessions, most_age_sessions)
+    return ValidationTerms(source.returns_from, source.has_actions, now, minimum_sessions, max_age_sessions)
 
 
 def rows_by_ticker(source: Source, names: Iterable[str]) -> dict[str, pd.DataFrame | SourceError]:

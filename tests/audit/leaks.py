@@ -17,10 +17,10 @@ from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.calibration import CalibrationSpec, split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.adjustment import adjusted
-from pipeline.market.bars import Admitted, Bars
+from pipeline.market.bars import Bars, ValidatedBars
 from pipeline.market.calendars import sessions_between
-from pipeline.market.door import Terms, admit
-from pipeline.market.source import Source
+from pipeline.market.sources import Source
+from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.stages import folds_of
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
@@ -43,23 +43,23 @@ def back_filled(rows: pd.DataFrame) -> pd.DataFrame:
 # --- Validation ---
 
 
-def without_troubled_tickers(rows: RowsByTicker, terms: Terms) -> Admitted:
+def without_troubled_tickers(rows: RowsByTicker, terms: ValidationTerms) -> ValidatedBars:
     """A ticker with a problem anywhere in its history is excluded."""
-    validated = admit(rows, terms)
+    validated = validate(rows, terms)
     bad = {problem.ticker for problem in validated.problems if problem.rule != "missing_sessions"}
     return only(validated, [listing.ticker for listing in validated.bars.listings if listing.ticker not in bad])
 
 
-def only(validated: Admitted, tickers: Sequence[str]) -> Admitted:
+def only(validated: ValidatedBars, tickers: Sequence[str]) -> ValidatedBars:
     bars = validated.bars
     frame = bars.frame[bars.frame["ticker"].isin(tickers)].reset_index(drop=True)
     listings = tuple(listing for listing in bars.listings if listing.ticker in tickers)
     return replace(validated, bars=Bars(frame, listings, bars.returns_from))
 
 
-def without_outliers(rows: RowsByTicker, terms: Terms) -> Admitted:
+def without_outliers(rows: RowsByTicker, terms: ValidationTerms) -> ValidatedBars:
     """Rows beyond the whole history's quantiles of the close are dropped."""
-    validated = admit(rows, terms)
+    validated = validate(rows, terms)
     frame = validated.bars.frame
     low, high = (frame.groupby("ticker")["close"].transform(lambda x, q=q: x.quantile(q)) for q in (0.02, 0.98))
     kept = frame[(frame["close"] >= low) & (frame["close"] <= high)].reset_index(drop=True)

@@ -17,9 +17,9 @@ from pipeline.dataset.covariates.past import PastCovariate
 from pipeline.errors import NothingUsableError, SanityError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import ReturnsFrom
-from pipeline.market.door import Terms
-from pipeline.market.held import HeldPrices
-from pipeline.market.source import Source
+from pipeline.market.in_memory import InMemoryPrices
+from pipeline.market.sources import Source
+from pipeline.market.validation.validate import ValidationTerms
 from pipeline.stages import folds_of
 from tests.audit.leaks import PLANTED, series_known_too_early
 from tests.panels import NOW, TINY, changed, frames_from, random_market
@@ -29,16 +29,16 @@ SEVEN = AuditSpec(origins=7, others=2, training_steps=8)
 
 
 @cache
-def prices(returns_from: ReturnsFrom = "actions", count: int = 700) -> HeldPrices:
-    return HeldPrices(random_market(count, 4), "as_traded", returns_from == "actions", returns_from, "made up")
+def prices(returns_from: ReturnsFrom = "actions", count: int = 700) -> InMemoryPrices:
+    return InMemoryPrices(random_market(count, 4), "as_traded", returns_from == "actions", returns_from, "made up")
 
 
-def inputs_of(source: HeldPrices, experiment: Experiment = H5) -> RunInputs:
-    terms = Terms(source.returns_from, source.has_actions, NOW, experiment.minimum_sessions)
+def inputs_of(source: InMemoryPrices, experiment: Experiment = H5) -> RunInputs:
+    terms = ValidationTerms(source.returns_from, source.has_actions, NOW, experiment.minimum_sessions)
     return RunInputs(experiment, source.tickers(), terms, "XNYS")
 
 
-def result_of(steps: Steps | None = None, spec: AuditSpec = SEVEN, source: HeldPrices | None = None) -> AuditResult:
+def result_of(steps: Steps | None = None, spec: AuditSpec = SEVEN, source: InMemoryPrices | None = None) -> AuditResult:
     source = source or prices()
     return audit(source, inputs_of(source), spec, steps or Steps())
 
@@ -121,7 +121,7 @@ def test_a_load_step_that_ignores_its_source_is_refused() -> None:
 
 
 def test_the_error_without_a_usable_ticker_lists_the_reasons() -> None:
-    short = HeldPrices({t: rows[:30] for t, rows in prices().frames.items()}, "as_traded", True, "actions", "")
+    short = InMemoryPrices({t: rows[:30] for t, rows in prices().frames.items()}, "as_traded", True, "actions", "")
     with pytest.raises(NothingUsableError, match="T0: 30 usable sessions"):
         result_of(source=short)
 

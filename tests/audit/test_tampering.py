@@ -21,19 +21,19 @@ from pipeline.audit.tampering import (
 from pipeline.dataset.covariates.from_files import FileCovariates
 from pipeline.dataset.covariates.known_future import KnownFutureCovariate
 from pipeline.dataset.covariates.past import PastCovariate
-from pipeline.market.canonical import canonical
-from pipeline.market.door import Terms, admit
-from pipeline.market.held import HeldPrices
-from pipeline.market.source import open_source
+from pipeline.market.in_memory import InMemoryPrices
+from pipeline.market.sources import open_source
 from pipeline.market.specification import SampleSource
+from pipeline.market.validation.normalisation import normalise
+from pipeline.market.validation.validate import ValidationTerms, validate
 from tests.panels import NOW, random_market, sessions_to
 
 ROWS = random_market(300, 4)
 SESSIONS = sessions_to(np.datetime64("2023-12-29"), 300)
 
 
-def prices(rows: dict[str, pd.DataFrame] | None = None) -> HeldPrices:
-    return HeldPrices(rows or ROWS, "as_traded", has_actions=True, returns_from="actions", note="made up")
+def prices(rows: dict[str, pd.DataFrame] | None = None) -> InMemoryPrices:
+    return InMemoryPrices(rows or ROWS, "as_traded", has_actions=True, returns_from="actions", note="made up")
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
@@ -60,8 +60,8 @@ def test_rows_up_to_the_cut_are_unchanged_and_every_later_row_is_replaced(
 @given(st.integers(30, 250), st.integers(0, 5))
 def test_garbage_passes_validation(at: int, seed: int) -> None:
     copy = tampered(prices(), "garbage", Cut("XNYS", SESSIONS[at]), seed)
-    validated = admit(copy.frames, Terms("actions", True, NOW, 20))
-    assert validated.left_out == ()
+    validated = validate(copy.frames, ValidationTerms("actions", True, NOW, 20))
+    assert validated.excluded == ()
     rules = {problem.rule for problem in validated.problems if problem.session > str(SESSIONS[at])}
     assert rules <= {"missing_sessions", "vendor_adjustment"}, validated.problems
 
@@ -85,7 +85,7 @@ def test_a_shuffled_copy_jumps_for_some_tickers_and_continues_for_the_others() -
     copy = tampered(prices(rows), "shuffled", cut, 0)
     ends = {}
     for ticker, frame in copy.frames.items():
-        validated = admit({ticker: frame}, Terms("close", False, NOW, 20))
+        validated = validate({ticker: frame}, ValidationTerms("close", False, NOW, 20))
         bars = validated.bars.frame
         day = bars["session"].to_numpy().astype("datetime64[D]")
         at = int((day <= cut.origin).sum())
@@ -101,8 +101,8 @@ def test_text_and_whole_numbers_are_replaced_too() -> None:
     rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
     cut = Cut("XNYS", SESSIONS[100])
     for tampering in TAMPERINGS:
-        changed = canonical("T0", tampered(prices({"T0": rows}), tampering, cut, 0).frames["T0"]).frame
-        whole = canonical("T0", rows).frame
+        changed = normalise("T0", tampered(prices({"T0": rows}), tampering, cut, 0).frames["T0"]).frame
+        whole = normalise("T0", rows).frame
         assert (changed["close"][:101] == whole["close"][:101]).all()
         assert (changed["close"][101:].to_numpy() != whole["close"][101 : len(changed)].to_numpy()).mean() > 0.9
         assert np.isfinite(changed["close"]).all()
@@ -155,6 +155,6 @@ def test_the_bundled_sample_stays_valid(tampering: Tampering) -> None:
     source = in_memory_copy(open_source(SampleSource()), ("AAPL", "GOOG", "NOPE"))
     assert list(source.refused) == ["NOPE"]
     copy = tampered(source, tampering, Cut("XNYS", np.datetime64("2009-06-30")), 0)
-    validated = admit(copy.frames, Terms("adj_close", False, NOW, 100))
-    assert validated.left_out == ()
+    validated = validate(copy.frames, ValidationTerms("adj_close", False, NOW, 100))
+    assert validated.excluded == ()
     assert len(validated.bars.frame) > 0.9 * sum(map(len, source.frames.values()))

@@ -13,8 +13,8 @@ from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult
 from pipeline.audit.steps import RunInputs
 from pipeline.experiment import Experiment
-from pipeline.market.door import Terms
-from pipeline.market.source import open_source
+from pipeline.market.sources import open_source
+from pipeline.market.validation.validate import ValidationTerms
 
 ORIGINS = 5
 BOUND_SECONDS = 60.0
@@ -23,7 +23,7 @@ BOUND_SECONDS = 60.0
 def audited(spec: AuditSpec) -> AuditResult:
     experiment = Experiment()
     source = open_source(experiment.source)
-    terms = Terms(source.returns_from, source.has_actions, datetime.now(UTC), experiment.minimum_sessions)
+    terms = ValidationTerms(source.returns_from, source.has_actions, datetime.now(UTC), experiment.minimum_sessions)
     return audit(source, RunInputs(experiment, source.tickers(), terms, "XNYS"), spec)
 
 

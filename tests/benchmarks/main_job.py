@@ -35,9 +35,9 @@ from pipeline.forecasters.recurrent.specification import lookback_of
 from pipeline.forecasters.recurrent.supervision import supervision
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.market.bars import Bars
-from pipeline.market.door import load
-from pipeline.market.source import open_source
+from pipeline.market.sources import open_source
 from pipeline.market.specification import FilesSource
+from pipeline.market.validation.validate import load_bars
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.cache import FitCache
 from pipeline.training.devices import one_thread
@@ -76,7 +76,7 @@ def within(what: str, value: float, low: float, high: float) -> Measured:
 
 def large_bars() -> Bars:
     source = open_source(FilesSource(path=PANEL))
-    return load(source, (), datetime.now(UTC), LARGE.minimum_sessions).bars
+    return load_bars(source, (), datetime.now(UTC), LARGE.minimum_sessions).bars
 
 
 def short_bars(bars: Bars) -> Bars:

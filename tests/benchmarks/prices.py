@@ -23,14 +23,14 @@ import pandas as pd
 
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.market.calendars import last_completed_session, sessions_between
-from pipeline.market.door import admit
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO, StoredSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.stored import open_stored
 from pipeline.market.update import YAHOO_TERMS
-from pipeline.workflow.validation import door_terms, found_rows
+from pipeline.market.validation.validate import validate
+from pipeline.workflow.validation import found_rows, validation_terms
 from tests.benchmarks.store import ROOT, SESSIONS, SHARED, TICKERS, said
 
 TAPECAST = Path(sys.executable).with_name("tapecast")
@@ -53,10 +53,10 @@ def seconds_of(home: Path, *arguments: str | Path) -> tuple[float, str]:
 def loaded(home: Path) -> Panel:
     """The panel that a fit would be made of, from the store through the door."""
     source = open_stored(home / "prices", StoredSource(collection="files"))
-    admitted = admit(found_rows(source, source.tickers()), door_terms(source, datetime.now(UTC)))
-    if admitted.left_out:
-        raise RuntimeError(f"{len(admitted.left_out)} tickers were left out: {admitted.left_out[0]}")
-    return build_panel(admitted.bars)
+    validated = validate(found_rows(source, source.tickers()), validation_terms(source, datetime.now(UTC)))
+    if validated.excluded:
+        raise RuntimeError(f"{len(validated.excluded)} tickers were left out: {validated.excluded[0]}")
+    return build_panel(validated.bars)
 
 
 def seconds_to_load(home: Path) -> float:
@@ -71,7 +71,7 @@ def seconds_to_load(home: Path) -> float:
     return median(seconds)
 
 
-def fresh_tickers(panel: Path) -> Iterator[tuple[str, Fetched]]:
+def fresh_tickers(panel: Path) -> Iterator[tuple[str, FetchedRows]]:
     """Short histories that end with the last completed session."""
     now = datetime.now(UTC)
     last = last_completed_session("XNYS", now)
@@ -80,7 +80,7 @@ def fresh_tickers(panel: Path) -> Iterator[tuple[str, Fetched]]:
     names = ["open", "high", "low", "close", "volume", "adj_close", "dividend", "split"]
     rows = whole[names].astype("float64").assign(session=days.astype("datetime64[s]"))[["session", *names]]
     for k in range(UP_TO_DATE):
-        yield f"U{k}", Fetched(rows.reset_index(drop=True), None, "USD", now)
+        yield f"U{k}", FetchedRows(rows.reset_index(drop=True), None, "USD", now)
 
 
 def measure(folder: Path) -> int:

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms, disk_use, facts, open_collection, tickers
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.history import Version
@@ -46,7 +46,7 @@ def write_panel(path: Path) -> None:
             writer.write_table(own[name].set_column(0, "ticker", ticker), row_group_size=SESSIONS)
 
 
-def answers(path: Path, since: date | None = None) -> Iterator[tuple[str, Fetched]]:
+def answers(path: Path, since: date | None = None) -> Iterator[tuple[str, FetchedRows]]:
     """The panel's tickers as fetches of now, from one day on or whole, read as they are asked for."""
     file = pq.ParquetFile(path)
     for group in range(file.num_row_groups):
@@ -54,7 +54,7 @@ def answers(path: Path, since: date | None = None) -> Iterator[tuple[str, Fetche
         ticker, rows = str(rows["ticker"].iloc[0]), rows.drop(columns="ticker")
         rows = rows.astype({name: "float64" for name in rows.columns if name != "session"})
         asked = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)].reset_index(drop=True)
-        yield ticker, Fetched(asked, since, "USD", datetime.now(UTC))
+        yield ticker, FetchedRows(asked, since, "USD", datetime.now(UTC))
 
 
 def timed(what: str, bound_seconds: float, action: Callable[[], object]) -> bool:

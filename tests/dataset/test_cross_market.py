@@ -20,8 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
 from pipeline.market.calendars import closing_instants
-from pipeline.market.universe import Universe
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.stages import frames_of
 from tests.dataset.calendar_bars import at, bars_on
 from tests.panels import TINY
@@ -206,7 +205,11 @@ def test_a_member_of_another_calendar_counts_once_it_has_enough_sessions_and_whi
     us, coins = bars_on("XNYS", ("A",), 1), bars_on("24/7", ("BTC-USD", "ETH-USD"), 5)
     alone = replace(coins.of_calendar("24/7"), listings=coins.listings[:1])
     alone = replace(alone, frame=alone.frame[alone.frame["ticker"] == "BTC-USD"].reset_index(drop=True))
-    spells = (Spell("A", None, None), Spell("BTC-USD", None, None), Spell("ETH-USD", date(2024, 7, 1), None))
+    spells = (
+        MembershipPeriod("A", None, None),
+        MembershipPeriod("BTC-USD", None, None),
+        MembershipPeriod("ETH-USD", date(2024, 7, 1), None),
+    )
     universe = Universe("dated", ("A", "BTC-USD", "ETH-USD"), spells)
 
     def values(market_members: tuple[str, ...] | None, other: Bars, known: Universe | None = None) -> Floats32:

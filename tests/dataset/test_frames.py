@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.frames import Frames, open_frames, save_frames
-from pipeline.market.universe import Universe
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.stages import frames_of
 from tests.panels import TINY, bars_of, frames_from, random_market, random_rows
 
@@ -43,9 +42,9 @@ def test_an_origin_is_usable_once_its_ticker_has_enough_own_sessions(frames: Fra
 def test_outside_its_membership_a_ticker_is_no_origin_and_nothing_else_changes(frames: Frames) -> None:
     sessions = frames.sessions
     spells = (
-        *(Spell(ticker, None, None) for ticker in ("T0", "T1", "T3")),
-        Spell("T2", sessions[100].item(), sessions[149].item()),
-        Spell("T2", sessions[200].item(), None),
+        *(MembershipPeriod(ticker, None, None) for ticker in ("T0", "T1", "T3")),
+        MembershipPeriod("T2", sessions[100].item(), sessions[149].item()),
+        MembershipPeriod("T2", sessions[200].item(), None),
     )
     bars = bars_of(random_market(300, 4))
     dated = frames_of(bars, TINY, ("T0", "T1", "T3"), universe=Universe("dated", ("T0", "T1", "T2", "T3"), spells))
@@ -62,7 +61,7 @@ def test_a_member_moves_the_market_only_while_it_belongs() -> None:
     bars = bars_of(random_market(300, 4))
     plain, fewer = frames_of(bars, TINY), frames_of(bars, TINY, ("T0", "T1", "T3"))
     last = plain.sessions[179].item()
-    spells = tuple(Spell(ticker, None, last if ticker == "T2" else None) for ticker in plain.tickers)
+    spells = tuple(MembershipPeriod(ticker, None, last if ticker == "T2" else None) for ticker in plain.tickers)
     dated = frames_of(bars, TINY, universe=Universe("dated", plain.tickers, spells))
     assert dated.features[:, :180].tobytes() == plain.features[:, :180].tobytes()
     assert dated.features[:, 180:].tobytes() == fewer.features[:, 180:].tobytes()

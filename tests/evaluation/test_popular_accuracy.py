@@ -16,7 +16,7 @@ from pipeline.evaluation.popular_accuracy import (
     popular_accuracy,
     straight_drift,
 )
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import open_sample
 
 NEEDED = FITTED_SESSIONS + FORECAST_SESSIONS
 DAYS = np.datetime64("2020-01-01") + np.arange(NEEDED + 50)

@@ -25,7 +25,7 @@ BASELINES = {"climatology", "last_close", "drift", "ewma", "linear"}
 
 def write_bars(path: Path, **tickers: int) -> pd.DataFrame:
     """Write a long CSV of plain random walks on real sessions and return it; the number is of sessions."""
-    from pipeline.market.source import open_source  # noqa: PLC0415
+    from pipeline.market.sources import open_source  # noqa: PLC0415
     from pipeline.market.specification import SyntheticSource  # noqa: PLC0415
 
     source = open_source(SyntheticSource(process="random_walk", sessions=620, tickers=len(tickers)))
@@ -98,8 +98,8 @@ def test_bad_tickers_are_left_out_and_the_rest_go_on(tapecast: Command, small: P
     assert set(origins) == {"GOOD", "FINE", "BAD"}
     assert origins["BAD"] < origins["GOOD"]
     ((stale, why),) = [(row["ticker"], row["reason"]) for row in found["stale"]]
-    assert (stale, "put aside: found low -1" in why) == ("BAD", True)
-    reasons = {row["ticker"]: row["reason"] for row in found["left_out"]}
+    assert (stale, "quarantined: found low -1" in why) == ("BAD", True)
+    reasons = {row["ticker"]: row["reason"] for row in found["excluded"]}
     assert set(reasons) == {"SHORT", "NOPE"}
     assert "at least 100 are needed" in reasons["SHORT"]
     assert "unknown ticker" in reasons["NOPE"]
@@ -110,7 +110,7 @@ def test_nothing_usable_is_exit_4(tapecast: Command, tmp_path: Path) -> None:
     write_bars(path, SHORT=30)
     status, found = tapecast.json("backtest", "--path", path)
     assert (status, found["status"]) == (4, "failed")
-    assert [row["ticker"] for row in found["left_out"]] == ["SHORT"]
+    assert [row["ticker"] for row in found["excluded"]] == ["SHORT"]
     assert "30 usable sessions" in found["error"]
     assert "forecasts" not in found
 
@@ -178,4 +178,4 @@ def test_a_price_that_stands_still_is_no_price(tapecast: Command, small: Path, t
     frame.to_csv(tmp_path / "bars.csv", index=False)
     status, found = tapecast.json("run", "--experiment", small, "--path", tmp_path / "bars.csv", "--tickers", "STILL")
     assert (status, found["status"]) == (4, "failed")
-    assert "expected prices that move" in found["left_out"][0]["reason"]
+    assert "expected prices that move" in found["excluded"][0]["reason"]

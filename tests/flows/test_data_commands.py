@@ -20,15 +20,15 @@ from flows.cli.data_rendering import show_checked
 from flows.cli.options import Wanted
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.market.calendars import last_completed_session, sessions_between
-from pipeline.market.fetched import Fetched
 from pipeline.market.files import open_files
 from pipeline.market.importing import import_prices, terms_of
+from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, path_of
 from pipeline.market.store.commits import commit
-from pipeline.market.store.inventory import shown
+from pipeline.market.store.inventory import stored_ticker
 from pipeline.market.update import YAHOO_TERMS
-from pipeline.market.verdicts import verdicts
+from pipeline.market.validation.report import validation_report
 from pipeline.settings import Settings
 from tests.market.rows import good_rows
 
@@ -109,15 +109,15 @@ def test_show_prints_for_people(collection: Collection, capsys: pytest.CaptureFi
 
 
 def test_check_prints_the_verdicts_and_writes_them(collection: Collection, tmp_path: Path) -> None:
-    out = tmp_path / "verdicts.csv"
+    out = tmp_path / "validation.csv"
     status, found = answered(data_commands.check, ALL, None, "files", out)
     assert (status, found["status"]) == (0, "ok")
-    assert found["verdicts"] == {"sound": 2, "usable": 1, "left out": 0}
+    assert found["validation"] == {"clean": 2, "usable": 1, "excluded": 0}
     (row,) = found["findings"]
-    assert (row["ticker"], row["what_was_done"], row["rows"]) == ("BAD", "rows put aside", 1)
+    assert (row["ticker"], row["severity"], row["rows"]) == ("BAD", "rows quarantined", 1)
     table = pd.read_csv(out)
     assert list(table["ticker"]) == ["BAD", "AAA", "BBB"]
-    assert list(table["verdict"]) == ["usable", "sound", "sound"]
+    assert list(table["status"]) == ["usable", "clean", "clean"]
 
 
 def test_check_of_a_file_that_fails_is_partial(collection: Collection, tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def test_check_of_a_file_that_fails_is_partial(collection: Collection, tmp_path:
 
 
 def test_verdicts_of_many_are_cut_for_people_and_whole_in_the_file(tmp_path: Path) -> None:
-    from pipeline.market.bars import Admitted, Bars, LeftOut  # noqa: PLC0415
+    from pipeline.market.bars import Bars, Exclusion, ValidatedBars  # noqa: PLC0415
 
-    out = tuple(LeftOut(f"T{k}", "no bars") for k in range(60))
-    table = verdicts(Admitted(Bars(pd.DataFrame(columns=["ticker"]), (), "close"), (), out))
+    out = tuple(Exclusion(f"T{k}", "no bars") for k in range(60))
+    table = validation_report(ValidatedBars(Bars(pd.DataFrame(columns=["ticker"]), (), "close"), (), out))
     console = Console(file=io.StringIO(), width=100)
     show_checked(console, table, tmp_path / "all.csv")
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "60 left out" in said
+    assert "60 excluded" in said
     assert "20 more findings" in said
 
 
@@ -173,7 +173,7 @@ def test_an_export_of_nothing_or_to_an_unknown_kind_is_told(collection: Collecti
 def test_a_bar_without_prices_is_shown_as_one_object(collection: Collection, tmp_path: Path) -> None:
     rows = good_rows(150, "2023-08-01")
     rows.loc[148, ["open", "high", "low", "close"]] = np.nan
-    commit(collection, "AAA", Fetched(rows, None, "USD", THEN + timedelta(days=3)))
+    commit(collection, "AAA", FetchedRows(rows, None, "USD", THEN + timedelta(days=3)))
     status, found = answered(data_commands.show, "AAA", "files", None)
     assert (status, found["last_bars"][3]["close"]) == (0, None)
 
@@ -196,7 +196,7 @@ def test_a_newer_file_is_appended(tmp_path: Path) -> None:
         made = open_collection(tmp_path / "prices", "files", terms_of(prices))
         (one,) = import_prices(made, prices, ("AAA",), THEN + timedelta(days=at))
     assert (one.state.value, one.added) == ("updated", 20)
-    assert len(shown(made, "AAA").rows) == 60
+    assert len(stored_ticker(made, "AAA").rows) == 60
 
 
 def test_prune_gives_up_the_past(collection: Collection) -> None:
@@ -237,7 +237,7 @@ def test_an_update_with_nothing_to_ask_for_starts_nothing(tmp_path: Path) -> Non
     rows = good_rows().assign(session=days.astype("datetime64[s]"))
     yahoo = open_collection(tmp_path / "home" / "prices", YAHOO, YAHOO_TERMS)
     for ticker in ("AAA", "BBB"):
-        commit(yahoo, ticker, Fetched(rows, None, "USD", now))
+        commit(yahoo, ticker, FetchedRows(rows, None, "USD", now))
     status, found = Command(tmp_path / "home").json("data", "update")
     assert (status, found["states"]) == (0, {"up to date": 2})
     assert not (tmp_path / "home" / "prefect").exists()

@@ -15,7 +15,7 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.pretrained import PretrainedSpec
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO, SyntheticSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
@@ -58,7 +58,7 @@ class Silent:
 class Broken:
     """A remote source with a fault of ours."""
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Fetched | SourceError]]:
+    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
         yield next(iter(asked)), SourceError("no such ticker")
         raise ZeroDivisionError("a fault of ours")
 

@@ -19,20 +19,20 @@ from rich.console import Console
 from flows.cli import data_commands
 from flows.cli.options import Wanted
 from pipeline.errors import UsageError
-from pipeline.market.bars import Admitted, Bars, LeftOut
+from pipeline.market.bars import Bars, Exclusion, ValidatedBars
 from pipeline.market.calendars import closed_at
-from pipeline.market.contract.rules import problem_of
-from pipeline.market.fetched import Fetched
 from pipeline.market.files import open_files
 from pipeline.market.importing import terms_of
+from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO, FilesSource
 from pipeline.market.store.collection import Collection, DiskUse, open_collection, path_of
 from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import current_rows
-from pipeline.market.update import YAHOO_TERMS, Refreshed, State
-from pipeline.market.verdicts import verdicts
+from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState
+from pipeline.market.validation.report import validation_report
+from pipeline.market.validation.rules import problem_of
 from pipeline.settings import Settings
-from pipeline.workflow.ingest import NO_VERDICTS, Ingested, import_files, records
+from pipeline.workflow.ingest import NO_FINDINGS, Ingested, import_files, records
 from pipeline.workflow.progress import Quiet, Stopwatch
 from tests.market.rows import good_rows
 
@@ -45,7 +45,7 @@ ALL = Wanted((), None)
 
 
 def with_small_miss() -> pd.DataFrame:
-    """The rows with a high a little below its close, which the contract repairs."""
+    """The rows with a high a little below its close, which validation repairs."""
     rows = ROWS.copy()
     rows.loc[9, "high"] = max(rows["open"][9], rows["close"][9]) * 0.999
     return rows
@@ -98,11 +98,11 @@ def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., In
     assert said.startswith("**partial**")
     assert "- 3 updated" in said
     assert "- 1 missing" in said
-    assert "1 sound, 1 usable, 1 left out" in said
+    assert "1 clean, 1 usable, 1 excluded" in said
     assert "3 tickers, 3 versions" in said
-    table = shown("verdicts-half-good")
-    assert [(row["ticker"], row["verdict"], row["rule"], row["what_was_done"]) for row in table] == [
-        ("BAD", "left out", "unrecorded_split", "bars end there"),
+    table = shown("validation-half-good")
+    assert [(row["ticker"], row["status"], row["rule"], row["severity"]) for row in table] == [
+        ("BAD", "excluded", "unrecorded_split", "bars truncated"),
         ("REP", "usable", "high_low", "repaired"),
     ]
     assert table[0]["since"] == str(ROWS["session"].iloc[65].date())
@@ -116,41 +116,41 @@ def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., In
     result = ingested("all_good", AAA=ROWS, BBB=ROWS)
     assert (result.status, result.not_settled) == ("ok", ())
     assert shown("ingest-all-good").startswith("**ok**")
-    assert (shown("verdicts-all-good"), shown("not-up-to-date-all-good")) == (None, None)
+    assert (shown("validation-all-good"), shown("not-up-to-date-all-good")) == (None, None)
     assert list(result.seconds) == ["read", "store", "check"]
 
 
 def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[..., Ingested]) -> None:
     assert ingested("repaired", AAA=with_small_miss()).status == "ok"
     assert shown("ingest-repaired").startswith("**ok**")
-    assert [row["rule"] for row in shown("verdicts-repaired")] == ["high_low"]
+    assert [row["rule"] for row in shown("validation-repaired")] == ["high_low"]
 
 
 # --- the status of an update ---
 
 
-def update_of(*refreshed: Refreshed, findings: pd.DataFrame = NO_VERDICTS) -> Ingested:
+def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) -> Ingested:
     return Ingested("made", refreshed, findings, DiskUse(0, 0, 0, 0))
 
 
-@pytest.mark.parametrize("state", State)
-def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: State) -> None:
-    settled = state in (State.CURRENT, State.UPDATED, State.RESTATED)
-    fine, one = Refreshed("AAA", State.UPDATED, LAST, 0), Refreshed("BBB", state, LAST, 0, reason="so")
+@pytest.mark.parametrize("state", UpdateState)
+def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: UpdateState) -> None:
+    settled = state in (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
+    fine, one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0), UpdateResult("BBB", state, LAST, 0, reason="so")
     assert update_of(fine, one).status == ("ok" if settled else "partial")
     told = update_of(fine, one).as_json()
     assert [row["ticker"] for row in told["not_up_to_date"]] == ([] if settled else ["BBB"])
-    assert [row["ticker"] for row in told["restated"]] == (["BBB"] if state is State.RESTATED else [])
+    assert [row["ticker"] for row in told["restated"]] == (["BBB"] if state is UpdateState.RESTATED else [])
 
 
 def test_an_update_is_partial_where_a_ticker_breaks_the_contract() -> None:
     noted = problem_of("AAA", "missing_sessions", "2024-01-08", "2 sessions without a bar", 2)
     nothing = Bars(pd.DataFrame(columns=["ticker"]), (), "actions")
-    one = Refreshed("AAA", State.UPDATED, LAST, 0)
-    assert update_of(one, findings=verdicts(Admitted(nothing, (noted,), ()))).status == "ok"
-    out = verdicts(Admitted(nothing, (noted,), (LeftOut("AAA", "too few"),)))
+    one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0)
+    assert update_of(one, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
+    out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
     assert update_of(one, findings=out).status == "partial"
-    assert update_of(one, findings=out).as_json()["verdicts"] == records(out)
+    assert update_of(one, findings=out).as_json()["validation"] == records(out)
 
 
 # --- importing ---
@@ -188,7 +188,7 @@ def test_an_import_takes_completed_sessions_and_tells_what_it_did_not_take(tmp_p
     assert "UTC offset" in told["BAD"]
     assert "found '../../x' as a ticker" in told["../../x"]
     assert "unknown ticker 'GONE'" in told["GONE"]
-    assert list(result.verdicts["ticker"]) == ["AAA", "CCC"]
+    assert list(result.validation["ticker"]) == ["AAA", "CCC"]
     assert result.disk.tickers == 2
     kept = current_rows(open_collection(settings.prices, "mine", terms_of(prices)), "AAA")
     assert kept["session"].iloc[-1] == ROWS["session"].iloc[-2]
@@ -221,7 +221,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
     for hours, factor in enumerate((1.0, 1.001)):
         for ticker in ("AAA", "BBB"):
             moved = rows.assign(volume=rows["volume"] * factor)
-            commit(made, ticker, Fetched(moved, None, "USD", NOW + timedelta(hours=hours)))
+            commit(made, ticker, FetchedRows(moved, None, "USD", NOW + timedelta(hours=hours)))
     return made
 
 
@@ -264,19 +264,19 @@ def test_an_export_without_one_of_its_tickers_is_partial(mine: Collection, tmp_p
         damage(mine, "BBB")
     status, call = exported(tmp_path / "out.csv", "as_traded", "mine", "AAA", name)
     assert (status, call.object["tickers"], call.object["rows"]) == (3, 1, 130)
-    assert [out["ticker"] for out in call.object["left_out"]] == [name]
-    assert call.object["left_out"][0]["reason"]
-    assert f"left out {name}: " in call.words
+    assert [out["ticker"] for out in call.object["excluded"]] == [name]
+    assert call.object["excluded"][0]["reason"]
+    assert f"excluded {name}: " in call.words
     assert open_files(tmp_path / "out.csv").tickers() == ("AAA",)
 
 
 def test_a_ticker_whose_bars_end_early_makes_an_export_partial(mine: Collection, tmp_path: Path) -> None:
     rows = good_rows(130, "2023-08-01").assign(split=1.0)
-    commit(mine, "CUT", Fetched(rows, None, "USD", NOW))
+    commit(mine, "CUT", FetchedRows(rows, None, "USD", NOW))
     status, call = exported(tmp_path / "out.parquet", "as_traded", "mine")
     assert status == 3
-    assert [out["ticker"] for out in call.object["left_out"]] == ["CUT"]
-    assert "bars end early" in call.object["left_out"][0]["reason"]
+    assert [out["ticker"] for out in call.object["excluded"]] == ["CUT"]
+    assert "bars end early" in call.object["excluded"][0]["reason"]
 
 
 @pytest.mark.parametrize("view", ["as_traded", "split_adjusted", "total_return"])
@@ -293,7 +293,7 @@ def test_an_export_keeps_the_adjusted_close_of_a_source_whose_returns_are_its(
 def test_an_export_of_yahoo_s_prices_has_no_adjusted_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
     yahoo = open_collection(Settings().prices, YAHOO, YAHOO_TERMS)
-    commit(yahoo, "AAA", Fetched(good_rows(130, "2023-08-01"), None, "USD", NOW))
+    commit(yahoo, "AAA", FetchedRows(good_rows(130, "2023-08-01"), None, "USD", NOW))
     assert exported(tmp_path / "out.csv", "as_traded", YAHOO)[0] == 0
     assert "adj_close" not in pd.read_csv(tmp_path / "out.csv")
     assert open_files(tmp_path / "out.csv").returns_from == "actions"

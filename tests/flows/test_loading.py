@@ -13,21 +13,20 @@ from prefect import flow
 from flows.cli.options import Wanted, instant, names_in, wanted_by
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Admitted, LeftOut, Severity, Stale
+from pipeline.market.bars import Exclusion, Severity, Stale, ValidatedBars
 from pipeline.market.calendars import closed_at
-from pipeline.market.contract.rules import problem_of
-from pipeline.market.door import admit
-from pipeline.market.fetched import Fetched
-from pipeline.market.source import open_source
+from pipeline.market.sources import FetchedRows, open_source
 from pipeline.market.specification import YAHOO, SampleSource, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices
-from pipeline.market.update import YAHOO_TERMS, Refreshed, State, plan_update
+from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_update
+from pipeline.market.validation.rules import problem_of
+from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import Loaded
 from pipeline.workflow.loading import ask, checked, known_from, load_bars, looking_from, old_bars, stale_of, with_reason
-from pipeline.workflow.validation import age_limit, claims_to_be_fresh, door_terms, recorded
+from pipeline.workflow.validation import age_limit, claims_to_be_fresh, recorded, validation_terms
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -47,7 +46,7 @@ def stored(root: Path, name: str, terms: CollectionTerms, lacking: Mapping[str, 
     """A collection of tickers without their last sessions."""
     collection = open_collection(root, name, terms)
     for ticker, count in lacking.items():
-        commit(collection, ticker, Fetched(ROWS.head(len(ROWS) - count), None, "USD", BEFORE))
+        commit(collection, ticker, FetchedRows(ROWS.head(len(ROWS) - count), None, "USD", BEFORE))
     return collection
 
 
@@ -76,7 +75,7 @@ def test_yahoo_s_prices_alone_claim_to_be_fresh(settings: Settings) -> None:
 
 
 def test_the_age_limit_is_the_given_one_or_yahoo_s_own(settings: Settings) -> None:
-    assert age_limit(opened(settings), None) == YahooSource().most_age_sessions == 5
+    assert age_limit(opened(settings), None) == YahooSource().max_age_sessions == 5
     assert age_limit(opened(settings), 2) == 2
     assert age_limit(opened(settings), 0) == 0
     assert age_limit(opened(settings, "mine"), None) is None
@@ -104,44 +103,44 @@ def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
 # --- what is old ---
 
 
-def admitted_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> Admitted:
-    return checked(source, tickers, (), door_terms(source, NOW, most_age_sessions=limit))
+def validated_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> ValidatedBars:
+    return checked(source, tickers, (), validation_terms(source, NOW, max_age_sessions=limit))
 
 
 def test_bars_that_end_early_are_old_where_nobody_was_asked(settings: Settings) -> None:
-    admitted = admitted_from(opened(settings), tuple(ENDING), limit=5)
-    assert old_bars(admitted, NOW) == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
-    assert [out.ticker for out in admitted.left_out] == ["CCC"]
-    assert "CCC" in admitted.bars.tickers  # its bars stay, as on those days nobody could know
+    validated = validated_from(opened(settings), tuple(ENDING), limit=5)
+    assert old_bars(validated, NOW) == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
+    assert [out.ticker for out in validated.excluded] == ["CCC"]
+    assert "CCC" in validated.bars.tickers  # its bars stay, as on those days nobody could know
 
 
 def test_what_the_door_says_of_old_bars_is_not_said_twice(settings: Settings) -> None:
     spoilt = ROWS.copy()
     spoilt.loc[len(spoilt) - 1, "low"] = -1.0
     source = opened(settings)
-    commit(source.collection, "AAA", Fetched(spoilt, None, "USD", BEFORE + timedelta(hours=1)))
-    admitted = admitted_from(source, ("AAA", "BBB"))
-    assert [one.ticker for one in admitted.stale] == ["AAA"]
-    assert [one.ticker for one in old_bars(admitted, NOW)] == ["BBB"]
+    commit(source.collection, "AAA", FetchedRows(spoilt, None, "USD", BEFORE + timedelta(hours=1)))
+    validated = validated_from(source, ("AAA", "BBB"))
+    assert [one.ticker for one in validated.stale] == ["AAA"]
+    assert [one.ticker for one in old_bars(validated, NOW)] == ["BBB"]
 
 
-def refreshed(ticker: str, state: State, age: int | None, reason: str = "429") -> Refreshed:
+def refreshed(ticker: str, state: UpdateState, age: int | None, reason: str = "429") -> UpdateResult:
     last = None if age is None else SESSIONS.iloc[-1 - age]
-    return Refreshed(ticker, state, last, age, reason=reason)
+    return UpdateResult(ticker, state, last, age, reason=reason)
 
 
 def test_what_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Settings) -> None:
     told = (
-        refreshed("AAA", State.CURRENT, 0, ""),
-        refreshed("BBB", State.NOT_REFRESHED, 2),
-        refreshed("DDD", State.BEHIND, 1, "the source has no bar"),
-        refreshed("EEE", State.UPDATED, 0, ""),
-        refreshed("FFF", State.RESTATED, 0, "dividend"),
-        refreshed("CCC", State.NOT_REFRESHED, 6),
-        refreshed("GONE", State.MISSING, None),
+        refreshed("AAA", UpdateState.CURRENT, 0, ""),
+        refreshed("BBB", UpdateState.NOT_REFRESHED, 2),
+        refreshed("DDD", UpdateState.BEHIND, 1, "the source has no bar"),
+        refreshed("EEE", UpdateState.UPDATED, 0, ""),
+        refreshed("FFF", UpdateState.RESTATED, 0, "dividend"),
+        refreshed("CCC", UpdateState.NOT_REFRESHED, 6),
+        refreshed("GONE", UpdateState.MISSING, None),
     )
-    admitted = admitted_from(opened(settings), ("AAA",))
-    stopped = Admitted(admitted.bars, (), (LeftOut("CCC", "too old"), LeftOut("GONE", "none")))
+    validated = validated_from(opened(settings), ("AAA",))
+    stopped = ValidatedBars(validated.bars, (), (Exclusion("CCC", "too old"), Exclusion("GONE", "none")))
     assert stale_of(told, stopped) == (
         Stale("BBB", str(SESSIONS.iloc[-3]), 2, "429"),
         Stale("DDD", str(SESSIONS.iloc[-2]), 1, "the source has no bar"),
@@ -149,23 +148,26 @@ def test_what_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Setti
 
 
 def test_a_ticker_is_stale_once_and_the_door_knows_best(settings: Settings) -> None:
-    own = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were put aside")
-    admitted = Admitted(admitted_from(opened(settings), ("BBB",)).bars, (), (), (own,))
-    assert stale_of((refreshed("BBB", State.NOT_REFRESHED, 2),), admitted) == (own,)
+    own = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were quarantined")
+    validated = ValidatedBars(validated_from(opened(settings), ("BBB",)).bars, (), (), (own,))
+    assert stale_of((refreshed("BBB", UpdateState.NOT_REFRESHED, 2),), validated) == (own,)
 
 
 def test_why_it_could_not_be_refreshed_is_told_with_why_it_is_left_out() -> None:
-    out, why = LeftOut("CCC", "too old"), {"CCC": "429", "GONE": "404"}
-    assert with_reason(out, {"GONE"}, why) == LeftOut("CCC", "too old; 429")
-    assert with_reason(LeftOut("GONE", "404"), {"GONE"}, why) == LeftOut("GONE", "404")
-    assert with_reason(LeftOut("DDD", "short"), {"GONE"}, why) == LeftOut("DDD", "short")
+    out, why = Exclusion("CCC", "too old"), {"CCC": "429", "GONE": "404"}
+    assert with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
+    assert with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
+    assert with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
 
 
 def test_a_missing_ticker_is_left_out_with_the_reason_of_its_source(settings: Settings) -> None:
     source = opened(settings)
-    told = (refreshed("GONE", State.MISSING, None, "no such ticker"), refreshed("CCC", State.NOT_REFRESHED, 6))
-    terms = door_terms(source, NOW, most_age_sessions=5)
-    found = {out.ticker: out.reason for out in checked(source, ("AAA", "CCC", "GONE"), told, terms).left_out}
+    told = (
+        refreshed("GONE", UpdateState.MISSING, None, "no such ticker"),
+        refreshed("CCC", UpdateState.NOT_REFRESHED, 6),
+    )
+    terms = validation_terms(source, NOW, max_age_sessions=5)
+    found = {out.ticker: out.reason for out in checked(source, ("AAA", "CCC", "GONE"), told, terms).excluded}
     assert set(found) == {"CCC", "GONE"}
     assert found["GONE"] == "no such ticker"
     assert "a last bar 6 sessions old, at most 5 are allowed" in found["CCC"]
@@ -181,33 +183,33 @@ class Refusing:
 
     told: frozenset[str]
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Fetched | SourceError]]:
+    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
         for ticker, since in asked.items():
             rows = ROWS if since is None else ROWS[since <= SESSIONS].reset_index(drop=True)
             refused = SourceUnavailableError("HTTP 429, too many requests")
-            yield ticker, Fetched(rows, since, "USD", NOW) if ticker in self.told else refused
+            yield ticker, FetchedRows(rows, since, "USD", NOW) if ticker in self.told else refused
 
 
 HUNDRED = tuple(f"T{k:02}" for k in range(100))
 REFUSED = HUNDRED[20:]
 
 
-@pytest.mark.parametrize(("lacking", "left_out"), [(3, ()), (6, REFUSED)])
+@pytest.mark.parametrize(("lacking", "excluded"), [(3, ()), (6, REFUSED)])
 def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
-    tmp_path: Path, lacking: int, left_out: tuple[str, ...]
+    tmp_path: Path, lacking: int, excluded: tuple[str, ...]
 ) -> None:
     collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
     told = ask(collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0]))
-    assert {one.ticker for one in told if one.state is State.NOT_REFRESHED} == set(REFUSED)
+    assert {one.ticker for one in told if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
-    admitted = checked(source, HUNDRED, told, door_terms(source, NOW, most_age_sessions=age_limit(source, None)))
-    last = admitted.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
+    validated = checked(source, HUNDRED, told, validation_terms(source, NOW, max_age_sessions=age_limit(source, None)))
+    last = validated.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
     assert last == {one: SESSIONS.iloc[-1 - lacking if one in REFUSED else -1] for one in HUNDRED}
-    stale = stale_of(told, admitted)
-    assert tuple(out.ticker for out in admitted.left_out) == left_out
-    assert {one.ticker for one in stale} == set(REFUSED) - set(left_out)
+    stale = stale_of(told, validated)
+    assert tuple(out.ticker for out in validated.excluded) == excluded
+    assert {one.ticker for one in stale} == set(REFUSED) - set(excluded)
     assert {(one.age_sessions, one.reason) for one in stale} <= {(3, "HTTP 429, too many requests")}
-    assert all("6 sessions old" in out.reason and "429" in out.reason for out in admitted.left_out)
+    assert all("6 sessions old" in out.reason and "429" in out.reason for out in validated.excluded)
 
 
 # --- what was recorded when rows were fetched ---
@@ -218,7 +220,7 @@ def test_what_was_recorded_at_a_fetch_is_told_once(settings: Settings) -> None:
     split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
     other = problem_of("AAA", "currency", "2024-02-02", "EUR after USD")
     for hours, problems in enumerate([(split,), (split, other)]):
-        commit(source.collection, "AAA", Fetched(ROWS, None, "USD", BEFORE + timedelta(hours=hours + 1), problems))
+        commit(source.collection, "AAA", FetchedRows(ROWS, None, "USD", BEFORE + timedelta(hours=hours + 1), problems))
     assert recorded(source, ("AAA", "BBB", "GONE")) == (split, other)
     assert recorded(open_source(SampleSource()), ("AAPL",)) == ()
 
@@ -245,34 +247,34 @@ def ages(stale: tuple[Stale, ...]) -> dict[str, int]:
 def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource())
     assert loaded.stale == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
-    (out,) = loaded.admitted.left_out
+    (out,) = loaded.validated.excluded
     assert out.ticker == "CCC"
     assert "a last bar 6 sessions old, at most 5 are allowed" in out.reason
-    longer = loaded_from(settings, StoredSource(most_age_sessions=6))
-    assert (ages(longer.stale), longer.admitted.left_out) == ({"BBB": 2, "CCC": 6}, ())
-    shorter = loaded_from(settings, StoredSource(most_age_sessions=1), "AAA", "BBB")
-    assert (shorter.stale, [out.ticker for out in shorter.admitted.left_out]) == ((), ["BBB"])
+    longer = loaded_from(settings, StoredSource(max_age_sessions=6))
+    assert (ages(longer.stale), longer.validated.excluded) == ({"BBB": 2, "CCC": 6}, ())
+    shorter = loaded_from(settings, StoredSource(max_age_sessions=1), "AAA", "BBB")
+    assert (shorter.stale, [out.ticker for out in shorter.validated.excluded]) == ((), ["BBB"])
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource(collection="mine"))
-    assert loaded.admitted.bars.tickers == tuple(ENDING)
-    assert (loaded.stale, loaded.admitted.left_out) == ((), ())
-    limited = loaded_from(settings, StoredSource(collection="mine", most_age_sessions=5))
-    assert [out.ticker for out in limited.admitted.left_out] == ["CCC"]
+    assert loaded.validated.bars.tickers == tuple(ENDING)
+    assert (loaded.stale, loaded.validated.excluded) == ((), ())
+    limited = loaded_from(settings, StoredSource(collection="mine", max_age_sessions=5))
+    assert [out.ticker for out in limited.validated.excluded] == ["CCC"]
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(settings: Settings) -> None:
     split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
-    commit(opened(settings).collection, "AAA", Fetched(ROWS, None, "EUR", NOW, (split,)))
+    commit(opened(settings).collection, "AAA", FetchedRows(ROWS, None, "EUR", NOW, (split,)))
     loaded = loaded_from(settings, YahooSource(), "AAA", "A/B")  # nobody has to be asked
-    (out,) = loaded.admitted.left_out
+    (out,) = loaded.validated.excluded
     assert (out.ticker, "found 'A/B' as a ticker" in out.reason) == ("A/B", True)
     assert loaded.stale == ()
-    assert split in loaded.admitted.problems
-    assert [listing.currency for listing in loaded.admitted.bars.listings] == ["EUR"]
+    assert split in loaded.validated.problems
+    assert [listing.currency for listing in loaded.validated.bars.listings] == ["EUR"]
     assert loaded.known_at is not None
     assert loaded.note == YAHOO_TERMS.note
 
@@ -281,14 +283,14 @@ def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(se
 def test_where_no_name_can_be_one_every_reason_is_told(settings: Settings) -> None:
     with pytest.raises(NothingUsableError, match=r"A/B: found 'A/B' .*; C/D: found 'C/D'") as caught:
         loaded_from(settings, YahooSource(), "A/B", "C/D")
-    assert [out.ticker for out in caught.value.left_out if isinstance(out, LeftOut)] == ["A/B", "C/D"]
+    assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["A/B", "C/D"]
 
 
 def test_the_door_lets_no_old_ticker_in_only_where_a_limit_is_given(settings: Settings) -> None:
     rows: dict[str, pd.DataFrame | SourceError] = {"CCC": ROWS.head(len(ROWS) - 6)}
     source = opened(settings)
-    found = {limit: admit(rows, door_terms(source, NOW, most_age_sessions=limit)) for limit in (None, 6, 5)}
-    assert [len(one.left_out) for one in found.values()] == [0, 0, 1]
+    found = {limit: validate(rows, validation_terms(source, NOW, max_age_sessions=limit)) for limit in (None, 6, 5)}
+    assert [len(one.excluded) for one in found.values()] == [0, 0, 1]
     (problem,) = [one for one in found[5].problems if one.fatal]
     assert (problem.rule, problem.severity) == ("stale_tail", Severity.TICKER)
 

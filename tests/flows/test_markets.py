@@ -69,7 +69,7 @@ def experiment(tmp_path: Path, home: Path) -> Experiment:
 def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_path: Path) -> None:
     flows = build_flows(Quiet())
     summary = flows.run(experiment, tmp_path / "out")
-    assert (summary.status, summary.left_out) == ("ok", [])
+    assert (summary.status, summary.excluded) == ("ok", [])
     assert [market.calendar for market in summary.markets] == ["XBOM", "XNYS", "24/7"]
     first = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 1}
     assert first == {
@@ -114,8 +114,8 @@ def test_a_market_that_is_too_short_stops_no_other(experiment: Experiment, tmp_p
     summary = build_flows(Quiet()).backtest(experiment.model_copy(update={"source": source}))
     assert summary.status == "partial"
     assert [market.calendar for market in summary.markets] == ["XNYS", "24/7"]
-    assert {out["ticker"] for out in summary.left_out} == {"INFY.NS", "TCS.BO"}
-    assert all("too short" in out["reason"] for out in summary.left_out)
+    assert {out["ticker"] for out in summary.excluded} == {"INFY.NS", "TCS.BO"}
+    assert all("too short" in out["reason"] for out in summary.excluded)
 
 
 def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
@@ -124,5 +124,5 @@ def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment
     found = flows.forecast(("AAA", "BTC-USD"))
     assert found.status == "partial"
     assert {row["ticker"] for row in found.forecasts or []} == {"AAA"}
-    (out,) = found.left_out
+    (out,) = found.excluded
     assert (out["ticker"], "no model was trained on calendar 24/7" in out["reason"]) == ("BTC-USD", True)

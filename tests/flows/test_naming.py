@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.market.specification import FilesSource, SampleSource, SourceSpec, StoredSource, YahooSource
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod
 from pipeline.settings import Settings
 from pipeline.workflow.tickers import spelled, tickers_of, universe_of
 
@@ -29,7 +29,7 @@ def test_a_kept_list_is_read_as_the_source_spells_it(tmp_path: Path) -> None:
     (settings.universes / "mine.csv").write_text("ticker,member_from\naapl,2001-01-02\nmsft,\n")
     found = universe_of(settings, YahooSource(), Path("mine"))
     assert found.tickers == ("AAPL", "MSFT")
-    assert found.memberships == (Spell("AAPL", date(2001, 1, 2), None), Spell("MSFT", None, None))
+    assert found.memberships == (MembershipPeriod("AAPL", date(2001, 1, 2), None), MembershipPeriod("MSFT", None, None))
     assert universe_of(settings, SampleSource(), Path("mine")).tickers == ("aapl", "msft")
 
 

@@ -19,12 +19,11 @@ from pipeline.evaluation.specification import MoneySpec
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.market.bars import Admitted, Bars, LeftOut, Listing, Stale
+from pipeline.market.bars import Bars, Exclusion, Listing, Stale, ValidatedBars
 from pipeline.market.calendars import listing_of
-from pipeline.market.contract.rules import problem_of
 from pipeline.market.specification import SyntheticSource
-from pipeline.market.universe import Universe
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod, Universe
+from pipeline.market.validation.rules import problem_of
 from pipeline.operation.model import Model, Trained, publish
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
@@ -53,11 +52,11 @@ def bars_of(*tickers: str) -> Bars:
 
 
 def loaded_of(*tickers: str, **values: Any) -> Loaded:
-    """What was loaded of the tickers; values are those of Admitted and Loaded."""
+    """What was loaded of the tickers; values are those of ValidatedBars and Loaded."""
     stale = values.pop("stale", ())
     universe = values.pop("universe", None)
-    admitted = replace(Admitted(bars_of(*tickers), (), ()), **values)
-    return Loaded(admitted, stale, "Made up.", NOW, universe)
+    validated = replace(ValidatedBars(bars_of(*tickers), (), ()), **values)
+    return Loaded(validated, stale, "Made up.", NOW, universe)
 
 
 # --- where a ticker is told ---
@@ -78,18 +77,18 @@ def test_a_ticker_is_told_with_its_own_calendar_or_the_first() -> None:
 
 def test_every_calendar_is_a_market_with_what_was_found_in_its_own() -> None:
     problems = tuple(problem_of(one, "missing_sessions", "2024-01-08", "2 sessions") for one in EVERYWHERE)
-    left_out = tuple(LeftOut(one, "why") for one in ("GONE", "GONE.NS", "GONE.L", "GONE.QQQQ"))
+    excluded = tuple(Exclusion(one, "why") for one in ("GONE", "GONE.NS", "GONE.L", "GONE.QQQQ"))
     stale = (Stale("AAA", "2024-05-30", 1, "429"), Stale("TCS.BO", "2024-05-30", 1, "429"))
     universe = Universe("mine", EVERYWHERE)
-    told = loaded_of(*EVERYWHERE, "CCC", problems=problems, left_out=left_out, stale=stale, universe=universe)
+    told = loaded_of(*EVERYWHERE, "CCC", problems=problems, excluded=excluded, stale=stale, universe=universe)
     first, second = markets_of(told)
     assert (first.calendar, second.calendar) == ("XNYS", "XBOM")
     assert (first.bars.tickers, second.bars.tickers) == (("AAA", "BBB", "CCC"), ("INFY.NS", "TCS.BO"))
     assert (first.beside, second.beside) == (("INFY.NS", "TCS.BO"), ("AAA", "BBB", "CCC"))
     assert [one.ticker for one in first.problems] == ["AAA", "BBB"]
     assert [one.ticker for one in second.problems] == ["INFY.NS", "TCS.BO"]
-    assert [one.ticker for one in first.left_out] == ["GONE", "GONE.L", "GONE.QQQQ"]
-    assert [one.ticker for one in second.left_out] == ["GONE.NS"]
+    assert [one.ticker for one in first.excluded] == ["GONE", "GONE.L", "GONE.QQQQ"]
+    assert [one.ticker for one in second.excluded] == ["GONE.NS"]
     assert [[one.ticker for one in market.stale] for market in (first, second)] == [["AAA"], ["TCS.BO"]]
     assert {(market.note, market.known_at, market.universe) for market in (first, second)} == {
         ("Made up.", NOW, universe)
@@ -101,7 +100,7 @@ def test_of_two_markets_as_large_the_first_by_name_comes_first() -> None:
 
 
 def test_a_market_concerns_its_own_tickers_and_those_left_out_of_it() -> None:
-    first, second = markets_of(loaded_of("AAA", "BBB", "TCS.BO", left_out=(LeftOut("GONE", "why"),)))
+    first, second = markets_of(loaded_of("AAA", "BBB", "TCS.BO", excluded=(Exclusion("GONE", "why"),)))
     assert first.concerns(("GONE",))
     assert first.concerns(("TCS.BO", "BBB"))
     assert not first.concerns(("TCS.BO",))
@@ -124,7 +123,7 @@ def outcome_on(market: Market, experiment: Experiment) -> CalendarResult:
         folds=(),
         results=(),
         problems=market.problems,
-        left_out=market.left_out,
+        excluded=market.excluded,
         stale=market.stale,
         unseen=(),
         warnings=(),
@@ -192,18 +191,18 @@ def worked(desk: Desk, work: Pretended, loaded: Loaded) -> Any:
         return over_markets(desk.job, recording, markets_of(loaded), work)
 
 
-SHORT = NothingUsableError("the history is too short", (LeftOut("TCS.BO", "20 usable sessions"),))
-AT_THE_DOOR = (LeftOut("WIPRO.NS", "unknown ticker"), LeftOut("GONE", "no such ticker"))
+SHORT = NothingUsableError("the history is too short", (Exclusion("TCS.BO", "20 usable sessions"),))
+EXCLUDED_BEFORE = (Exclusion("WIPRO.NS", "unknown ticker"), Exclusion("GONE", "no such ticker"))
 
 
 def test_a_market_that_fails_stops_no_other_and_its_tickers_keep_their_reasons(desk: Desk) -> None:
-    loaded = loaded_of(*EVERYWHERE, left_out=AT_THE_DOOR)
+    loaded = loaded_of(*EVERYWHERE, excluded=EXCLUDED_BEFORE)
     parts = worked(desk, pretended(desk.job, XBOM=SHORT), replace(loaded))
     (part,) = parts.finished
     assert part.outcome.calendar == "XNYS"
     assert part.outcome.experiment.tickers == ("AAA", "BBB")
     assert part.report == desk.job.out / "XNYS"
-    assert {out.ticker: out.reason for out in parts.left_out} == {
+    assert {out.ticker: out.reason for out in parts.excluded} == {
         "TCS.BO": "20 usable sessions",
         "WIPRO.NS": "unknown ticker",
         "INFY.NS": "the history is too short",
@@ -214,7 +213,7 @@ def test_a_market_that_fails_stops_no_other_and_its_tickers_keep_their_reasons(d
     assert parent.data.tags["tapecast.calendar"] == "XNYS"
     note = parent.data.tags["mlflow.note.content"]
     assert "- **XNYS**: Nothing was tested on XNYS." in note
-    assert "- **INFY.NS** was left out: the history is too short" in note
+    assert "- **INFY.NS** was excluded: the history is too short" in note
     ended = {run.info.status: run for run in children}
     assert (len(children), set(ended)) == (2, {"FAILED", "FINISHED"})
     assert ended["FAILED"].data.tags["tapecast.error"] == "the history is too short"
@@ -224,15 +223,15 @@ def test_a_market_that_fails_stops_no_other_and_its_tickers_keep_their_reasons(d
 
 def test_tickers_that_nobody_asked_for_are_not_told(desk: Desk) -> None:
     work = pretended(desk.job, "AAA", "INFY.NS", "WIPRO.NS", XBOM=SHORT)
-    parts = worked(desk, work, loaded_of(*EVERYWHERE, left_out=AT_THE_DOOR))
-    assert [out.ticker for out in parts.left_out] == ["WIPRO.NS", "INFY.NS"]
+    parts = worked(desk, work, loaded_of(*EVERYWHERE, excluded=EXCLUDED_BEFORE))
+    assert [out.ticker for out in parts.excluded] == ["WIPRO.NS", "INFY.NS"]
 
 
 def test_where_every_market_fails_every_ticker_is_told(desk: Desk) -> None:
     work = pretended(desk.job, XBOM=SHORT, XNYS=NothingUsableError("no fold"))
     with pytest.raises(NothingUsableError, match="no market of this run could be worked on") as caught:
-        worked(desk, work, loaded_of(*EVERYWHERE, left_out=AT_THE_DOOR))
-    told = {out.ticker: out.reason for out in caught.value.left_out if isinstance(out, LeftOut)}
+        worked(desk, work, loaded_of(*EVERYWHERE, excluded=EXCLUDED_BEFORE))
+    told = {out.ticker: out.reason for out in caught.value.excluded if isinstance(out, Exclusion)}
     assert told == {
         "AAA": "no fold",
         "BBB": "no fold",
@@ -251,7 +250,7 @@ def test_a_run_of_whole_markets_is_as_good_as_the_worst_of_them(desk: Desk, stat
     stale = (Stale("TCS.BO", "2024-05-30", 1, "429"),) if status == "partial" else ()
     parts = worked(desk, pretended(desk.job), loaded_of(*EVERYWHERE, stale=stale))
     assert [part.outcome.calendar for part in parts.finished] == ["XBOM", "XNYS"]
-    assert parts.left_out == ()
+    assert parts.excluded == ()
     parent, _ = desk.runs()
     assert parent.data.tags["tapecast.status"] == status
     assert parent.data.tags["tapecast.calendar"] == "XBOM XNYS"
@@ -272,7 +271,7 @@ def test_the_summary_of_half_a_run_is_partial(desk: Desk) -> None:
     whole = replace(parts.finished[0].outcome, evaluation=None)
     summary = summarise(replace(parts, finished=(replace(parts.finished[0], outcome=whole),)))
     assert summary.status == "partial"
-    assert {row["ticker"] for row in summary.left_out} == {"INFY.NS", "TCS.BO"}
+    assert {row["ticker"] for row in summary.excluded} == {"INFY.NS", "TCS.BO"}
     assert [market.status for market in summary.markets] == ["ok"]
     assert desk.runs()[0].data.tags["tapecast.status"] == "partial"
 
@@ -333,7 +332,7 @@ def test_the_tickers_beside_the_model_s_own_are_read_too(desk: Desk, tmp_path: P
 
     with pytest.raises(NothingUsableError) as caught:  # as that source has none of them
         forecasting()
-    told = [out.ticker for out in caught.value.left_out if isinstance(out, LeftOut)]
+    told = [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)]
     assert told == ["T0", "T1", "T2", "TCS.BO", "BTC-USD", "NEW"]
 
 
@@ -346,27 +345,27 @@ def test_a_model_from_later_sessions_is_refused() -> None:
 
 def test_a_calendar_without_a_model_leaves_out_its_tickers_that_were_asked_for(heard: tuple[Job, Heard]) -> None:
     job, _ = heard
-    (market,) = markets_of(loaded_of("AAA", "BBB", left_out=(LeftOut("GONE", "no such ticker"),)))
+    (market,) = markets_of(loaded_of("AAA", "BBB", excluded=(Exclusion("GONE", "no such ticker"),)))
     asked = Experiment(tickers=("AAA", "GONE"), device="cpu")
     work = ForecastingOn(job, asked, {"XBOM": model_of("TCS.BO")})
     with pytest.raises(NothingUsableError, match="no model was trained on calendar XNYS") as caught:
         work(market, cast("Recording", None))
-    assert [out.ticker for out in caught.value.left_out if isinstance(out, LeftOut)] == ["GONE", "AAA"]
+    assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
 
 
 def test_a_forecast_is_narrowed_to_the_tickers_of_its_market(heard: tuple[Job, Heard]) -> None:
     job, _ = heard
     asked = Experiment(tickers=("TCS.BO", "AAA", "GONE"), device="cpu")
-    markets = markets_of(loaded_of(*EVERYWHERE, left_out=(LeftOut("GONE", "none"),)))
+    markets = markets_of(loaded_of(*EVERYWHERE, excluded=(Exclusion("GONE", "none"),)))
     own = {one.calendar: ForecastingOn(job, asked, {}).narrowed(job, one).experiment.tickers for one in markets}
     assert own == {"XBOM": ("TCS.BO",), "XNYS": ("AAA", "GONE")}
 
 
 def test_tickers_that_the_model_did_not_know_belong_to_its_universe_always() -> None:
-    dated = Universe("mine", ("AAA",), (Spell("AAA", date(2020, 1, 2), date(2021, 1, 4)),))
+    dated = Universe("mine", ("AAA",), (MembershipPeriod("AAA", date(2020, 1, 2), date(2021, 1, 4)),))
     found = belonging(dated, ("AAA", "NEW"))
     assert found is not None
-    assert found.memberships == (*dated.memberships, Spell("NEW", None, None))
+    assert found.memberships == (*dated.memberships, MembershipPeriod("NEW", None, None))
     plain = Universe("mine", ("AAA",))
     assert belonging(plain, ("NEW",)) == plain
     assert belonging(None, ("NEW",)) is None
@@ -380,7 +379,7 @@ def test_a_list_of_today_tested_on_the_past_is_warned_of_on_each_market() -> Non
     assert warning.startswith("These 2 tickers were chosen today and are tested on 2023 to 2024")
     assert warnings_of(second, real, long)[0].startswith("This ticker was chosen today")
     assert warnings_of(first, real, evaluation_of("", origins=60)) == ()
-    dated = Universe("mine", ("AAA",), (Spell("AAA", date(2020, 1, 2), None),))
+    dated = Universe("mine", ("AAA",), (MembershipPeriod("AAA", date(2020, 1, 2), None),))
     assert warnings_of(replace(first, universe=dated), real, long) == ()
     made_up = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
     assert warnings_of(first, made_up, long) == ()

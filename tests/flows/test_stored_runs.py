@@ -97,11 +97,11 @@ def test_a_file_that_breaks_the_contract_is_told_and_kept(desk: Desk, tmp_path: 
     frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
     frame.loc[(frame["ticker"] == "BBB") & (frame["date"] == frame["date"].max()), "low"] = -1.0
     result = desk.imports(frame)
-    found = result.verdicts[result.verdicts["verdict"] != "sound"]
+    found = result.validation[result.validation["status"] != "clean"]
     assert list(found["ticker"]) == ["BBB"]
-    assert list(found["what_was_done"]) == ["rows put aside"]
-    assert result.status == "ok"  # the row put aside is told, and the ticker goes on
-    assert [ticker for ticker in result.verdicts["ticker"] if ticker == "AAA"] == ["AAA"]
+    assert list(found["severity"]) == ["rows quarantined"]
+    assert result.status == "ok"  # the quarantined row is told, and the ticker goes on
+    assert [ticker for ticker in result.validation["ticker"] if ticker == "AAA"] == ["AAA"]
     summary = build_flows(Quiet()).backtest(desk.experiment)
     assert (summary.status, [one["ticker"] for one in summary.stale]) == ("partial", ["BBB"])
 
@@ -120,12 +120,12 @@ def test_a_universe_with_membership_dates_forecasts_its_members_alone(desk: Desk
     flows = build_flows(Quiet())
     dated = flows.run(desk.experiment.model_copy(update={"universe": members}))
     assert {row["ticker"] for row in dated.forecasts or []} == {"BBB"}
-    ((out, reason),) = [(one["ticker"], one["reason"]) for one in dated.left_out]
+    ((out, reason),) = [(one["ticker"], one["reason"]) for one in dated.excluded]
     assert (out, "no member of the universe" in reason) == ("AAA", True)
     assert (dated.status, dated.warnings) == ("partial", [])
     again = flows.forecast()
     assert again.forecasts == dated.forecasts
-    assert [one["ticker"] for one in again.left_out] == ["AAA"]
+    assert [one["ticker"] for one in again.excluded] == ["AAA"]
     assert {row["ticker"] for row in flows.forecast(("BBB", "CCC")).forecasts} == {"BBB", "CCC"}
     listed = tmp_path / "list.txt"
     listed.write_text("AAA\nBBB\n")

@@ -67,7 +67,7 @@ def test_json_has_the_summary_table(outcome: CalendarResult, found: dict[str, An
 
 
 def test_json_keeps_what_it_said_before(found: dict[str, Any]) -> None:
-    before = {"status", "error", "calendar", "known_at", "verdict", "note", "warnings", "forecasts", "left_out"}
+    before = {"status", "error", "calendar", "known_at", "verdict", "note", "warnings", "forecasts", "excluded"}
     assert before | {"stale", "unseen", "scores", "skill", "dm_p", "mlflow_url", "report", "seconds"} <= set(found)
     assert found["scores"]["1"][CALIBRATED]["pinball_error"] > 0
 

@@ -47,14 +47,14 @@ def test_runs_fed_by_yahoo_go_on_without_what_it_does_not_tell(small: Path, tmp_
         later_status, later = tapecast.json("forecast")
     assert (status, found["status"]) == (3, "partial")
     assert asked == {"AAPL", "MSFT", "GONE"}
-    assert [out["ticker"] for out in found["left_out"]] == ["GONE"]
+    assert [out["ticker"] for out in found["excluded"]] == ["GONE"]
     assert [(one["ticker"], one["age_sessions"]) for one in found["stale"]] == [("MSFT", 2)]
     assert "the source has no bar after" in found["stale"][0]["reason"]
     assert {row["ticker"]: row["age_sessions"] for row in found["forecasts"]} == {"AAPL": 0, "MSFT": 2}
     assert found["forecasts"][0]["reference_close"] == pytest.approx(rows["AAPL"]["close"].iloc[-1], rel=1e-6)
 
     assert (later_status, later["status"]) == (3, "partial")
-    assert later["left_out"] == []
+    assert later["excluded"] == []
     assert [(one["ticker"], one["age_sessions"]) for one in later["stale"]] == [("MSFT", 2)]
     assert "try again" in later["stale"][0]["reason"]
     assert later["forecasts"] == found["forecasts"]

@@ -15,7 +15,7 @@ from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.calibration import CalibrationSpec, correction_of
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, fits_of, price_quantiles
 from pipeline.forecasting.live import latest_forecasts, left_behind, live_forecasts
-from pipeline.market.door import Terms, admit
+from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.stages import frames_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
@@ -33,10 +33,10 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     rows["T1"] = rows["T1"].iloc[:-3]  # three sessions behind
     rows["T2"] = rows["T2"].iloc[:-10]  # ten: just recent enough
     rows["T3"] = rows["T3"].iloc[:-11]  # eleven: left out
-    admitted = admit(
-        rows, Terms("actions", has_actions=False, now=EVENING, minimum_sessions=EXPERIMENT.minimum_sessions)
+    validated = validate(
+        rows, ValidationTerms("actions", has_actions=False, now=EVENING, minimum_sessions=EXPERIMENT.minimum_sessions)
     )
-    frames = frames_of(admitted.bars, EXPERIMENT)
+    frames = frames_of(validated.bars, EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, kinds=KINDS, folds=slice(-1, None))
     return frames, folds[-1], fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("live")))
 
@@ -109,8 +109,8 @@ def test_without_a_recent_origin_there_is_nothing_to_forecast(ready: Ready) -> N
 def test_the_latest_forecasts_are_by_the_latest_fold_and_its_correction(tmp_path: Path) -> None:
     experiment = changed(EXPERIMENT, calibration=CalibrationSpec())
     rows = {f"T{k}": random_rows(700, k, WEDNESDAY) for k in range(2)}
-    terms = Terms("actions", has_actions=False, now=EVENING, minimum_sessions=experiment.minimum_sessions)
-    frames = frames_of(admit(rows, terms).bars, experiment)
+    terms = ValidationTerms("actions", has_actions=False, now=EVENING, minimum_sessions=experiment.minimum_sessions)
+    frames = frames_of(validate(rows, terms).bars, experiment)
     jobs, folds = jobs_for(frames, experiment, kinds=KINDS, folds=slice(-2, None))
     results = fit_jobs(jobs, frames, tmp_path)
     expected = live_forecasts(

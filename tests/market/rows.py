@@ -1,4 +1,4 @@
-"""Rows that meet the contract, to be spoilt by a test, and the shape in which Yahoo would tell them."""
+"""Rows that pass validation, to be spoilt by a test, and the shape in which Yahoo would report them."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.errors import ExitStatus, SourceError, UsageError
 from pipeline.market.bars import Severity
-from pipeline.market.door import load
 from pipeline.market.files import open_files
+from pipeline.market.validation.validate import load_bars
 
 from .rows import NOW, SHARED, as_yahoo_exports, good_rows
 
@@ -35,7 +35,7 @@ def _save(frame: pd.DataFrame, path: Path) -> Path:
 def test_a_long_file_of_any_kind_gives_the_same_bars(name: str, tmp_path: Path) -> None:
     source = open_files(_save(_long("AAPL", "MSFT"), tmp_path / name))
     assert (source.price_basis, source.has_actions, source.returns_from) == ("as_traded", True, "adj_close")
-    frame = load(source, (), NOW, minimum_sessions=60).bars.frame
+    frame = load_bars(source, (), NOW, minimum_sessions=60).bars.frame
     pd.testing.assert_frame_equal(frame[frame["ticker"] == "MSFT"][FIELDS].reset_index(drop=True), good_rows(seed=1))
 
 
@@ -60,18 +60,18 @@ def test_a_folder_as_yahoo_exports_it_becomes_as_traded(tmp_path: Path) -> None:
     source = open_files(tmp_path)
     assert source.tickers() == ("AAPL", "M&M.NS")
     assert (source.price_basis, source.returns_from) == ("as_traded", "adj_close")
-    rows = load(source, ["AAPL"], NOW, minimum_sessions=60).bars.frame
+    rows = load_bars(source, ["AAPL"], NOW, minimum_sessions=60).bars.frame
     pd.testing.assert_frame_equal(rows[FIELDS], good_rows(), rtol=1e-12)
 
 
-def test_without_splits_a_folder_stays_split_adjusted_unless_told_otherwise(tmp_path: Path) -> None:
+def test_without_splits_a_folder_stays_split_adjusted_unless_restated(tmp_path: Path) -> None:
     _save(as_yahoo_exports(good_rows()).drop(columns=["Dividends", "Stock Splits"]), tmp_path / "AAPL.csv")
     assert open_files(tmp_path).price_basis == "split_adjusted"
     told = open_files(tmp_path, "as_traded")
     assert (told.price_basis, told.has_actions, told.returns_from) == ("as_traded", False, "adj_close")
 
 
-def test_a_long_file_can_be_told_to_be_split_adjusted(tmp_path: Path) -> None:
+def test_a_long_file_can_be_reported_to_be_split_adjusted(tmp_path: Path) -> None:
     path = _save(as_yahoo_exports(good_rows()).assign(ticker="AAPL"), tmp_path / "prices.csv")
     told = open_files(path, "split_adjusted").rows("AAPL")
     np.testing.assert_allclose(told["close"], good_rows()["close"])
@@ -85,7 +85,7 @@ def test_a_long_file_can_be_told_to_be_split_adjusted(tmp_path: Path) -> None:
 def test_returns_come_from_what_is_delivered(dropped: list[str], returns_from: str, tmp_path: Path) -> None:
     source = open_files(_save(_long("AAPL").drop(columns=dropped), tmp_path / "prices.csv"))
     assert source.returns_from == returns_from
-    frame = load(source, (), NOW, minimum_sessions=60).bars.frame
+    frame = load_bars(source, (), NOW, minimum_sessions=60).bars.frame
     filled = {"adj_close": frame["close"], "split": 1.0, "dividend": 0.0}
     for name, value in filled.items():
         assert (frame[name] == value).all() == (name in dropped), name
@@ -101,9 +101,9 @@ def test_a_bad_file_in_a_folder_leaves_out_its_ticker_alone(tmp_path: Path) -> N
     _save(as_yahoo_exports(good_rows()).drop(columns="Close"), tmp_path / "BAD.csv")
     _save(as_yahoo_exports(good_rows()).drop(columns="Adj Close"), tmp_path / "PLAIN.csv")
     _written(tmp_path / "EMPTY.csv", "")
-    admitted = load(open_files(tmp_path), (), NOW, minimum_sessions=60)
-    assert admitted.bars.tickers == ("AAPL",)
-    reasons = {out.ticker: out.reason for out in admitted.left_out}
+    validated = load_bars(open_files(tmp_path), (), NOW, minimum_sessions=60)
+    assert validated.bars.tickers == ("AAPL",)
+    reasons = {out.ticker: out.reason for out in validated.excluded}
     assert set(reasons) == {"BAD", "EMPTY", "PLAIN"}
     assert "no column close" in reasons["BAD"]
     assert "empty file" in reasons["EMPTY"]
@@ -169,7 +169,7 @@ def test_an_unreadable_file_is_a_usage_error(tmp_path: Path) -> None:
         open_files(tmp_path / ("x" * 300))
 
 
-def test_an_unknown_ticker_in_a_file_is_told_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_ticker_in_a_file_is_reported_what_there_is(tmp_path: Path) -> None:
     source = open_files(_save(_long("AAPL", "MSFT"), tmp_path / "prices.csv"))
     with pytest.raises(SourceError, match="AAPL, MSFT; did you mean MSFT"):
         source.rows("MSTF")
@@ -183,17 +183,17 @@ def test_text_late_in_a_column_spares_all_other_rows(spoilt: dict[str, object], 
     export = export.astype({vendor: object})
     export.loc[55, vendor] = value
     _save(export, tmp_path / "AAPL.csv")
-    admitted = load(open_files(tmp_path), (), NOW, minimum_sessions=40)
+    validated = load_bars(open_files(tmp_path), (), NOW, minimum_sessions=40)
     expected = good_rows().drop(index=55).reset_index(drop=True)
-    pd.testing.assert_frame_equal(admitted.bars.frame[FIELDS], expected, rtol=1e-12)
-    assert any(str(value) in problem.found for problem in admitted.problems), admitted.problems
-    assert admitted.left_out == ()
+    pd.testing.assert_frame_equal(validated.bars.frame[FIELDS], expected, rtol=1e-12)
+    assert any(str(value) in problem.found for problem in validated.problems), validated.problems
+    assert validated.excluded == ()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the large real data is not beside this checkout")
 def test_the_large_real_file_passes_whole() -> None:
     source = open_files(SHARED / "us_core100_daily_1999_2021.parquet")
-    admitted = load(source, (), NOW, minimum_sessions=60)
-    assert (len(admitted.bars.frame), admitted.left_out) == (540_200, ())
-    assert {problem.severity for problem in admitted.problems} == {Severity.NOTE}
+    validated = load_bars(source, (), NOW, minimum_sessions=60)
+    assert (len(validated.bars.frame), validated.excluded) == (540_200, ())
+    assert {problem.severity for problem in validated.problems} == {Severity.NOTE}
     assert source.returns_from == "adj_close"

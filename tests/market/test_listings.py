@@ -1,4 +1,4 @@
-"""Which exchange and currency a ticker's name stands for, and that no name is guessed."""
+"""Ticker names, and the calendars and currencies that they stand for."""
 
 import contextlib
 from datetime import date
@@ -9,7 +9,46 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
 from pipeline.market import calendars
-from pipeline.market.listings import EXCHANGES, INDICES, calendar_of, listing_of
+from pipeline.market.listings import EXCHANGES, INDICES, calendar_of, is_ticker, listing_of, printable, shortened
+
+GOOD = ["AAPL", "BRK-B", "BF.B", "^GSPC", "EURUSD=X", "M&M.NS", "0700.HK", "BTC-USD", "a" * 32]
+BAD = [
+    "",
+    " ",
+    "../../x",
+    "A/B",
+    "A\\B",
+    "..",
+    ".hidden",
+    "a" * 33,
+    "A\n",
+    "A\x1b[31m",
+    "<b>AAPL</b>",
+    "A B",
+    "日経",
+    "A;B",
+    "A%2F",
+]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_real_names_are_tickers(name: str) -> None:
+    assert is_ticker(name)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_paths_markup_and_control_characters_are_not(name: str) -> None:
+    assert not is_ticker(name)
+
+
+def test_any_name_can_be_shown_on_one_line() -> None:
+    assert printable("A\x1b[31m\nB") == "A?[31m?B"
+    assert len(printable("x" * 1000)) == 33
+
+
+def test_long_lists_are_cut_and_counted() -> None:
+    assert shortened([f"T{k:02d}" for k in range(100)]).endswith("T10, T11 and 88 more")
+    assert shortened([]) == "none"
 
 
 @pytest.mark.parametrize(
@@ -62,13 +101,13 @@ def test_the_name_tells_calendar_and_currency(ticker: str, calendar: str, curren
 
 
 @pytest.mark.parametrize("ticker", ["XYZ.RO", "XYZ.CA", "xyz.foo", "A.B.LONDON"])
-def test_an_unknown_suffix_is_told_with_those_that_are_known(ticker: str) -> None:
+def test_an_unknown_suffix_is_reported_with_those_that_are_known(ticker: str) -> None:
     with pytest.raises(SourceError, match=r"found the suffix \.[A-Z]+ in") as told:
         listing_of(ticker)
     assert all(suffix in str(told.value) for suffix in EXCHANGES)
 
 
-def test_an_unknown_index_is_told() -> None:
+def test_an_unknown_index_is_reported() -> None:
     with pytest.raises(SourceError, match=r"found the index \^NOSUCH.*\^GSPC"):
         listing_of("^NOSUCH")
 
@@ -84,6 +123,6 @@ def test_every_calendar_named_here_exists_and_knows_a_year_of_sessions(calendar:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text(max_size=40) | st.from_regex(r"[A-Z^]{1,4}[.=-][A-Z]{0,4}", fullmatch=True))
-def test_any_text_has_a_listing_or_is_told(ticker: str) -> None:
+def test_any_text_has_a_listing_or_is_reported(ticker: str) -> None:
     with contextlib.suppress(SourceError):
         assert listing_of(ticker).ticker == ticker

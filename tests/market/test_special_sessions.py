@@ -93,14 +93,14 @@ def test_a_list_of_one_s_own_is_read_and_may_have_blank_lines(tmp_path: Path) ->
         "XBOM,2030-01-05,2030-01-05T07:15Z,a,b",
     ],
 )
-def test_a_row_that_cannot_be_read_is_told_with_its_line(tmp_path: Path, row: str) -> None:
+def test_a_row_that_cannot_be_read_is_reported_with_its_line(tmp_path: Path, row: str) -> None:
     path = tmp_path / "own.csv"
     path.write_text(f"{HEADER}\n{row}\n")
     with pytest.raises(UsageError, match=r"line 2 of .*own\.csv: found .*expected calendar,session"):
         special_sessions(path)
 
 
-def test_a_file_without_its_header_or_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_without_its_header_or_that_is_not_there_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text("a,b\n")
     with pytest.raises(UsageError, match="found no header calendar,session"):

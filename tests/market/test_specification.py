@@ -55,8 +55,8 @@ def test_descriptions_are_light_to_import() -> None:
 
 
 def test_what_is_known_at_an_instant_keeps_the_rest_of_the_description() -> None:
-    yahoo = YahooSource(start=date(2010, 1, 4), most_age_sessions=3)
-    assert known_at(yahoo, AT) == StoredSource(as_known=AT, start=date(2010, 1, 4), most_age_sessions=3)
+    yahoo = YahooSource(start=date(2010, 1, 4), max_age_sessions=3)
+    assert known_at(yahoo, AT) == StoredSource(as_known=AT, start=date(2010, 1, 4), max_age_sessions=3)
     stored = StoredSource(collection="mine", start=date(2010, 1, 4))
     assert known_at(stored, AT) == StoredSource(collection="mine", start=date(2010, 1, 4), as_known=AT)
     with pytest.raises(UsageError, match="found source sample to be known at 2026-10-01 22:00"):

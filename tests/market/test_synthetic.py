@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.market.door import load
 from pipeline.market.specification import Process, SyntheticSource
 from pipeline.market.synthetic import VOLATILITY_PERSISTENCE, known_returns, open_synthetic, ticker_name
+from pipeline.market.validation.validate import load_bars
 
 from .rows import NOW
 
@@ -16,12 +16,12 @@ PROCESSES = get_args(Process)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_the_prices_pass_the_door(process: Process) -> None:
+def test_the_prices_pass_validation(process: Process) -> None:
     spec = SyntheticSource(process=process, sessions=300, tickers=3, noise=0.02)
-    admitted = load(open_synthetic(spec), (), NOW, minimum_sessions=299)
-    assert admitted.bars.tickers == ("SYN001", "SYN002", "SYN003")
-    assert admitted.left_out == ()
-    assert len(admitted.bars.frame) == 3 * 299  # the last session of 2024 is not over
+    validated = load_bars(open_synthetic(spec), (), NOW, minimum_sessions=299)
+    assert validated.bars.tickers == ("SYN001", "SYN002", "SYN003")
+    assert validated.excluded == ()
+    assert len(validated.bars.frame) == 3 * 299  # the last session of 2024 is not over
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.market.tickers import is_ticker
-from pipeline.market.universe import Universe, membership_mask, read_universe, survivorship_warning
-from pipeline.market.universe_file import Spell
+from pipeline.market.listings import is_ticker
+from pipeline.market.universe import MembershipPeriod, Universe, membership_mask, read_universe, survivorship_warning
 
 
 def written(folder: Path, content: str | bytes, name: str = "list.txt") -> Path:
@@ -42,10 +41,10 @@ def test_a_list_without_dates_is_read_as_people_write_it(tmp_path: Path, content
 
 
 SPELLS = (
-    Spell("AAPL", None, None),
-    Spell("GM", date(1998, 1, 2), date(2009, 6, 8)),
-    Spell("GM", date(2013, 6, 7), None),
-    Spell("FB", None, date(2022, 6, 8)),
+    MembershipPeriod("AAPL", None, None),
+    MembershipPeriod("GM", date(1998, 1, 2), date(2009, 6, 8)),
+    MembershipPeriod("GM", date(2013, 6, 7), None),
+    MembershipPeriod("FB", None, date(2022, 6, 8)),
 )
 
 
@@ -70,7 +69,7 @@ def test_dates_of_membership_are_read_under_any_usual_header(tmp_path: Path, hea
 
 def test_one_date_column_is_enough(tmp_path: Path) -> None:
     universe = read_universe(written(tmp_path, "ticker,since,name\nAAPL,1998-01-02,Apple\n"), tmp_path)
-    assert universe.memberships == (Spell("AAPL", date(1998, 1, 2), None),)
+    assert universe.memberships == (MembershipPeriod("AAPL", date(1998, 1, 2), None),)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_one_date_column_is_enough(tmp_path: Path) -> None:
         ("ticker,from,until\nAAPL,2003-01-02,2003-01-01\n", r"line 2 of .*found '2003-01-02 to 2003-01-01'"),
         (
             "ticker,from,until\nA,2003-01-02,2004-01-01\nA,2004-01-01,\n",
-            r"line 3 of .*found 'A', expected .*spells that do not overlap \(it is on line 2 too\)",
+            r"line 3 of .*found 'A', expected .*periods that do not overlap \(it is on line 2 too\)",
         ),
         ("ticker,from,until\nA,2003-01-02,\nA,2005-01-01,\n", r"line 3 of .*do not overlap"),
         ("ticker,from,until\nA,,2003-01-02\nA,,2001-01-01\n", r"line 3 of .*do not overlap"),
@@ -103,12 +102,12 @@ def test_one_date_column_is_enough(tmp_path: Path) -> None:
         (b"\xff\xfeA\x00", r"cannot read .*expected UTF-8 text"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+def test_what_cannot_be_read_is_reported_with_its_line(tmp_path: Path, content: str | bytes, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         read_universe(written(tmp_path, content), tmp_path)
 
 
-def test_a_path_that_is_no_file_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "none.txt", tmp_path, Path("a\0b.csv")):
         with pytest.raises(UsageError, match="cannot read"):
             read_universe(path, path.parent)
@@ -123,13 +122,15 @@ def test_a_plain_name_is_a_list_of_that_folder_but_a_file_goes_first(
     written(lists, "ticker,member_from\nAAPL,2001-01-02\n", "mine.csv")
     written(lists, "MSFT\n", "other.txt")
     written(lists, "# not a list\n", "notes.md")
-    assert read_universe(Path("mine"), lists) == Universe("mine", ("AAPL",), (Spell("AAPL", date(2001, 1, 2), None),))
+    assert read_universe(Path("mine"), lists) == Universe(
+        "mine", ("AAPL",), (MembershipPeriod("AAPL", date(2001, 1, 2), None),)
+    )
     assert read_universe(Path("other"), lists).tickers == ("MSFT",)
     written(tmp_path, "IBM\n", "mine")
     assert read_universe(Path("mine"), lists).tickers == ("IBM",)
 
 
-def test_a_name_that_is_no_list_is_told_with_those_there_are(tmp_path: Path) -> None:
+def test_a_name_that_is_no_list_is_reported_with_those_there_are(tmp_path: Path) -> None:
     for name in ("mine.csv", "twice.csv", "twice.txt"):
         written(tmp_path, "AAPL\n", name)
     with pytest.raises(UsageError, match=r"no file and no list named 'mein'.*it holds mine, twice"):
@@ -147,7 +148,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(content=st.lists(PIECES, max_size=25).map("".join) | st.binary(max_size=60))
-def test_any_file_is_a_universe_or_told(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
+def test_any_file_is_a_universe_or_refused(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
     raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     path = written(tmp_path_factory.getbasetemp(), raw, "any.csv")
     try:
@@ -157,7 +158,7 @@ def test_any_file_is_a_universe_or_told(tmp_path_factory: pytest.TempPathFactory
     assert universe.tickers
     assert len(set(universe.tickers)) == len(universe.tickers)
     assert all(is_ticker(ticker) for ticker in universe.tickers)
-    assert {spell.ticker for spell in universe.memberships} in (set(), set(universe.tickers))
+    assert {period.ticker for period in universe.memberships} in (set(), set(universe.tickers))
 
 
 def test_both_ends_of_a_spell_belong_to_it() -> None:
@@ -179,14 +180,14 @@ DAYS = st.dates(date(2000, 1, 1), date(2001, 12, 31))
 @given(st.lists(DAYS, min_size=0, max_size=8, unique=True), st.lists(DAYS, min_size=1, max_size=20, unique=True))
 def test_the_mask_is_what_a_plain_loop_says(borders: list[date], sessions: list[date]) -> None:
     ordered = sorted(borders)
-    spells = [Spell("A", begin, end) for begin, end in zip(ordered[::2], ordered[1::2], strict=False)]
-    spells += [Spell("A", ordered[-1], None)] if len(ordered) % 2 else []
-    universe = Universe("u", ("A", "B"), (*spells, Spell("B", None, date(2001, 1, 1))))
+    periods = [MembershipPeriod("A", begin, end) for begin, end in zip(ordered[::2], ordered[1::2], strict=False)]
+    periods += [MembershipPeriod("A", ordered[-1], None)] if len(ordered) % 2 else []
+    universe = Universe("u", ("A", "B"), (*periods, MembershipPeriod("B", None, date(2001, 1, 1))))
     at = sorted(sessions)
     found = membership_mask(universe, ("A", "B"), np.array(at, "datetime64[D]"))
     for row, ticker in enumerate(("A", "B")):
         for column, day in enumerate(at):
-            own = [spell for spell in universe.memberships if spell.ticker == ticker]
+            own = [period for period in universe.memberships if period.ticker == ticker]
             inside = any(
                 (not s.member_from or s.member_from <= day) and (not s.member_until or day <= s.member_until)
                 for s in own
@@ -195,7 +196,10 @@ def test_the_mask_is_what_a_plain_loop_says(borders: list[date], sessions: list[
 
 
 def test_today_s_list_on_the_past_is_warned_of_and_a_dated_one_is_not() -> None:
-    plain, dated = Universe("u", ("A", "B")), Universe("u", ("A", "B"), (Spell("A", date(2001, 1, 1), None),))
+    plain, dated = (
+        Universe("u", ("A", "B")),
+        Universe("u", ("A", "B"), (MembershipPeriod("A", date(2001, 1, 1), None),)),
+    )
     told = survivorship_warning(
         plain, ("A", "B", "C", "D", "E"), np.datetime64("2004-01-05"), np.datetime64("2013-01-31")
     )

@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.errors import SourceError, SourceUnavailableError
 from pipeline.market.calendars import closed_at
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, path_of, read_history
 from pipeline.market.store.history import as_known
 from pipeline.market.store.stored import current_rows
-from pipeline.market.update import OVERLAP_SESSIONS, YAHOO_TERMS, Refreshed, State, plan_update, refresh
+from pipeline.market.update import OVERLAP_SESSIONS, YAHOO_TERMS, UpdateResult, UpdateState, plan_update, run_update
 
 from .rows import good_rows
 
@@ -36,12 +36,12 @@ class Asked:
     currency: str = "USD"
     log: list[tuple[str, date | None]] = field(default_factory=list)
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Fetched | SourceError]]:
+    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
         for ticker, since in asked.items():
             self.log.append((ticker, since))
             yield ticker, self._answer(ticker, since)
 
-    def _answer(self, ticker: str, since: date | None) -> Fetched | SourceError:
+    def _answer(self, ticker: str, since: date | None) -> FetchedRows | SourceError:
         errors = self.whole_errors if since == START else self.errors
         if ticker in errors:
             return errors[ticker]
@@ -49,7 +49,7 @@ class Asked:
             return SourceError("no such ticker")
         told = self.rows[ticker]
         own = told[(told["session"] >= pd.Timestamp(since or START)) & (told["session"].dt.date <= self.now.date())]
-        return Fetched(own.assign(adj_close=np.nan).reset_index(drop=True), since, self.currency, self.now)
+        return FetchedRows(own.assign(adj_close=np.nan).reset_index(drop=True), since, self.currency, self.now)
 
 
 def after(row: int) -> datetime:
@@ -62,20 +62,20 @@ def collection(tmp_path: Path) -> Collection:
     return open_collection(tmp_path / "prices", YAHOO, YAHOO_TERMS)
 
 
-def updated(collection: Collection, source: Asked, *tickers: str, start: date = START) -> dict[str, Refreshed]:
+def updated(collection: Collection, source: Asked, *tickers: str, start: date = START) -> dict[str, UpdateResult]:
     """How the tickers stand after an update at the source's time; the source's list begins anew."""
     source.log.clear()
     plan = plan_update(collection, tickers or tuple(source.rows), source.now, start)
-    return {one.ticker: one for one in (*plan.settled, *refresh(collection, source, plan))}
+    return {one.ticker: one for one in (*plan.results, *run_update(collection, source, plan))}
 
 
 def test_the_first_update_asks_for_all_and_the_next_for_nothing(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS}, after(40))
     first = updated(collection, source)
-    assert first["AAPL"] == Refreshed("AAPL", State.UPDATED, SESSIONS[40].date(), 0, 41)
+    assert first["AAPL"] == UpdateResult("AAPL", UpdateState.UPDATED, SESSIONS[40].date(), 0, 41)
     assert source.log == [("AAPL", START)]
     again = updated(collection, source)
-    assert again["AAPL"].state is State.CURRENT
+    assert again["AAPL"].state is UpdateState.CURRENT
     assert source.log == []
     assert len(read_history(collection, "AAPL").versions) == 1
 
@@ -86,7 +86,7 @@ def test_only_the_tail_is_asked_for_with_an_overlap(collection: Collection) -> N
     source.now = after(43)
     found = updated(collection, source)
     assert source.log == [("AAPL", SESSIONS[41 - OVERLAP_SESSIONS].date())]
-    assert (found["AAPL"].state, found["AAPL"].added) == (State.UPDATED, 3)
+    assert (found["AAPL"].state, found["AAPL"].added) == (UpdateState.UPDATED, 3)
     pd.testing.assert_frame_equal(
         current_rows(collection, "AAPL"), ROWS.head(44)[list(current_rows(collection, "AAPL").columns)]
     )
@@ -103,7 +103,7 @@ def test_a_session_that_is_not_over_is_never_stored(collection: Collection) -> N
 def test_a_ticker_whose_only_bar_is_not_over_is_missing(collection: Collection) -> None:
     source = Asked({"NEW": ROWS.iloc[40:41]}, after(40) - timedelta(hours=3))
     found = updated(collection, source)["NEW"]
-    assert found.state is State.MISSING
+    assert found.state is UpdateState.MISSING
     assert "no bar of a completed session" in found.reason
 
 
@@ -124,7 +124,7 @@ RESTATED = {
 
 
 @pytest.mark.parametrize("kind", RESTATED)
-def test_a_past_told_otherwise_is_fetched_anew_and_recorded(kind: str, collection: Collection) -> None:
+def test_a_past_restated_is_fetched_anew_and_recorded(kind: str, collection: Collection) -> None:
     source = Asked({"AAPL": ROWS, "MSFT": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = RESTATED[kind].copy(), after(41)
@@ -132,9 +132,9 @@ def test_a_past_told_otherwise_is_fetched_anew_and_recorded(kind: str, collectio
     found = updated(collection, source)
     tail = SESSIONS[41 - OVERLAP_SESSIONS].date()
     assert source.log == [("AAPL", tail), ("MSFT", tail), ("AAPL", START)]
-    assert (found["AAPL"].state, found["MSFT"].state) == (State.RESTATED, State.UPDATED)
+    assert (found["AAPL"].state, found["MSFT"].state) == (UpdateState.RESTATED, UpdateState.UPDATED)
     assert kind in found["AAPL"].reason
-    version = read_history(collection, "AAPL").head
+    version = read_history(collection, "AAPL").latest
     assert {kind, "prices"} <= {one.kind for one in version.restatements}
     now = current_rows(collection, "AAPL")
     told = source.rows["AAPL"][source.rows["AAPL"]["session"] <= SESSIONS[41]]
@@ -149,7 +149,7 @@ def test_a_settled_volume_is_recorded_without_fetching_anew(collection: Collecti
     source.rows["AAPL"], source.now = changed(40, volume=1.01), after(41)
     found = updated(collection, source)
     assert [since for _, since in source.log] == [SESSIONS[41 - OVERLAP_SESSIONS].date()]
-    assert (found["AAPL"].state, found["AAPL"].reason) == (State.RESTATED, "volume")
+    assert (found["AAPL"].state, found["AAPL"].reason) == (UpdateState.RESTATED, "volume")
     assert current_rows(collection, "AAPL")["volume"].iloc[40] == pytest.approx(ROWS["volume"][40] * 1.01)
 
 
@@ -168,10 +168,10 @@ def test_what_cannot_be_refreshed_is_served_as_it_is_with_its_age(collection: Co
     source.errors["AAPL"] = source.whole_errors["MSFT"] = SourceUnavailableError("429")
     source.now = after(50)
     found = updated(collection, source)
-    assert (found["AAPL"].state, found["AAPL"].last_session) == (State.NOT_REFRESHED, SESSIONS[40].date())
+    assert (found["AAPL"].state, found["AAPL"].last_session) == (UpdateState.NOT_REFRESHED, SESSIONS[40].date())
     assert found["AAPL"].age_sessions == 10
     assert found["AAPL"].reason == found["MSFT"].reason == "429"
-    assert (found["MSFT"].state, found["MSFT"].age_sessions) == (State.MISSING, None)
+    assert (found["MSFT"].state, found["MSFT"].age_sessions) == (UpdateState.MISSING, None)
     assert len(current_rows(collection, "AAPL")) == 41
 
 
@@ -182,19 +182,19 @@ def test_where_the_whole_cannot_be_fetched_nothing_is_stored(collection: Collect
     source.rows["AAPL"], source.now = RESTATED["dividend"], after(41)
     source.whole_errors["AAPL"] = SourceUnavailableError("429")
     found = updated(collection, source)["AAPL"]
-    assert found.state is State.NOT_REFRESHED
-    assert found.reason == "its past had to be fetched anew (dividend), but: 429"
+    assert found.state is UpdateState.NOT_REFRESHED
+    assert found.reason == "its whole history had to be fetched again (dividend), but: 429"
     assert path_of(collection, "AAPL").read_bytes() == before
 
 
 def test_a_source_without_newer_bars_leaves_the_ticker_behind(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS.head(41)}, after(43))
     found = updated(collection, source)["AAPL"]
-    assert (found.state, found.last_session, found.age_sessions) == (State.BEHIND, SESSIONS[40].date(), 3)
+    assert (found.state, found.last_session, found.age_sessions) == (UpdateState.BEHIND, SESSIONS[40].date(), 3)
     assert "no bar after 2024" in found.reason
 
 
-def test_a_damaged_file_is_set_aside_and_fetched_anew(collection: Collection) -> None:
+def test_a_damaged_file_is_quarantined_and_fetched_anew(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS}, after(40))
     updated(collection, source)
     path = path_of(collection, "AAPL")
@@ -202,18 +202,18 @@ def test_a_damaged_file_is_set_aside_and_fetched_anew(collection: Collection) ->
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(bytes(content))
     source.now = after(41)
-    assert updated(collection, source)["AAPL"].state is State.UPDATED
+    assert updated(collection, source)["AAPL"].state is UpdateState.UPDATED
     assert len(current_rows(collection, "AAPL")) == 42
-    (aside,) = collection.folder.glob("AAPL.parquet.damaged-*")
-    assert aside.read_bytes() == bytes(content)
+    (quarantined,) = collection.folder.glob("AAPL.parquet.damaged-*")
+    assert quarantined.read_bytes() == bytes(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing"])
-def test_a_file_without_a_footer_is_set_aside_too(content: bytes, collection: Collection) -> None:
+def test_a_file_without_a_footer_is_quarantined_too(content: bytes, collection: Collection) -> None:
     source = Asked({"AAPL": ROWS}, after(40))
     updated(collection, source)
     path_of(collection, "AAPL").write_bytes(content)
-    assert updated(collection, source)["AAPL"].state is State.UPDATED
+    assert updated(collection, source)["AAPL"].state is UpdateState.UPDATED
     assert len(current_rows(collection, "AAPL")) == 41
     assert len(list(collection.folder.glob("AAPL.parquet.damaged-*"))) == 1
 
@@ -224,8 +224,8 @@ def test_an_earlier_start_asks_for_the_whole_and_a_later_one_for_nothing(collect
     assert len(current_rows(collection, "AAPL")) == 21
     assert updated(collection, source, start=START)["AAPL"].added == 20
     assert source.log == [("AAPL", START)]
-    assert read_history(collection, "AAPL").head.restatements == ()
-    assert updated(collection, source, start=late)["AAPL"].state is State.CURRENT
+    assert read_history(collection, "AAPL").latest.restatements == ()
+    assert updated(collection, source, start=late)["AAPL"].state is UpdateState.CURRENT
 
 
 def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Collection) -> None:
@@ -239,9 +239,9 @@ def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Co
 def test_a_ticker_named_twice_is_asked_for_once(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS}, after(40))
     plan = plan_update(collection, ("AAPL", "AAPL"), source.now, START)
-    assert plan.asked == {"AAPL": START}
+    assert plan.first_days == {"AAPL": START}
     updated(collection, source)
-    assert len(plan_update(collection, ("AAPL", "AAPL"), source.now, START).settled) == 1
+    assert len(plan_update(collection, ("AAPL", "AAPL"), source.now, START).results) == 1
 
 
 def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
@@ -250,9 +250,9 @@ def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
     source = Asked({"AAPL": blank}, after(40))
     updated(collection, source)
     source.rows["AAPL"] = ROWS
-    assert updated(collection, source)["AAPL"].state is State.RESTATED
+    assert updated(collection, source)["AAPL"].state is UpdateState.RESTATED
     assert current_rows(collection, "AAPL")["close"].iloc[40] == ROWS["close"][40]
-    assert updated(collection, source)["AAPL"].state is State.CURRENT
+    assert updated(collection, source)["AAPL"].state is UpdateState.CURRENT
 
 
 def test_a_source_that_is_late_takes_no_stored_bar_away(collection: Collection) -> None:
@@ -260,11 +260,11 @@ def test_a_source_that_is_late_takes_no_stored_bar_away(collection: Collection) 
     updated(collection, source)
     source.rows["AAPL"], source.now = ROWS.head(39), after(41)
     found = updated(collection, source)["AAPL"]
-    assert (found.state, found.last_session, found.age_sessions) == (State.BEHIND, SESSIONS[40].date(), 1)
+    assert (found.state, found.last_session, found.age_sessions) == (UpdateState.BEHIND, SESSIONS[40].date(), 1)
     assert len(current_rows(collection, "AAPL")) == 41
 
 
-def test_an_action_told_late_on_the_last_session_fetches_all_anew(collection: Collection) -> None:
+def test_an_action_reported_late_on_the_last_session_fetches_all_anew(collection: Collection) -> None:
     source = Asked({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = changed(40, dividend=0.7), after(41)
@@ -279,7 +279,7 @@ def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collecti
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(bytes(content))
-    assert updated(collection, source)["AAPL"].state is State.UPDATED
+    assert updated(collection, source)["AAPL"].state is UpdateState.UPDATED
     assert source.log == [("AAPL", START)]
     assert len(current_rows(collection, "AAPL")) == 41
 
@@ -287,7 +287,7 @@ def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collecti
 @pytest.mark.parametrize("name", ["../../x", "A/B", "<b>", "", "AAPL.QQQQ"])
 def test_a_name_that_cannot_be_one_is_missing_and_never_asked_for(name: str, collection: Collection) -> None:
     source = Asked({}, after(40))
-    assert updated(collection, source, name)[name].state is State.MISSING
+    assert updated(collection, source, name)[name].state is UpdateState.MISSING
     assert source.log == []
 
 
@@ -297,6 +297,6 @@ def test_another_currency_is_recorded(collection: Collection) -> None:
     source.currency, source.now = "EUR", after(41)
     found = updated(collection, source)["AAPL"]
     assert "currency" in found.reason
-    head = read_history(collection, "AAPL").head
+    head = read_history(collection, "AAPL").latest
     assert head.currency == "EUR"
     assert [(problem.rule, problem.found) for problem in head.problems] == [("currency", "EUR after USD")]

@@ -13,9 +13,9 @@ from pipeline.market.calendars import closed_at
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, read_history
 from pipeline.market.store.stored import current_rows
-from pipeline.market.update import YAHOO_TERMS, Refreshed, State, plan_update, refresh
+from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_update, run_update
 from pipeline.market.yahoo.client import YahooClient
-from pipeline.market.yahoo.politeness import Clock
+from pipeline.market.yahoo.rate_limit import Clock
 
 from .fake_yahoo import FakeYahoo
 from .rows import as_yahoo_exports, good_rows
@@ -40,13 +40,13 @@ class Desk:
     client: YahooClient
     clock: "Evening"
 
-    def update(self, row: int, **told: pd.DataFrame) -> dict[str, Refreshed]:
+    def update(self, row: int, **told: pd.DataFrame) -> dict[str, UpdateResult]:
         """How the tickers stand after Yahoo told these rows, as traded, up to the evening of a row."""
         for ticker, rows in told.items():
             self.yahoo.frames[ticker] = as_yahoo_exports(rows.head(row + 1))
         self.clock.instant = evening(row)
         plan = plan_update(self.collection, told or tuple(self.yahoo.frames), self.clock.instant, START)
-        return {one.ticker: one for one in (*plan.settled, *refresh(self.collection, self.client, plan))}
+        return {one.ticker: one for one in (*plan.results, *run_update(self.collection, self.client, plan))}
 
 
 class Evening(MovedClock):
@@ -72,9 +72,9 @@ def test_a_new_split_rewrites_nothing_that_is_stored(desk: Desk) -> None:
     before = current_rows(desk.collection, "AAPL")
     np.testing.assert_allclose(before["close"], ROWS["close"].head(SPLIT_AT), rtol=1e-12)
     after = desk.update(SPLIT_AT + 1, AAPL=ROWS)
-    assert (first["AAPL"].state, after["AAPL"].state) == (State.UPDATED, State.UPDATED)
+    assert (first["AAPL"].state, after["AAPL"].state) == (UpdateState.UPDATED, UpdateState.UPDATED)
     assert (after["AAPL"].added, after["AAPL"].reason) == (2, "")
-    assert read_history(desk.collection, "AAPL").head.restated == 0
+    assert read_history(desk.collection, "AAPL").latest.restated == 0
     now = current_rows(desk.collection, "AAPL")
     pd.testing.assert_frame_equal(now.head(SPLIT_AT), before)
     assert now["split"].iloc[SPLIT_AT] == 4.0
@@ -85,7 +85,7 @@ def test_a_dividend_rewrites_nothing_either_though_it_moves_every_adjusted_close
     paid = ROWS.assign(dividend=np.where(ROWS.index == 25, 2.0, 0.0))
     desk.update(24, AAPL=ROWS.assign(dividend=0.0))
     after = desk.update(26, AAPL=paid.assign(adj_close=paid["adj_close"] * 0.98))
-    assert (after["AAPL"].state, after["AAPL"].added) == (State.UPDATED, 2)
+    assert (after["AAPL"].state, after["AAPL"].added) == (UpdateState.UPDATED, 2)
     assert current_rows(desk.collection, "AAPL")["dividend"].iloc[25] == pytest.approx(2.0)
     assert len(desk.yahoo.charts) == 2
 
@@ -95,7 +95,7 @@ def test_an_earlier_price_that_yahoo_repairs_is_fetched_anew(desk: Desk) -> None
     repaired = ROWS.copy()
     repaired.loc[[2, 20], "close"] *= 1.001
     after = desk.update(25, AAPL=repaired)
-    assert (after["AAPL"].state, after["AAPL"].reason) == (State.RESTATED, "prices")
+    assert (after["AAPL"].state, after["AAPL"].reason) == (UpdateState.RESTATED, "prices")
     assert len(desk.yahoo.charts) == 3
     np.testing.assert_allclose(current_rows(desk.collection, "AAPL")["close"], repaired["close"].head(26), rtol=1e-12)
 
@@ -109,14 +109,14 @@ def test_a_split_that_yahoo_has_not_applied_is_repaired_and_recorded(desk: Desk)
     desk.update(59)
     stored = current_rows(desk.collection, "AAPL")
     np.testing.assert_allclose(stored["close"], ROWS["close"], rtol=1e-12)
-    assert "unapplied_split" in {problem.rule for problem in read_history(desk.collection, "AAPL").head.problems}
+    assert "unapplied_split" in {problem.rule for problem in read_history(desk.collection, "AAPL").latest.problems}
 
 
 def test_an_adjusted_close_that_tells_other_returns_is_noted(desk: Desk) -> None:
     desk.update(24, AAPL=ROWS)
-    assert read_history(desk.collection, "AAPL").head.problems == ()
+    assert read_history(desk.collection, "AAPL").latest.problems == ()
     desk.update(24, MSFT=ROWS.assign(adj_close=ROWS["adj_close"].where(ROWS.index < 15, ROWS["adj_close"] * 1.1)))
-    (problem,) = read_history(desk.collection, "MSFT").head.problems
+    (problem,) = read_history(desk.collection, "MSFT").latest.problems
     assert (problem.rule, problem.session) == ("vendor_adjustment", str(ROWS["session"][15].date()))
 
 
@@ -124,13 +124,13 @@ def test_eighty_of_a_hundred_refused_yield_a_hundred_dated_rows(desk: Desk) -> N
     names = [f"T{number}" for number in range(100)]
     frame, later = as_yahoo_exports(ROWS.head(12)), as_yahoo_exports(ROWS.head(14))
     desk.yahoo.frames.update(dict.fromkeys(names, frame))
-    assert {one.state for one in desk.update(11).values()} == {State.UPDATED}
+    assert {one.state for one in desk.update(11).values()} == {UpdateState.UPDATED}
     desk.yahoo.frames.update(dict.fromkeys(names, later))
     desk.yahoo.play.refuse_after = desk.yahoo.told + 20
     found = desk.update(13)
     assert len(found) == 100
-    fresh = [one for one in found.values() if one.state is State.UPDATED]
-    stale = [one for one in found.values() if one.state is State.NOT_REFRESHED]
+    fresh = [one for one in found.values() if one.state is UpdateState.UPDATED]
+    stale = [one for one in found.values() if one.state is UpdateState.NOT_REFRESHED]
     assert (len(fresh), len(stale)) == (20, 80)
     assert {one.last_session for one in fresh} == {ROWS["session"][13].date()}
     assert {(one.last_session, one.age_sessions) for one in stale} == {(ROWS["session"][11].date(), 2)}

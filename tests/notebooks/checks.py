@@ -21,7 +21,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasting.backtest import Backtest
-from pipeline.market.bars import Admitted
+from pipeline.market.bars import ValidatedBars
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.fans import Fan
 
@@ -39,10 +39,10 @@ def sample_rows(ticker: str) -> pd.DataFrame:
     return frame[frame["Ticker"] == ticker]
 
 
-def three_fates(refused: Admitted, delivered: Mapping[str, pd.DataFrame], shown: pd.DataFrame) -> None:
+def three_fates(refused: ValidatedBars, delivered: Mapping[str, pd.DataFrame], shown: pd.DataFrame) -> None:
     """One is whole, one lacks a session, one ends at a session, one has no bar; and the table says so."""
     own = {ticker: refused.bars.frame.query("ticker == @ticker") for ticker in delivered}
-    left = {one.ticker for one in refused.left_out}
+    left = {one.ticker for one in refused.excluded}
     assert len(own["AAPL"]) == len(delivered["AAPL"])
     assert len(own["IBM"]) == len(delivered["IBM"]) - 1
     assert own["IBM"]["session"].max() == own["AAPL"]["session"].max()
@@ -52,17 +52,17 @@ def three_fates(refused: Admitted, delivered: Mapping[str, pd.DataFrame], shown:
     assert left == {"GOOG", "MSFT"}
     by_ticker = shown.groupby("ticker")
     assert by_ticker["bars"].first().to_dict() == {ticker: len(rows) for ticker, rows in own.items()}
-    assert by_ticker["verdict"].first().to_dict() == {
-        "AAPL": "sound", "IBM": "usable", "GOOG": "left out", "MSFT": "left out"
+    assert by_ticker["status"].first().to_dict() == {
+        "AAPL": "clean", "IBM": "usable", "GOOG": "excluded", "MSFT": "excluded"
     }  # fmt: skip
-    (ends,) = shown.loc[shown["what_was_done"] == "bars end there"].query("ticker == 'GOOG'")["since"]
+    (ends,) = shown.loc[shown["severity"] == "bars truncated"].query("ticker == 'GOOG'")["since"]
     assert str(own["GOOG"]["session"].max())[:10] < ends, "the bars end before the session that is named"
-    assert "rows put aside" in set(shown.query("ticker == 'IBM'")["what_was_done"])
+    assert "rows quarantined" in set(shown.query("ticker == 'IBM'")["severity"])
 
 
-def sound_prices(prices: Admitted, shown: pd.DataFrame) -> None:
+def sound_prices(prices: ValidatedBars, shown: pd.DataFrame) -> None:
     """All five tickers came through whole."""
-    assert (prices.problems, prices.left_out) == ((), ())
+    assert (prices.problems, prices.excluded) == ((), ())
     assert list(shown.index) == ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
     for ticker in shown.index:
         rows = sample_rows(ticker)

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FitError, UsageError
 from pipeline.files import write_whole
-from pipeline.market.universe import Universe
-from pipeline.market.universe_file import Spell
+from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
 from pipeline.operation.publication import Publication
 from pipeline.training.cache import WEIGHTS, FitCache
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
-DATED = Universe("some", ("T0",), (Spell("T0", date(2020, 1, 2), None),))
+DATED = Universe("some", ("T0",), (MembershipPeriod("T0", date(2020, 1, 2), None),))
 
 Published = tuple[Path, FitCache, list[FitResult]]
 

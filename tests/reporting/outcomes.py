@@ -20,7 +20,7 @@ from pipeline.forecasters.forecaster import LEVELS, Fitted, ValidationCheck
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
-from pipeline.market.bars import LeftOut, Listing, Problem, Severity
+from pipeline.market.bars import Exclusion, Listing, Problem, Severity
 from pipeline.operation.publication import Publication, marked
 from pipeline.operation.result import CalendarResult
 from pipeline.training.jobs import FitJob, FitResult
@@ -29,7 +29,7 @@ from tests.evaluation.backtests import flat_opens
 HORIZONS = 3
 NOISE = 0.01
 SPREADS = dict(zip(CORE_FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=True))
-LEFT_OUT = LeftOut("GONE", "only 7 usable sessions, at least 100 are needed")
+LEFT_OUT = Exclusion("GONE", "only 7 usable sessions, at least 100 are needed")
 
 
 def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420) -> CalendarResult:
@@ -45,7 +45,7 @@ def small_outcome(tickers: tuple[str, ...] = ("AAA", "BBB"), sessions: int = 420
         folds=folds,
         results=(*(fit_result(fold, seed) for fold in folds for seed in (1, 0)), baseline_result(folds[1])),
         problems=(Problem("AAA", "2020-01-06", "missing_sessions", Severity.NOTE, "a gap of 9 sessions", "no gap"),),
-        left_out=(LEFT_OUT,),
+        excluded=(LEFT_OUT,),
         stale=(),
         unseen=(),
         warnings=(),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accuracies
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import open_sample
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.price_line_figures import (
     SHOWN_SESSIONS,

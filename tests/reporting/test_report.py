@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.comparisons import conclusions_by_ticker
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import NETWORK
-from pipeline.market.bars import LeftOut, Problem, Severity, Stale
+from pipeline.market.bars import Exclusion, Problem, Severity, Stale
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.report import MAX_PROBLEMS, REPORT, report_html, write_report
@@ -267,7 +267,7 @@ def test_backtest_only(outcome: CalendarResult) -> None:
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     hostile = small_outcome(HOSTILE, sessions=330)
     hostile = replace(
-        hostile, left_out=(LeftOut("<script>x()</script>\ud800", "<img src=http://x/y>"),), unseen=HOSTILE[:1]
+        hostile, excluded=(Exclusion("<script>x()</script>\ud800", "<img src=http://x/y>"),), unseen=HOSTILE[:1]
     )
     figures = draw_figures(hostile)
     for name, png in figures.items():

@@ -7,15 +7,15 @@ import pytest
 
 from pipeline.evaluation.popular_accuracy import FITTED_SESSIONS, FORECAST_SESSIONS
 from pipeline.market.bars import Bars
-from pipeline.market.door import load
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import open_sample
+from pipeline.market.validation.validate import load_bars
 from pipeline.sanity.cases import NOW
 from pipeline.sanity.popular import last_sessions, median_line, median_lines, popular_by_start, popular_on_sample
 
 
 @pytest.fixture(scope="module")
 def bars() -> Bars:
-    return last_sessions(load(open_sample(), ("GOOG",), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
+    return last_sessions(load_bars(open_sample(), ("GOOG",), NOW, 1).bars, FITTED_SESSIONS + FORECAST_SESSIONS)
 
 
 def test_naive_lines_score_above_ninety() -> None:

@@ -7,11 +7,10 @@ import pytest
 from pipeline.audit.steps import Steps
 from pipeline.errors import UsageError
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
-from pipeline.market.door import load
-from pipeline.market.held import HeldPrices
-from pipeline.market.sample import open_sample
+from pipeline.market.in_memory import InMemoryPrices, open_sample
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import known_returns, open_synthetic
+from pipeline.market.validation.validate import load_bars
 from pipeline.sanity.cases import LONG_SAMPLE_TICKERS, NOW, random_walk_case, shuffled_case, shuffled_returns
 from pipeline.sanity.checks import SanityCheck, optimal_quantiles
 from pipeline.sanity.suite import (
@@ -133,7 +132,7 @@ def test_the_planted_garch_follows_its_recursion_from_past_returns_alone() -> No
         SyntheticSource(process="planted_garch", strength=0.96)
 
 
-def rows_of(prices: HeldPrices, ticker: str) -> pd.DataFrame:
+def rows_of(prices: InMemoryPrices, ticker: str) -> pd.DataFrame:
     return prices.rows(ticker).sort_values("session").reset_index(drop=True)
 
 
@@ -163,6 +162,6 @@ def test_shuffled_returns_pass_validation_and_depend_on_the_seed_alone() -> None
     first, again, other = (shuffled_returns(open_sample(), LONG_SAMPLE_TICKERS, seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first.rows("IBM"), again.rows("IBM"))
     assert not first.rows("IBM")["close"].equals(other.rows("IBM")["close"])
-    validated = load(first, (), NOW, 1000)
-    assert validated.left_out == ()
+    validated = load_bars(first, (), NOW, 1000)
+    assert validated.excluded == ()
     assert validated.problems == ()

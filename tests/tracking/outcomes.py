@@ -10,7 +10,7 @@ from pipeline.evaluation.trials import Trials
 from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, fits_of
 from pipeline.forecasting.live import live_forecasts
-from pipeline.market.bars import LeftOut, Listing, Problem, Severity, Stale
+from pipeline.market.bars import Exclusion, Listing, Problem, Severity, Stale
 from pipeline.operation.publication import Publication, marked
 from pipeline.operation.result import CalendarResult
 from tests.panels import NOW, TINY, changed, fit_jobs, frames_from, jobs_for, panel_of, random_market
@@ -33,7 +33,7 @@ def small_outcome(folder: Path) -> CalendarResult:
         folds=folds,
         results=tuple(results),
         problems=(Problem("BAD", "2023-05-05", "price", Severity.TICKER, "close -1.0", "a positive price"),),
-        left_out=(LeftOut("BAD", "2023-05-05: found close -1.0, expected a positive price"),),
+        excluded=(Exclusion("BAD", "2023-05-05: found close -1.0, expected a positive price"),),
         stale=(Stale("T1", "2023-12-27", 2, "the source did not answer"),),
         unseen=(),
         warnings=("Chosen today, tested on the past.",),
@@ -45,4 +45,4 @@ def small_outcome(folder: Path) -> CalendarResult:
 
 def forecast_only(outcome: CalendarResult) -> CalendarResult:
     """The outcome of `tapecast forecast`: nothing was trained or tested."""
-    return replace(outcome, folds=(), results=(), evaluation=None, problems=(), left_out=(), unseen=("T3",))
+    return replace(outcome, folds=(), results=(), evaluation=None, problems=(), excluded=(), unseen=("T3",))

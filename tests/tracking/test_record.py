@@ -63,7 +63,7 @@ def test_name_tags_and_description_describe_the_run(recorded: Recorded, outcome:
         outcome.source_note,
         *outcome.warnings,
         "**T1** is not up to date, its last bar is 2 sessions old: the source did not answer",
-        outcome.left_out[0].reason,
+        outcome.excluded[0].reason,
         "climatology",
         "| T3 ",
         "**report**",

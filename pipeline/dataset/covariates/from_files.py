@@ -24,7 +24,7 @@ from pipeline.dataset.covariates.specification import (
 )
 from pipeline.errors import TapecastError, UsageError
 from pipeline.market.files import UNREADABLE
-from pipeline.market.tickers import printable, shortened
+from pipeline.market.listings import printable, shortened
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.market.tickers import EXPECTED_NAME, is_ticker, printable, shortened
+from pipeline.market.listings import EXPECTED_NAME, is_ticker, printable, shortened
 
 SECTOR_COLUMNS = ["ticker", "sector"]
 

@@ -1,1 +1,1 @@
-"""The versioned store: what the sources told, ticker by ticker, and when it was told."""
+"""The versioned price store: what the sources reported, ticker by ticker, and when."""

@@ -1,26 +1,52 @@
-"""A collection of the store: a folder with one file per ticker, all on the same terms."""
+"""A collection of the price store: a folder with one file per ticker, all on the same terms."""
 
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import ReturnsFrom
+from pipeline.market.listings import is_ticker, refuse_bad_name, unknown_ticker
 from pipeline.market.specification import COLLECTION_NAME, PriceBasis
 from pipeline.market.store.history import Facts, History
-from pipeline.market.store.layout import DamagedFileError, Opened, decoded, opened, read_head
-from pipeline.market.store.names import SUFFIX, file_name, ticker_of
+from pipeline.market.store.layout import DamagedFileError, OpenedFile, decoded, opened, read_header
 from pipeline.market.store.writing import one_writer, write_atomically
-from pipeline.market.tickers import unknown_ticker
 
 TERMS = "collection.json"
+SUFFIX = ".parquet"
+_OTHER_THAN_PLAIN = re.compile(r"[^A-Z0-9.\-=&_^]")
+
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM[1-9]|LPT[1-9])(\..*)?")
+"""Names that Windows reserves for devices, whatever follows a dot."""
+
+
+def file_name(ticker: str) -> str:
+    """Return the name of the ticker's file; raises SourceError for a string that cannot be a ticker.
+
+    File names are one to one on every file system and never lead outside the folder. Lower case letters are
+    percent-encoded as well: AAPL and aapl must not be one file where case is ignored.
+    """
+    refuse_bad_name(ticker)
+    encoded = _OTHER_THAN_PLAIN.sub(lambda letter: _percent(letter[0]), ticker)
+    return (_percent(encoded[0]) + encoded[1:] if _DEVICE.fullmatch(encoded) else encoded) + SUFFIX
+
+
+def ticker_of(name: str) -> str | None:
+    """Return the ticker whose file has this name; None for the name of any other file."""
+    ticker = unquote(name.removesuffix(SUFFIX))
+    return ticker if is_ticker(ticker) and file_name(ticker) == name else None
+
+
+def _percent(letter: str) -> str:
+    return f"%{ord(letter):02X}"
 
 
 class CollectionTerms(BaseModel, frozen=True, extra="forbid"):
-    """What holds for every ticker of a collection: kind of source, what is delivered, and a sentence for people."""
+    """What applies to every ticker of a collection: the kind of source, what it delivers, and a note for users."""
 
     kind: str
     has_actions: bool
@@ -49,18 +75,18 @@ class Collection:
 
 @dataclass(frozen=True)
 class DiskUse:
-    """What a collection takes: bytes of all its files, how many tickers and versions, and files set aside."""
+    """The size of a collection: bytes of all its files, and the numbers of tickers, versions and quarantined files."""
 
     size_bytes: int
     tickers: int
     versions: int
-    set_aside: int
+    quarantined: int
 
 
 def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection:
-    """The collection under `root`, made if it is not there; raises UsageError where it exists on other terms.
+    """Return the collection under `root`, created if absent; raises UsageError where it exists on other terms.
 
-    The note alone may differ: the one given is used.
+    Only the note may differ: that of `terms` is used.
     """
     if not re.fullmatch(COLLECTION_NAME, name):
         raise UsageError(f"found {name[:80]!r} as a collection, expected 1 to 32 lower case letters, digits, - and _")
@@ -77,33 +103,45 @@ def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection
 
 
 def collections(root: Path) -> tuple[Collection, ...]:
-    """All collections under `root`, by name; raises UsageError where one's terms cannot be read."""
+    """Return all collections under `root`, by name; raises UsageError where one's terms cannot be read."""
     return tuple(stored_collection(path.parent) for path in sorted(root.glob(f"*/{TERMS}")))
 
 
+def find_collection(root: Path, name: str) -> Collection:
+    """Return the collection of that name under `root`; raises UsageError naming the existing ones."""
+    existing = sorted(path.parent.name for path in root.glob(f"*/{TERMS}"))
+    if name not in existing:
+        raise UsageError(
+            f"found no collection {name[:80]!r} in the price store {root} (existing: "
+            f"{', '.join(existing) or 'none yet'}); fill one with "
+            "`tapecast data update --tickers AAPL,MSFT`, or import files with --path"
+        )
+    return stored_collection(root / name)
+
+
 def stored_collection(folder: Path) -> Collection:
-    """The collection of a folder; raises UsageError where its terms cannot be read."""
+    """Return the collection of a folder; raises UsageError where its terms cannot be read."""
     return Collection(folder, _read_terms(folder / TERMS))
 
 
 def tickers(collection: Collection) -> tuple[str, ...]:
-    """All tickers that the collection has a file of, sorted."""
+    """Return all tickers of which the collection has a file, sorted."""
     return tuple(sorted(ticker for name in _names(collection) if (ticker := ticker_of(name)) is not None))
 
 
 def path_of(collection: Collection, ticker: str) -> Path:
-    """The ticker's file, there or not; raises SourceError for a string that cannot be a ticker."""
+    """Return the path of the ticker's file, existing or not; raises SourceError for an invalid ticker."""
     return collection.folder / file_name(ticker)
 
 
 def facts(collection: Collection, ticker: str) -> Facts | None:
-    """What the ticker's footer says, None where nothing is stored; raises SourceError where it cannot be read.
+    """Return the facts in the ticker's footer, None where nothing is stored; raises SourceError where it is unreadable.
 
-    The rows themselves are not read and may be damaged all the same.
+    The rows themselves are not read and may be damaged.
     """
     path = path_of(collection, ticker)
     try:
-        return read_head(path, ticker).facts
+        return read_header(path, ticker).facts
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -111,7 +149,7 @@ def facts(collection: Collection, ticker: str) -> Facts | None:
 
 
 def read_history(collection: Collection, ticker: str) -> History:
-    """All that is stored of the ticker, verified whole; raises SourceError where there is nothing or it is damaged."""
+    """Return the ticker's history, verified; raises SourceError where there is none or it is damaged."""
     content = _content(collection, ticker)
     if content is None:
         raise unknown_ticker(ticker, tickers(collection))
@@ -119,15 +157,15 @@ def read_history(collection: Collection, ticker: str) -> History:
 
 
 def find_history(collection: Collection, ticker: str) -> History | None:
-    """As read_history, and None where nothing is stored."""
+    """Return the ticker's history as read_history does, and None where nothing is stored."""
     content = _content(collection, ticker)
     if content is None:
         return None
     return decoded(content, path_of(collection, ticker), ticker, collection.keeps_adj_close)
 
 
-def read_opened(collection: Collection, ticker: str) -> Opened:
-    """The ticker's rows, verified whole, with its versions still as text; raises SourceError as read_history."""
+def read_opened(collection: Collection, ticker: str) -> OpenedFile:
+    """Return the ticker's rows, verified, with its versions still as text; raises SourceError as read_history does."""
     content = _content(collection, ticker)
     if content is None:
         raise unknown_ticker(ticker, tickers(collection))
@@ -135,14 +173,14 @@ def read_opened(collection: Collection, ticker: str) -> Opened:
 
 
 def disk_use(collection: Collection) -> DiskUse:
-    """What the collection takes on disk; versions of files whose footers are damaged are not counted."""
-    held = tickers(collection)
+    """Return the collection's size on disk; versions of files with a damaged footer are not counted."""
+    stored = tickers(collection)
     names = _names(collection)
     return DiskUse(
         size_bytes=sum(_size_bytes(collection.folder / name) for name in names),
-        tickers=len(held),
-        versions=sum(_versions(collection, ticker) for ticker in held),
-        set_aside=sum(f"{SUFFIX}.damaged-" in name for name in names),
+        tickers=len(stored),
+        versions=sum(_versions(collection, ticker) for ticker in stored),
+        quarantined=sum(f"{SUFFIX}.damaged-" in name for name in names),
     )
 
 
@@ -154,7 +192,7 @@ def _names(collection: Collection) -> list[str]:
 
 
 def _size_bytes(path: Path) -> int:
-    """The file's size, 0 for a folder and for a draft that has just been renamed."""
+    """Return the file's size, 0 for a folder and for a draft that has just been renamed."""
     try:
         found = path.stat()
     except FileNotFoundError:

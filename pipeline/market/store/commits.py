@@ -1,4 +1,4 @@
-"""Fetches that become versions: read, merged and written by one writer per ticker."""
+"""Commits: fetched rows are merged into a history and written as a new version, by one writer per ticker."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.store.collection import Collection, find_history, path_of
 from pipeline.market.store.history import History, Version
 from pipeline.market.store.layout import DamagedFileError, encoded
@@ -21,35 +21,35 @@ WAITING_PER_WRITER = 2
 def commit(
     collection: Collection,
     ticker: str,
-    fetched: Fetched,
+    fetched: FetchedRows,
     now: datetime | None = None,
     wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> Version:
-    """The ticker's last version after the fetch is stored; nothing is written where a later fetch already is.
+    """Store fetched rows and return the ticker's last version; nothing is written where a later fetch is stored.
 
     Raises SourceUnavailableError for an answer that cannot be used, and where another process keeps the ticker's
-    lock; UsageError where the folder cannot be written; DamagedFileError for a part of a history whose stored rest
-    is damaged (a fetch of the whole history takes its place, and the damaged file is set aside).
+    lock; UsageError where the folder cannot be written; DamagedFileError for a part of a history whose stored file
+    is damaged (a fetch of the whole history replaces it, and the damaged file is quarantined).
     """
     path = path_of(collection, ticker)
     with one_writer(path, wait_seconds):
         stored = _stored(collection, ticker, fetched)
         if stored and _overtaken(stored, fetched, now or datetime.now(UTC)):
-            return stored.head
+            return stored.latest
         history = merged(stored, fetched, collection.keeps_adj_close)
         if stored:
             refuse_loss(stored, history)
         write_atomically(path, encoded(ticker, history))
-        return history.head
+        return history.latest
 
 
 def commit_all(
-    collection: Collection, fetched: Iterable[tuple[str, Fetched | SourceError]]
+    collection: Collection, fetched: Iterable[tuple[str, FetchedRows | SourceError]]
 ) -> Iterator[tuple[str, Version | SourceError]]:
-    """Each ticker with its last version, or the reason why there is none, in the order given; as commit.
+    """Commit fetched rows and yield each ticker with its last version, or the error, in the order given.
 
-    A ticker that comes with an error goes with it. Several are written at a time, and few are held in memory. A
-    UsageError ends it: no other could be written either.
+    An error in place of rows is yielded unchanged. Several tickers are written at a time, and few are kept in memory.
+    A UsageError ends the iteration: no other ticker could be written either.
     """
     with ThreadPoolExecutor(WRITERS) as pool:
         waiting: deque[tuple[str, Future[Version | SourceError]]] = deque()
@@ -61,17 +61,17 @@ def commit_all(
             yield _result(waiting)
 
 
-def set_aside(collection: Collection, ticker: str) -> Path | None:
-    """The new place of the ticker's file if it is damaged, else None; nothing is deleted."""
+def quarantine_file(collection: Collection, ticker: str) -> Path | None:
+    """Rename the ticker's file if it is damaged and return its new path, else None; nothing is deleted."""
     with one_writer(path_of(collection, ticker)):
         try:
             find_history(collection, ticker)
         except DamagedFileError:
-            return _set_aside(path_of(collection, ticker))
+            return _quarantined(path_of(collection, ticker))
     return None
 
 
-def _committed(collection: Collection, ticker: str, fetched: Fetched | SourceError) -> Version | SourceError:
+def _committed(collection: Collection, ticker: str, fetched: FetchedRows | SourceError) -> Version | SourceError:
     if isinstance(fetched, SourceError):
         return fetched
     try:
@@ -87,27 +87,27 @@ def _result(
     return ticker, future.result()
 
 
-def _stored(collection: Collection, ticker: str, fetched: Fetched) -> History | None:
+def _stored(collection: Collection, ticker: str, fetched: FetchedRows) -> History | None:
     try:
         return find_history(collection, ticker)
     except DamagedFileError:
         if fetched.since is not None:
             raise
-        _set_aside(path_of(collection, ticker))
+        _quarantined(path_of(collection, ticker))
         return None
 
 
-def _overtaken(stored: History, fetched: Fetched, now: datetime) -> bool:
-    """Whether a later fetch is stored. A version from the future is none: the clock has been set back since."""
-    return fetched.fetched_at < stored.head.known_at <= now
+def _overtaken(stored: History, fetched: FetchedRows, now: datetime) -> bool:
+    """Return whether a later fetch is stored; a version from the future does not count: the clock was set back."""
+    return fetched.fetched_at < stored.latest.known_at <= now
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename the file so that nothing takes it for a ticker's any more, *.parquet patterns of other tools included."""
-    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+def _quarantined(path: Path) -> Path:
+    """Rename the file so that it no longer matches a ticker's file, nor *.parquet patterns of other tools."""
+    quarantined = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     try:
-        path.replace(aside)
+        path.replace(quarantined)
         sync_folder(path.parent)
     except OSError as error:
-        raise UsageError(f"cannot move the damaged {path} aside: {error}; move it away by hand") from error
-    return aside
+        raise UsageError(f"cannot quarantine the damaged {path}: {error}; move it away by hand") from error
+    return quarantined

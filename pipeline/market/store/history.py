@@ -1,4 +1,4 @@
-"""A ticker's history: every row ever told with the time in which it was current, and the list of the versions."""
+"""A ticker's history: every row ever reported with the time in which it was current, and the list of versions."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,9 +15,9 @@ from pipeline.market.store.restatement import Restatement
 
 
 class Version(BaseModel, frozen=True, extra="forbid"):
-    """What one fetch changed. `rows` were current after it; of them `added` are new and `restated` told anew.
+    """The changes of one fetch. `rows` were current after it; of them `added` are new and `restated` replaced others.
 
-    `since` is the first day that this fetch asked for, `asked_from` the first that any fetch up to it asked for;
+    `since` is the first day that this fetch requested, `asked_from` the first that any fetch up to it requested;
     None: the whole history.
     """
 
@@ -36,9 +36,9 @@ class Version(BaseModel, frozen=True, extra="forbid"):
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
-    """What is known of a ticker without reading its rows: those of the last version, and how many versions there are.
+    """Facts of a ticker that are read without its rows: those of the last version, and the number of versions.
 
-    `asked_from` is the first day that any fetch asked for; None: the whole history.
+    `asked_from` is the first day that any fetch requested; None: the whole history.
     """
 
     first_session: date
@@ -52,7 +52,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """All rows, by session and then by the time they were told, and the versions in the order of their times."""
+    """All rows, sorted by session and then by the time of their report, and the versions in order of time."""
 
     columns: Columns
     versions: tuple[Version, ...]
@@ -65,27 +65,27 @@ class History:
             raise ValueError(f"other than {self.versions[-1].rows} current rows")
 
     @property
-    def head(self) -> Version:
+    def latest(self) -> Version:
         """The last version."""
         return self.versions[-1]
 
 
 def facts_of(history: History) -> Facts:
-    """The facts that are kept beside the rows."""
-    head = history.head
+    """Return the facts that are stored in the footer."""
+    latest = history.latest
     return Facts(
-        first_session=head.first_session,
-        last_session=head.last_session,
-        rows=head.rows,
+        first_session=latest.first_session,
+        last_session=latest.last_session,
+        rows=latest.rows,
         versions=len(history.versions),
-        known_at=head.known_at,
-        currency=head.currency,
-        asked_from=head.asked_from,
+        known_at=latest.known_at,
+        currency=latest.currency,
+        asked_from=latest.asked_from,
     )
 
 
 def as_known(history: History, at: datetime | None = None) -> pd.DataFrame:
-    """The rows known at an instant (aware; None: the current ones), as plain_rows.
+    """Return the rows known at an instant (aware; None: the current ones), as plain_rows does.
 
     Raises SourceError where nothing was known by then.
     """
@@ -98,13 +98,13 @@ def as_known(history: History, at: datetime | None = None) -> pd.DataFrame:
 
 
 def current_rows_of(columns: Columns) -> pd.DataFrame:
-    """The rows that are not superseded, as plain_rows."""
+    """Return the rows that are not superseded, as plain_rows does."""
     current = is_current(columns)
     return plain_rows(columns if current.all() else taken(columns, current))
 
 
 def version_at(history: History, at: datetime) -> Version:
-    """The last version at an instant (aware); raises SourceError where there was none yet."""
+    """Return the last version at an instant (aware); raises SourceError where there was none yet."""
     in_utc(at)
     known = [version for version in history.versions if version.known_at <= at]
     if not known:
@@ -117,18 +117,18 @@ def version_at(history: History, at: datetime) -> Version:
 
 
 def all_rows(history: History) -> pd.DataFrame:
-    """Every row, superseded ones too, with known_from and known_until as UTC times (NaT: still current)."""
+    """Return every row, superseded ones too, with known_from and known_until as UTC times (NaT: still current)."""
     times = {name: pd.DatetimeIndex(history.columns[name]).tz_localize("UTC") for name in KNOWN}
     return plain_rows(history.columns).assign(**times)
 
 
 def in_utc(at: datetime) -> datetime:
-    """The instant as a naive datetime in UTC, as numpy takes it; raises UsageError for one without a time zone."""
+    """Return the instant as a naive datetime in UTC, for numpy; raises UsageError for one without a time zone."""
     if at.tzinfo is None:
         raise UsageError(f"found the time {at} without a time zone, expected one; add UTC")
     return at.astimezone(UTC).replace(tzinfo=None)
 
 
 def instants(at: datetime, count: int) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
-    """An instant, repeated."""
+    """Return an instant, repeated [count]."""
     return np.full(count, np.datetime64(in_utc(at), "us"), dtype=INSTANT)

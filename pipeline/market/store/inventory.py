@@ -1,4 +1,4 @@
-"""What a collection holds, as tables for people."""
+"""The contents of a collection, as tables."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.market.store.collection import Collection, facts, path_of, read_history, tickers
 from pipeline.market.store.history import Version, as_known, current_rows_of, version_at
 
-HELD = (
+INVENTORY_COLUMNS = (
     "ticker",
     "sessions",
     "first_session",
@@ -24,8 +24,8 @@ HELD = (
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One stored ticker: its file, the versions up to the time asked for, and the rows as known then."""
+class StoredTicker:
+    """One stored ticker: its file, the versions up to the requested time, and the rows as known then."""
 
     ticker: str
     path: Path
@@ -34,22 +34,22 @@ class Shown:
 
 
 def inventory(collection: Collection) -> pd.DataFrame:
-    """A row per stored ticker, columns HELD; `fault` says why a file cannot be read, empty where it can."""
-    rows = [_held(collection, ticker) for ticker in tickers(collection)]
-    return pd.DataFrame(rows, columns=list(HELD))
+    """Return a row per stored ticker, columns HELD; `fault` says why a file is unreadable, else empty."""
+    rows = [_inventory_row(collection, ticker) for ticker in tickers(collection)]
+    return pd.DataFrame(rows, columns=list(INVENTORY_COLUMNS))
 
 
-def shown(collection: Collection, ticker: str, at: datetime | None = None) -> Shown:
-    """The stored ticker, as known at an instant or now; raises SourceError where it cannot be had."""
+def stored_ticker(collection: Collection, ticker: str, at: datetime | None = None) -> StoredTicker:
+    """Return the stored ticker, as known at an instant or now; raises SourceError where it is absent or damaged."""
     history = read_history(collection, ticker)
     if at is None:
-        return Shown(ticker, path_of(collection, ticker), history.versions, current_rows_of(history.columns))
+        return StoredTicker(ticker, path_of(collection, ticker), history.versions, current_rows_of(history.columns))
     last = version_at(history, at)
     known = tuple(version for version in history.versions if version.known_at <= last.known_at)
-    return Shown(ticker, path_of(collection, ticker), known, as_known(history, at))
+    return StoredTicker(ticker, path_of(collection, ticker), known, as_known(history, at))
 
 
-def _held(collection: Collection, ticker: str) -> tuple[object, ...]:
+def _inventory_row(collection: Collection, ticker: str) -> tuple[object, ...]:
     size_bytes = path_of(collection, ticker).stat().st_size
     try:
         known = facts(collection, ticker)

@@ -1,4 +1,4 @@
-"""A history as one Parquet file: rows as columns that anything can open, versions and digests in its footer."""
+"""A history as one Parquet file: rows as columns that any reader opens, versions and digests in its footer."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pipeline.market.store.columns import INSTANT, KNOWN, Columns, fields_of
 from pipeline.market.store.history import Facts, History, Version, facts_of
 
 FORMAT = 1
-HEAD, HEAD_DIGEST, VERSIONS = b"tapecast", b"tapecast.sha256", b"tapecast.versions"
+HEADER, HEADER_DIGEST, VERSIONS = b"tapecast", b"tapecast.sha256", b"tapecast.versions"
 FEW_VALUES = ["dividend", "split", *KNOWN]
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 3
 
@@ -28,17 +28,17 @@ _VERSIONS: TypeAdapter[tuple[Version, ...]] = TypeAdapter(tuple[Version, ...])
 
 
 class DamagedFileError(SourceError):
-    """A file of the store is not what was written; fetching the whole history anew mends it."""
+    """A file of the store is not what was written; fetching the whole history again repairs it."""
 
     def __init__(self, path: Path, found: str) -> None:
         super().__init__(
-            f"{path} is damaged: found {found}, expected what Tapecast wrote; the next update moves the file aside "
+            f"{path} is damaged: found {found}, expected what Tapecast wrote; the next update quarantines the file "
             "and fetches the whole history"
         )
 
 
-class Head(BaseModel, frozen=True, extra="forbid"):
-    """What the footer says first: whose rows these are, the facts about them, and the digests of all else."""
+class FileHeader(BaseModel, frozen=True, extra="forbid"):
+    """The header in the footer: the ticker, the facts about its rows, and the digests of all else."""
 
     format: Literal[1]
     ticker: str
@@ -49,18 +49,18 @@ class Head(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedFile:
     """A file's content with its digests verified, the versions still as text."""
 
-    head: Head
+    header: FileHeader
     columns: Columns
     versions: bytes
 
 
 def encoded(ticker: str, history: History) -> bytes:
-    """The history as the bytes of its Parquet file."""
+    """Return the history as the bytes of its Parquet file."""
     versions = _VERSIONS.dump_json(history.versions, exclude_defaults=True)
-    head = Head(
+    header = FileHeader(
         format=FORMAT,
         ticker=ticker,
         facts=facts_of(history),
@@ -68,13 +68,13 @@ def encoded(ticker: str, history: History) -> bytes:
         rows_sha256=rows_sha256(history.columns),
         versions_sha256=hashlib.sha256(versions).hexdigest(),
     )
-    text = head.model_dump_json().encode()
-    footer = {HEAD: text, HEAD_DIGEST: hashlib.sha256(text).hexdigest().encode(), VERSIONS: versions}
+    text = header.model_dump_json().encode()
+    footer = {HEADER: text, HEADER_DIGEST: hashlib.sha256(text).hexdigest().encode(), VERSIONS: versions}
     return _parquet(history.columns, footer)
 
 
-def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Opened:
-    """The file's content, verified whole; raises DamagedFileError where it is not what was written."""
+def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> OpenedFile:
+    """Return the file's content, verified; raises DamagedFileError where it is not what was written."""
     try:
         return _opened(content, ticker, keep_adj_close)
     except UNREADABLE as error:
@@ -82,7 +82,7 @@ def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Ope
 
 
 def decoded(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> History:
-    """The history in the file's content; raises DamagedFileError where it is not what was written."""
+    """Return the history in the file's content; raises DamagedFileError where it is not what was written."""
     try:
         found = _opened(content, ticker, keep_adj_close)
         return History(found.columns, _VERSIONS.validate_json(found.versions))
@@ -90,22 +90,22 @@ def decoded(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Hi
         raise DamagedFileError(path, _described(error)) from error
 
 
-def read_head(path: Path, ticker: str) -> Head:
-    """The head of the file's footer, verified by its own digest alone; raises DamagedFileError, or OSError."""
+def read_header(path: Path, ticker: str) -> FileHeader:
+    """Return the header of the file's footer, verified by its own digest only; raises DamagedFileError or OSError."""
     with path.open("rb") as file:  # opened here, so that an OSError from pyarrow can only mean the content
         try:
-            return _head(_footer(pq.read_metadata(file)), ticker)
+            return _header(_footer(pq.read_metadata(file)), ticker)
         except UNREADABLE as error:
             raise DamagedFileError(path, _described(error)) from error
 
 
 def rows_sha256(columns: Columns) -> str:
-    """The digest of names and values, whatever the encoding: times as counts since 1970, numbers by their bits."""
-    seen = hashlib.sha256()
+    """Return the digest of names and values, not of the encoding: times as counts since 1970, numbers by bits."""
+    digest = hashlib.sha256()
     for name, values in columns.items():
-        seen.update(f"{name} {values.dtype} {len(values)}\n".encode())
-        seen.update(np.ascontiguousarray(values).view("<i8").data)
-    return seen.hexdigest()
+        digest.update(f"{name} {values.dtype} {len(values)}\n".encode())
+        digest.update(np.ascontiguousarray(values).view("<i8").data)
+    return digest.hexdigest()
 
 
 def _parquet(columns: Columns, footer: dict[bytes, bytes]) -> bytes:
@@ -122,7 +122,7 @@ def _parquet(columns: Columns, footer: dict[bytes, bytes]) -> bytes:
         use_byte_stream_split=[name for name in fields if name not in FEW_VALUES],
         write_statistics=False,
         write_page_checksum=True,
-        store_schema=False,  # Arrow's own description of the columns: Parquet's says it all
+        store_schema=False,  # Arrow's own schema: Parquet's is sufficient
     ) as writer:
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=len(columns["session"]))
         writer.add_key_value_metadata(footer)
@@ -130,29 +130,29 @@ def _parquet(columns: Columns, footer: dict[bytes, bytes]) -> bytes:
     return content
 
 
-def _opened(content: bytes, ticker: str, keep_adj_close: bool) -> Opened:
+def _opened(content: bytes, ticker: str, keep_adj_close: bool) -> OpenedFile:
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     footer = _footer(file.metadata)
-    head = _head(footer, ticker)
-    _refuse(hashlib.sha256(footer[VERSIONS]).hexdigest() != head.versions_sha256, "versions unlike their digest")
+    header = _header(footer, ticker)
+    _refuse(hashlib.sha256(footer[VERSIONS]).hexdigest() != header.versions_sha256, "versions unlike their digest")
     fields = fields_of(keep_adj_close)
     _refuse(not file.schema_arrow.equals(_schema(fields)), f"columns {', '.join(file.schema_arrow.names)[:200]}")
-    _refuse(file.metadata.num_rows != head.stored_rows, f"{file.metadata.num_rows} rows")
+    _refuse(file.metadata.num_rows != header.stored_rows, f"{file.metadata.num_rows} rows")
     columns = _columns(file.read(use_threads=False))
-    _refuse(rows_sha256(columns) != head.rows_sha256, "rows unlike their digest")
-    return Opened(head, columns, footer[VERSIONS])
+    _refuse(rows_sha256(columns) != header.rows_sha256, "rows unlike their digest")
+    return OpenedFile(header, columns, footer[VERSIONS])
 
 
 def _footer(metadata: Any) -> dict[bytes, bytes]:
     return metadata.metadata or {}
 
 
-def _head(footer: dict[bytes, bytes], ticker: str) -> Head:
-    _refuse(not {HEAD, HEAD_DIGEST, VERSIONS} <= footer.keys(), "a Parquet file that Tapecast did not write")
-    _refuse(hashlib.sha256(footer[HEAD]).hexdigest().encode() != footer[HEAD_DIGEST], "a footer unlike its digest")
-    head = Head.model_validate_json(footer[HEAD])
-    _refuse(head.ticker != ticker, f"the rows of {head.ticker}")
-    return head
+def _header(footer: dict[bytes, bytes], ticker: str) -> FileHeader:
+    _refuse(not {HEADER, HEADER_DIGEST, VERSIONS} <= footer.keys(), "a Parquet file that Tapecast did not write")
+    _refuse(hashlib.sha256(footer[HEADER]).hexdigest().encode() != footer[HEADER_DIGEST], "a footer unlike its digest")
+    header = FileHeader.model_validate_json(footer[HEADER])
+    _refuse(header.ticker != ticker, f"the rows of {header.ticker}")
+    return header
 
 
 def _columns(table: Any) -> Columns:
@@ -160,7 +160,7 @@ def _columns(table: Any) -> Columns:
 
 
 def _array(column: Any) -> NDArray[Any]:
-    """An Arrow column as an array of the type that Columns promises."""
+    """Return an Arrow column as an array of the type given in Columns."""
     values = column.combine_chunks()
     if pa.types.is_date32(values.type):
         return np.asarray(values.cast(pa.int32())).astype("datetime64[D]")
@@ -184,6 +184,6 @@ def _refuse(wrong: bool, found: str) -> None:
 
 
 def _described(error: Exception) -> str:
-    """The error's first line without control characters, as one may be made of damaged bytes."""
+    """Return the error's text on one line without control characters, as damaged bytes may contain some."""
     line = " ".join(str(error).split())[:200] or type(error).__name__
     return "".join(letter if letter.isprintable() else "?" for letter in line)

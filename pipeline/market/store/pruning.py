@@ -1,4 +1,4 @@
-"""Old versions given up: what was known before some time is forgotten, and its space is free."""
+"""Pruning: old versions and superseded rows are deleted, and their space is freed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,8 @@ from pipeline.market.store.writing import one_writer, write_atomically
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """What was freed: bytes, versions and superseded rows; and the tickers that could not be pruned, with reasons."""
+class PruneResult:
+    """What was deleted: bytes, versions and superseded rows; and the tickers that could not be pruned, with reasons."""
 
     freed_bytes: int = 0
     versions: int = 0
@@ -23,23 +23,23 @@ class Pruned:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-def prune(collection: Collection, before: datetime) -> Pruned:
-    """What was freed by giving up all that no question as known at `before` (aware) or later needs.
+def prune(collection: Collection, before: datetime) -> PruneResult:
+    """Delete everything that is not needed for prices as known at `before` (aware) or later; return what was deleted.
 
-    The version that was current at `before` stays, and so does the present one always.
+    The version that was current at `before` stays, and so does always the present one.
     """
     in_utc(before)
-    freed = [_pruned_file(collection, ticker, before) for ticker in tickers(collection)]
-    return Pruned(
-        sum(one.freed_bytes for one in freed),
-        sum(one.versions for one in freed),
-        sum(one.rows for one in freed),
-        tuple(refused for one in freed for refused in one.refused),
+    results = [_pruned_file(collection, ticker, before) for ticker in tickers(collection)]
+    return PruneResult(
+        sum(result.freed_bytes for result in results),
+        sum(result.versions for result in results),
+        sum(result.rows for result in results),
+        tuple(refused for result in results for refused in result.refused),
     )
 
 
 def pruned(history: History, before: datetime) -> History:
-    """The history from the version on that was current at `before`; the same where nothing can be given up."""
+    """Return the history from the version on that was current at `before`; the same where nothing can be deleted."""
     in_utc(before)
     kept = tuple(version for version in history.versions if version.known_at > before)
     older = history.versions[: len(history.versions) - len(kept)]
@@ -51,19 +51,19 @@ def pruned(history: History, before: datetime) -> History:
     return History(taken(history.columns, ~forgotten), versions)
 
 
-def _pruned_file(collection: Collection, ticker: str, before: datetime) -> Pruned:
+def _pruned_file(collection: Collection, ticker: str, before: datetime) -> PruneResult:
     path = path_of(collection, ticker)
     try:
         with one_writer(path):
             history = find_history(collection, ticker)
             if history is None or (left := pruned(history, before)) is history:
-                return Pruned()
+                return PruneResult()
             size_bytes = path.stat().st_size
             write_atomically(path, encoded(ticker, left))
-            return Pruned(
+            return PruneResult(
                 size_bytes - path.stat().st_size,
                 len(history.versions) - len(left.versions),
                 len(history.columns["session"]) - len(left.columns["session"]),
             )
     except SourceError as error:
-        return Pruned(refused=((ticker, str(error)),))
+        return PruneResult(refused=((ticker, str(error)),))

@@ -1,4 +1,4 @@
-"""Where a source tells another past than it told before: which rows differ, and in what kind of way."""
+"""Restatements: in which rows a source reports other values than those stored, and of which kind the change is."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,25 +10,28 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from pipeline.arrays import Booleans, Floats
 from pipeline.market.bars import PRICES
-from pipeline.market.store.columns import Columns, Mask, fields_of, taken, told_columns
+from pipeline.market.store.columns import Columns, fields_of, reported_columns, taken
 
 Kind = Literal["split", "dividend", "prices", "adj_close", "volume", "sessions", "currency"]
-Numbers = NDArray[np.float64]
 
-RELATIVE = {"dividend": 1e-5}
-USUAL_RELATIVE = 1e-6
-"""Vendors send float32 numbers, and a later split makes them round the earlier ones again."""
-SHARES = 1.0
+RELATIVE_TOLERANCE = {"dividend": 1e-5}
+DEFAULT_RELATIVE_TOLERANCE = 1e-6
+"""Vendors send float32 numbers, and round earlier ones again after a later split."""
+
+VOLUME_TOLERANCE = 1.0
+"""In shares, in addition to the relative tolerance."""
 
 COMMON_FACTOR = 1e-5
-"""How far the ratios of found to stored prices may lie apart, relative to their median, and be one factor."""
-LEAST_FACTOR = 1e-3
+"""How far ratios of reported to stored prices may lie from their median, relative to it, and count as one factor."""
+
+MIN_FACTOR_DISTANCE = 1e-3
 """A common factor nearer to 1 than this is no split."""
 
 
 class Restatement(BaseModel, frozen=True, extra="forbid"):
-    """One kind of difference between a fetch and the store: since which session, in how many rows, and an example."""
+    """One kind of difference between a fetch and the store: its first session, the number of rows, and an example."""
 
     kind: Kind
     first_session: date
@@ -39,131 +42,142 @@ class Restatement(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Stored and told rows side by side; `until_told` are row numbers of the same sessions on both sides."""
+    """Stored and reported rows matched by session.
+
+    `same_stored` and `same_reported` [match] are the row numbers of the same sessions on both sides, `lost` marks the
+    stored rows [stored row] that are no longer reported, `new` the reported rows [reported row] that are not stored.
+    """
 
     same_stored: NDArray[np.intp]
-    same_told: NDArray[np.intp]
-    lost: Mask
-    new: Mask
+    same_reported: NDArray[np.intp]
+    lost: Booleans
+    new: Booleans
 
 
-def compare(stored: pd.DataFrame, told: pd.DataFrame, since: date | None = None) -> tuple[Restatement, ...]:
-    """What the told rows say otherwise than the stored ones about the sessions of both.
+def compare(stored: pd.DataFrame, reported: pd.DataFrame, since: date | None = None) -> tuple[Restatement, ...]:
+    """Return in what the reported rows differ from the stored ones.
 
-    `since` is the day from which rows were asked for, by default the first told session. A stored session from that
-    day on that is not told, or a told one that is not stored though later ones are, is a difference too.
+    `since` is the day from which rows were requested, by default the first reported session. A stored session from
+    that day on that is not reported, or a reported one that is not stored although later ones are, is a difference too.
     """
-    fields = fields_of("adj_close" in stored and "adj_close" in told)
-    earlier, now = told_columns(stored, fields), told_columns(told, fields)
-    return restatements(earlier, now, now["session"][0] if since is None else np.datetime64(since, "D"))
+    fields = fields_of("adj_close" in stored and "adj_close" in reported)
+    before, after = reported_columns(stored, fields), reported_columns(reported, fields)
+    return restatements(before, after, after["session"][0] if since is None else np.datetime64(since, "D"))
 
 
-def calls_for_whole_history(found: Iterable[Restatement]) -> bool:
-    """Whether earlier rows may be restated too: the volume of the last sessions alone is settled routinely."""
-    return any(one.kind != "volume" for one in found)
+def calls_for_whole_history(restated: Iterable[Restatement]) -> bool:
+    """Return whether earlier rows may be restated too: a change of volume alone is routine."""
+    return any(it.kind != "volume" for it in restated)
 
 
-def aligned(stored: Columns, told: Columns, since: np.datetime64 | None) -> Alignment:
-    """The stored and told rows by session; a stored row is lost when it is asked for (`since` on) and not told.
+def aligned(stored: Columns, reported: Columns, since: np.datetime64 | None) -> Alignment:
+    """Return the stored and reported rows by session; a stored row is lost when it is requested and not reported.
 
-    What is stored after the last told row is not lost: a source that is late tells less, and nothing else.
+    Rows from `since` on are requested (None: all). Rows stored after the last reported one are not lost: a source may
+    be late.
     """
-    _, same_stored, same_told = np.intersect1d(
-        stored["session"], told["session"], assume_unique=True, return_indices=True
+    _, same_stored, same_reported = np.intersect1d(
+        stored["session"], reported["session"], assume_unique=True, return_indices=True
     )
-    asked = stored["session"] <= told["session"][-1]
+    requested = stored["session"] <= reported["session"][-1]
     if since is not None:
-        asked &= stored["session"] >= since
-    lost, new = asked.copy(), np.ones(len(told["session"]), dtype=bool)
-    lost[same_stored], new[same_told] = False, False
-    return Alignment(same_stored, same_told, lost, new)
+        requested &= stored["session"] >= since
+    lost, new = requested.copy(), np.ones(len(reported["session"]), dtype=bool)
+    lost[same_stored], new[same_reported] = False, False
+    return Alignment(same_stored, same_reported, lost, new)
 
 
-def differing(stored: Columns, told: Columns) -> dict[str, Mask]:
-    """Per field, which rows differ by more than the tolerance; both have the same sessions."""
-    return {name: ~_same(stored[name], told[name], name) for name in stored if name in told and name != "session"}
+def differing(stored: Columns, reported: Columns) -> dict[str, Booleans]:
+    """Return, per field, which rows [row] differ by more than the tolerance; both have the same sessions."""
+    return {
+        name: ~_same(stored[name], reported[name], name) for name in stored if name in reported and name != "session"
+    }
 
 
 def restatements(
-    stored: Columns, told: Columns, since: np.datetime64 | None, covered_from: np.datetime64 | None = None
+    stored: Columns, reported: Columns, since: np.datetime64 | None, covered_from: np.datetime64 | None = None
 ) -> tuple[Restatement, ...]:
-    """All differences, one value per kind; sessions before `covered_from` were never asked for and may appear."""
-    rows = aligned(stored, told, since)
-    before, now = taken(stored, rows.same_stored), taken(told, rows.same_told)
-    return (*_changed(before, now), *_moved(stored, told, rows, covered_from))
+    """Return all differences, one per kind; sessions before `covered_from` were never requested and may appear."""
+    rows = aligned(stored, reported, since)
+    before, after = taken(stored, rows.same_stored), taken(reported, rows.same_reported)
+    return (*_changed_rows(before, after), *_changed_sessions(stored, reported, rows, covered_from))
 
 
-def _changed(stored: Columns, told: Columns) -> Iterator[Restatement]:
-    """The differences in rows of the same sessions."""
-    differs = differing(stored, told)
+def _changed_rows(stored: Columns, reported: Columns) -> Iterator[Restatement]:
+    """Yield the differences in rows of the same sessions."""
+    differs = differing(stored, reported)
     prices = np.logical_or.reduce([differs[name] for name in PRICES])
-    factor = _common_factor(stored, told, prices)
+    factor = _common_factor(stored, reported, prices)
     if factor:
-        yield _restatement("split", stored, prices, lambda _: f"prices times {factor:g}", _shown(stored, PRICES))
-    masks: dict[Kind, Mask] = {
+        yield _restatement("split", stored, prices, lambda _: f"prices times {factor:g}", _describer(stored, PRICES))
+    masks: dict[Kind, Booleans] = {
         "split": differs["split"],
         "dividend": differs["dividend"],
         "prices": prices & (factor == 0.0),
     }
-    whatever = np.logical_or.reduce([prices, differs["split"], differs["dividend"]])
-    masks |= {name: differs[name] & ~whatever for name in ("adj_close", "volume") if name in differs}
+    price_or_action = np.logical_or.reduce([prices, differs["split"], differs["dividend"]])
+    masks |= {name: differs[name] & ~price_or_action for name in ("adj_close", "volume") if name in differs}
     for kind, mask in masks.items():
         if mask.any():
             names = PRICES if kind == "prices" else (kind,)
-            yield _restatement(kind, stored, mask, _shown(told, names, differs), _shown(stored, names, differs))
+            found, previous = _describer(reported, names, differs), _describer(stored, names, differs)
+            yield _restatement(kind, stored, mask, found, previous)
 
 
-def _moved(stored: Columns, told: Columns, rows: Alignment, covered_from: np.datetime64 | None) -> list[Restatement]:
-    """The sessions that vanished, or appeared among those stored."""
-    inserted = rows.new & (told["session"] < stored["session"][-1])
+def _changed_sessions(
+    stored: Columns, reported: Columns, rows: Alignment, covered_from: np.datetime64 | None
+) -> list[Restatement]:
+    """Return the difference in sessions: those lost, and those that appear among the stored ones."""
+    inserted = rows.new & (reported["session"] < stored["session"][-1])
     if covered_from is not None:
-        inserted &= told["session"] >= covered_from
-    gone, come = stored["session"][rows.lost], told["session"][inserted]
-    if not len(gone) + len(come):
+        inserted &= reported["session"] >= covered_from
+    lost, gained = stored["session"][rows.lost], reported["session"][inserted]
+    count = len(lost) + len(gained)
+    if not count:
         return []
-    first = min((*gone[:1], *come[:1]))
-    found, held = f"{len(come)} sessions more, {len(gone)} fewer", f"{len(stored['session'])} sessions"
-    return [
-        Restatement(
-            kind="sessions", first_session=first.astype(object), rows=len(gone) + len(come), found=found, stored=held
-        )
-    ]
+    first = min((*lost[:1], *gained[:1])).astype(object)
+    found, previous = f"{len(gained)} sessions more, {len(lost)} fewer", f"{len(stored['session'])} sessions"
+    return [Restatement(kind="sessions", first_session=first, rows=count, found=found, stored=previous)]
 
 
 def _restatement(
-    kind: Kind, stored: Columns, mask: Mask, found: Callable[[int], str], held: Callable[[int], str]
+    kind: Kind, stored: Columns, mask: Booleans, found: Callable[[int], str], previous: Callable[[int], str]
 ) -> Restatement:
     at = int(mask.argmax())
     session = stored["session"][at].astype(object)
-    return Restatement(kind=kind, first_session=session, rows=int(mask.sum()), found=found(at), stored=held(at))
+    return Restatement(kind=kind, first_session=session, rows=int(mask.sum()), found=found(at), stored=previous(at))
 
 
-def _shown(columns: Columns, names: Iterable[str], differs: dict[str, Mask] | None = None) -> Callable[[int], str]:
-    """A row in words: the first of the named fields that differs in it."""
+def _describer(
+    columns: Columns, names: Iterable[str], differs: dict[str, Booleans] | None = None
+) -> Callable[[int], str]:
+    """Return a function that describes a row by the first of the named fields that differs in it."""
 
-    def shown(at: int) -> str:
+    def describe(at: int) -> str:
         name = next(name for name in names if differs is None or differs[name][at])
         return f"{name} {columns[name][at]:.9g}"
 
-    return shown
+    return describe
 
 
-def _same(stored: Numbers, told: Numbers, name: str) -> Mask:
+def _same(stored: Floats, reported: Floats, name: str) -> Booleans:
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(stored - told)
-        allowed = RELATIVE.get(name, USUAL_RELATIVE) * np.maximum(np.abs(stored), np.abs(told))
-        near = np.isfinite(apart) & (apart <= allowed + (SHARES if name == "volume" else 0.0))
-    same: Mask = near | (stored == told) | (np.isnan(stored) & np.isnan(told))
+        apart = np.abs(stored - reported)
+        allowed = RELATIVE_TOLERANCE.get(name, DEFAULT_RELATIVE_TOLERANCE) * np.maximum(
+            np.abs(stored), np.abs(reported)
+        )
+        near = np.isfinite(apart) & (apart <= allowed + (VOLUME_TOLERANCE if name == "volume" else 0.0))
+    same: Booleans = near | (stored == reported) | (np.isnan(stored) & np.isnan(reported))
     return same
 
 
-def _common_factor(stored: Columns, told: Columns, differs: Mask) -> float:
-    """The factor by which all prices before some session differ; 0 where there is no such factor."""
+def _common_factor(stored: Columns, reported: Columns, differs: Booleans) -> float:
+    """Return the factor by which all prices before some session differ; 0 where there is no such factor."""
     count = int(differs.sum())  # if other rows than the first ones differ, those do not all have one factor
     if not count:
         return 0.0
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        ratios = np.stack([told[name][:count] / stored[name][:count] for name in PRICES])
+        ratios = np.stack([reported[name][:count] / stored[name][:count] for name in PRICES])
         middle = float(np.median(ratios))
-        one = bool((np.abs(ratios / middle - 1.0) <= COMMON_FACTOR).all())
-    return middle if one and abs(middle - 1.0) > LEAST_FACTOR else 0.0
+        is_common = bool((np.abs(ratios / middle - 1.0) <= COMMON_FACTOR).all())
+    return middle if is_common and abs(middle - 1.0) > MIN_FACTOR_DISTANCE else 0.0

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, one writer at a time, whatever kills the process."""
+"""Atomic writes of the store's files, by one writer at a time, even if the process is killed."""
 
 import os
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ LOCK_WAIT_SECONDS = 60.0
 def one_writer(path: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
     """Return a context in which no other process or thread writes the file.
 
-    Raises SourceUnavailableError where another one does so for longer than `wait_seconds`. What a killed writer left
-    of a draft is gone within.
+    Raises SourceUnavailableError where another one does so for longer than `wait_seconds`. The draft of a killed writer
+    is removed on entry.
     """
     lock = _lock(path)
     try:
@@ -38,9 +38,9 @@ def one_writer(path: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file so that it is the former one or the new one at any moment; to be called as one_writer.
+    """Write the file so that it is the old one or the new one at any moment; call it within `one_writer`.
 
-    Returns when the disk has it; raises UsageError where it cannot be written, and the former one stays.
+    Returns when the disk has it; raises UsageError where it cannot be written, and the old one stays.
     """
     draft = _draft(path)
     try:
@@ -60,7 +60,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the folder's list of names; Windows knows no such thing. Raises OSError."""
+    """Wait until the disk has the folder's list of names; does nothing on Windows. Raises OSError."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -71,7 +71,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _remove_draft(path: Path) -> None:
-    """Remove what a killed writer left; under the lock it can be nobody's who lives."""
+    """Remove the draft of a killed writer; under the lock no living process can own it."""
     try:
         _draft(path).unlink(missing_ok=True)
     except OSError as error:
@@ -88,5 +88,5 @@ def _lock(path: Path) -> FileLock:
 
 
 def _draft(path: Path) -> Path:
-    """Where the file is written first; one place per file, as only one writer is there at a time."""
+    """Return where the file is written first; one place per file, as it has one writer at a time."""
     return path.with_name(f".{path.name}.draft")

@@ -1,1 +1,1 @@
-"""Yahoo Finance: the real yfinance client, asked politely, its answers brought to rows as traded."""
+"""Yahoo Finance through yfinance: rate-limited requests, and answers parsed into rows as traded."""

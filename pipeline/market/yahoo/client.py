@@ -1,4 +1,4 @@
-"""Daily prices, dividends and splits from Yahoo Finance, asked for through yfinance."""
+"""Client of Yahoo Finance: daily prices, dividends and splits, requested through yfinance."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,30 +18,29 @@ from curl_cffi.requests import Session
 from yfinance.data import YfData
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.tickers import refuse_bad_name
-from pipeline.market.yahoo.answers import Told, fetched
-from pipeline.market.yahoo.batch import Answer, Attempt, answers
-from pipeline.market.yahoo.politeness import Clock, Politeness, turns
-from pipeline.market.yahoo.session import CookiesInMemory, PacedSession
-from pipeline.market.yahoo.translation import Fault, fault_of, told_wait_seconds, translated
+from pipeline.market.listings import refuse_bad_name
+from pipeline.market.yahoo.answers import YahooResponse, parse_response
+from pipeline.market.yahoo.batch import Answer, RequestAttempt, answers
+from pipeline.market.yahoo.rate_limit import Clock, RateLimitedSession, RequestLimits, rate_limiter
+from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, translated
 
 ANY_ZONE = "UTC"
-TOLD = ("currency", "exchangeTimezoneName", "gmtoffset", "lastTrade")
+METADATA = ("currency", "exchangeTimezoneName", "gmtoffset", "lastTrade")
 
 
 @dataclass(frozen=True, eq=False)
 class YahooClient:
-    """Yahoo's daily history of tickers; a Remote.
+    """Yahoo's daily history of tickers; a RemoteSource.
 
     `first_day` begins a whole history. `session` is a curl_cffi session to send through, its owner closes it; without
-    one each fetch opens its own. `cache_dir` is where yfinance may keep files. All of yfinance's settings hold for the
-    whole process: two fetches at once share the session and the cookie of the later one.
+    one each fetch opens one. `cache_dir` is where yfinance may keep files. yfinance's settings apply to the
+    whole process: two concurrent fetches share the session and the cookie of the later one.
     """
 
     first_day: date
     session: Session | None = None
     cache_dir: Path | None = None
-    politeness: Politeness = field(default_factory=Politeness)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     clock: Clock = field(default_factory=Clock)
     jitter: np.random.Generator = field(default_factory=np.random.default_rng)
 
@@ -49,64 +48,66 @@ class YahooClient:
         if self.cache_dir is not None:
             _keep_files_in(self.cache_dir)
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, Answer]]:
-        """Each asked ticker with its rows since the day asked for (None: since `first_day`), or with its error."""
-        refused = {ticker: error for ticker in asked if (error := _refusal(ticker))}
+    def fetch(self, first_days: Mapping[str, date | None]) -> Iterator[tuple[str, Answer]]:
+        """Yield each ticker with its rows from its first day on (None: from `first_day`), or with its error."""
+        refused = {ticker: error for ticker in first_days if (error := _refusal(ticker))}
         yield from refused.items()
-        named = {ticker: since for ticker, since in asked.items() if ticker not in refused}
-        with _paced(self.session, turns(self.politeness.requests_per_second, self.clock)) as session:
+        requested = {ticker: since for ticker, since in first_days.items() if ticker not in refused}
+        with _paced(self.session, rate_limiter(self.limits.requests_per_second, self.clock)) as session:
             _prepare_yfinance(session)
-            yield from answers(named, partial(self._attempt, session), self.politeness, self.clock, self.jitter)
+            yield from answers(requested, partial(self._attempt, session), self.limits, self.clock, self.jitter)
 
-    def _attempt(self, session: Session, ticker: str, since: date | None) -> Attempt:
+    def _attempt(self, session: Session, ticker: str, since: date | None) -> RequestAttempt:
         first_day = since or self.first_day
         try:
-            asked = yfinance.Ticker(ticker, session=session)
-            frame = _history(asked, first_day, self.politeness.timeout_seconds)
-            told = Told(ticker, frame, _metadata(asked), self.clock.now())
+            request = yfinance.Ticker(ticker, session=session)
+            frame = _history(request, first_day, self.limits.timeout_seconds)
+            response = YahooResponse(ticker, frame, _metadata(request), self.clock.now())
         except Exception as error:  # noqa: BLE001  whatever yfinance raises is translated: the other tickers go on
-            return Attempt(translated(error), fault_of(error) is Fault.REFUSED, told_wait_seconds(error))
-        return Attempt(_fetched_or_error(told, first_day, since))
+            return RequestAttempt(
+                translated(error), failure_kind(error) is FailureKind.REFUSED, retry_after_seconds(error)
+            )
+        return RequestAttempt(_rows_or_error(response, first_day, since))
 
 
-def _history(asked: yfinance.Ticker, first_day: date, timeout_seconds: float) -> pd.DataFrame:
-    # Any zone will do to ask by: it saves the request by which yfinance asks for the ticker's own. A day earlier then
-    # begins before the first day does anywhere on earth; the dates themselves come from the zone in the answer.
-    asked._tz = ANY_ZONE
+def _history(request: yfinance.Ticker, first_day: date, timeout_seconds: float) -> pd.DataFrame:
+    # Any zone will do: it saves the request by which yfinance looks up the ticker's own. Starting a day earlier covers
+    # the first day in every zone; the dates themselves come from the zone in the answer.
+    request._tz = ANY_ZONE
     start = (first_day - timedelta(days=1)).isoformat()
-    history: pd.DataFrame = asked.history(start=start, auto_adjust=False, actions=True, timeout=timeout_seconds)
+    history: pd.DataFrame = request.history(start=start, auto_adjust=False, actions=True, timeout=timeout_seconds)
     return history
 
 
-def _metadata(asked: yfinance.Ticker) -> Mapping[str, Any]:
-    # one by one: as a whole they would bring one more request, for the trading periods of the day
-    return {name: asked.history_metadata.get(name) for name in TOLD}
+def _metadata(request: yfinance.Ticker) -> Mapping[str, Any]:
+    # one by one: all at once would send one more request, for the trading periods of the day
+    return {name: request.history_metadata.get(name) for name in METADATA}
 
 
-def _fetched_or_error(told: Told, first_day: date, since: date | None) -> Answer:
+def _rows_or_error(response: YahooResponse, first_day: date, since: date | None) -> Answer:
     try:
-        return fetched(told, first_day, since)
+        return parse_response(response, first_day, since)
     except SourceError as error:
         return error
 
 
 def _refusal(ticker: str) -> SourceError | None:
-    """Why the name is never asked for; None where it is."""
+    """Return the error for a name that is never requested; None for a ticker."""
     try:
         refuse_bad_name(ticker)
     except SourceError as error:
         return error
     if yfinance.utils.is_isin(ticker.upper()):
-        # yfinance would search for some ticker of that security, on some exchange, and keep its finding in a file
+        # yfinance would look up a ticker of that security, on any exchange, and keep the result in a file
         return SourceError(f"found the ISIN {ticker}, expected a ticker; look up its ticker on the exchange you mean")
     return None
 
 
 @contextmanager
-def _paced(session: Session | None, wait_for_turn: Callable[[], None]) -> Iterator[PacedSession]:
-    """Return a context whose value sends through the session in turn; a session of its own where there is none."""
+def _paced(session: Session | None, wait_for_turn: Callable[[], None]) -> Iterator[RateLimitedSession]:
+    """Return a context whose value sends through the session at a limited rate; through a new one for None."""
     sender = Session(impersonate="chrome") if session is None else session
-    paced = PacedSession(sender, wait_for_turn)
+    paced = RateLimitedSession(sender, wait_for_turn)
     try:
         yield paced
     finally:
@@ -116,9 +117,9 @@ def _paced(session: Session | None, wait_for_turn: Callable[[], None]) -> Iterat
 
 
 def _prepare_yfinance(session: Session) -> None:
-    """Set what yfinance keeps for the whole process: errors are raised, nothing of an earlier fetch is kept.
+    """Set yfinance's state of the whole process: errors are raised, nothing of an earlier fetch is reused.
 
-    The cookie and the crumb belong to the session that asked for them, so each fetch asks for its own.
+    The cookie and the crumb belong to the session that requested them, so each fetch requests its own.
     """
     yfinance.config.debug.hide_exceptions = False
     yfinance.cache._CookieCacheManager._Cookie_cache = CookiesInMemory()
@@ -136,3 +137,23 @@ def _keep_files_in(folder: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder} for yfinance's files ({error}); choose another") from error
     yfinance.set_tz_cache_location(str(folder))
+
+
+class CookiesInMemory:
+    """Replaces yfinance's file of cookies, which holds pickles: nothing read from disk may execute code.
+
+    Without such a store yfinance would request a new cookie before every request.
+    """
+
+    def __init__(self) -> None:
+        self._cookies: dict[str, dict[str, Any]] = {}
+
+    def lookup(self, strategy: str) -> dict[str, Any] | None:
+        """Return the cookie of a strategy; None where there is none."""
+        return self._cookies.get(strategy)
+
+    def store(self, strategy: str, cookie: Any) -> None:
+        """Keep the cookie; None removes it."""
+        self._cookies.pop(strategy, None)
+        if cookie is not None:
+            self._cookies[strategy] = {"cookie": cookie}

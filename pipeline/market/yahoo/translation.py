@@ -1,4 +1,4 @@
-"""Foreign errors brought to the project's own: what yfinance, curl and peewee raise when Yahoo does not answer well."""
+"""Translation of the errors of yfinance, curl and peewee into Tapecast's own."""
 
 from enum import StrEnum
 
@@ -17,8 +17,8 @@ from yfinance.exceptions import (
 from pipeline.errors import SourceError, SourceUnavailableError
 
 
-class Fault(StrEnum):
-    """What stands behind a foreign error."""
+class FailureKind(StrEnum):
+    """The cause of an error raised by a library."""
 
     UNKNOWN = "Yahoo knows nothing of it"
     REFUSED = "Yahoo refuses to answer for now"
@@ -44,50 +44,50 @@ SILENT_KINDS = (RequestException, CurlError, OSError, peewee.PeeweeException, pe
 """No network, no answer in time, or yfinance's own cache file locked by another process."""
 
 ADVICE = {
-    Fault.UNKNOWN: "check the ticker's spelling on its site",
-    Fault.REFUSED: "try again in an hour",
-    Fault.SILENT: "check the network, or try again later",
-    Fault.UNREADABLE: "try again later, or update yfinance",
+    FailureKind.UNKNOWN: "check the ticker's spelling on its site",
+    FailureKind.REFUSED: "try again in an hour",
+    FailureKind.SILENT: "check the network, or try again later",
+    FailureKind.UNREADABLE: "try again later, or update yfinance",
 }
 
 
-def fault_of(error: Exception) -> Fault | None:
-    """What stands behind an error that came out of yfinance; None for a kind that nobody has thought of."""
+def failure_kind(error: Exception) -> FailureKind | None:
+    """Return the cause of an error raised within yfinance; None for an unexpected kind of error."""
     if isinstance(error, YFRateLimitError) or _status(error) == 429:
-        return Fault.REFUSED
+        return FailureKind.REFUSED
     if _is_unknown(error):
-        return Fault.UNKNOWN
+        return FailureKind.UNKNOWN
     if isinstance(error, UNREADABLE_KINDS) and not _is_network(error):
-        return Fault.UNREADABLE
-    return Fault.SILENT if isinstance(error, SILENT_KINDS) else None
+        return FailureKind.UNREADABLE
+    return FailureKind.SILENT if isinstance(error, SILENT_KINDS) else None
 
 
 def translated(error: Exception) -> SourceError:
-    """The error as one of ours: nothing known of the ticker, or an answer that may come another time.
+    """Return the error as a SourceError for an unknown ticker, or as a SourceUnavailableError for a passing failure.
 
-    A kind that nobody has thought of counts as an unreadable answer: one ticker must not stop the others.
+    An unexpected kind of error counts as an unreadable answer: one ticker must not stop the others.
     """
-    fault = fault_of(error) or Fault.UNREADABLE
-    kind = SourceError if fault is Fault.UNKNOWN else SourceUnavailableError
-    return kind(f"{fault}: found {_described(error)}; {ADVICE[fault]}")
+    cause = failure_kind(error) or FailureKind.UNREADABLE
+    error_type = SourceError if cause is FailureKind.UNKNOWN else SourceUnavailableError
+    return error_type(f"{cause}: found {_described(error)}; {ADVICE[cause]}")
 
 
-def told_wait_seconds(error: Exception) -> float:
-    """The wait that a refusal's Retry-After header asks for in seconds, 0 where it does not say."""
+def retry_after_seconds(error: Exception) -> float:
+    """Return the wait of a refusal's Retry-After header in seconds, 0 where there is none."""
     response = getattr(error.__cause__, "response", None)
-    told = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return float(told) if told.isdecimal() else 0.0
+    header = str(response.headers.get("Retry-After", "")) if response is not None else ""
+    return float(header) if header.isdecimal() else 0.0
 
 
 def _is_unknown(error: Exception) -> bool:
-    """Whether Yahoo says so itself: an answer with neither prices nor a reason may just be a bad moment of Yahoo."""
+    """Return whether Yahoo states that the ticker is unknown; without a reason it may be a passing failure."""
     if isinstance(error, YFPricesMissingError):
         return error.yahoo_reason is not None
     return isinstance(error, YFTickerMissingError) or _status(error) == 404
 
 
 def _is_network(error: Exception) -> bool:
-    """Whether a request itself failed; some such errors are ValueErrors too, and so is one about JSON."""
+    """Return whether a request itself failed; some of these errors, and the one about JSON, are ValueErrors too."""
     return isinstance(error, RequestException) and not isinstance(error, InvalidJSONError)
 
 

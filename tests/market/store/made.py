@@ -11,7 +11,7 @@ from types import FrameType
 import numpy as np
 import pandas as pd
 
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
 from tests.market.rows import good_rows
@@ -33,10 +33,10 @@ def day(rows: pd.DataFrame, at: int) -> date:
     return found
 
 
-def told(rows: pd.DataFrame, hours: float = 0.0, since: date | None = None, currency: str = "USD") -> Fetched:
+def fetched_of(rows: pd.DataFrame, hours: float = 0.0, since: date | None = None, currency: str = "USD") -> FetchedRows:
     """A fetch of the rows from `since` on, some hours after BEGIN."""
     asked = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)]
-    return Fetched(asked.reset_index(drop=True), since, currency, after(hours))
+    return FetchedRows(asked.reset_index(drop=True), since, currency, after(hours))
 
 
 def opened(root: Path, terms: CollectionTerms = TERMS) -> Collection:
@@ -54,7 +54,7 @@ def commit_in_rounds(collection: Collection, tickers: Sequence[str], report: Pat
     rows = good_rows(40)
     with report.open("a") as lines:
         for count in range(rounds):
-            fetched = told(repriced(rows, count), hours=0.0)
+            fetched = fetched_of(repriced(rows, count), hours=0.0)
             for ticker in tickers:
                 version = commit(collection, ticker, fetched, now=LONG_AGO)
                 lines.write(f"{ticker} {version.known_at.isoformat()}\n")
@@ -64,7 +64,7 @@ def commit_in_rounds(collection: Collection, tickers: Sequence[str], report: Pat
 FILE_CALLS = {"open", "write", "flush", "close", "fsync", "replace", "rename", "unlink", "mkdir", "flock", "read"}
 
 
-def commit_until_call(collection: Collection, ticker: str, fetched: Fetched, last_moment: int) -> None:
+def commit_until_call(collection: Collection, ticker: str, fetched: FetchedRows, last_moment: int) -> None:
     """Commit, and be killed at the n-th moment before or after a call that touches files; if there are fewer, end."""
     left = [last_moment]
 

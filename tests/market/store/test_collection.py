@@ -1,30 +1,36 @@
 """Collections: their terms, what is in them, and what they take on disk."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, UsageError
+from pipeline.market.listings import is_ticker
 from pipeline.market.store.collection import (
     TERMS,
     CollectionTerms,
     collections,
     disk_use,
     facts,
+    file_name,
     find_history,
     open_collection,
     path_of,
     read_history,
+    ticker_of,
     tickers,
 )
-from pipeline.market.store.commits import commit, set_aside
+from pipeline.market.store.commits import commit, quarantine_file
 from pipeline.market.store.history import facts_of
 from tests.market.rows import good_rows
+from tests.market.store.made import after, day, fetched_of, opened
 
 from . import made
-from .made import after, day, opened, told
 
 ROWS = good_rows(15)
 
@@ -50,7 +56,7 @@ def test_other_terms_are_refused_and_another_note_is_not(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("spoilt", ["", "{", "[]", "null", "<html>", '{"kind": "yahoo"}'])
-def test_unreadable_terms_are_told(tmp_path: Path, spoilt: str) -> None:
+def test_unreadable_terms_are_reported(tmp_path: Path, spoilt: str) -> None:
     collection = opened(tmp_path)
     (collection.folder / TERMS).write_text(spoilt)
     for read in (lambda: opened(tmp_path), lambda: collections(tmp_path)):
@@ -58,7 +64,7 @@ def test_unreadable_terms_are_told(tmp_path: Path, spoilt: str) -> None:
             read()
 
 
-def test_unknown_terms_are_told(tmp_path: Path) -> None:
+def test_unknown_terms_are_reported(tmp_path: Path) -> None:
     path = opened(tmp_path).folder / TERMS
     path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
     with pytest.raises(UsageError, match="more"):
@@ -78,7 +84,7 @@ def test_many_open_a_new_collection_at_once(tmp_path: Path) -> None:
     assert set(found) == {opened(tmp_path)}
 
 
-def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "made").write_text("a file")
     with pytest.raises(UsageError, match="cannot make the folder"):
         opened(tmp_path)
@@ -87,7 +93,7 @@ def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
 def test_only_files_of_tickers_are_tickers(tmp_path: Path) -> None:
     collection = opened(tmp_path)
     for ticker in ("MSFT", "aapl", "AAPL", "CON", "^GSPC"):
-        commit(collection, ticker, told(ROWS))
+        commit(collection, ticker, fetched_of(ROWS))
     for stray in ("notes.txt", ".AAPL.parquet.draft", "x.parquet", "AAPL.csv", "A B.parquet"):
         (collection.folder / stray).write_text("stray")
     assert tickers(collection) == ("AAPL", "CON", "MSFT", "^GSPC", "aapl")
@@ -97,7 +103,7 @@ def test_only_files_of_tickers_are_tickers(tmp_path: Path) -> None:
 def test_a_bad_ticker_reaches_no_path(tmp_path: Path, ticker: str) -> None:
     collection = opened(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    actions = (facts, read_history, find_history, path_of, set_aside, lambda c, t: commit(c, t, told(ROWS)))
+    actions = (facts, read_history, find_history, path_of, quarantine_file, lambda c, t: commit(c, t, fetched_of(ROWS)))
     for action in actions:
         with pytest.raises(SourceError, match="as a ticker"):
             action(collection, ticker)
@@ -108,8 +114,8 @@ def test_facts_are_those_of_the_history(tmp_path: Path) -> None:
     collection = opened(tmp_path)
     assert facts(collection, "AAPL") is None
     assert find_history(collection, "AAPL") is None
-    commit(collection, "AAPL", told(ROWS.iloc[:12], since=day(ROWS, 2)))
-    commit(collection, "AAPL", told(ROWS, 24, day(ROWS, 8)))
+    commit(collection, "AAPL", fetched_of(ROWS.iloc[:12], since=day(ROWS, 2)))
+    commit(collection, "AAPL", fetched_of(ROWS, 24, day(ROWS, 8)))
     found = facts(collection, "AAPL")
     assert found == facts_of(read_history(collection, "AAPL"))
     assert found is not None
@@ -117,9 +123,9 @@ def test_facts_are_those_of_the_history(tmp_path: Path) -> None:
     assert (found.versions, found.known_at, found.currency, found.asked_from) == (2, after(24), "USD", day(ROWS, 2))
 
 
-def test_an_unknown_ticker_is_told_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_ticker_is_reported_with_those_there_are(tmp_path: Path) -> None:
     collection = opened(tmp_path)
-    commit(collection, "AAPL", told(ROWS))
+    commit(collection, "AAPL", fetched_of(ROWS))
     with pytest.raises(SourceError, match="unknown ticker 'APPL': the source holds AAPL; did you mean AAPL"):
         read_history(collection, "APPL")
 
@@ -127,20 +133,109 @@ def test_an_unknown_ticker_is_told_with_those_there_are(tmp_path: Path) -> None:
 def test_disk_use_counts_all_files(tmp_path: Path) -> None:
     collection = opened(tmp_path)
     empty = disk_use(collection)
-    assert (empty.tickers, empty.versions, empty.set_aside) == (0, 0, 0)
+    assert (empty.tickers, empty.versions, empty.quarantined) == (0, 0, 0)
     for hours in (0, 1, 2):
-        commit(collection, "AAPL", told(ROWS, hours))
-    commit(collection, "MSFT", told(ROWS))
-    commit(collection, "BAD", told(ROWS))
+        commit(collection, "AAPL", fetched_of(ROWS, hours))
+    commit(collection, "MSFT", fetched_of(ROWS))
+    commit(collection, "BAD", fetched_of(ROWS))
     path_of(collection, "BAD").write_bytes(b"damaged")
     use = disk_use(collection)
     files = [path for path in collection.folder.iterdir() if path.is_file()]
     assert use.size_bytes == sum(len(path.read_bytes()) for path in files)
-    assert (use.tickers, use.versions, use.set_aside) == (3, 4, 0)
-    set_aside(collection, "BAD")
-    assert (disk_use(collection).tickers, disk_use(collection).set_aside) == (2, 1)
+    assert (use.tickers, use.versions, use.quarantined) == (3, 4, 0)
+    quarantine_file(collection, "BAD")
+    assert (disk_use(collection).tickers, disk_use(collection).quarantined) == (2, 1)
     assert disk_use(collection).size_bytes == use.size_bytes
 
 
 def test_terms_are_read_by_people() -> None:
     assert CollectionTerms.model_validate_json(made.TERMS.model_dump_json()) == made.TERMS
+
+
+FOLDER = Path("/store/prices/yahoo")
+HOSTILE = (
+    *("../../x", "..\\x", "A/B", "/etc/passwd", "%2e%2e%2f", "A%2FB", "", ".", "..", "-", ".AAPL", "~", "C:", "A:B"),
+    *("A\0B", "A\nB", "A\n", "A B", " A", "$(id)", "A*", "A?", "<script>alert(1)</script>", "A&lt;"),
+    *("ＡＡＰＬ", "\u202eLPAA", "A\u200b", "é", "x" * 10_000, "A" * 33),
+)
+DEVICES = ("CON", "con", "Con", "con.txt", "CON.DE", "NUL", "PRN.L", "AUX", "COM1", "com9.T", "LPT1", "LPT9.DE")
+PLAIN = (
+    "AAPL",
+    "aapl",
+    "BRK-B",
+    "brk.b",
+    "^GSPC",
+    "M&M.NS",
+    "GC=F",
+    "BTC-USD",
+    "A_B",
+    "CONE",
+    "COM10",
+    "A.",
+    "0700.HK",
+)
+NAMES = st.one_of(
+    st.text(max_size=40),
+    st.text("AaBb0.^-=&_%/\\ \0", max_size=6),
+    st.from_regex(r"[A-Za-z0-9^][A-Za-z0-9.\-=&_]{0,31}", fullmatch=True),
+    st.sampled_from(HOSTILE + DEVICES + PLAIN),
+)
+RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])", re.IGNORECASE)
+
+
+@settings(max_examples=600, derandomize=True, deadline=None)
+@given(NAMES)
+@example("../../x")
+def test_a_file_lies_in_the_folder_or_the_name_is_refused(ticker: str) -> None:
+    if not is_ticker(ticker):
+        with pytest.raises(SourceError, match="as a ticker"):
+            file_name(ticker)
+        return
+    name = file_name(ticker)
+    assert (FOLDER / name).resolve().parent == FOLDER.resolve()
+    assert re.fullmatch(r"[A-Z0-9.\-=&_^%]+\.parquet", name)
+    assert not RESERVED.fullmatch(name.split(".")[0])
+    assert not name.startswith(".")
+    assert len(name) <= 255
+    assert ticker_of(name) == ticker
+
+
+@settings(max_examples=600, derandomize=True, deadline=None)
+@given(NAMES.filter(is_ticker), NAMES.filter(is_ticker))
+@example("AAPL", "aapl")
+@example("CON", "con")
+def test_two_tickers_never_share_a_file_even_where_case_is_ignored(one: str, other: str) -> None:
+    assert (file_name(one).casefold() == file_name(other).casefold()) == (one == other)
+
+
+@settings(max_examples=600, derandomize=True, deadline=None)
+@given(st.one_of(NAMES, NAMES.map("{}.parquet".format), st.text("%0123456789ABCDEFabcdef.parquet", max_size=20)))
+def test_no_other_name_is_taken_for_a_tickers_file(name: str) -> None:
+    ticker = ticker_of(name)
+    assert ticker is None or file_name(ticker) == name
+
+
+@pytest.mark.parametrize("ticker", HOSTILE)
+def test_a_hostile_string_is_refused_in_one_printable_line(ticker: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        file_name(ticker)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+def test_the_names_are_those_that_people_would_look_for() -> None:
+    assert [file_name(ticker) for ticker in ("AAPL", "^GSPC", "M&M.NS", "CON.DE", "ab")] == [
+        "AAPL.parquet",
+        "^GSPC.parquet",
+        "M&M.NS.parquet",
+        "%43ON.DE.parquet",
+        "%61%62.parquet",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".AAPL.parquet.draft", "AAPL.parquet.damaged-20240101T000000.000000Z", "aapl.parquet", "AAPL", "%41.parquet"],
+)
+def test_drafts_and_files_quarantined_are_nobodys(name: str) -> None:
+    assert ticker_of(name) is None

@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.store.history import History, all_rows, as_known, facts_of, version_at
 from pipeline.market.store.layout import decoded, encoded
 from pipeline.market.store.merging import merged
 from pipeline.market.store.pruning import pruned
 from tests.market.rows import good_rows
-
-from .made import after, day, told
+from tests.market.store.made import after, day, fetched_of
 
 ROWS = good_rows(24)
 FIELDS = ["open", "high", "low", "close", "volume", "dividend", "split"]
@@ -29,7 +28,7 @@ SLACK = {"volume": (1.1e-6, 1.0), "dividend": (1.1e-5, 0.0)}
 Copy = dict[pd.Timestamp, dict[str, float]]
 
 
-def history_of(*answers: Fetched, keep_adj_close: bool = False) -> History:
+def history_of(*answers: FetchedRows, keep_adj_close: bool = False) -> History:
     history = None
     for answer in answers:
         history = merged(history, answer, keep_adj_close)
@@ -80,7 +79,7 @@ def play(answers: list[Answer], keep_adj_close: bool) -> tuple[History, list[Cop
         if shown.empty:
             continue
         since = None if answer.overlap is None else day(shown, -min(answer.overlap, len(shown)))
-        fetched = told(shown, hours, since)
+        fetched = fetched_of(shown, hours, since)
         history = merged(history, fetched, keep_adj_close)
         copies.append(copied(copies[-1] if copies else {}, fetched))
         fresh.append(as_known(history))
@@ -103,7 +102,7 @@ def spoil(vendor: pd.DataFrame, absent: set[int], answer: Answer) -> None:
         vendor.loc[spoilt, answer.way] = vendor.loc[spoilt, answer.way] * answer.size + (answer.way == "dividend") * 0.1
 
 
-def copied(former: Copy, fetched: Fetched) -> Copy:
+def copied(former: Copy, fetched: FetchedRows) -> Copy:
     """Everything that was told, row by row: what lies before the first asked day, or after the last told, stays."""
     since = pd.Timestamp.min if fetched.since is None else pd.Timestamp(fetched.since)
     last = fetched.rows["session"].iloc[-1]
@@ -174,7 +173,9 @@ def test_pruning_changes_no_answer_from_its_time_on(answers: list[Answer], which
 
 def test_only_changed_rows_are_stored_again() -> None:
     later = ROWS.assign(close=ROWS["close"].where(ROWS.index != 5, 1.0))
-    history = history_of(told(ROWS), told(later, 24), told(later, 48), told(later, 72, day(ROWS, 15)))
+    history = history_of(
+        fetched_of(ROWS), fetched_of(later, 24), fetched_of(later, 48), fetched_of(later, 72, day(ROWS, 15))
+    )
     assert len(history.columns["session"]) == len(ROWS) + 1
     assert [version.restated for version in history.versions] == [0, 1, 0, 0]
     assert [version.added for version in history.versions] == [len(ROWS), 0, 0, 0]
@@ -184,24 +185,24 @@ def test_only_changed_rows_are_stored_again() -> None:
 
 def test_a_number_within_the_tolerance_leaves_the_stored_one_to_the_bit() -> None:
     wobbling = [ROWS.assign(close=ROWS["close"] * (1 + k * 2e-7)) for k in range(1, 12)]
-    history = history_of(told(ROWS), *(told(rows, k) for k, rows in enumerate(wobbling[:5], 1)))
+    history = history_of(fetched_of(ROWS), *(fetched_of(rows, k) for k, rows in enumerate(wobbling[:5], 1)))
     assert (as_known(history)["close"] == ROWS["close"]).all()
-    drifted = history_of(told(ROWS), *(told(rows, k) for k, rows in enumerate(wobbling, 1)))
+    drifted = history_of(fetched_of(ROWS), *(fetched_of(rows, k) for k, rows in enumerate(wobbling, 1)))
     assert np.allclose(as_known(drifted)["close"], wobbling[-1]["close"], rtol=1e-6, atol=0)  # steps do not add up
-    volume = history_of(told(ROWS), told(wobbling[0].assign(volume=ROWS["volume"] * 2), 1))
+    volume = history_of(fetched_of(ROWS), fetched_of(wobbling[0].assign(volume=ROWS["volume"] * 2), 1))
     assert (as_known(volume)["close"] == ROWS["close"]).all()
     assert (as_known(volume)["volume"] == 2 * ROWS["volume"]).all()
 
 
 def test_the_times_of_versions_rise_though_the_clock_steps_back() -> None:
-    history = history_of(told(ROWS), told(ROWS, -5), told(ROWS, -5), told(ROWS, 1))
+    history = history_of(fetched_of(ROWS), fetched_of(ROWS, -5), fetched_of(ROWS, -5), fetched_of(ROWS, 1))
     times = [version.known_at for version in history.versions]
     moment = timedelta(microseconds=1)
     assert times == [after(0), after(0) + moment, after(0) + 2 * moment, after(1)]
 
 
 def test_before_the_first_version_nothing_is_known_and_the_error_says_since_when() -> None:
-    history = history_of(told(ROWS, 1))
+    history = history_of(fetched_of(ROWS, 1))
     with pytest.raises(SourceError, match="knows it from 2024-06-03 22:30:00 UTC"):
         as_known(history, after(0.9))
     assert len(as_known(history, after(1))) == len(ROWS)
@@ -211,12 +212,12 @@ def test_before_the_first_version_nothing_is_known_and_the_error_says_since_when
 @pytest.mark.parametrize("use", [as_known, pruned, version_at])
 def test_a_time_without_a_time_zone_is_refused(use: Any) -> None:
     with pytest.raises(UsageError, match="without a time zone"):
-        use(history_of(told(ROWS)), after(0).replace(tzinfo=None))
+        use(history_of(fetched_of(ROWS)), after(0).replace(tzinfo=None))
 
 
 def test_the_rows_known_are_canonical() -> None:
     shuffled_types = ROWS.astype({"session": "datetime64[ns]", "volume": "int64", "open": "float32"})
-    known = as_known(history_of(told(shuffled_types), keep_adj_close=True))
+    known = as_known(history_of(fetched_of(shuffled_types), keep_adj_close=True))
     assert str(known["session"].dtype) == "datetime64[s]"
     assert {str(kind) for kind in known.drop(columns="session").dtypes} == {"float64"}
     assert list(known.columns) == [
@@ -233,8 +234,8 @@ def test_the_rows_known_are_canonical() -> None:
 
 
 def test_a_change_of_currency_is_recorded() -> None:
-    history = history_of(told(ROWS, currency="GBp"), told(ROWS, 1, day(ROWS, 20), currency="GBP"))
-    (found,) = history.head.restatements
+    history = history_of(fetched_of(ROWS, currency="GBp"), fetched_of(ROWS, 1, day(ROWS, 20), currency="GBP"))
+    (found,) = history.latest.restatements
     assert (found.kind, found.stored, found.found, found.rows) == ("currency", "GBp", "GBP", 4)
     assert facts_of(history).currency == "GBP"
     assert version_at(history, after(0.5)).currency == "GBp"
@@ -242,34 +243,36 @@ def test_a_change_of_currency_is_recorded() -> None:
 
 def test_the_first_day_ever_asked_for_is_remembered_through_pruning() -> None:
     first = day(ROWS, 4)
-    history = history_of(told(ROWS, since=first), told(ROWS, 1, day(ROWS, 15)), told(ROWS, 2, day(ROWS, 20)))
+    history = history_of(
+        fetched_of(ROWS, since=first), fetched_of(ROWS, 1, day(ROWS, 15)), fetched_of(ROWS, 2, day(ROWS, 20))
+    )
     assert facts_of(history).asked_from == first
     assert facts_of(pruned(history, after(2))).asked_from == first
-    whole = merged(history, told(ROWS, 3), keep_adj_close=False)
+    whole = merged(history, fetched_of(ROWS, 3), keep_adj_close=False)
     assert facts_of(whole).asked_from is None
-    assert whole.head.restatements == ()  # older rows come as they were never asked for
-    assert whole.head.added == 4
-    tail = merged(whole, told(ROWS, 4, day(ROWS, 20)), keep_adj_close=False)
+    assert whole.latest.restatements == ()  # older rows come as they were never asked for
+    assert whole.latest.added == 4
+    tail = merged(whole, fetched_of(ROWS, 4, day(ROWS, 20)), keep_adj_close=False)
     assert facts_of(tail).asked_from is None
 
 
 def test_an_older_row_that_comes_unasked_is_a_restatement() -> None:
-    history = history_of(told(ROWS.iloc[3:]), told(ROWS, 1))
-    assert [(one.kind, one.rows) for one in history.head.restatements] == [("sessions", 3)]
+    history = history_of(fetched_of(ROWS.iloc[3:]), fetched_of(ROWS, 1))
+    assert [(one.kind, one.rows) for one in history.latest.restatements] == [("sessions", 3)]
 
 
 def test_a_history_without_versions_or_out_of_order_is_none() -> None:
-    history = history_of(told(ROWS), told(ROWS, 1))
+    history = history_of(fetched_of(ROWS), fetched_of(ROWS, 1))
     for versions in ((), history.versions[::-1], history.versions[:1] * 2):
         with pytest.raises(ValueError, match="versions"):
             History(history.columns, versions)
     with pytest.raises(ValueError, match="current rows"):
-        History(history.columns, (history.head.model_copy(update={"rows": 3}),))
+        History(history.columns, (history.latest.model_copy(update={"rows": 3}),))
 
 
 def test_times_are_utc_whatever_zone_the_fetch_tells() -> None:
     zone = datetime.fromisoformat("2024-06-04T03:00:00+05:30").tzinfo
-    history = history_of(Fetched(ROWS, None, "USD", after(0).astimezone(zone)))
-    assert history.head.known_at.utcoffset() == timedelta(0)
-    assert history.head.known_at == after(0)
+    history = history_of(FetchedRows(ROWS, None, "USD", after(0).astimezone(zone)))
+    assert history.latest.known_at.utcoffset() == timedelta(0)
+    assert history.latest.known_at == after(0)
     assert (all_rows(history)["known_from"] == pd.Timestamp(after(0).astimezone(UTC))).all()

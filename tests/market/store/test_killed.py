@@ -11,8 +11,7 @@ import pytest
 from pipeline.market.store.collection import Collection, read_history, tickers
 from pipeline.market.store.commits import commit
 from tests.market.rows import good_rows
-
-from .made import commit_in_rounds, commit_until_call, opened, repriced, told
+from tests.market.store.made import commit_in_rounds, commit_until_call, fetched_of, opened, repriced
 
 ROWS = good_rows(40)
 NAMES = tuple(f"T{k}" for k in range(200))
@@ -69,7 +68,7 @@ def test_twenty_kills_in_the_middle_of_200_updates(
         check_all_is_there(collection, report)
     assert len(tickers(collection)) > len(NAMES) // 2
     for ticker in NAMES:
-        commit(collection, ticker, told(ROWS, 1))
+        commit(collection, ticker, fetched_of(ROWS, 1))
     assert list(collection.folder.glob(".*.draft")) == []
     assert set(tickers(collection)) == set(NAMES)
 
@@ -77,10 +76,10 @@ def test_twenty_kills_in_the_middle_of_200_updates(
 def test_a_kill_before_or_after_any_file_call_leaves_the_former_or_the_new_version(
     processes: ForkServerContext, collection: Collection
 ) -> None:
-    commit(collection, "AAPL", told(ROWS))
+    commit(collection, "AAPL", fetched_of(ROWS))
     ends = []
     for moment in range(1, MOST_MOMENTS):
-        fetched = told(repriced(ROWS, moment), moment)
+        fetched = fetched_of(repriced(ROWS, moment), moment)
         count = len(read_history(collection, "AAPL").versions)
         child = processes.Process(target=commit_until_call, args=(collection, "AAPL", fetched, moment))
         child.start()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,13 +17,20 @@ from pipeline.errors import SourceError
 from pipeline.market.bars import Problem, Severity
 from pipeline.market.store.collection import facts, path_of, read_history
 from pipeline.market.store.commits import commit
-from pipeline.market.store.history import History, as_known
-from pipeline.market.store.layout import HEAD, HEAD_DIGEST, VERSIONS, DamagedFileError, decoded, encoded, rows_sha256
+from pipeline.market.store.history import History, Version, as_known
+from pipeline.market.store.layout import (
+    HEADER,
+    HEADER_DIGEST,
+    VERSIONS,
+    DamagedFileError,
+    decoded,
+    encoded,
+    rows_sha256,
+)
 from pipeline.market.store.merging import merged
 from pipeline.market.store.stored import current_rows
 from tests.market.rows import good_rows
-
-from .made import WITH_ADJ_CLOSE, after, day, opened, repriced, told
+from tests.market.store.made import WITH_ADJ_CLOSE, after, day, fetched_of, opened, repriced
 
 ROWS = good_rows(20)
 PATH = Path("prices/made/AAPL.parquet")
@@ -31,7 +39,7 @@ PATH = Path("prices/made/AAPL.parquet")
 @pytest.fixture(scope="module")
 def history() -> History:
     restated = ROWS.assign(close=ROWS["close"].where(ROWS.index < 12, 1.0), volume=np.nan)
-    return merged(merged(None, told(ROWS), False), told(restated, 24, day(ROWS, 8)), False)
+    return merged(merged(None, fetched_of(ROWS), False), fetched_of(restated, 24, day(ROWS, 8)), False)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +62,15 @@ def test_what_is_read_is_what_was_written(history: History, content: bytes) -> N
 
 def test_problems_are_kept_with_the_version() -> None:
     problem = Problem("A", "2024-02-01", "100x jump", Severity.REPAIRED, "<found> ü\n", "expected", rows=3)
-    fetched = told(ROWS)
+    fetched = fetched_of(ROWS)
     history = merged(None, type(fetched)(fetched.rows, None, "USD", after(0), (problem,)), False)
-    assert decoded(encoded("A", history), PATH, "A", False).head.problems == (problem,)
+    assert decoded(encoded("A", history), PATH, "A", False).latest.problems == (problem,)
 
 
 def test_a_file_is_opened_with_pandas_by_hand(tmp_path: Path) -> None:
     collection = opened(tmp_path, WITH_ADJ_CLOSE)
-    commit(collection, "BRK-B", told(ROWS))
-    commit(collection, "BRK-B", told(repriced(ROWS, 1), 24))
+    commit(collection, "BRK-B", fetched_of(ROWS))
+    commit(collection, "BRK-B", fetched_of(repriced(ROWS, 1), 24))
     by_hand = pd.read_parquet(tmp_path / "made" / "BRK-B.parquet")
     assert len(by_hand) == 2 * len(ROWS)
     now = by_hand[by_hand["known_until"].isna()].drop(columns=["known_from", "known_until"]).reset_index(drop=True)
@@ -75,8 +83,8 @@ def test_a_collection_is_queried_with_duckdb(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
     collection = opened(tmp_path)
     for ticker in ("A", "B"):
-        commit(collection, ticker, told(ROWS))
-        commit(collection, ticker, told(repriced(ROWS, 1), 24))
+        commit(collection, ticker, fetched_of(ROWS))
+        commit(collection, ticker, fetched_of(repriced(ROWS, 1), 24))
     query = "SELECT count(*) FROM read_parquet(?) WHERE known_until IS NULL"
     assert duckdb.execute(query, [f"{tmp_path}/made/*.parquet"]).fetchone() == (2 * len(ROWS),)
 
@@ -128,18 +136,18 @@ def rewritten(content: bytes, **changes: bytes) -> bytes:
 
 def with_head(content: bytes, **values: object) -> bytes:
     """The file with other values in its head, digest included: someone who knows what he does."""
-    head = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[HEAD]) | values
+    head = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[HEADER]) | values
     text = json.dumps(head).encode()
     return rewritten(content, tapecast=text, tapecast_sha256=hashlib.sha256(text).hexdigest().encode())
 
 
 def test_a_tampered_footer_is_found(history: History, content: bytes) -> None:
     footer = pq.read_metadata(pa.BufferReader(content)).metadata
-    assert {HEAD, HEAD_DIGEST, VERSIONS} <= footer.keys()
+    assert {HEADER, HEADER_DIGEST, VERSIONS} <= footer.keys()
     assert same(decoded(rewritten(content), PATH, "AAPL", False), history)  # another encoding is no damage
     assert same(decoded(with_head(content), PATH, "AAPL", False), history)
     for spoilt, said in (
-        (rewritten(content, tapecast=footer[HEAD].replace(b"USD", b"EUR")), "footer unlike its digest"),
+        (rewritten(content, tapecast=footer[HEADER].replace(b"USD", b"EUR")), "footer unlike its digest"),
         (rewritten(content, tapecast_versions=footer[VERSIONS].replace(b"USD", b"EUR")), "versions unlike"),
         (with_head(content, format=2), "format"),
         (with_head(content, more=1), "more"),
@@ -187,14 +195,14 @@ def test_other_columns_are_found(content: bytes, history: History) -> None:
         decoded(bytes(sink.getvalue()), PATH, "AAPL", keep_adj_close=False)
 
 
-def test_every_way_of_reading_tells_of_damage_and_what_to_do(tmp_path: Path) -> None:
+def test_every_way_of_reading_reports_damage_and_what_to_do(tmp_path: Path) -> None:
     collection = opened(tmp_path)
-    commit(collection, "AAPL", told(ROWS))
+    commit(collection, "AAPL", fetched_of(ROWS))
     path = path_of(collection, "AAPL")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     for read in (facts, read_history, current_rows):
-        with pytest.raises(SourceError, match=r"AAPL\.parquet is damaged: found .*; the next update moves"):
+        with pytest.raises(SourceError, match=r"AAPL\.parquet is damaged: found .*; the next update quarantines"):
             read(collection, "AAPL")
     spoilt = bytearray(whole)
     spoilt[60] ^= 255  # within the first page
@@ -216,12 +224,28 @@ def test_a_file_that_may_not_be_read_is_no_damage(tmp_path: Path) -> None:
 
 def test_a_year_of_daily_fetches_takes_little(tmp_path: Path) -> None:
     long = good_rows(300)
-    history = merged(None, told(long.iloc[:50]), False)
+    history = merged(None, fetched_of(long.iloc[:50]), False)
     first = len(encoded("A", history))
     for count in range(250):
-        tail = told(long.iloc[: 51 + count], 24.0 * count + 24, day(long, 40 + count))
+        tail = fetched_of(long.iloc[: 51 + count], 24.0 * count + 24, day(long, 40 + count))
         history = merged(history, tail, False)
     assert len(history.versions) == 251
     assert len(history.columns["session"]) == 300
     assert len(encoded("A", history)) - first < 250 * 300
     assert len(as_known(history, after(0) + timedelta(days=100.5))) == 150
+
+
+@pytest.mark.parametrize(
+    ("spelling", "severity"), [("rows put aside", Severity.ROWS), ("bars end there", Severity.TICKER)]
+)
+def test_severities_stored_by_earlier_versions_are_read(spelling: str, severity: Severity) -> None:
+    problem = Problem("A", "2024-01-05", "price", severity, "low -1.0", "positive finite prices")
+    stored = merged(None, replace(fetched_of(ROWS), problems=(problem,)), False).latest.model_dump_json()
+    earlier = stored.replace(severity.value, spelling)
+    assert earlier != stored
+    assert Version.model_validate_json(earlier).problems == (problem,)
+
+
+def test_an_unknown_severity_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not a valid Severity"):
+        Severity("grave")

@@ -12,8 +12,7 @@ from pipeline.errors import SourceUnavailableError
 from pipeline.market.bars import PRICES
 from pipeline.market.store.restatement import calls_for_whole_history, compare
 from tests.market.rows import good_rows
-
-from .made import day
+from tests.market.store.made import day
 
 ROWS = good_rows(30)
 Spoil = Callable[[pd.DataFrame], pd.DataFrame]
@@ -105,7 +104,7 @@ def test_a_session_between_stored_ones_is_a_restatement() -> None:
     assert kinds(ROWS.drop(index=15).iloc[:25], ROWS.iloc[10:]) == [("sessions", 15, 1)]
 
 
-def test_a_stored_session_before_the_first_told_one_is_missed_where_it_was_asked_for() -> None:
+def test_a_stored_session_before_the_first_reported_one_is_missed_where_it_was_asked_for() -> None:
     tail = ROWS.iloc[12:]
     assert compare(ROWS, tail) == ()
     (missed,) = compare(ROWS, tail, since=day(ROWS, 10))

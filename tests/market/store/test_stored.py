@@ -6,14 +6,13 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.source import Source
+from pipeline.market.sources import Source
 from pipeline.market.specification import StoredSource
 from pipeline.market.store.collection import Collection, path_of
 from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices, current_rows, open_stored, rows_of_all
 from tests.market.rows import good_rows
-
-from .made import TERMS, WITH_ADJ_CLOSE, after, day, opened, repriced, told
+from tests.market.store.made import TERMS, WITH_ADJ_CLOSE, after, day, fetched_of, opened, repriced
 
 ROWS = good_rows(30)
 PLAIN = ROWS.drop(columns="adj_close")
@@ -22,9 +21,9 @@ PLAIN = ROWS.drop(columns="adj_close")
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
     collection = opened(tmp_path)
-    commit(collection, "AAPL", told(ROWS.iloc[:25], currency="USD"))
-    commit(collection, "AAPL", told(repriced(ROWS, 1), 24, currency="USd"))
-    commit(collection, "MSFT", told(ROWS, 24))
+    commit(collection, "AAPL", fetched_of(ROWS.iloc[:25], currency="USD"))
+    commit(collection, "AAPL", fetched_of(repriced(ROWS, 1), 24, currency="USd"))
+    commit(collection, "MSFT", fetched_of(ROWS, 24))
     return collection
 
 
@@ -35,7 +34,7 @@ def test_it_tells_what_its_terms_say(collection: Collection, tmp_path: Path) -> 
     assert prices.tickers() == ("AAPL", "MSFT")
     assert "2024-06-03 21:30 UTC" in StoredPrices(collection, at=after(0)).note
     other = opened(tmp_path / "other", WITH_ADJ_CLOSE)
-    commit(other, "AAPL", told(ROWS))
+    commit(other, "AAPL", fetched_of(ROWS))
     pd.testing.assert_frame_equal(StoredPrices(other).rows("AAPL"), ROWS, check_exact=True)
 
 

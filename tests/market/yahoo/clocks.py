@@ -3,10 +3,10 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
-from pipeline.market.yahoo.politeness import Clock, Politeness
+from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 
 NOW = datetime(2024, 12, 31, 12, tzinfo=UTC)
-QUICK = Politeness(requests_per_second=2_000, first_wait_seconds=0.01, timeout_seconds=5)
+QUICK = RequestLimits(requests_per_second=2_000, first_wait_seconds=0.01, timeout_seconds=5)
 
 
 class MovedClock:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.market.yahoo.client import YahooClient
-from pipeline.market.yahoo.politeness import Clock, Politeness
+from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 from tests.market.fake_yahoo import FakeYahoo
 from tests.market.rows import as_yahoo_exports, good_rows
 
@@ -36,7 +36,7 @@ def client_with(fake: FakeYahoo, tmp_path: Path) -> Iterator[MakeClient]:
     """A function from manners and a clock to a client of the fake."""
     with fake.session() as session:
 
-        def made(limits: Politeness = QUICK, clock: Clock | None = None) -> YahooClient:
+        def made(limits: RequestLimits = QUICK, clock: Clock | None = None) -> YahooClient:
             return YahooClient(START, session, tmp_path / "cache", limits, clock or Clock(), np.random.default_rng(0))
 
         yield made

@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.fetched import Fetched
-from pipeline.market.yahoo.answers import Told, fetched
-from pipeline.market.yahoo.distributions import whole_dividend
-from pipeline.market.yahoo.stamps import wall_dates
+from pipeline.market.sources import FetchedRows
+from pipeline.market.yahoo.actions import whole_dividend
+from pipeline.market.yahoo.answers import YahooResponse, parse_response, wall_dates
 from tests.market.rows import good_rows, split_adjusted
 
 ZONE = "America/New_York"
@@ -28,11 +27,11 @@ def frame_of(rows: pd.DataFrame) -> pd.DataFrame:
     return named.tz_localize(ZONE).rename_axis("Date")
 
 
-def read(frame: pd.DataFrame, **metadata: Any) -> Fetched:
-    return fetched(Told("AAPL", frame, META | metadata, AT), date(2024, 1, 1), None)
+def read(frame: pd.DataFrame, **metadata: Any) -> FetchedRows:
+    return parse_response(YahooResponse("AAPL", frame, META | metadata, AT), date(2024, 1, 1), None)
 
 
-def same_but(got: Fetched, *other: str) -> None:
+def same_but(got: FetchedRows, *other: str) -> None:
     traded = good_rows()
     for name in {"close", "adj_close", "volume", "dividend", "split"} - set(other):
         np.testing.assert_allclose(got.rows[name], traded[name], rtol=1e-12, err_msg=name)
@@ -85,7 +84,7 @@ def test_rows_out_of_order_are_sorted() -> None:
     same_but(read(frame_of(good_rows()).iloc[::-1]))
 
 
-def test_a_row_told_twice_alike_is_dropped_without_a_word() -> None:
+def test_a_row_reported_twice_alike_is_dropped_without_a_word() -> None:
     frame = frame_of(good_rows())
     got = read(pd.concat([frame, frame.iloc[[10]]]))
     assert got.problems == ()
@@ -108,7 +107,7 @@ def test_an_empty_frame_is_a_failure() -> None:
 
 def test_rows_that_all_lie_before_the_first_day_are_a_failure() -> None:
     with pytest.raises(SourceUnavailableError, match="no rows of AAPL since 2025-01-01"):
-        fetched(Told("AAPL", frame_of(good_rows()), META, AT), date(2025, 1, 1), date(2025, 1, 1))
+        parse_response(YahooResponse("AAPL", frame_of(good_rows()), META, AT), date(2025, 1, 1), date(2025, 1, 1))
 
 
 @pytest.mark.parametrize("currency", [None, "", 1])
@@ -170,7 +169,7 @@ def test_weeks_that_exist_are_believed(weekmask: str, zone: str) -> None:
     [("Sun Mon Tue Wed Thu", "America/New_York"), ("Tue Wed Thu Fri Sat", "Asia/Tokyo")],
 )
 def test_weeks_that_are_shifted_by_a_day_are_refused(weekmask: str, zone: str) -> None:
-    with pytest.raises(SourceUnavailableError, match="days on which people trade"):
+    with pytest.raises(SourceUnavailableError, match="days on which there is trading"):
         days("2024-02-01", weekmask, zone)
 
 

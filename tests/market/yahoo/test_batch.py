@@ -11,29 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, SourceUnavailableError
-from pipeline.market.fetched import Fetched
-from pipeline.market.yahoo.batch import Answer, Attempt, answers
-from pipeline.market.yahoo.politeness import Clock, Politeness
+from pipeline.market.sources import FetchedRows
+from pipeline.market.yahoo.batch import Answer, RequestAttempt, answers
+from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 
 from .clocks import NOW, MovedClock
 
-GOT = Attempt(Fetched(pd.DataFrame(), None, "USD", NOW))
-NONE = Attempt(SourceError("no such ticker"))
-SILENT = Attempt(SourceUnavailableError("no answer"))
-REFUSED = Attempt(SourceUnavailableError("429"), refused=True)
+GOT = RequestAttempt(FetchedRows(pd.DataFrame(), None, "USD", NOW))
+NONE = RequestAttempt(SourceError("no such ticker"))
+SILENT = RequestAttempt(SourceUnavailableError("no answer"))
+REFUSED = RequestAttempt(SourceUnavailableError("429"), refused=True)
 KINDS = {"got": GOT, "none": NONE, "silent": SILENT, "refused": REFUSED}
 
 
 class Script:
     """Attempts as written per ticker, the last one for ever; remembers who was asked when."""
 
-    def __init__(self, written: dict[str, list[Attempt]], moved: MovedClock) -> None:
+    def __init__(self, written: dict[str, list[RequestAttempt]], moved: MovedClock) -> None:
         self.written = {ticker: list(attempts) for ticker, attempts in written.items()}
         self.moved = moved
         self.asked: list[tuple[str, float]] = []
         self.lock = threading.Lock()
 
-    def __call__(self, ticker: str, _since: date | None) -> Attempt:
+    def __call__(self, ticker: str, _since: date | None) -> RequestAttempt:
         with self.lock:
             self.asked.append((ticker, self.moved.seconds))
             attempts = self.written[ticker]
@@ -41,12 +41,12 @@ class Script:
 
 
 def played(
-    written: dict[str, list[Attempt]], limits: Politeness | None = None
+    written: dict[str, list[RequestAttempt]], limits: RequestLimits | None = None
 ) -> tuple[list[tuple[str, Answer]], Script]:
     moved = MovedClock()
     script = Script(written, moved)
     told = answers(
-        dict.fromkeys(written), script, limits or Politeness(concurrency=1), moved.clock(), np.random.default_rng(0)
+        dict.fromkeys(written), script, limits or RequestLimits(concurrency=1), moved.clock(), np.random.default_rng(0)
     )
     return list(told), script
 
@@ -67,7 +67,7 @@ def test_the_waits_between_tries_stay_below_a_doubling_ceiling() -> None:
     for seed in range(50):
         moved = MovedClock()
         script = Script({"A": [SILENT]}, moved)
-        limits = Politeness(retries=7, longest_wait_seconds=30.0)
+        limits = RequestLimits(retries=7, max_wait_seconds=30.0)
         list(answers({"A": None}, script, limits, moved.clock(), np.random.default_rng(seed)))
         tries.append(np.diff([at for _, at in script.asked]))
     ceiling = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
@@ -95,7 +95,7 @@ def test_an_answer_breaks_the_row() -> None:
 def test_a_good_trial_closes_the_circuit() -> None:
     written = {f"T{number}": [REFUSED, GOT] if number < 5 else [GOT] for number in range(30)}
     told, script = played(written)
-    assert all(isinstance(answer, Fetched) for _, answer in told)
+    assert all(isinstance(answer, FetchedRows) for _, answer in told)
     assert len(script.asked) == 35
 
 
@@ -104,7 +104,7 @@ def test_a_trial_goes_alone() -> None:
     under_way: list[str] = []
     most: list[tuple[int, float]] = []
 
-    def ask(ticker: str, since: date | None) -> Attempt:
+    def ask(ticker: str, since: date | None) -> RequestAttempt:
         with lock:
             under_way.append(ticker)
             most.append((len(under_way), moved.seconds))
@@ -113,7 +113,7 @@ def test_a_trial_goes_alone() -> None:
             under_way.remove(ticker)
         return REFUSED
 
-    limits = Politeness(openings_to_give_up=4)
+    limits = RequestLimits(max_openings=4)
     list(answers(dict.fromkeys(map(str, range(40))), ask, limits, moved.clock(), np.random.default_rng(0)))
     assert max(count for count, _ in most) <= 4
     assert [count for count, at in most if at >= 60.0] == [1, 1, 1]
@@ -123,7 +123,7 @@ def test_nothing_is_tried_while_an_older_request_is_still_under_way() -> None:
     seconds, ended = iter(range(0, 1_000_000, 10)), threading.Event()
     beside: list[str] = []
 
-    def ask(ticker: str, since: date | None) -> Attempt:
+    def ask(ticker: str, since: date | None) -> RequestAttempt:
         if ticker == "slow":
             ended.wait(0.3)
             ended.set()
@@ -134,27 +134,27 @@ def test_nothing_is_tried_while_an_older_request_is_still_under_way() -> None:
 
     passing = Clock(lambda: float(next(seconds)), lambda _: None, lambda: NOW)
     asked = dict.fromkeys(["slow", *map(str, range(20))])
-    list(answers(asked, ask, Politeness(concurrency=2), passing, np.random.default_rng(0)))
+    list(answers(asked, ask, RequestLimits(concurrency=2), passing, np.random.default_rng(0)))
     assert len(beside) == 5  # the circuit is open then, and its pause soon over by this clock
 
 
 def test_without_a_network_the_pause_is_short() -> None:
     _, script = played({f"T{number}": [SILENT] for number in range(30)})
-    assert script.asked[-1][1] == Politeness().reconnect_seconds
+    assert script.asked[-1][1] == RequestLimits().reconnect_seconds
 
 
 def test_a_fault_of_our_own_is_not_swallowed() -> None:
-    def ask(ticker: str, since: date | None) -> Attempt:
+    def ask(ticker: str, since: date | None) -> RequestAttempt:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(answers({"A": None}, ask, Politeness(), MovedClock().clock(), np.random.default_rng(0)))
+        list(answers({"A": None}, ask, RequestLimits(), MovedClock().clock(), np.random.default_rng(0)))
 
 
 def test_a_closed_iterator_asks_no_more() -> None:
     moved = MovedClock()
     script = Script({f"T{number}": [GOT] for number in range(30)}, moved)
-    told = answers(dict.fromkeys(script.written), script, Politeness(), moved.clock(), np.random.default_rng(0))
+    told = answers(dict.fromkeys(script.written), script, RequestLimits(), moved.clock(), np.random.default_rng(0))
     assert isinstance(told, Iterator)
     next(told)
     told.close()  # type: ignore[attr-defined]
@@ -170,12 +170,12 @@ def test_a_closed_iterator_asks_no_more() -> None:
 )
 def test_whatever_happens_each_ticker_gets_one_answer(fates: list[list[str]], concurrency: int) -> None:
     written = {f"T{number}": [KINDS[name] for name in fate] for number, fate in enumerate(fates)}
-    limits = Politeness(concurrency=concurrency)
+    limits = RequestLimits(concurrency=concurrency)
     told, script = played(written, limits)
     assert sorted(ticker for ticker, _ in told) == sorted(written)
     for ticker, fate in zip(written, fates, strict=True):
         tried = [name for name, _ in script.asked].count(ticker)
         assert tried <= 1 + limits.retries
         answer = dict(told)[ticker]
-        if isinstance(answer, Fetched):
+        if isinstance(answer, FetchedRows):
             assert fate[min(tried, len(fate)) - 1] == "got"

@@ -13,7 +13,7 @@ from curl_cffi import requests
 
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
 from pipeline.market.bars import COLUMNS, Severity
-from pipeline.market.fetched import Fetched, Remote
+from pipeline.market.sources import FetchedRows, RemoteSource
 from pipeline.market.yahoo.client import YahooClient
 from tests.market.fake_yahoo import Chart, FakeYahoo, Quote
 from tests.market.rows import as_yahoo_exports, good_rows
@@ -24,7 +24,7 @@ from .conftest import START, MakeClient
 NUMBERS = ("open", "high", "low", "close", "volume", "adj_close", "dividend", "split")
 
 
-def one(client: YahooClient, ticker: str, since: date | None = None) -> Fetched:
+def one(client: YahooClient, ticker: str, since: date | None = None) -> FetchedRows:
     ((told, answer),) = client.fetch({ticker: since})
     assert told == ticker
     if isinstance(answer, SourceError):
@@ -46,7 +46,7 @@ def without(*path: Any) -> Any:
 
 
 def test_the_client_is_a_remote(client: YahooClient) -> None:
-    remote: Remote = client
+    remote: RemoteSource = client
     assert [ticker for ticker, _ in remote.fetch({})] == []
 
 
@@ -97,7 +97,7 @@ def test_rows_of_the_day_before_the_first_are_cut_off(client: YahooClient) -> No
     assert one(client, "AAPL", date(2024, 3, 5)).rows["session"].iloc[0] == pd.Timestamp("2024-03-05")
 
 
-def test_an_unknown_ticker_is_told_from_a_silent_source(client: YahooClient, fake: FakeYahoo) -> None:
+def test_an_unknown_ticker_is_reported_from_a_silent_source(client: YahooClient, fake: FakeYahoo) -> None:
     with pytest.raises(SourceError, match="Yahoo knows nothing of it") as caught:
         one(client, "NOSUCH")
     assert not isinstance(caught.value, SourceUnavailableError)
@@ -142,14 +142,14 @@ def test_a_crumb_that_is_lost_under_way_is_replaced(client_with: MakeClient, fak
     next(arrived)
     fake.play.crumb = "aNoTheR"
     ((_, answer),) = arrived
-    assert isinstance(answer, Fetched)
+    assert isinstance(answer, FetchedRows)
     assert 401 in [asked.status for asked in fake.charts]
 
 
 def test_one_bad_ticker_does_not_stop_the_others(client: YahooClient, fake: FakeYahoo) -> None:
     fake.faults["AAPL"] = 500
     answers = dict(client.fetch({"AAPL": None, "../../x": None, "MSFT": None, "NOSUCH": None}))
-    assert isinstance(answers["MSFT"], Fetched)
+    assert isinstance(answers["MSFT"], FetchedRows)
     assert [ticker for ticker, answer in answers.items() if isinstance(answer, SourceError)].count("AAPL") == 1
     assert set(answers) == {"AAPL", "../../x", "MSFT", "NOSUCH"}
 
@@ -247,14 +247,16 @@ def test_once_yahoo_has_applied_it_the_rows_are_the_same(client: YahooClient, fa
     assert got.problems == ()
 
 
-def test_a_split_that_never_happened_is_told_with_the_prices_that_it_bent(client: YahooClient, fake: FakeYahoo) -> None:
+def test_a_split_that_never_happened_is_reported_with_the_prices_that_it_bent(
+    client: YahooClient, fake: FakeYahoo
+) -> None:
     real = good_rows().assign(split=1.0)
     real["close"] = real["open"] = real["high"] = real["low"] = 50.0
     bent = real.assign(split=np.where(real.index == 30, 2.0, 1.0))
     fake.frames["AAPL"] = as_yahoo_exports(bent)  # the prices before it divided by 2
     got = one(client, "AAPL")
     assert got.problems == ()
-    assert set(got.rows["close"]) == {50.0}  # as traded; an action without a jump is for the gate to find
+    assert set(got.rows["close"]) == {50.0}  # as traded; an action without a jump is for validation to find
     assert got.rows["split"].iloc[30] == 2.0
 
 
@@ -267,7 +269,7 @@ def test_the_gains_of_a_fund_are_part_of_its_dividend(client: YahooClient, fake:
     assert one(client, "AAPL").rows["dividend"].iloc[40] == pytest.approx(7.0)
 
 
-def test_restated_history_is_told_as_it_is_now(client: YahooClient, fake: FakeYahoo) -> None:
+def test_restated_history_is_reported_as_it_is_now(client: YahooClient, fake: FakeYahoo) -> None:
     before = one(client, "AAPL").rows
     fake.frames["AAPL"] = as_yahoo_exports(good_rows(seed=7))
     after = one(client, "AAPL").rows

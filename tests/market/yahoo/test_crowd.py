@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.fetched import Fetched
-from pipeline.market.yahoo.politeness import Clock, Politeness
+from pipeline.market.sources import FetchedRows
+from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 from tests.market.fake_yahoo import FakeYahoo
 
 from .clocks import QUICK, MovedClock
@@ -18,9 +18,9 @@ from .conftest import MakeClient
 HUNDRED: dict[str, Any] = {f"T{number}": None for number in range(100)}
 
 
-def most_in_vain(limits: Politeness) -> int:
+def most_in_vain(limits: RequestLimits) -> int:
     """Each answer still under way as the refusals begin may break their row once; then the trial."""
-    return limits.silent_tickers_to_open * limits.concurrency + 1
+    return limits.unanswered_tickers_to_open * limits.concurrency + 1
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def test_eighty_of_a_hundred_refused_are_eighty_values_and_hardly_a_request(
 ) -> None:
     crowd.play.refuse_after = 20
     moved = MovedClock()
-    limits = Politeness()
+    limits = RequestLimits()
     answers = dict(client_with(limits, moved.clock()).fetch(HUNDRED))
     assert len(answers) == 100
-    told = {ticker for ticker, answer in answers.items() if isinstance(answer, Fetched)}
+    told = {ticker for ticker, answer in answers.items() if isinstance(answer, FetchedRows)}
     refused = [answer for answer in answers.values() if isinstance(answer, SourceUnavailableError)]
     assert (len(told), len(refused)) == (20, 80)
     assert {str(error) for error in refused} == {
@@ -60,14 +60,14 @@ def test_a_refusal_of_a_minute_costs_a_minute_and_no_ticker(client_with: MakeCli
             crowd.play.refuse_after = None
 
     crowd.play.refuse_after = 20
-    answers = dict(client_with(Politeness(), Clock(moved.monotonic, sleep, moved.now)).fetch(HUNDRED))
-    assert all(isinstance(answer, Fetched) for answer in answers.values())
-    assert len(crowd.asked) <= 100 + most_in_vain(Politeness())
+    answers = dict(client_with(RequestLimits(), Clock(moved.monotonic, sleep, moved.now)).fetch(HUNDRED))
+    assert all(isinstance(answer, FetchedRows) for answer in answers.values())
+    assert len(crowd.asked) <= 100 + most_in_vain(RequestLimits())
 
 
 def test_a_long_retry_after_ends_the_batch(client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.play.everything, crowd.play.retry_after = 429, "3600"
-    answers = dict(client_with(Politeness(), MovedClock().clock()).fetch(HUNDRED))
+    answers = dict(client_with(RequestLimits(), MovedClock().clock()).fetch(HUNDRED))
     assert all(isinstance(answer, SourceUnavailableError) for answer in answers.values())
     assert len(crowd.asked) <= 4
 
@@ -75,14 +75,14 @@ def test_a_long_retry_after_ends_the_batch(client_with: MakeClient, crowd: FakeY
 def test_a_short_retry_after_is_waited_for(client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.faults["T0"], crowd.play.retry_after = [429], "40"
     moved = MovedClock()
-    answers = dict(client_with(Politeness(), moved.clock()).fetch({"T0": None}))
-    assert isinstance(answers["T0"], Fetched)
+    answers = dict(client_with(RequestLimits(), moved.clock()).fetch({"T0": None}))
+    assert isinstance(answers["T0"], FetchedRows)
     assert 40 <= moved.seconds < 45
 
 
 def test_each_ticker_gets_its_own_prices_in_four_threads(client_with: MakeClient, crowd: FakeYahoo) -> None:
     answers = dict(client_with().fetch(HUNDRED))
-    first = {ticker: got.rows["close"].iloc[0] for ticker, got in answers.items() if isinstance(got, Fetched)}
+    first = {ticker: got.rows["close"].iloc[0] for ticker, got in answers.items() if isinstance(got, FetchedRows)}
     assert first == {ticker: 100.0 + number for number, ticker in enumerate(HUNDRED)}
     assert len(crowd.log) == 102
 
@@ -110,14 +110,14 @@ def test_the_rate_is_kept_on_a_real_clock(client_with: MakeClient, crowd: FakeYa
 
 def test_the_rate_is_kept_on_a_moved_clock(client_with: MakeClient, crowd: FakeYahoo) -> None:
     moved = MovedClock()
-    dict(client_with(Politeness(concurrency=1), moved.clock()).fetch(HUNDRED))
-    assert moved.seconds == pytest.approx((len(crowd.log) - 1) / Politeness().requests_per_second)
+    dict(client_with(RequestLimits(concurrency=1), moved.clock()).fetch(HUNDRED))
+    assert moved.seconds == pytest.approx((len(crowd.log) - 1) / RequestLimits().requests_per_second)
 
 
-def test_offline_a_crowd_is_soon_told_so(tmp_path: Path, client_with: MakeClient, crowd: FakeYahoo) -> None:
+def test_offline_a_crowd_is_soon_reported_so(tmp_path: Path, client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.play.everything = "reset"
     moved = MovedClock()
-    answers = dict(client_with(Politeness(), moved.clock()).fetch(HUNDRED))
+    answers = dict(client_with(RequestLimits(), moved.clock()).fetch(HUNDRED))
     assert {str(answer) for answer in answers.values()} == {
         "Yahoo does not answer for now: 100 of 100 tickers got no answer; check the network, or try again later"
     }

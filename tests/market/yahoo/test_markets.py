@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.fetched import Fetched
+from pipeline.market.sources import FetchedRows
 from pipeline.market.yahoo.client import YahooClient
 from tests.market.fake_yahoo import FakeYahoo, Quote
 from tests.market.rows import good_rows
@@ -33,9 +33,9 @@ import json, sys
 from datetime import date
 from pathlib import Path
 from pipeline.market.yahoo.client import YahooClient
-from pipeline.market.yahoo.politeness import Politeness
+from pipeline.market.yahoo.rate_limit import RequestLimits
 
-client = YahooClient(date(2024, 3, 1), None, Path(sys.argv[1]), Politeness(requests_per_second=1000))
+client = YahooClient(date(2024, 3, 1), None, Path(sys.argv[1]), RequestLimits(requests_per_second=1000))
 answers = client.fetch(dict.fromkeys(sys.argv[2:]))
 print(json.dumps({name: [str(day.date()) for day in got.rows["session"]] for name, got in answers}))
 """
@@ -60,7 +60,7 @@ def test_dates_are_those_on_the_wall_of_the_exchange(
     ticker: str, since: date | None, client: YahooClient, exchanges: FakeYahoo
 ) -> None:
     ((_, got),) = client.fetch({ticker: since})
-    assert isinstance(got, Fetched), got
+    assert isinstance(got, FetchedRows), got
     told = expected() if since else good_rows()["session"]
     assert got.rows["session"].tolist() == told.tolist()
     assert got.currency == MARKETS[ticker].currency

@@ -14,18 +14,18 @@ import yfinance
 import yfinance.exceptions as yf
 
 from pipeline.errors import SourceError, SourceUnavailableError
-from pipeline.market.yahoo.translation import Fault, fault_of, told_wait_seconds, translated
+from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, translated
 
 YFINANCE = {
-    "YFException": Fault.UNREADABLE,
-    "YFDataException": Fault.UNREADABLE,
-    "YFNotImplementedError": Fault.UNREADABLE,
-    "YFTickerMissingError": Fault.UNKNOWN,
-    "YFTzMissingError": Fault.UNKNOWN,
-    "YFPricesMissingError": Fault.UNREADABLE,
-    "YFEarningsDateMissing": Fault.UNKNOWN,
-    "YFInvalidPeriodError": Fault.UNREADABLE,
-    "YFRateLimitError": Fault.REFUSED,
+    "YFException": FailureKind.UNREADABLE,
+    "YFDataException": FailureKind.UNREADABLE,
+    "YFNotImplementedError": FailureKind.UNREADABLE,
+    "YFTickerMissingError": FailureKind.UNKNOWN,
+    "YFTzMissingError": FailureKind.UNKNOWN,
+    "YFPricesMissingError": FailureKind.UNREADABLE,
+    "YFEarningsDateMissing": FailureKind.UNKNOWN,
+    "YFInvalidPeriodError": FailureKind.UNREADABLE,
+    "YFRateLimitError": FailureKind.REFUSED,
 }
 KEPT_WITHIN = {"_TzCacheException", "_CookieCacheException", "_ISINCacheException"}
 """Caught by yfinance itself where its cache folder cannot be used."""
@@ -62,9 +62,9 @@ def test_yfinance_defines_the_exceptions_that_are_mapped_and_no_other() -> None:
 @pytest.mark.parametrize("name", YFINANCE)
 def test_an_exception_of_yfinance_is_mapped(name: str) -> None:
     error = made(getattr(yf, name))
-    assert fault_of(error) is YFINANCE[name]
+    assert failure_kind(error) is YFINANCE[name]
     assert isinstance(translated(error), SourceError)
-    assert isinstance(translated(error), SourceUnavailableError) == (YFINANCE[name] is not Fault.UNKNOWN)
+    assert isinstance(translated(error), SourceUnavailableError) == (YFINANCE[name] is not FailureKind.UNKNOWN)
 
 
 CURL = defined_in([curl_cffi.requests.exceptions, curl_cffi.curl])
@@ -74,32 +74,32 @@ PEEWEE = defined_in([peewee], peewee.PeeweeException) | {"DoesNotExist": peewee.
 @pytest.mark.parametrize("name", [name for name, kind in CURL.items() if not issubclass(kind, Warning)])
 def test_an_exception_of_curl_is_a_silence_unless_it_is_about_json(name: str) -> None:
     error = made(CURL[name])
-    assert fault_of(error) is (Fault.UNREADABLE if "JSON" in name else Fault.SILENT)
+    assert failure_kind(error) is (FailureKind.UNREADABLE if "JSON" in name else FailureKind.SILENT)
     assert type(translated(error)) is SourceUnavailableError
 
 
 @pytest.mark.parametrize("name", PEEWEE)
 def test_an_exception_of_the_cache_file_is_a_silence(name: str) -> None:
-    assert fault_of(made(PEEWEE[name])) is Fault.SILENT
+    assert failure_kind(made(PEEWEE[name])) is FailureKind.SILENT
 
 
 @pytest.mark.parametrize("kind", [OSError, ConnectionResetError, TimeoutError])
 def test_a_fault_of_the_system_is_a_silence(kind: type[Exception]) -> None:
-    assert fault_of(kind()) is Fault.SILENT
+    assert failure_kind(kind()) is FailureKind.SILENT
 
 
 @pytest.mark.parametrize(
     "kind", [ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, pd.errors.InvalidIndexError]
 )
 def test_what_python_raises_on_strange_answers_is_unreadable(kind: type[Exception]) -> None:
-    assert fault_of(kind("x")) is Fault.UNREADABLE
+    assert failure_kind(kind("x")) is FailureKind.UNREADABLE
 
 
 def test_what_nobody_has_thought_of_is_unreadable_and_no_known_fault() -> None:
     class NewError(Exception):
         pass
 
-    assert fault_of(NewError()) is None
+    assert failure_kind(NewError()) is None
     assert type(translated(NewError("what"))) is SourceUnavailableError
 
 
@@ -112,9 +112,11 @@ def refused(response: Any) -> Exception:
     return curl_cffi.requests.exceptions.HTTPError("HTTP status", 0, response)
 
 
-@pytest.mark.parametrize(("status", "fault"), [(404, Fault.UNKNOWN), (429, Fault.REFUSED), (500, Fault.SILENT)])
-def test_a_status_says_what_stands_behind_it(status: int, fault: Fault) -> None:
-    assert fault_of(refused(Response(status))) is fault
+@pytest.mark.parametrize(
+    ("status", "fault"), [(404, FailureKind.UNKNOWN), (429, FailureKind.REFUSED), (500, FailureKind.SILENT)]
+)
+def test_a_status_says_what_stands_behind_it(status: int, fault: FailureKind) -> None:
+    assert failure_kind(refused(Response(status))) is fault
 
 
 def test_a_reason_that_yahoo_gives_is_believed() -> None:
@@ -127,5 +129,5 @@ def test_a_reason_that_yahoo_gives_is_believed() -> None:
 def test_the_wait_that_a_refusal_tells_is_read(told: dict[str, str], seconds: float) -> None:
     error = yf.YFRateLimitError()
     error.__cause__ = refused(Response(429, **told))
-    assert told_wait_seconds(error) == seconds
-    assert told_wait_seconds(yf.YFRateLimitError()) == 0.0
+    assert retry_after_seconds(error) == seconds
+    assert retry_after_seconds(yf.YFRateLimitError()) == 0.0
