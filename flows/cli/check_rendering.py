@@ -1,22 +1,25 @@
 """What the terminal shows of a search, an audit, the sanity suite and the tutorials."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.rendering import show_missing, show_mlflow, show_seconds
-from pipeline.sanity.checks import SanityCheck
-from pipeline.workflow.checks import AuditSummary, SanitySummary
-from pipeline.workflow.result import Row
-from pipeline.workflow.tune_result import TuneResult
-from pipeline.workflow.tutorials import TutorialsSummary
+
+if TYPE_CHECKING:
+    from pipeline.sanity.checks import SanityCheck
+    from pipeline.workflow.checks import AuditSummary, SanitySummary
+    from pipeline.workflow.result import Row
+    from pipeline.workflow.tune_result import TuneResult
+    from pipeline.workflow.tutorials import TutorialsSummary
 
 SHOWN_TRIALS = 10
 
 
-def show_tune(console: Console, result: TuneResult) -> None:
+def show_tune(console: Console, result: "TuneResult") -> None:
     """Print what was found, the best trials, and where the experiment and the trials are."""
     best, *rest = result.sentences
     console.print(f"\n[bold]{escape(best)}[/bold]")
@@ -30,7 +33,7 @@ def show_tune(console: Console, result: TuneResult) -> None:
     show_seconds(console, result.seconds)
 
 
-def trial_table(result: TuneResult) -> Table:
+def trial_table(result: "TuneResult") -> Table:
     """Return a row per trial, the best first: state, validation pinball and values."""
     table = Table(title="Validation pinball x1e4: lower is better", title_justify="left")
     for name in ("trial", "state", "pinball"):
@@ -43,7 +46,7 @@ def trial_table(result: TuneResult) -> Table:
     return table
 
 
-def trial_cells(row: Row) -> tuple[str, ...]:
+def trial_cells(row: "Row") -> tuple[str, ...]:
     """Return the cells of one trial; of a pruned one the estimate of its loss."""
     loss = row["validation_pinball"]
     sign = "~" if row["state"] == "pruned" else ""
@@ -61,7 +64,7 @@ def value_text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def show_audit(console: Console, summary: AuditSummary) -> None:
+def show_audit(console: Console, summary: "AuditSummary") -> None:
     """Print the verdict, how it was found and where to look next; the flow itself has printed its table."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     for remark in summary.remarks:
@@ -70,7 +73,7 @@ def show_audit(console: Console, summary: AuditSummary) -> None:
     show_seconds(console, summary.seconds)
 
 
-def check_table(checks: Sequence[SanityCheck]) -> Table:
+def check_table(checks: "Sequence[SanityCheck]") -> Table:
     """Return a row per sanity check, red where its number is out of range."""
     table = Table(title="Sanity checks: every number has to lie in its range", title_justify="left")
     for name in ("check", "measure", "found", "range", ""):
@@ -83,14 +86,14 @@ def check_table(checks: Sequence[SanityCheck]) -> Table:
     return table
 
 
-def show_sanity(console: Console, summary: SanitySummary) -> None:
+def show_sanity(console: Console, summary: "SanitySummary") -> None:
     """Print the verdict and where to look next; the table is printed before it, whether all is in range or not."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     show_mlflow(console, summary.mlflow_url)
     show_seconds(console, summary.seconds)
 
 
-def show_tutorials(console: Console, summary: TutorialsSummary) -> None:
+def show_tutorials(console: Console, summary: "TutorialsSummary") -> None:
     """Print the verdict and where to look next; the flow itself has printed its table."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     console.print(f"Figures {summary.figures}", soft_wrap=True)

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.training.jobs import FitResult
 from pipeline.wording import p_value
-from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row
+
+if TYPE_CHECKING:
+    from pipeline.training.jobs import FitResult
+    from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row
 
 SHOWN_TICKERS = 20
 
@@ -45,7 +48,7 @@ class TerminalProgress:
             self._bars.remove_task(self._stage)
         self._console.print(f"[green]✓[/green] {stage:<9} {seconds:6.1f} s")
 
-    def fit_finished(self, result: FitResult, done: int, total: int) -> None:
+    def fit_finished(self, result: "FitResult", done: int, total: int) -> None:
         """Move the bar, and name the fit."""
         if self._stage is None:
             return
@@ -58,7 +61,7 @@ class TerminalProgress:
         self._console.print(escape(text), style="dim")
 
 
-def show_result(console: Console, result: Result) -> None:
+def show_result(console: Console, result: "Result") -> None:
     """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next."""
     several = len(result.calendars) > 1
     for one in result.calendars:
@@ -75,7 +78,7 @@ def show_result(console: Console, result: Result) -> None:
     show_where_next(console, result)
 
 
-def show_missing(console: Console, stale: list[Row], excluded: list[Row]) -> None:
+def show_missing(console: Console, stale: "list[Row]", excluded: "list[Row]") -> None:
     """Print the tickers that are not up to date or excluded, with their reasons."""
     for row in stale:
         console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
@@ -83,7 +86,7 @@ def show_missing(console: Console, stale: list[Row], excluded: list[Row]) -> Non
         console.print(f"[yellow]excluded[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
 
 
-def show_calendar(console: Console, one: CalendarSummary) -> None:
+def show_calendar(console: Console, one: "CalendarSummary") -> None:
     """Print the verdict, the scores, what the median is, money, and the forecast of one calendar."""
     if one.backtest:
         first, mark, rest = one.backtest.verdict.partition(". ")
@@ -98,7 +101,7 @@ def show_calendar(console: Console, one: CalendarSummary) -> None:
         console.print(forecast_table(one.forecasts))
 
 
-def show_where_next(console: Console, result: Result) -> None:
+def show_where_next(console: Console, result: "Result") -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
     several = len(result.calendars) > 1
     for one in result.calendars:
@@ -120,7 +123,7 @@ def show_seconds(console: Console, seconds: dict[str, float]) -> None:
     console.print(f"Took    {sum(seconds.values()):.0f} s in all stages", style="dim")
 
 
-def forecast_table(forecasts: list[Row]) -> Table:
+def forecast_table(forecasts: "list[Row]") -> Table:
     """Return a row per ticker: last close, then median and 80 % band at the first and the last horizon."""
     horizons = list(dict.fromkeys((1, max(row["horizon"] for row in forecasts))))
     table = Table(title=f"Forecast {common_origin(forecasts)}: median and 80 % band", title_justify="left")
@@ -136,25 +139,25 @@ def forecast_table(forecasts: list[Row]) -> Table:
     return table
 
 
-def latest_origin(forecasts: list[Row]) -> str:
+def latest_origin(forecasts: "list[Row]") -> str:
     """Return the latest session that any forecast was made from."""
     return str(max(row["as_of"] for row in forecasts))
 
 
-def common_origin(forecasts: list[Row]) -> str:
+def common_origin(forecasts: "list[Row]") -> str:
     """Return the latest origin in words, with its age where it is not fresh."""
     latest = latest_origin(forecasts)
     age = min(row["age_sessions"] for row in forecasts)
     return f"as of {latest}" + (f" ({age} sessions ago)" if age else "")
 
 
-def heading(forecasts: list[Row], horizon: int) -> str:
+def heading(forecasts: "list[Row]", horizon: int) -> str:
     """Return the session forecast, or the horizon where the tickers' sessions differ."""
     targets = {row["target_session"] for row in forecasts if row["horizon"] == horizon}
     return targets.pop() if len(targets) == 1 else f"+{horizon} sessions"
 
 
-def forecast_cells(rows: dict[int, Row], horizons: list[int], latest: str) -> list[str]:
+def forecast_cells(rows: "dict[int, Row]", horizons: list[int], latest: str) -> list[str]:
     """Return the cells of one ticker; one with an older origin than the others shows it."""
     first = rows[1]
     name = escape(first["ticker"]) + ("" if first["as_of"] == latest else f" ({first['as_of']})")
@@ -162,12 +165,12 @@ def forecast_cells(rows: dict[int, Row], horizons: list[int], latest: str) -> li
     return [name, f"{first['reference_close']:.2f}", *bands]
 
 
-def band(row: Row) -> str:
+def band(row: "Row") -> str:
     """Return median and 80 % band."""
     return f"{row['q50']:.2f}  {row['q10']:.2f}…{row['q90']:.2f}"
 
 
-def score_table(backtest: BacktestSummary) -> Table:
+def score_table(backtest: "BacktestSummary") -> Table:
     """Return a row per forecaster at horizon 1: pinball, coverage, and the model's skill with its p."""
     title = "Backtest, one session ahead (* the model; pinball x 1e4, lower is better)"
     table = Table(title=title, title_justify="left")

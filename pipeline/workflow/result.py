@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -17,8 +17,10 @@ from pipeline.operation.result import CalendarResult
 from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
 from pipeline.reporting.money_tables import money_in_short
 from pipeline.reporting.score_tables import echo_in_short
-from pipeline.workflow.over_calendars import RecordedRun
-from pipeline.workflow.recording import RecordedResult
+
+if TYPE_CHECKING:  # they bring mlflow, and the results of quick commands do without
+    from pipeline.workflow.over_calendars import RecordedRun
+    from pipeline.workflow.recording import RecordedResult
 
 SCORE_NAMES = (
     "pinball",
@@ -191,7 +193,7 @@ class Result:
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def result_of(finished: RecordedRun) -> Result:
+def result_of(finished: "RecordedRun") -> Result:
     """Return the result of a finished run, over all its calendars."""
     return Result(
         calendars=tuple(summary_of(one) for one in finished.results),
@@ -200,7 +202,7 @@ def result_of(finished: RecordedRun) -> Result:
     )
 
 
-def summary_of(recorded: RecordedResult) -> CalendarSummary:
+def summary_of(recorded: "RecordedResult") -> CalendarSummary:
     """Return the summary of the result on one calendar."""
     result = recorded.result
     return CalendarSummary(
