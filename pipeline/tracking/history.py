@@ -19,6 +19,7 @@ from pipeline.forecasters.recurrent.specification import TrainingSpec
 from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.tracking.descriptions import MAX_TAG_LENGTH
+from pipeline.tracking.earlier_names import migrate_tags, with_earlier_names
 from pipeline.tracking.runs import write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.training.jobs import WARM_SETTINGS
@@ -38,6 +39,7 @@ class TestedSpecification:
     tickers: tuple[str, ...]
     first: np.datetime64
     last: np.datetime64
+    earlier_specification: str = ""  # the digest that earlier versions gave the same specification
 
     @property
     def tags(self) -> dict[str, str]:
@@ -57,10 +59,14 @@ def count_tested(store: Store, run_id: str, tested: TestedSpecification, tuned: 
     Call it after the fits and before any score on their test range. Each specification counts once, however often it
     was run, if its test shares a session and a ticker with this one, so that leaving out a ticker does not reset the
     count. Deleted, failed and killed runs count too; settings that only money depends on do not. `tuned` is the
-    experiment's `trials`: the trials of a search use validation ranges alone and are no tests. Raises TrackingError.
+    experiment's `trials`: the trials of a search use validation ranges alone and are no tests. Runs of this
+    specification by an earlier version get its tag of today first. Raises TrackingError.
     """
     with translated(store.uri, f"count what was tested before run {run_id}"):
         client = open_client(store.uri)
+        if tested.earlier_specification:
+            earlier, current = tested.earlier_specification, tested.specification
+            migrate_tags(client, store.experiment_id, SPECIFICATION, earlier, current)
         write_batches(client, run_id, tags=tested.tags)
         others = {run.data.tags[SPECIFICATION] for run in _other_runs(client, store, tested) if _overlaps(run, tested)}
     return Trials(tested=1 + len(others), tuned=tuned)
@@ -90,25 +96,32 @@ def specification_digest(experiment: Experiment) -> str:
     """Return the digest of all that determines the network's forecasts, except the prices that it is fitted to.
 
     It covers the network, its features, training, folds, calibration, horizons and seeds: selecting the best of many
-    seeds or splits of history is multiple testing too. Tickers, source, benchmarks, device and workers are left out,
+    seeds or splits of history is multiple testing too. Tickers, source, benchmarks, device and workers are excluded,
     and so are settings without effect given the others.
     """
-    return _digest(
-        {
-            "network": experiment.network.model_dump(mode="json"),
-            "features": experiment.network_features,
-            "sectors": str(experiment.sectors or ""),
-            "index": experiment.index,
-            "covariates": [spec.model_dump(mode="json") for spec in experiment.covariates],
-            "ahead": experiment.known_future_names,
-            "training": _training(experiment.training),
-            "folds": experiment.folds.model_dump(mode="json"),
-            "calibration": _calibration(experiment.calibration),
-            "horizons": experiment.horizons,
-            "seeds": experiment.seeds,
-            "seed": experiment.seed,
-        }
-    )
+    return _digest(_described(experiment))
+
+
+def earlier_specification_digest(experiment: Experiment) -> str:
+    """Return the digest that versions before December 2026 gave this specification."""
+    return _digest(with_earlier_names(_described(experiment)))
+
+
+def _described(experiment: Experiment) -> dict[str, object]:
+    return {
+        "network": experiment.network.model_dump(mode="json"),
+        "features": experiment.network_features,
+        "sectors": str(experiment.sectors or ""),
+        "index": experiment.index,
+        "covariates": [spec.model_dump(mode="json") for spec in experiment.covariates],
+        "ahead": experiment.known_future_names,
+        "training": _training(experiment.training),
+        "folds": experiment.folds.model_dump(mode="json"),
+        "calibration": _calibration(experiment.calibration),
+        "horizons": experiment.horizons,
+        "seeds": experiment.seeds,
+        "seed": experiment.seed,
+    }
 
 
 def _training(training: TrainingSpec) -> dict[str, object]:

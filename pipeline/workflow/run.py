@@ -19,7 +19,12 @@ from pipeline.operation.model import TrainedModel, model_name, publish
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
-from pipeline.tracking.history import TestedSpecification, prices_digest, specification_digest
+from pipeline.tracking.history import (
+    TestedSpecification,
+    earlier_specification_digest,
+    prices_digest,
+    specification_digest,
+)
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
@@ -181,6 +186,7 @@ def attempt_of(
         tickers=(*bars.bars.tickers, *(out.ticker for out in bars.excluded)),
         first=frames.sessions[folds[0].test.start],
         last=frames.sessions[-1],
+        earlier_specification=earlier_specification_digest(experiment),
     )
 
 
