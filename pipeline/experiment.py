@@ -24,8 +24,9 @@ from pipeline.dataset.sampled_paths import refuse_unmodelled_features
 from pipeline.errors import UsageError
 from pipeline.evaluation.specification import Abstain, MoneySpec
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES, Specification
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, refuse_shared_validation
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.registry import BASELINES, BenchmarkSpec, forecaster_of
+from pipeline.forecasters.training_specification import TrainingSpec, refuse_shared_validation
 from pipeline.forecasting.calibration import CalibrationSpec, refuse_missing_calibration
 from pipeline.market.specification import SampleSource, SourceSpec
 from pipeline.training.devices import DeviceChoice

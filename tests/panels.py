@@ -11,7 +11,8 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
 from pipeline.market.sources import open_source

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.arrays import Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.forecasters.recurrent.specification import TrainingSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 
 LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 """The quantile levels of every forecast."""

@@ -1,6 +1,7 @@
 """Bars as traded with their listings, and what validation says about them: problems, exclusions, stale tickers."""
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -112,3 +113,19 @@ class ValidatedBars:
     problems: tuple[Problem, ...]
     excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FetchedRows:
+    """The answer for one ticker: a row per session as traded, from the requested day to the source's last session.
+
+    Columns: session (tz-naive dates, ascending, each once), open, high, low, close, volume, dividend, split, and
+    adj_close as the vendor reports it; all but session are float64, NaN where the vendor reports no number. `since`
+    None: the whole history was requested. `problems` are the repairs made on the way.
+    """
+
+    rows: pd.DataFrame
+    since: date | None
+    currency: str
+    fetched_at: datetime
+    problems: tuple[Problem, ...] = ()

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pipeline.errors import SourceError, TapecastError
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import listing_of
 from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.listings import is_ticker
-from pipeline.market.sources import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms
 from pipeline.market.store.commits import commit_all, quarantine_file
 from pipeline.market.store.history import Version

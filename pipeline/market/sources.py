@@ -1,15 +1,14 @@
 """Protocols of local and remote sources of bars, and opening a source from its specification."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
 from pipeline.errors import SourceError, TapecastError
-from pipeline.market.bars import Problem, ReturnsFrom
+from pipeline.market.bars import FetchedRows, ReturnsFrom
 from pipeline.market.specification import (
     YAHOO,
     FilesSource,
@@ -81,22 +80,6 @@ def _open_stored(prices: Path | None, spec: StoredSource) -> Source:
     from pipeline.market.store.stored import open_stored  # noqa: PLC0415  brings pyarrow
 
     return open_stored(prices, spec)
-
-
-@dataclass(frozen=True, eq=False)
-class FetchedRows:
-    """The answer for one ticker: a row per session as traded, from the requested day to the source's last session.
-
-    Columns: session (tz-naive dates, ascending, each once), open, high, low, close, volume, dividend, split, and
-    adj_close as the vendor reports it; all but session are float64, NaN where the vendor reports no number. `since`
-    None: the whole history was requested. `problems` are the repairs made on the way.
-    """
-
-    rows: pd.DataFrame
-    since: date | None
-    currency: str
-    fetched_at: datetime
-    problems: tuple[Problem, ...] = ()
 
 
 class RemoteSource(Protocol):

@@ -11,9 +11,10 @@ from enum import StrEnum
 
 from pipeline.errors import SourceError, TapecastError
 from pipeline.market.adjustment import VENDOR_TOLERANCE, disagreements
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of, sessions_between
 from pipeline.market.listings import is_ticker
-from pipeline.market.sources import FetchedRows, RemoteSource
+from pipeline.market.sources import RemoteSource
 from pipeline.market.store.collection import Collection, CollectionTerms, facts
 from pipeline.market.store.commits import commit, quarantine_file
 from pipeline.market.store.history import Facts, Version

@@ -10,7 +10,8 @@ import pandas as pd
 from pipeline.arrays import Indices
 from pipeline.dataset.folds import FoldSpec
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.market.in_memory import InMemoryPrices, open_sample
 from pipeline.market.specification import Process, SyntheticSource
 from pipeline.market.synthetic import open_synthetic

@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import Fitted, Specification
-from pipeline.forecasters.recurrent.specification import TrainingSpec
 from pipeline.forecasters.registry import forecaster_as_json, forecaster_of
+from pipeline.forecasters.training_specification import TrainingSpec
 
 FORMAT_VERSION = 3  # raise it when the same job would give other numbers or another layout
 

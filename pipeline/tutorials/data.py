@@ -12,7 +12,8 @@ import numpy as np
 from pipeline.arrays import Booleans, Floats, Floats32, Sessions
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 
 FIRST_STEP_DATE = np.datetime64("2000-01-01", "D")
 

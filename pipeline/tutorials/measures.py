@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats, Floats32, Indices
+from pipeline.evaluation.direction import flat_of
 from pipeline.evaluation.scores import score_table
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.recurrent.reading import read_raw, reader_of
@@ -106,7 +107,7 @@ def direction_scores(data: TutorialData, network: Fitted) -> dict[str, float]:
 
 def flat_threshold(network: Fitted) -> float:
     """Return half the width of the class flat of a network's head; 0 where its head has no classes."""
-    return flat_threshold(network) or 0.0
+    return flat_of(network) or 0.0
 
 
 def nll(probabilities: Floats, realised: Indices) -> float:

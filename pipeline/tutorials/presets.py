@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, get_args
 
-from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, PointHeadSpec, RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, PointHeadSpec, RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.tutorials import toy_series
 from pipeline.tutorials.data import Tutorial
 from pipeline.tutorials.ohlc import OHLC_WINDOW, OhlcSpec, SequenceShape, ohlc_data

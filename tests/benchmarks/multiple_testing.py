@@ -27,7 +27,8 @@ from pipeline.evaluation.significance.predictive_ability import diebold_mariano_
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasters.unit_quantiles import normal_unit_quantiles
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK

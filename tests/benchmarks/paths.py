@@ -14,7 +14,8 @@ import numpy as np
 
 from pipeline.dataset.folds import FoldSpec
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.market.specification import SyntheticSource
 from pipeline.stages import folds_of, jobs_of
 from pipeline.training.devices import one_thread

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.dataset.panel import Panel, build_panel
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import last_completed_session, sessions_between
-from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO, StoredSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.store.commits import commit_all

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms, disk_use, facts, open_collection, tickers
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.history import Version

@@ -14,7 +14,8 @@ from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.evaluation.trials import Trials
 from pipeline.evaluation.verdict import verdict
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.market.specification import SyntheticSource
 from pipeline.training.cache import FitCache

@@ -19,10 +19,10 @@ from flows.cli.commands import Call
 from flows.cli.data_rendering import show_checked
 from flows.cli.options import Wanted
 from pipeline.errors import NothingUsableError, UsageError
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import last_completed_session, sessions_between
 from pipeline.market.files import open_files
 from pipeline.market.importing import import_prices, terms_of
-from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, path_of
 from pipeline.market.store.commits import commit

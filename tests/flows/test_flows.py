@@ -14,8 +14,9 @@ from pipeline.errors import NothingUsableError, SanityError, SourceError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.pretrained import PretrainedSpec
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
-from pipeline.market.sources import FetchedRows
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
+from pipeline.market.bars import FetchedRows
 from pipeline.market.specification import YAHOO, SyntheticSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update

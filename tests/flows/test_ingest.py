@@ -19,11 +19,10 @@ from rich.console import Console
 from flows.cli import data_commands
 from flows.cli.options import Wanted
 from pipeline.errors import UsageError
-from pipeline.market.bars import Bars, Exclusion, ValidatedBars
+from pipeline.market.bars import Bars, Exclusion, FetchedRows, ValidatedBars
 from pipeline.market.calendars import closed_at
 from pipeline.market.files import open_files
 from pipeline.market.importing import terms_of
-from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO, FilesSource
 from pipeline.market.store.collection import Collection, DiskUse, open_collection, path_of
 from pipeline.market.store.commits import commit

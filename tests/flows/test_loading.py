@@ -13,9 +13,9 @@ from prefect import flow
 from flows.cli.options import Wanted, instant, names_in, wanted_by
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Exclusion, Severity, Stale, ValidatedBars
+from pipeline.market.bars import Exclusion, FetchedRows, Severity, Stale, ValidatedBars
 from pipeline.market.calendars import closed_at
-from pipeline.market.sources import FetchedRows, open_source
+from pipeline.market.sources import open_source
 from pipeline.market.specification import YAHOO, SampleSource, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit

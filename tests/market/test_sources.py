@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.market.bars import FetchedRows
 from pipeline.market.in_memory import SAMPLE_FILE, SAMPLE_NOTE, open_sample
-from pipeline.market.sources import FetchedRows, Source, open_source
+from pipeline.market.sources import Source, open_source
 from pipeline.market.specification import (
     YAHOO,
     FilesSource,

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceError, SourceUnavailableError
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import closed_at
-from pipeline.market.sources import FetchedRows
 from pipeline.market.specification import YAHOO
 from pipeline.market.store.collection import Collection, open_collection, path_of, read_history
 from pipeline.market.store.history import as_known

@@ -17,7 +17,8 @@ from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.ewma import EwmaSpec
 from pipeline.forecasters.forecaster import LEVELS, Fitted, ValidationCheck
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
 from pipeline.market.bars import Exclusion, Listing, Problem, Severity

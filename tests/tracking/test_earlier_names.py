@@ -48,7 +48,7 @@ def test_the_earlier_digest_is_what_the_earlier_version_wrote(experiment: Experi
     assert specification_digest(experiment) != digest
 
 
-def tested(experiment: Experiment) -> history.TestedSpecification:
+def to_test(experiment: Experiment) -> history.TestedSpecification:
     return history.TestedSpecification(
         specification_digest(experiment),
         "these",
@@ -71,21 +71,21 @@ def earlier(store: Store, request: pytest.FixtureRequest) -> tuple[Store, list[s
     client, runs = MlflowClient(tracking_uri=earlier.uri), []
     for experiment in (TINY, TINY, RENAMED):
         runs.append(start_run(earlier, "run", experiment))
-        count_tested(earlier, runs[-1], as_before(tested(experiment)))
+        count_tested(earlier, runs[-1], as_before(to_test(experiment)))
     client.delete_run(runs[1])
     return earlier, runs
 
 
 def test_the_count_does_not_change_with_the_names(earlier: tuple[Store, list[str]]) -> None:
     store, _ = earlier
-    counts = [count_tested(store, start_run(store, "run", one), tested(one)).tested for one in (TINY, RENAMED, TINY)]
+    counts = [count_tested(store, start_run(store, "run", one), to_test(one)).tested for one in (TINY, RENAMED, TINY)]
     assert counts == [2, 2, 2]
 
 
 def test_each_run_of_the_specification_has_its_tag_of_today(earlier: tuple[Store, list[str]]) -> None:
     store, runs = earlier
     client = MlflowClient(tracking_uri=store.uri)
-    count_tested(store, start_run(store, "run", TINY), tested(TINY))
+    count_tested(store, start_run(store, "run", TINY), to_test(TINY))
     found = [client.get_run(run_id) for run_id in runs]
     assert [run.data.tags[SPECIFICATION] for run in found] == [
         specification_digest(TINY),

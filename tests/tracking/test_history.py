@@ -15,7 +15,8 @@ from pipeline.errors import TrackingError
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.specification import (
     FilesSource,

@@ -15,8 +15,9 @@ from pipeline.forecasters.recurrent import gradient_steps
 from pipeline.forecasters.recurrent.cells import detached
 from pipeline.forecasters.recurrent.gradient_steps import steps, steps_for
 from pipeline.forecasters.recurrent.network import RecurrentNetwork
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, supervised_from
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, supervised_from
 from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervision
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY_TRAINING, frames_from, random_market
 from tests.training.made import first_job, network_for, supervised, young_and_gone

@@ -10,8 +10,9 @@ from pipeline.dataset.folds import FoldSpec, Range
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.climatology import ClimatologySpec
 from pipeline.forecasters.ewma import EwmaSpec
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.registry import forecaster_as_json, forecaster_from_json
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.stages import folds_of, jobs_of
 from pipeline.training.jobs import FitJob, digest_of_rows
 from tests.panels import TINY, TINY_TRAINING, Rows, changed, frames_from, jobs_for, random_market, random_rows

@@ -17,7 +17,8 @@ from pipeline.forecasters.recurrent.fitting import fit_network, follow, train, v
 from pipeline.forecasters.recurrent.gradient_steps import steps
 from pipeline.forecasters.recurrent.losses import masked_mean
 from pipeline.forecasters.recurrent.reading import Reader, read_raw, reader_of
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows

@@ -20,7 +20,8 @@ from pipeline.forecasters.recurrent import sampling as recursive
 from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
 from pipeline.forecasters.recurrent.reading import reader_of, spread_of
 from pipeline.forecasters.recurrent.sampling import sampled_quantiles
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from tests.panels import TINY, changed, frames_from, random_market, random_rows, sessions_to
 from tests.training.made import first_job, largest_gap, same_arrays, seen_by

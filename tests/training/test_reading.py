@@ -20,7 +20,8 @@ from pipeline.forecasters.recurrent.reading import (
     read_raw,
     reader_of,
 )
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market

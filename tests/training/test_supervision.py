@@ -15,8 +15,9 @@ from pipeline.errors import FitError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.fitting import train, validation_of
 from pipeline.forecasters.recurrent.reading import Reader
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, lookback_of, supervised_from
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, lookback_of, supervised_from
 from pipeline.forecasters.recurrent.supervision import Chunks, Supervision, supervision
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows

@@ -18,7 +18,8 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.fitting import EMBEDDING, begin_from, repeatable
 from pipeline.forecasters.recurrent.network import new_network
 from pipeline.forecasters.recurrent.reading import network_arrays, reader_of
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, refuse_shared_validation
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import refuse_shared_validation
 from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
 from pipeline.stages import can_learn_alone, folds_of
 from pipeline.training.cache import FitCache

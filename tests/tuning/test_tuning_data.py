@@ -11,7 +11,8 @@ from pipeline.dataset.frames import Frames
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec
+from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.stages import folds_of
 from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult

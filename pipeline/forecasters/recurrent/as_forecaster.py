@@ -9,7 +9,8 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, origin_scale
 from pipeline.forecasters.forecaster import FitData, Fitted, Forecaster, Parameters, all_together, has_origins
-from pipeline.forecasters.recurrent.specification import RecurrentSpec, TrainingSpec, lookback_of, supervised_from
+from pipeline.forecasters.recurrent.specification import RecurrentSpec, lookback_of, supervised_from
+from pipeline.forecasters.training_specification import TrainingSpec
 
 
 def fit(spec: RecurrentSpec, data: FitData) -> Parameters:

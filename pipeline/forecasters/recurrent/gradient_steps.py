@@ -9,8 +9,9 @@ from torch import Tensor
 from pipeline.forecasters.recurrent.cells import detached
 from pipeline.forecasters.recurrent.losses import masked_mean
 from pipeline.forecasters.recurrent.network import RecurrentNetwork, States
-from pipeline.forecasters.recurrent.specification import TrainingSpec, supervised_from
+from pipeline.forecasters.recurrent.specification import supervised_from
 from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervision
+from pipeline.forecasters.training_specification import TrainingSpec
 
 UNKNOWN_SHARE = 0.1  # of the chunks are shown without their ticker's name, so that a new one can be forecast
 

@@ -13,7 +13,7 @@ from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.forecasters.recurrent.reading import inputs_of
-from pipeline.forecasters.recurrent.specification import TrainingSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 
 
 @dataclass(frozen=True)

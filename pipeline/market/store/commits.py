@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.collection import Collection, find_history, path_of
 from pipeline.market.store.history import History, Version
 from pipeline.market.store.layout import DamagedFileError, encoded

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.columns import INSTANT, KNOWN, Columns, fields_of, is_current, reported_columns, taken
 from pipeline.market.store.history import History, Version, in_utc, instants
 from pipeline.market.store.restatement import Alignment, Restatement, aligned, differing, restatements

@@ -11,9 +11,8 @@ import pandas as pd
 
 from pipeline.errors import SourceUnavailableError
 from pipeline.market.adjustment import plain_actions
-from pipeline.market.bars import COLUMNS, FIELDS, PRICES, Problem, Severity
+from pipeline.market.bars import COLUMNS, FIELDS, PRICES, FetchedRows, Problem, Severity
 from pipeline.market.parsing import REQUIRED_COLUMNS, ambiguous_columns, missing_columns, with_bars_columns
-from pipeline.market.sources import FetchedRows
 from pipeline.market.yahoo.actions import rows_as_traded, whole_dividend
 
 GAINS = "capital_gains"

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 
 from pipeline.errors import SourceError, SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.yahoo.rate_limit import CircuitBreaker, Clock, RequestLimits, backoff_seconds
 
 Answer = FetchedRows | SourceError

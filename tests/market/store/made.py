@@ -11,7 +11,7 @@ from types import FrameType
 import numpy as np
 import pandas as pd
 
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
 from tests.market.rows import good_rows

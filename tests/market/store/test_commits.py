@@ -13,7 +13,7 @@ from types import FrameType
 import pytest
 
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.collection import Collection, facts, path_of, read_history, tickers
 from pipeline.market.store.commits import commit, commit_all, quarantine_file
 from pipeline.market.store.history import Version, as_known

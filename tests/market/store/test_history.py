@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.store.history import History, all_rows, as_known, facts_of, version_at
 from pipeline.market.store.layout import decoded, encoded
 from pipeline.market.store.merging import merged

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.yahoo.actions import whole_dividend
 from pipeline.market.yahoo.answers import YahooResponse, parse_response, wall_dates
 from tests.market.rows import good_rows, split_adjusted

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.yahoo.batch import Answer, RequestAttempt, answers
 from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 

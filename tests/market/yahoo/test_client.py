@@ -12,8 +12,8 @@ import pytest
 from curl_cffi import requests
 
 from pipeline.errors import SourceError, SourceUnavailableError, UsageError
-from pipeline.market.bars import COLUMNS, Severity
-from pipeline.market.sources import FetchedRows, RemoteSource
+from pipeline.market.bars import COLUMNS, FetchedRows, Severity
+from pipeline.market.sources import RemoteSource
 from pipeline.market.yahoo.client import YahooClient
 from tests.market.fake_yahoo import Chart, FakeYahoo, Quote
 from tests.market.rows import as_yahoo_exports, good_rows

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.yahoo.rate_limit import Clock, RequestLimits
 from tests.market.fake_yahoo import FakeYahoo
 

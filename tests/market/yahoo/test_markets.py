@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import SourceUnavailableError
-from pipeline.market.sources import FetchedRows
+from pipeline.market.bars import FetchedRows
 from pipeline.market.yahoo.client import YahooClient
 from tests.market.fake_yahoo import FakeYahoo, Quote
 from tests.market.rows import good_rows
