@@ -44,7 +44,9 @@ Overrides = Mapping[str, Any]
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
     """Return the exit status of a command; every error becomes one clear message, and JSON where that was requested."""
     # A service manager ends us with SIGTERM: like an interrupt, it must leave no worker, server or open run behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A script's background job starts with SIGINT ignored, and so would the processes that it starts.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with own_stdout(as_json) as output:
         call = Call(as_json, output)
         try:

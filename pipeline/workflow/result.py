@@ -189,7 +189,7 @@ class Result:
 
     def tables(self) -> dict[str, list[Row]]:
         """Return the forecasts, and the tickers that are excluded or not up to date."""
-        tables = {"forecasts": self.forecasts, "left-out": self.excluded, "stale": self.stale}
+        tables = {"forecasts": self.forecasts, "excluded": self.excluded, "stale": self.stale}
         return {name: rows for name, rows in tables.items() if rows}
 
 

@@ -1,0 +1,42 @@
+"""Services that a script started in the background, where interrupts are ignored: SIGTERM still ends them."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .command import TAPECAST, Command
+from .servers import free_port, running, wait_until_answering
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[2]
+IGNORING = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
+)
+"""What a shell does for `command &` in a script: SIGINT is ignored, and the command inherits that."""
+
+
+def test_both_services_end_on_sigterm_though_they_were_started_with_sigint_ignored(tmp_path: Path) -> None:
+    mlflow_port, prefect_port, health_port = free_port(), free_port(), free_port()
+    api = f"http://127.0.0.1:{prefect_port}/api"
+    home = tmp_path / "home"
+    pages = [*IGNORING, TAPECAST, "ui", "--mlflow-port", str(mlflow_port), "--prefect-port", str(prefect_port)]
+    worker = [*IGNORING, TAPECAST, "worker", "--name", "stopping", "--health-port", str(health_port)]
+    with running(pages, Command(home).environment, tmp_path / "ui.log") as server:
+        wait_until_answering(f"{api}/health")
+        environment = Command(home, prefect_api=api).environment
+        with running(worker, environment, tmp_path / "worker.log", ROOT) as at_work:
+            wait_until_answering(f"http://127.0.0.1:{health_port}/health")
+            assert status_after_sigterm(at_work) == 0
+        assert status_after_sigterm(server) == 0
+
+
+def status_after_sigterm(service: "subprocess.Popen[bytes]") -> int:
+    """The exit status of a service that gets SIGTERM, which it has to reach within half a minute."""
+    service.send_signal(signal.SIGTERM)
+    return service.wait(timeout=30)
