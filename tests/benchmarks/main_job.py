@@ -27,7 +27,7 @@ from pipeline.evaluation.comparisons import comparison_table, pooled
 from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
-from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.forecaster import LEVELS, FitData
 from pipeline.forecasters.recurrent.fitting import AVERAGING_START_STEPS, follow, validation_of
 from pipeline.forecasters.recurrent.gradient_steps import steps, steps_for
 from pipeline.forecasters.recurrent.reading import Reader, read_raw
@@ -178,7 +178,7 @@ def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
     network = new_network(LARGE.network, len(job.features), seen.horizons, generator)
     average = new_network(LARGE.network, len(job.features), seen.horizons, torch.Generator().manual_seed(seed))
     reader = Reader(average, scaler, lookback_of(LARGE.network, LARGE.training), job.tickers)
-    validation = validation_of(seen, job)  # what every fit prepares counts as well
+    validation = validation_of(FitData(seen, fold, seed, LARGE.training))  # what every fit prepares counts as well
     levels = torch.tensor(LEVELS)
     budget = steps_for(data, LARGE.training)
     for step, _ in steps(network, data, LARGE.training, budget, generator):

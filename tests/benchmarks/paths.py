@@ -29,7 +29,7 @@ def experiment_of(paths: int) -> Experiment:
     return Experiment(
         source=SyntheticSource(process="random_walk", tickers=TICKERS, sessions=1800),
         features=("log_return", "log_volatility", "volatility_5", "volatility_20", "volatility_60"),
-        network=RecurrentSpec(horizon_mode="recursive", paths=paths),
+        network=RecurrentSpec(horizon_mode="recursive", sampled_paths=paths),
         training=TrainingSpec(min_steps=2, max_steps=2),
         folds=FoldSpec(refit_months=240),
         seeds=1,

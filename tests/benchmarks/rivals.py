@@ -47,7 +47,7 @@ class Asked:
 
 def asked(frames: Frames, fold: Fold) -> Iterator[Asked]:
     """Yield each rival and what it is compared with, fitted and asked on one core."""
-    kinds = (*AGAINST, *(rival.kind for rival in EXPERIMENT.rivals))
+    kinds = (*AGAINST, *(rival.kind for rival in EXPERIMENT.benchmarks))
     for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu"):
         if job.forecaster.kind in kinds:
             with one_thread():

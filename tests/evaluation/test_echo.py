@@ -211,7 +211,7 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
 @pytest.fixture(scope="module")
 def taught() -> TutorialFit:
     tutorial = ohlc(OhlcSpec(), "many_to_one")
-    return fit_tutorial(tutorial, tutorial.lesson(0), 0)
+    return fit_tutorial(tutorial, tutorial.data(0), 0)
 
 
 def test_a_network_of_levels_is_an_echo(taught: TutorialFit) -> None:

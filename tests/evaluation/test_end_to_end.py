@@ -102,8 +102,8 @@ def test_one_bar_appended_retrains_nothing(tmp_path: Path) -> None:
     kept = FitCache(tmp_path / "kept")
     first = list(fit_all(old, tmp_path / "before", kept, 1))
     second = list(fit_all(new, tmp_path / "after", kept, 1))
-    assert not any(result.kept for result in first)
-    assert all(result.kept for result in second)
+    assert not any(result.cached for result in first)
+    assert all(result.cached for result in second)
     backtests = [build_backtest(r, f, x) for r, f, x in ((first, old_folds, before), (second, new_folds, after))]
     for name in FAST:
         old_values, new_values = (b.quantiles[name] for b in backtests)

@@ -1,6 +1,7 @@
 """The command audit: a verdict per stage, MLflow; and a failure where a stage reads later bars."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,16 @@ def in_process(home: Path, prefect_server: str) -> Path:
 
 
 @on_a_server
-def test_an_audit_without_a_leak_is_told_and_recorded(tapecast: Command, small: Path) -> None:
-    status, told = tapecast.json("audit", "--experiment", small, "--origins", "3")
+def test_an_audit_without_a_leak_is_reported_and_recorded(tapecast: Command, small: Path) -> None:
+    status, summary = tapecast.json("audit", "--experiment", small, "--origins", "3")
     assert status == ExitStatus.OK
-    assert told["status"] == "ok"
-    assert told["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 11 stages and ")
-    assert [row["verdict"] for row in told["stages"]] == ["same"] * 11
-    assert len(told["origins"]) == 3
-    assert any("Not shown" in remark for remark in told["remarks"])
+    assert summary["status"] == "ok"
+    assert summary["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 11 stages and ")
+    assert [row["verdict"] for row in summary["stages"]] == ["same"] * 11
+    assert len(summary["origins"]) == 3
+    assert any("Not shown" in remark for remark in summary["remarks"])
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
-    run = client.get_run(told["mlflow_run_id"])
+    run = client.get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["tapecast.kind"] == "audit"
     assert run.data.tags["tapecast.verdict"] == "no leak found"
@@ -52,20 +53,23 @@ def test_an_audit_without_a_leak_is_told_and_recorded(tapecast: Command, small: 
 
 
 @on_a_server
-def test_a_leak_fails_the_flow_and_is_recorded(in_process: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.audit import build_audit  # noqa: PLC0415  brings Prefect
-
+def test_a_leak_fails_the_flow_and_is_recorded(
+    in_process: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows.cli.experiment_file import read_experiment  # noqa: PLC0415
-    from pipeline.workflow.progress import Quiet  # noqa: PLC0415
+    from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect
+    from pipeline.workflow import checks  # noqa: PLC0415
+    from pipeline.workflow.progress import NoProgress  # noqa: PLC0415
 
-    class Heard(Quiet):
-        def says(self, text: str) -> None:
+    class PrintedProgress(NoProgress):
+        def message(self, text: str) -> None:
             print(text)
 
     small = {"kind": "synthetic", "process": "random_walk", "sessions": 620, "tickers": 3}
     experiment = read_experiment(None, {"source": small, "network": {"hidden_size": 4}})
+    monkeypatch.setattr(checks, "audit", partial(checks.audit, steps=PLANTED["back-fill of bars"].steps))
     with pytest.raises(SanityError, match="Leak in stage `adjust`: `open`"):
-        build_audit(Heard(), PLANTED["back-fill of bars"].steps)(experiment, AuditSpec(origins=7, training_steps=4))
+        build_flows(PrintedProgress()).audit(experiment, AuditSpec(origins=7, training_steps=4))
     assert "LEAK" in capsys.readouterr().out
     client = MlflowClient(tracking_uri=f"sqlite:///{in_process / 'mlflow' / 'mlflow.db'}")
     found = client.get_experiment_by_name("tapecast")

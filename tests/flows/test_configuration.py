@@ -1,4 +1,4 @@
-"""Experiments from TOML and options: what wins, and what is said of a mistake."""
+"""Experiments from TOML and options: which of them applies, and how a mistake is reported."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,10 @@ def test_a_source_of_another_kind_replaces_the_whole_table() -> None:
         ("sedes = 1", "unknown key sedes; did you mean seeds?"),
         ("[training]\nlearning_rat = 1", "unknown key training.learning_rat; did you mean learning_rate?"),
         ('[source]\nkind = "files"\npath = "x"\npth = "y"', "unknown key source.files.pth; did you mean path?"),
-        ("zzz = 1", "unknown key zzz; expected one of abstain, calendar_covariates, calibration, covariates, device"),
+        (
+            "zzz = 1",
+            "unknown key zzz; expected one of abstain, benchmarks, calendar_covariates, calibration, covariates",
+        ),
         ("seeds = 0", "seeds: Input should be greater than or equal to 1, found 0"),
         ('features = ["log_retrun"]', "unknown feature log_retrun"),
         ("[folds]\ntrain_end = 2020-01-01\nvalid_end = 2019-01-01", "must come before valid_end"),
@@ -59,7 +62,7 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     assert "horizons" in str(error.value)
 
 
-def test_a_misspelt_key_of_a_series_is_told_with_the_one_meant() -> None:
+def test_a_misspelt_key_of_a_series_is_reported_with_the_one_meant() -> None:
     series = {"name": "vix", "path": "vix.csv", "colum": "close", "publication_lag_days": 1}
     with pytest.raises(UsageError, match=r"unknown key covariates\.0\.past\.colum; did you mean column\?"):
         read_experiment(None, {"covariates": [series]})

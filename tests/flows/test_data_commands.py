@@ -44,9 +44,9 @@ def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
     bad = good_rows(150, "2023-08-01", 2)
     bad.loc[140, "low"] = -1.0
-    told = {"AAA": good_rows(150, "2023-08-01"), "BBB": good_rows(150, "2023-08-01", 1), "BAD": bad}
-    repaired = {**told, "AAA": told["AAA"].assign(close=lambda rows: rows["close"] * 1.0001)}
-    for at, frames in ((THEN, told), (THEN + timedelta(days=1), repaired)):
+    sound = {"AAA": good_rows(150, "2023-08-01"), "BBB": good_rows(150, "2023-08-01", 1), "BAD": bad}
+    repaired = {**sound, "AAA": sound["AAA"].assign(close=lambda rows: rows["close"] * 1.0001)}
+    for at, frames in ((THEN, sound), (THEN + timedelta(days=1), repaired)):
         path = tmp_path / "bars.csv"
         pd.concat([rows.assign(ticker=name) for name, rows in frames.items()]).to_csv(path, index=False)
         prices = open_files(path)
@@ -85,12 +85,12 @@ def test_list_says_what_is_there_and_what_it_takes(collection: Collection, capsy
 
 def test_a_damaged_file_is_listed_as_such(collection: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     path_of(collection, "BBB").write_bytes(b"PAR1")
-    said = printed(data_commands.list_held, capsys, None)
-    assert "damaged BBB:" in said
-    assert "150" in said
+    output = printed(data_commands.list_held, capsys, None)
+    assert "damaged BBB:" in output
+    assert "150" in output
 
 
-def test_show_tells_versions_and_restatements_and_the_past(collection: Collection) -> None:
+def test_show_lists_versions_and_restatements_and_the_past(collection: Collection) -> None:
     status, now = answered(data_commands.show, "AAA", "files", None)
     assert status == 0
     assert [version["restated"] for version in now["versions"]] == [0, 150]
@@ -103,12 +103,12 @@ def test_show_tells_versions_and_restatements_and_the_past(collection: Collectio
 
 
 def test_show_prints_for_people(collection: Collection, capsys: pytest.CaptureFixture[str]) -> None:
-    said = " ".join(printed(data_commands.show, capsys, "AAA", "files", None).split())
-    assert "2 versions, 150 sessions, USD" in said
-    assert "prices since 2023-08-02" in said
+    output = " ".join(printed(data_commands.show, capsys, "AAA", "files", None).split())
+    assert "2 versions, 150 sessions, USD" in output
+    assert "prices since 2023-08-02" in output
 
 
-def test_check_prints_the_verdicts_and_writes_them(collection: Collection, tmp_path: Path) -> None:
+def test_check_prints_the_validation_report_and_writes_it(collection: Collection, tmp_path: Path) -> None:
     out = tmp_path / "validation.csv"
     status, found = answered(data_commands.check, ALL, None, "files", out)
     assert (status, found["status"]) == (0, "ok")
@@ -129,16 +129,16 @@ def test_check_of_a_file_that_fails_is_partial(collection: Collection, tmp_path:
     assert Path(found["file"]).is_file()
 
 
-def test_verdicts_of_many_are_cut_for_people_and_whole_in_the_file(tmp_path: Path) -> None:
+def test_many_findings_are_cut_on_the_terminal_and_complete_in_the_file(tmp_path: Path) -> None:
     from pipeline.market.bars import Bars, Exclusion, ValidatedBars  # noqa: PLC0415
 
     out = tuple(Exclusion(f"T{k}", "no bars") for k in range(60))
     table = validation_report(ValidatedBars(Bars(pd.DataFrame(columns=["ticker"]), (), "close"), (), out))
     console = Console(file=io.StringIO(), width=100)
     show_checked(console, table, tmp_path / "all.csv")
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "60 excluded" in said
-    assert "20 more findings" in said
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "60 excluded" in output
+    assert "20 more findings" in output
 
 
 @pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
@@ -156,13 +156,13 @@ def test_what_is_exported_can_be_read_again(collection: Collection, tmp_path: Pa
 def test_an_export_may_be_adjusted_and_of_the_past(collection: Collection, tmp_path: Path) -> None:
     path = tmp_path / "total.parquet"
     answered(data_commands.export, Wanted(("AAA",), None), path, "total_return", ("files", THEN + timedelta(hours=1)))
-    told, rows = pd.read_parquet(path), good_rows(150, "2023-08-01")
+    exported, rows = pd.read_parquet(path), good_rows(150, "2023-08-01")
     total = (rows["close"] * rows["split"] + rows["dividend"]) / rows["close"].shift()
-    np.testing.assert_allclose((told["close"] / told["close"].shift())[1:], total[1:], rtol=1e-12)
-    assert told["close"].iloc[-1] == rows["close"].iloc[-1]
+    np.testing.assert_allclose((exported["close"] / exported["close"].shift())[1:], total[1:], rtol=1e-12)
+    assert exported["close"].iloc[-1] == rows["close"].iloc[-1]
 
 
-def test_an_export_of_nothing_or_to_an_unknown_kind_is_told(collection: Collection, tmp_path: Path) -> None:
+def test_an_export_of_nothing_or_to_an_unknown_kind_is_refused(collection: Collection, tmp_path: Path) -> None:
     with pytest.raises(NothingUsableError, match="nothing to export: NOPE: unknown ticker"):
         answered(data_commands.export, Wanted(("NOPE",), None), tmp_path / "x.csv", "as_traded", ("files", None))
     with pytest.raises(UsageError, match=r"expected a name that ends in \.csv or \.parquet"):

@@ -63,9 +63,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    start = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    start: list[str | Path] = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     health = f"http://127.0.0.1:{(health_port := free_port())}/health"
-    work = [TAPECAST, "worker", "--health-port", str(health_port)]
+    work: list[str | Path] = [TAPECAST, "worker", "--health-port", str(health_port)]
     with (
         running(start, environment, folder / "server.log"),
         running(work, environment, folder / "worker.log"),  # waits for the server

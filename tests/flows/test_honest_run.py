@@ -1,4 +1,4 @@
-"""A run on noise with every honest setting on: each of them reaches its end, through the real command line."""
+"""A run on noise with abstention, correction, costs and the count of trials, through the real command line."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 MONEY = MoneySpec(commission_bps=7.0, slippage_bps=2.5)
-HONEST_TOML = """
+EXPERIMENT_TOML = """
 seeds = 1
 seed = {seed}
 horizons = 2
@@ -66,8 +66,8 @@ QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the command printed, and what it left in MLflow."""
+class Reported:
+    """What the command printed, and what it recorded in MLflow."""
 
     json: dict[str, Any]
     client: MlflowClient
@@ -93,22 +93,22 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
     """A run, another with one more seed tried, and a forecast by the latter: three commands in a home of their own."""
     tapecast = Command(tmp_path_factory.mktemp("home"))
     found = {}
     for name, seed in (("first", 0), ("second", 1)):
-        path = tmp_path_factory.mktemp("experiment") / "honest.toml"
-        path.write_text(HONEST_TOML.format(seed=seed))
-        found[name] = tapecast.json("run", "--experiment", path)
+        path = tmp_path_factory.mktemp("experiment") / "experiment.toml"
+        path.write_text(EXPERIMENT_TOML.format(seed=seed))
+        found[name] = tapecast.json("run", "--experiment", path, "--publish")
     found["forecast"] = tapecast.json("forecast")
-    assert [status for status, _ in found.values()] == [0, 0, 0], [values["error"] for _, values in found.values()]
+    assert [status for status, _ in found.values()] == [0, 0, 0], [values.get("error") for _, values in found.values()]
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
-    return {name: Told(values, client, tmp_path_factory.mktemp(name)) for name, (_, values) in found.items()}
+    return {name: Reported(values, client, tmp_path_factory.mktemp(name)) for name, (_, values) in found.items()}
 
 
-def test_a_network_without_skill_is_not_published(told: dict[str, Told]) -> None:
-    for one in (told["first"].json, told["second"].json):
+def test_a_network_without_skill_is_not_published(reported: dict[str, Reported]) -> None:
+    for one in (reported["first"].json, reported["second"].json):
         shown = one["publication"]["pooled"]
         assert set(shown) == {"1", "2"}
         assert set(shown.values()) <= {*BASELINE_KINDS}
@@ -116,33 +116,33 @@ def test_a_network_without_skill_is_not_published(told: dict[str, Told]) -> None
         rows = [(row["ticker"], str(row["horizon"]), row["forecaster"]) for row in one["forecasts"]]
         assert len(rows) == 3 * 2
         assert {(horizon, name) for _, horizon, name in rows} == {*shown.items()}
-        said = " ".join(one["instead"])
-        assert all(f"Baseline {name} is shown" in said for name in shown.values())
+        sentences = " ".join(one["instead"])
+        assert all(f"Baseline {name} is shown" in sentences for name in shown.values())
 
 
-def test_the_baseline_shown_is_the_one_with_the_smallest_loss(told: dict[str, Told]) -> None:
-    for horizon, name in told["first"].json["publication"]["pooled"].items():
-        scores = told["first"].json["scores"][horizon]
+def test_the_baseline_shown_is_the_one_with_the_smallest_loss(reported: dict[str, Reported]) -> None:
+    for horizon, name in reported["first"].json["publication"]["pooled"].items():
+        scores = reported["first"].json["scores"][horizon]
         assert name == min(BASELINE_KINDS, key=lambda one, scores=scores: float(scores[one]["pinball"]))
 
 
-def test_mlflow_says_where_it_abstained_and_what_the_median_is(told: dict[str, Told]) -> None:
-    for one in (told["first"], told["second"]):
+def test_mlflow_says_where_it_abstained_and_what_the_median_is(reported: dict[str, Reported]) -> None:
+    for one in (reported["first"], reported["second"]):
         tags = one.run.data.tags
         assert tags["tapecast.baseline_substitutions"] == "h1 h2"
         assert tags["tapecast.echo"] == one.json["echo"]
-        # A point head is sold as accurate in levels: it cannot say that it claimed nothing.
+        # A point head claims accuracy in levels: its echo cannot be that it claims nothing.
         assert one.json["echo"] != "no claim"
         echoes = one.table("echoes").set_index("forecaster")
         assert echoes["claims"][["network", "calibrated"]].all()
         assert tags["tapecast.echo"] == echoes.loc["calibrated", "name"]
 
 
-def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(told: dict[str, Told]) -> None:
-    assert told["first"].json["trials"]["tested"] == 1
-    assert told["second"].json["trials"]["tested"] == 2
+def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(reported: dict[str, Reported]) -> None:
+    assert reported["first"].json["trials"]["tested"] == 1
+    assert reported["second"].json["trials"]["tested"] == 2
     for name, factor in (("first", 1), ("second", 2)):
-        one = told[name]
+        one = reported[name]
         metrics, rows = one.run.data.metrics, one.against(1)
         assert one.run.data.tags["tapecast.tested_specifications"] == str(factor)
         assert set(rows.index) == {*BASELINE_KINDS}
@@ -151,29 +151,29 @@ def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(tol
             assert row["p_adjusted"] == wanted
             assert metrics[f"h1/dm_p/{baseline}"] == wanted
             assert one.json["dm_p"]["1"][baseline] == wanted
-    raised = told["second"].against(1)
+    raised = reported["second"].against(1)
     assert (raised["p_adjusted"] > raised["p"]).any()
 
 
-def test_the_experiments_costs_reach_the_simulation(told: dict[str, Told]) -> None:
-    page = Path(told["first"].json["report"]).read_text("utf-8")
+def test_the_experiments_costs_reach_the_simulation(reported: dict[str, Reported]) -> None:
+    page = Path(reported["first"].json["report"]).read_text("utf-8")
     assert f"costs {10_000 * MONEY.cost_share:g} bps" in page
-    money = told["first"].table("money")
+    money = reported["first"].table("money")
     traded = money[money["turnover_per_year"] > 0]
     assert len(traded)
     cheap = f"costs {10_000 * MoneySpec().cost_share:g} bps"
     assert cheap not in page
 
 
-def test_the_correction_changes_the_networks_bands(told: dict[str, Told]) -> None:
+def test_the_correction_changes_the_networks_bands(reported: dict[str, Reported]) -> None:
     for horizon in ("1", "2"):
-        scores = told["first"].json["scores"][horizon]
+        scores = reported["first"].json["scores"][horizon]
         assert scores["calibrated"]["pinball"] != scores["network"]["pinball"]
         assert scores["calibrated"]["winkler_80"] != scores["network"]["winkler_80"]
 
 
-def test_a_forecast_afterwards_publishes_what_the_run_did(told: dict[str, Told]) -> None:
-    run, after = told["second"].json, told["forecast"].json
+def test_a_forecast_afterwards_shows_what_the_run_showed(reported: dict[str, Reported]) -> None:
+    run, after = reported["second"].json, reported["forecast"].json
     assert after["publication"] == run["publication"]
     assert after["instead"] == run["instead"]
     assert len(after["forecasts"]) == len(run["forecasts"]) == 3 * 2
@@ -184,10 +184,10 @@ def test_a_forecast_afterwards_publishes_what_the_run_did(told: dict[str, Told])
         assert [mine[name] for name in QUANTILES] == pytest.approx([theirs[name] for name in QUANTILES], rel=1e-6)
 
 
-def test_a_forecast_afterwards_is_corrected_as_in_the_run(told: dict[str, Told]) -> None:
+def test_a_forecast_afterwards_is_corrected_as_in_the_run(reported: dict[str, Reported]) -> None:
     """The bands that are not published are the run's too: those of the network with its correction among them."""
     keys = ["forecaster", "ticker", "horizon"]
-    tables = [told[name].table("unpublished_forecasts") for name in ("second", "forecast")]
+    tables = [reported[name].table("unpublished_forecasts") for name in ("second", "forecast")]
     run, after = (table.set_index(keys).sort_index() for table in tables)
     assert {"network", "calibrated"} <= set(run.index.get_level_values("forecaster"))
     assert run.index.equals(after.index)

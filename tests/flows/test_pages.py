@@ -35,9 +35,9 @@ def test_both_pages_answer_and_leave_nothing_behind(sign: signal.Signals, tmp_pa
         children = psutil.Process(pages.pid).children(recursive=True)
         assert len(children) >= 2
         pages.send_signal(sign)
-        said, _ = pages.communicate(timeout=60)
+        output, _ = pages.communicate(timeout=60)
         assert pages.returncode == 0
-        assert f"MLflow: http://127.0.0.1:{mlflow}" in said.decode()
+        assert f"MLflow: http://127.0.0.1:{mlflow}" in output.decode()
         end = time.monotonic() + 15
         while alive(children) and time.monotonic() < end:
             time.sleep(0.2)

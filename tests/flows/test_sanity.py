@@ -3,13 +3,14 @@
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
-from flows.sanity_commands import checks_table
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from flows.cli.check_rendering import check_table
 from pipeline.errors import ExitStatus, SanityError
 from pipeline.sanity.checks import SanityCheck
 from tests.sanity.forecasters import NOTHING_LEARNED
@@ -39,15 +40,15 @@ def on_a_server(test: object) -> object:
 
 
 @on_a_server
-def test_the_suite_is_told_and_recorded(tapecast: Command) -> None:
-    status, told = tapecast.json("sanity", "--seeds", "5")
-    assert (status, told["status"]) == (ExitStatus.OK, "ok")
-    assert told["verdict"] == "All 12 sanity checks are in range."
-    rows = {row["check"]: row for row in told["checks"]}
+def test_the_suite_is_reported_and_recorded(tapecast: Command) -> None:
+    status, summary = tapecast.json("sanity", "--seeds", "5")
+    assert (status, summary["status"]) == (ExitStatus.OK, "ok")
+    assert summary["verdict"] == "All 12 sanity checks are in range."
+    rows = {row["check"]: row for row in summary["checks"]}
     assert set(rows) == NAMES
     assert all(row["passed"] and row["low"] <= row["found"] <= row["high"] for row in rows.values())
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
-    run = client.get_run(told["mlflow_run_id"])
+    run = client.get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["tapecast.verdict"] == "12 of 12 in range"
     assert run.data.metrics["sanity/planted_return_share/found"] == pytest.approx(
@@ -56,18 +57,21 @@ def test_the_suite_is_told_and_recorded(tapecast: Command) -> None:
 
 
 @on_a_server
-def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home: Path, prefect_server: str) -> None:
-    from flows.sanity import build_sanity  # noqa: PLC0415  brings Prefect
-
-    from pipeline.workflow.progress import Quiet  # noqa: PLC0415
+def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(
+    home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect
+    from pipeline.workflow import checks  # noqa: PLC0415
+    from pipeline.workflow.progress import NoProgress  # noqa: PLC0415
 
     shown: list[SanityCheck] = []
 
-    def show(checks: Sequence[SanityCheck]) -> None:
-        shown.extend(checks)
+    def show(found: Sequence[SanityCheck], _url: str) -> None:
+        shown.extend(found)
 
+    monkeypatch.setattr(checks, "sanity", partial(checks.sanity, steps=NOTHING_LEARNED))
     with pytest.raises(SanityError, match=r"sanity checks are out of range\. sine: RMSE"):
-        build_sanity(Quiet(), show, NOTHING_LEARNED)(0, 5)
+        build_flows(NoProgress(), show).sanity(0, 5)
     out = {check.name for check in shown if not check.passed}
     assert out >= SHARES
     assert {check.name for check in shown} == NAMES
@@ -84,7 +88,7 @@ def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(home:
 
 def printed(check: SanityCheck) -> str:
     output = io.StringIO()
-    Console(file=output, force_terminal=True, color_system="standard", width=120).print(checks_table([check]))
+    Console(file=output, force_terminal=True, color_system="standard", width=120).print(check_table([check]))
     return output.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The flow tune and its command: trials as nested MLflow runs, the best experiment as a file, killed and gone on."""
+"""The flow tune and its command: trials as nested MLflow runs, the best experiment as a file, killed and resumed."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flows.tune import build_tune
-from flows.tuning_commands import read_search, search_of
-from flows.tuning_terminal import show_tuned
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from flows.cli.check_commands import read_search, search_of
+from flows.cli.check_rendering import show_tune
 from flows.cli.experiment_file import read_experiment
+from flows.deployments import build_flows
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.reporting.report import page_values
@@ -26,8 +26,8 @@ from pipeline.tracking.descriptions import final_note, final_tags
 from pipeline.tracking.store import Store
 from pipeline.tracking.studies import continue_run, log_trials, trial_runs
 from pipeline.tuning.trial import SearchSpec, Trial
-from pipeline.workflow.progress import Quiet
-from pipeline.workflow.tune import Tuned, note_of, trials_csv
+from pipeline.workflow.progress import NoProgress
+from pipeline.workflow.tune_result import TuneResult, trials_csv
 from tests.panels import NOW, TINY, changed
 from tests.reporting.outcomes import small_outcome
 
@@ -43,9 +43,9 @@ SEARCH = SearchSpec(trials=7, folds=2, space=TABLE)
 
 
 @pytest.fixture(scope="module")
-def tuned(prefect_server: str, home: Path) -> Tuned:
+def tuned(prefect_server: str, home: Path) -> TuneResult:
     """A search of seven trials that was stopped after three."""
-    tune = build_tune(Quiet())
+    tune = build_flows(NoProgress()).tune
     tune(TINY, SEARCH.model_copy(update={"trials": 3}))
     return tune(TINY, SEARCH)
 
@@ -58,7 +58,7 @@ def store_of(run: Run) -> Store:
     return Store(Settings().mlflow_uri, run.info.experiment_id)
 
 
-def test_trials_are_nested_runs_each_once(tuned: Tuned, home: Path) -> None:
+def test_trials_are_nested_runs_each_once(tuned: TuneResult, home: Path) -> None:
     parent = client().get_run(tuned.mlflow_run_id)
     runs = {
         int(run.data.tags["tapecast.trial"]): run for run in trial_runs(client(), store_of(parent), tuned.mlflow_run_id)
@@ -79,7 +79,7 @@ def test_trials_are_nested_runs_each_once(tuned: Tuned, home: Path) -> None:
         assert run.info.end_time >= run.info.start_time
 
 
-def test_the_studys_run_has_the_best_and_the_number_of_trials(tuned: Tuned, home: Path) -> None:
+def test_the_studys_run_has_the_best_and_the_number_of_trials(tuned: TuneResult, home: Path) -> None:
     run = client().get_run(tuned.mlflow_run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["tapecast.kind"] == "tune"
@@ -93,7 +93,7 @@ def test_the_studys_run_has_the_best_and_the_number_of_trials(tuned: Tuned, home
     assert {"best.toml", "trials.csv"} <= names
 
 
-def test_the_best_experiment_is_read_by_run_and_carries_the_number_of_trials(tuned: Tuned, home: Path) -> None:
+def test_the_best_experiment_is_read_by_run_and_carries_the_number_of_trials(tuned: TuneResult, home: Path) -> None:
     path = Path(tuned.experiment)
     assert path == home / "tuned" / f"{tuned.study}.toml"
     best = read_experiment(path, {})
@@ -111,14 +111,14 @@ def test_the_best_experiment_is_read_by_run_and_carries_the_number_of_trials(tun
     assert "tapecast.trials" not in final_tags(plain)
 
 
-def test_the_summary_is_json_and_a_table(tuned: Tuned) -> None:
+def test_the_summary_is_json_and_a_table(tuned: TuneResult) -> None:
     again = json.loads(json.dumps(tuned.as_json(), allow_nan=False))
     assert again["best"]["validation_pinball"] == min(
         row["validation_pinball"] for row in again["trials"] if row["state"] == "complete"
     )
     assert again["status"] == "ok"
     console = Console(width=80, record=True)
-    show_tuned(console, tuned)
+    show_tune(console, tuned)
     shown = console.export_text()
     assert f"{1e4 * tuned.best.validation_pinball:.3f} │ hidden_size" in shown
     assert f"trial {tuned.best.trial} is the best of 7" in " ".join(shown.split())
@@ -126,44 +126,44 @@ def test_the_summary_is_json_and_a_table(tuned: Tuned) -> None:
     assert f"tapecast run --experiment {tuned.experiment}" in shown
 
 
-def test_a_search_that_is_over_makes_nothing_more(tuned: Tuned, home: Path) -> None:
-    again = build_tune(Quiet())(TINY, SEARCH.model_copy(update={"trials": 2}))
+def test_a_finished_search_makes_no_further_trials(tuned: TuneResult, home: Path) -> None:
+    again = build_flows(NoProgress()).tune(TINY, SEARCH.model_copy(update={"trials": 2}))
     assert again.tried == 7
     assert again.mlflow_run_id == tuned.mlflow_run_id
     assert again.trials == tuned.trials
 
 
-def test_another_experiment_is_another_study_unless_it_is_named(tuned: Tuned, home: Path) -> None:
+def test_another_experiment_is_another_study_unless_it_is_named(tuned: TuneResult, home: Path) -> None:
     other, one = changed(TINY, seed=5), SEARCH.model_copy(update={"trials": 1})
-    found = build_tune(Quiet())(other, one)
+    found = build_flows(NoProgress()).tune(other, one)
     assert found.study != tuned.study
     with pytest.raises(UsageError, match=f"study {tuned.study} was begun with other settings"):
-        build_tune(Quiet())(other, one.model_copy(update={"study": tuned.study}))
+        build_flows(NoProgress()).tune(other, one.model_copy(update={"study": tuned.study}))
 
 
-def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: Tuned, home: Path) -> None:
+def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: TuneResult, home: Path) -> None:
     assert tuned.untried == {}
-    assert "outside the search space" not in " ".join(note_of(tuned))
+    assert "outside the search space" not in " ".join(tuned.sentences)
     base = changed(TINY, network=TINY.network.model_copy(update={"hidden_size": 37}), trials=30)
-    found = build_tune(Quiet())(base, SEARCH.model_copy(update={"trials": 2}))
+    found = build_flows(NoProgress()).tune(base, SEARCH.model_copy(update={"trials": 2}))
     assert found.untried == {"network.hidden_size": 37}
     assert all(row["values"]["network.hidden_size"] != 37 for row in found.trials)
     assert (found.tried, found.total_trials) == (2, 32), (
         "30 that a former search tried, the base among them, and 2 here"
     )
     assert read_experiment(Path(found.experiment), {}).trials == 32
-    assert "as it was given (network.hidden_size = 37) lies outside the search space" in " ".join(note_of(found))
+    assert "that was given (network.hidden_size = 37) lies outside the search space" in " ".join(found.sentences)
 
 
 def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: str) -> None:
     table = {"training.learning_rate": [1e30, 1e31]}
     with pytest.raises(FitError, match=r"no trial of study .* was completed: .*not finite"):
-        build_tune(Quiet())(TINY, SearchSpec(trials=2, folds=1, space=table))
+        build_flows(NoProgress()).tune(TINY, SearchSpec(trials=2, folds=1, space=table))
     runs = client().search_runs(["1"], "tags.`tapecast.kind` = 'tune' and attributes.status = 'FAILED'")
     assert any("no trial of study" in run.data.tags.get("tapecast.error", "") for run in runs)
 
 
-def test_a_trial_that_was_left_half_written_is_written_again(tuned: Tuned, home: Path) -> None:
+def test_a_trial_that_was_left_half_written_is_written_again(tuned: TuneResult, home: Path) -> None:
     parent = client().get_run(tuned.mlflow_run_id)
     store = store_of(parent)
     run_id = continue_run(store, TINY, None)
@@ -204,9 +204,9 @@ def test_the_file_may_have_a_table_search(tmp_path: Path) -> None:
     assert (experiment.seeds, experiment.horizons) == (2, 3)
     assert table == {"network": {"cell": ["lstm", "gru"]}}
     assert read_search(None, {}) == (Experiment(), {})
-    for text, said in (("search = 3", "expected a table"), ("sedes = 1", "unknown key sedes; did you mean seeds")):
+    for text, expected in (("search = 3", "expected a table"), ("sedes = 1", "unknown key sedes; did you mean seeds")):
         path.write_text(text)
-        with pytest.raises(UsageError, match=f"x.toml: .*{said}"):
+        with pytest.raises(UsageError, match=f"x.toml: .*{expected}"):
             read_search(path, {})
 
 
@@ -227,14 +227,14 @@ def finished(home: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_command_is_killed_and_goes_on(tmp_path: Path) -> None:
+def test_a_killed_search_continues_where_it_was_stopped(tmp_path: Path) -> None:
     tapecast = Command(tmp_path / "home")
     file = tmp_path / "x.toml"
     file.write_text(
         SMALL_TOML.replace("workers = 1", "workers = 2")
         + '[search]\n"network.hidden_size" = {low = 2, high = 8}\nnetwork.cell = ["lstm", "gru"]\n'
     )
-    asked = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
+    asked: list[str | Path] = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
     run = subprocess.Popen(
         [TAPECAST, *map(str, asked)], env=tapecast.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,

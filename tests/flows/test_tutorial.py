@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from flows.tutorial_commands import read_terms
 from mlflow.tracking import MlflowClient
 
+from flows.cli.check_commands import read_terms
 from pipeline.errors import ExitStatus, UsageError
 
 from .command import Command
@@ -24,15 +24,15 @@ def on_a_server(test: object) -> object:
 
 
 @on_a_server
-def test_a_tutorial_is_learned_told_and_recorded(tapecast: Command, tmp_path: Path) -> None:
-    status, told = tapecast.json("tutorial", "relu-sequence", "--out", tmp_path / "figures")
+def test_a_tutorial_is_learned_reported_and_recorded(tapecast: Command, tmp_path: Path) -> None:
+    status, summary = tapecast.json("tutorial", "relu-sequence", "--out", tmp_path / "figures")
     assert status == ExitStatus.OK
-    (row,) = told["tutorials"]
+    (row,) = summary["tutorials"]
     assert (row["tutorial"], row["measure"], row["mark"], row["passed"]) == ("relu-sequence", "mse", 0.001, True)
     assert row["found"] <= row["mark"]
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["relu-sequence.png", "verdict.csv"]
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
-    run = client.get_run(told["mlflow_run_id"])
+    run = client.get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["tapecast.verdict"] == "1 of 1 passed"
 
@@ -42,9 +42,9 @@ def test_a_missed_mark_fails_and_the_table_is_printed_all_the_same(tapecast: Com
     (tmp_path / "terms.toml").write_text(HOPELESS)
     result = tapecast("tutorial", "ohlc", "--terms", tmp_path / "terms.toml", "--json")
     assert result.returncode == ExitStatus.OUR_FAULT, result.stderr
-    told = json.loads(result.stdout)
-    assert told["status"] == "failed"
-    assert "tutorials missed their mark" in told["error"]
+    failure = json.loads(result.stdout)
+    assert failure["status"] == "failed"
+    assert "tutorials missed their mark" in failure["error"]
     assert "relative rmse" in result.stderr
     assert "NO" in result.stderr
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
@@ -58,8 +58,8 @@ def test_a_missed_mark_fails_and_the_table_is_printed_all_the_same(tapecast: Com
 def test_an_unknown_tutorial_or_term_is_refused_before_anything_starts(tapecast: Command, tmp_path: Path) -> None:
     assert tapecast("tutorial", "sine-noisy").returncode == ExitStatus.USAGE
     (tmp_path / "terms.toml").write_text("batch_first = false\nhiden_size = 3\n")
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as error:
         read_terms(tmp_path / "terms.toml")
-    assert "batch_first: Input should be True, found False" in str(told.value)
-    assert "hiden_size: Extra inputs are not permitted" in str(told.value)
-    assert "the terms are ticker, input_size, hidden_size" in str(told.value)
+    assert "batch_first: Input should be True, found False" in str(error.value)
+    assert "hiden_size: Extra inputs are not permitted" in str(error.value)
+    assert "the terms are ticker, input_size, hidden_size" in str(error.value)

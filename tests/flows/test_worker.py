@@ -122,7 +122,7 @@ def test_elsewhere_than_in_the_project_it_says_where_to_start_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize("status", [200, 418])
-def test_a_server_that_is_none_of_prefects_is_told_in_words(status: int, tmp_path: Path) -> None:
+def test_a_server_that_is_not_prefects_is_one_clear_error(status: int, tmp_path: Path) -> None:
     refusing = HTTPServer(("127.0.0.1", 0), type("Answering", (Refusing,), {"status": status}))
     threading.Thread(target=refusing.serve_forever, daemon=True).start()
     try:

@@ -34,14 +34,16 @@ class Proxied(Command):
 
 
 @pytest.mark.slow
-def test_runs_fed_by_yahoo_go_on_without_what_it_does_not_tell(small: Path, tmp_path: Path) -> None:
+def test_runs_from_yahoo_continue_without_what_it_does_not_answer(small: Path, tmp_path: Path) -> None:
     last = last_completed_session("XNYS", datetime.now(UTC))
     begin = str(sessions_between("XNYS", np.datetime64("2015-01-02"), last)[-621])
     rows = {"AAPL": good_rows(620, begin, 0), "MSFT": good_rows(620, begin, 1).iloc[:-2]}
-    with FakeYahoo({ticker: as_yahoo_exports(told) for ticker, told in rows.items()}, tmp_path) as fake:
+    with FakeYahoo({ticker: as_yahoo_exports(frame) for ticker, frame in rows.items()}, tmp_path) as fake:
         proxy = f"http://127.0.0.1:{fake.server.server_address[1]}"
         tapecast = Proxied(tmp_path / "home", proxy, str(fake.authority))
-        status, found = tapecast.json("run", "--experiment", small, "--source", "yahoo", "--tickers", "AAPL,GONE,MSFT")
+        status, found = tapecast.json(
+            "run", "--experiment", small, "--source", "yahoo", "--tickers", "AAPL,GONE,MSFT", "--publish"
+        )
         asked = set(fake.asked)
         fake.play.everything = "reset"
         later_status, later = tapecast.json("forecast")

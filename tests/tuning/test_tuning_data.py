@@ -146,7 +146,7 @@ def test_the_fits_are_those_of_a_run(frames: Frames, tmp_path: Path) -> None:
     real_search(frames, tmp_path, 2, folds=2, base=one_seed)
     jobs, _ = jobs_for(frames, one_seed, ("network", "last_close"), slice(0, 2))
     kept = FitCache(tmp_path / "kept")
-    assert all(result.kept for result in fit_all(jobs, tmp_path / "none", kept, 1)), "a run finds them again"
+    assert all(result.cached for result in fit_all(jobs, tmp_path / "none", kept, 1)), "a run finds them again"
 
 
 def test_trials_with_incompatible_values_fail_and_are_counted(tmp_path: Path, frames: Frames) -> None:

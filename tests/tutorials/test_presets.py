@@ -107,5 +107,5 @@ def test_the_settings_of_ohlc_are_those_of_the_network() -> None:
 def test_each_shape_is_an_option_of_the_specification(shape: str) -> None:
     tutorial = ohlc(SPEC, shape)  # type: ignore[arg-type]
     assert tutorial.network.shape == shape
-    assert tutorial.network.ahead == ("decoder" if shape == "one_to_many" else "direct")
+    assert tutorial.network.horizon_mode == ("decoder" if shape == "one_to_many" else "direct")
     assert tutorial.data(0).frames.horizons == (5 if shape == "one_to_many" else 1)

@@ -18,8 +18,7 @@ from pipeline.market.bars import Bars
 from pipeline.market.calendars import next_sessions
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.jobs import digest_of_rows
-from pipeline.workflow.calendar_bars import Market
-from pipeline.workflow.context import frames_on
+from pipeline.workflow.calendar_bars import CalendarBars, frames_on
 from tests.dataset.calendar_bars import bars_on
 from tests.panels import LAST_DAY, TINY, bars_of, changed, random_market, sessions_to
 
@@ -122,7 +121,7 @@ def test_sectors_an_index_a_series_and_the_calendar_become_frames(
 
 
 def test_the_flows_read_the_files_of_an_experiment(frames: Frames, experiment: Experiment, bars: Bars) -> None:
-    market = Market(bars, (), (), (), (), "", None, None)
+    market = CalendarBars(bars, (), (), (), (), "", None, None)
     found = frames_on(market, experiment)
     assert found.features.tobytes() == frames.features.tobytes()
     assert found.known_future.tobytes() == frames.known_future.tobytes()
