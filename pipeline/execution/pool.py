@@ -53,8 +53,8 @@ class WorkerPool(Generic[Key]):
         """End every worker at once: a call that still runs is lost."""
         workers = (*self._idle, *self._busy)
         for worker in workers:
+            worker.process.terminate()  # first: one that is not stopped would report the closed connection as an error
             worker.connection.close()
-            worker.process.terminate()
         for worker in workers:
             try:
                 worker.process.wait(END_SECONDS)

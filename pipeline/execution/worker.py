@@ -21,7 +21,7 @@ def serve(connection: "Connection[object, tuple[object, ...]]") -> None:
     while True:
         try:
             function, *arguments = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # reset: it was closed before a result was read
             return
         connection.send(function(*arguments))  # type: ignore[operator]
 

@@ -195,7 +195,7 @@ def test_elman_has_no_bias_and_begins_normal() -> None:
 
 @pytest.mark.parametrize("ahead", ["decoder", "direct"])
 def test_elman_has_no_bias_anywhere(ahead: str) -> None:
-    spec = RecurrentSpec(cell="elman", hidden_size=6, ahead=ahead, num_layers=2)
+    spec = RecurrentSpec(cell="elman", hidden_size=6, horizon_mode=ahead, num_layers=2)
     names = [name for name, _ in new_network(spec, 3, 2, torch.Generator().manual_seed(0)).named_parameters()]
     assert [name for name in names if "bias" in name] == []
 

@@ -164,9 +164,9 @@ def test_a_recursive_network_answers_one_session_ahead() -> None:
 @pytest.mark.parametrize(("head", "size"), [("quantiles", 7), ("point", 1), ("student_t", 3), ("direction", 3)])
 @pytest.mark.parametrize("ahead", ["direct", "decoder"])
 def test_the_head_switches_the_size_of_the_answer_alone(ahead: str, head: str, size: int) -> None:
-    network = network_of(spec_of(ahead=ahead, head={"kind": head}))
+    network = network_of(spec_of(horizon_mode=ahead, head={"kind": head}))
     assert raw_of(network, inputs()).shape == (3, 20, HORIZONS, size)
-    plain = network_of(spec_of(ahead=ahead))
+    plain = network_of(spec_of(horizon_mode=ahead))
     for (name, own), (_, other) in zip(network.named_parameters(), plain.named_parameters(), strict=True):
         assert name.startswith("linear") or torch.equal(own, other), name
 
@@ -296,7 +296,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 @pytest.mark.parametrize("ahead", ["direct", "decoder"])
 @every_cell
 def test_weights_come_from_the_generator_alone(cell: str, ahead: str) -> None:
-    spec = spec_of(cell=cell, ahead=ahead, num_layers=2, embedding_size=2)
+    spec = spec_of(cell=cell, horizon_mode=ahead, num_layers=2, embedding_size=2)
     states = []
     for global_seed, seed in ((0, 7), (1, 7), (0, 8)):
         torch.manual_seed(global_seed)
@@ -323,7 +323,7 @@ def test_weights_begin_uniform_within_one_over_the_root_of_the_size(cell: str) -
 @pytest.mark.parametrize("head", ["quantiles", "point", "student_t", "mixture", "direction"])
 @pytest.mark.parametrize("ahead", ["direct", "decoder"])
 def test_training_begins_near_the_start_of_the_head(ahead: str, head: str) -> None:
-    spec = spec_of(ahead=ahead, head={"kind": head})
+    spec = spec_of(horizon_mode=ahead, head={"kind": head})
     network = new_network(spec, INPUTS, HORIZONS, torch.Generator().manual_seed(0))
     raw = raw_of(network, inputs(batch=20))
     torch.testing.assert_close(raw, network.head.start.expand_as(raw), atol=0.4, rtol=0)

@@ -42,7 +42,7 @@ def test_a_rival_survives_json_and_refuses_what_it_does_not_know(spec: Benchmark
 
 def test_without_rivals_nothing_changes_and_with_them_they_come_last() -> None:
     plain, rivalled = Experiment(), Experiment(benchmarks=EVERY)
-    assert plain.rivals == ()
+    assert plain.benchmarks == ()
     assert rivalled.forecasters == (*plain.forecasters, *EVERY)
     assert set(plain.all_features) <= set(rivalled.all_features)
     assert plain.minimum_sessions == rivalled.minimum_sessions  # so the same origins are forecast

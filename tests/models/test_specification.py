@@ -56,9 +56,9 @@ def test_a_head_is_chosen_by_its_kind_and_survives_json(kind: str) -> None:
     ],
 )
 def test_shapes_and_horizons_go_together_or_are_refused(shape: str, ahead: str, allowed: bool, reads_one: bool) -> None:
-    values = {"shape": shape, "ahead": ahead}
+    values = {"shape": shape, "horizon_mode": ahead}
     if not allowed:
-        with pytest.raises(ValidationError, match="one_to_many unrolls its answer; set ahead to"):
+        with pytest.raises(ValidationError, match="one_to_many unrolls its answer; set horizon_mode to"):
             RecurrentSpec.model_validate(values)
         return
     assert RecurrentSpec.model_validate(values).reads_one == reads_one

@@ -1,4 +1,4 @@
-"""The latest model: published whole, read back, and an error in words where it is missing or damaged."""
+"""Published models: written whole, read back, and an error in words where it is missing or damaged."""
 
 import json
 import resource
@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FitError, UsageError
 from pipeline.files import write_whole
+from pipeline.market.specification import SampleSource, StoredSource, YahooSource
 from pipeline.market.universe import MembershipPeriod, Universe
-from pipeline.operation.model import LATEST, Model, Trained, latest_models, publish
+from pipeline.operation.model import (
+    LATEST,
+    SAMPLE,
+    Model,
+    TrainedModel,
+    model_name,
+    name_to_forecast_with,
+    publish,
+    published_models,
+)
 from pipeline.operation.publication import Publication
 from pipeline.training.cache import WEIGHTS, FitCache
 from pipeline.training.jobs import FitResult
@@ -22,14 +32,16 @@ from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 DATED = Universe("some", ("T0",), (MembershipPeriod("T0", date(2020, 1, 2), None),))
 
+FILE = f"{LATEST}.json"
+
 Published = tuple[Path, FitCache, list[FitResult]]
 
 
 CHOSEN = Publication("network", {1: "network", 2: "ewma"}, {2: {"T1": "network"}})
 
 
-def trained(market_members: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> Trained:
-    return Trained(calendar, TINY, market_members, ("BTC-USD",), DATED, tuple(results), CHOSEN)
+def trained(market_members: tuple[str, ...], results: list[FitResult], calendar: str = "XNYS") -> TrainedModel:
+    return TrainedModel(calendar, TINY, market_members, ("BTC-USD",), DATED, tuple(results), CHOSEN)
 
 
 @pytest.fixture
@@ -37,50 +49,50 @@ def published(tmp_path: Path) -> Published:
     frames = frames_from(random_market(500, 3))
     jobs, _ = jobs_for(frames, kinds=("network", "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, frames, tmp_path)
-    publish(tmp_path / "models", [trained(frames.tickers, results)])
+    publish(tmp_path / "models", LATEST, [trained(frames.tickers, results)])
     return tmp_path / "models", FitCache(tmp_path / "kept"), results
 
 
 def test_what_is_read_is_what_was_published(published: Published) -> None:
     folder, kept, results = published
-    (model,) = latest_models(folder, kept).values()
-    assert (model.beside, model.universe) == (("BTC-USD",), DATED)
+    (model,) = published_models(folder, LATEST, kept).values()
+    assert (model.other_tickers, model.universe) == (("BTC-USD",), DATED)
     assert model.experiment == TINY
-    assert model.market_members == model.seen == ("T0", "T1", "T2")
+    assert model.market_members == model.trained_on == ("T0", "T1", "T2")
     assert model.trained_until == str(results[0].job.fold.validation.until)
     assert [f.forecaster for f in model.fits] == [r.job.forecaster for r in results]
     for found, result in zip(model.fits, results, strict=True):
         assert all(np.array_equal(found.arrays[name], array) for name, array in result.fitted.arrays.items())
-    assert [path.name for path in folder.iterdir()] == [LATEST]
+    assert [path.name for path in folder.iterdir()] == [FILE]
 
 
 def test_the_newest_takes_the_place_of_the_former(published: Published) -> None:
     folder, kept, results = published
-    publish(folder, [trained(("T0",), results[1:])])
-    (model,) = latest_models(folder, kept).values()
+    publish(folder, LATEST, [trained(("T0",), results[1:])])
+    (model,) = published_models(folder, LATEST, kept).values()
     assert (model.market_members, len(model.fits)) == (("T0",), 1)
 
 
 def test_every_calendar_has_its_own(published: Published) -> None:
     folder, kept, results = published
-    publish(folder, [trained(("T0",), results), trained(("B",), results[1:], "24/7")])
-    models = latest_models(folder, kept)
+    publish(folder, LATEST, [trained(("T0",), results), trained(("B",), results[1:], "24/7")])
+    models = published_models(folder, LATEST, kept)
     assert {calendar: (model.market_members, len(model.fits)) for calendar, model in models.items()} == {
         "XNYS": (("T0",), 2),
         "24/7": (("B",), 1),
     }
 
 
-def test_without_a_model_the_user_is_told_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no fitted model under .*; run `tapecast run` first"):
-        latest_models(tmp_path, FitCache(tmp_path))
+def test_without_a_model_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no published model under .*; run `tapecast run --publish` first"):
+        published_models(tmp_path, LATEST, FitCache(tmp_path))
 
 
 DAMAGE = {
-    "truncated": (LATEST, lambda content: content[:-20]),
-    "empty": (LATEST, lambda content: content[:0]),
-    "not unicode": (LATEST, lambda content: b"\xff" + content),
-    "null": (LATEST, lambda _: b"null"),
+    "truncated": (FILE, lambda content: content[:-20]),
+    "empty": (FILE, lambda content: content[:0]),
+    "not unicode": (FILE, lambda content: b"\xff" + content),
+    "null": (FILE, lambda _: b"null"),
     "weights truncated": (WEIGHTS, lambda content: content[:-10]),
     "weights empty": (WEIGHTS, lambda content: content[:0]),
 }
@@ -93,14 +105,14 @@ def test_a_damaged_model_is_a_fit_error(damage: str, published: Published) -> No
     path = next(folder.parent.rglob(name))
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FitError, match="cannot read"):
-        latest_models(folder, kept)
+        published_models(folder, LATEST, kept)
 
 
 def test_a_model_whose_fit_is_gone_is_a_fit_error(published: Published) -> None:
     folder, kept, _ = published
     next(kept.folder.rglob(WEIGHTS)).unlink()
     with pytest.raises(FitError, match="cannot read"):
-        latest_models(folder, kept)
+        published_models(folder, LATEST, kept)
 
 
 VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2), st.just({}))
@@ -108,41 +120,80 @@ VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.in
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    field=st.sampled_from(["experiment", "market_members", "beside", "universe", "fits", "trained_until"]), value=VALUES
+    field=st.sampled_from(["experiment", "market_members", "other_tickers", "universe", "fits", "trained_until"]),
+    value=VALUES,
 )
 def test_whatever_stands_in_the_file_only_our_own_errors_come_out(
     field: str, value: object, published: Published
 ) -> None:
     folder, kept, results = published
-    publish(folder, [trained(("T0",), results)])
-    content = json.loads((folder / LATEST).read_text())
-    (folder / LATEST).write_text(json.dumps({"XNYS": {**content["XNYS"], field: value}}))
+    publish(folder, LATEST, [trained(("T0",), results)])
+    content = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({"XNYS": {**content["XNYS"], field: value}}))
     with suppress(FitError, UsageError):
-        assert all(isinstance(model, Model) for model in latest_models(folder, kept).values())
+        assert all(isinstance(model, Model) for model in published_models(folder, LATEST, kept).values())
 
 
 def test_an_unwritable_folder_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
-        write_whole(tmp_path / "file" / LATEST, b"{}")
+        write_whole(tmp_path / "file" / FILE, b"{}")
 
 
 def test_a_write_that_fails_half_way_keeps_the_former_and_leaves_nothing(published: Published) -> None:
     folder, _, _ = published
-    before = (folder / LATEST).read_text()
+    before = (folder / FILE).read_text()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # what a full disk does
     try:
         with pytest.raises(UsageError, match="cannot write"):
-            write_whole(folder / LATEST, b"x" * 100_000)
+            write_whole(folder / FILE, b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (folder / LATEST).read_text() == before
-    assert [path.name for path in folder.iterdir()] == [LATEST]
+    assert (folder / FILE).read_text() == before
+    assert [path.name for path in folder.iterdir()] == [FILE]
 
 
-def test_removed_fits_are_told_as_such(published: Published) -> None:
+def test_removed_fits_are_named_as_such(published: Published) -> None:
     folder, kept, results = published
-    publish(folder, [trained(("T0",), results)])
-    with pytest.raises(UsageError, match=r"fits were removed .* run `tapecast run` again"):
-        latest_models(folder, FitCache(kept.folder / "elsewhere"))
+    publish(folder, LATEST, [trained(("T0",), results)])
+    with pytest.raises(UsageError, match=r"fits were removed .* run `tapecast run --publish` again"):
+        published_models(folder, LATEST, FitCache(kept.folder / "elsewhere"))
+
+
+def test_publishing_leaves_the_models_of_other_calendars(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, LATEST, [trained(("B",), results[1:], "24/7")])
+    models = published_models(folder, LATEST, kept)
+    assert {calendar: model.market_members for calendar, model in models.items()} == {
+        "XNYS": ("T0", "T1", "T2"),
+        "24/7": ("B",),
+    }
+
+
+def test_the_sample_has_a_name_of_its_own_that_other_runs_never_read(published: Published) -> None:
+    folder, kept, results = published
+    before = (folder / FILE).read_text()
+    assert (model_name(SampleSource()), model_name(YahooSource()), model_name(StoredSource())) == (
+        SAMPLE,
+        LATEST,
+        LATEST,
+    )
+    publish(folder, SAMPLE, [trained(("S",), results)])
+    assert (folder / FILE).read_text() == before
+    assert published_models(folder, SAMPLE, kept)["XNYS"].market_members == ("S",)
+    assert name_to_forecast_with(folder, None) == LATEST
+    assert name_to_forecast_with(folder, YahooSource()) == LATEST
+    (folder / FILE).unlink()
+    assert name_to_forecast_with(folder, None) == SAMPLE
+    assert name_to_forecast_with(folder, YahooSource()) == LATEST
+
+
+def test_a_model_of_another_version_is_refused_and_replaced_by_the_next(published: Published) -> None:
+    folder, kept, results = published
+    content = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({"XLON": {**content["XNYS"], "format": 2}}))
+    with pytest.raises(UsageError, match=r"written by another version of tapecast; run `tapecast run --publish` again"):
+        published_models(folder, LATEST, kept)
+    publish(folder, LATEST, [trained(("T0",), results)])
+    assert list(published_models(folder, LATEST, kept)) == ["XNYS"]

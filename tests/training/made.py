@@ -6,7 +6,7 @@ import torch
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.experiment import Experiment
-from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.forecaster import FitData, Fitted
 from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.recurrent.supervision import Supervision, supervision
@@ -20,6 +20,11 @@ def first_job(frames: Frames, experiment: Experiment = TINY) -> FitJob:
 
 def seen_by(job: FitJob, frames: Frames) -> Frames:
     return frames.until(job.fold.validation.stop).of(job.tickers).with_features(job.features)
+
+
+def data_of(job: FitJob, frames: Frames) -> FitData:
+    """What the fit of a job may read."""
+    return FitData(seen_by(job, frames), job.fold, job.seed, job.training, job.device)
 
 
 def supervised(job: FitJob, frames: Frames, volatility_power: float = 0.0) -> Supervision:

@@ -49,9 +49,9 @@ def equal(a: Fitted, b: Fitted) -> bool:
 
 def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     kept = FitCache(tmp_path / "a" / "b")
-    assert kept.find(job) is None
-    kept.keep(job, fitted)
-    found = kept.find(job)
+    assert kept.get(job) is None
+    kept.put(job, fitted)
+    found = kept.get(job)
     assert found is not None
     assert equal(found, fitted)
     assert found.seconds == fitted.seconds
@@ -72,8 +72,8 @@ def test_a_second_run_trains_nothing(frames: Frames, tmp_path: Path) -> None:
     first = list(fit_all(jobs, tmp_path / "frames", kept, 1))
     times = {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*")}
     second = list(fit_all(jobs, tmp_path / "no such frames", kept, 1))
-    assert [result.kept for result in first] == [False] * len(jobs)
-    assert [result.kept for result in second] == [True] * len(jobs)
+    assert [result.cached for result in first] == [False] * len(jobs)
+    assert [result.cached for result in second] == [True] * len(jobs)
     assert {result.job.key for result in second} == {job.key for job in jobs}
     by_key = {result.job.key: result.fitted for result in first}
     assert all(equal(by_key[result.job.key], result.fitted) for result in second)
@@ -87,9 +87,9 @@ def test_what_was_finished_is_kept_when_the_caller_stops(frames: Frames, tmp_pat
     results = fit_all(jobs, tmp_path / "frames", kept, 1)
     done = next(results).job
     results.close()
-    assert [job.key for job in jobs if kept.find(job) is not None] == [done.key]
+    assert [job.key for job in jobs if kept.get(job) is not None] == [done.key]
     again = list(fit_all(jobs, tmp_path / "frames", kept, 1))
-    assert sum(result.kept for result in again) == 1
+    assert sum(result.cached for result in again) == 1
 
 
 def _truncate(path: Path, share: float) -> None:
@@ -115,7 +115,7 @@ DAMAGE = {
     "description is a list": lambda folder: (folder / DESCRIPTION).write_text("[1, 2]"),
     "description not unicode": lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe{}"),
     "another format": lambda folder: (folder / DESCRIPTION).write_text(
-        (folder / DESCRIPTION).read_text().replace('"format": 2', '"format": 1')
+        (folder / DESCRIPTION).read_text().replace('"format": 3', '"format": 2')
     ),
     "unknown forecaster": lambda folder: (folder / DESCRIPTION).write_text(
         (folder / DESCRIPTION).read_text().replace('"cell": "lstm"', '"cell": "xlstm"')
@@ -126,26 +126,26 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_fit_is_repeated(damage: str, frames: Frames, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
     kept = FitCache(tmp_path / "kept")
-    kept.keep(job, fitted)
+    kept.put(job, fitted)
     DAMAGE[damage](kept.folder / job.key)
     with pytest.raises(FitError, match="cannot read the fit"):
         read_fitted(kept.folder / job.key)
     save_frames(frames, tmp_path / "frames")
     (result,) = fit_all([job], tmp_path / "frames", kept, 1)
-    assert not result.kept
+    assert not result.cached
     assert equal(result.fitted, fitted)
-    assert equal(kept.find(job), fitted)
+    assert equal(kept.get(job), fitted)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
 def test_a_file_that_is_too_large_is_not_read(name: str, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
     kept = FitCache(tmp_path)
-    kept.keep(job, fitted)
+    kept.put(job, fitted)
     path = kept.folder / job.key / name
     os.truncate(path, LARGEST_BYTES[name] + 1)
     with pytest.raises(FitError, match=rf"{name} has {LARGEST_BYTES[name] + 1} bytes, expected at most"):
         read_fitted(kept.folder / job.key)
-    assert kept.find(job) is None
+    assert kept.get(job) is None
     assert not path.exists()
 
 
@@ -182,9 +182,9 @@ def test_the_fit_of_another_job_is_not_found(job: FitJob, fitted: Fitted, tmp_pa
     kept = FitCache(tmp_path)
     other = replace(job, seed=job.seed + 1)
     write_fitted(tmp_path / other.key, fitted, job)
-    assert kept.find(other) is None
-    kept.keep(job, fitted)
-    assert kept.find(job) is not None
+    assert kept.get(other) is None
+    kept.put(job, fitted)
+    assert kept.get(job) is not None
 
 
 def test_nested_beyond_measure_is_refused(job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
@@ -249,18 +249,18 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 def test_a_write_that_fails_half_way_leaves_nothing_behind(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     kept = FitCache(tmp_path / "kept")
     with files_no_larger_than(1000), pytest.raises(UsageError, match="cannot write the fit"):
-        kept.keep(job, fitted)
-    assert kept.find(job) is None
+        kept.put(job, fitted)
+    assert kept.get(job) is None
     assert list(kept.folder.iterdir()) == []
-    kept.keep(job, fitted)
-    assert equal(kept.find(job), fitted)
+    kept.put(job, fitted)
+    assert equal(kept.get(job), fitted)
 
 
 def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     kept = FitCache(tmp_path)
-    kept.keep(job, fitted)
+    kept.put(job, fitted)
     first = (tmp_path / job.key / DESCRIPTION).stat().st_ino
-    kept.keep(job, fitted)
+    kept.put(job, fitted)
     assert (tmp_path / job.key / DESCRIPTION).stat().st_ino == first
     assert [path.name for path in tmp_path.iterdir()] == [job.key]
 
@@ -278,10 +278,10 @@ def test_a_changed_description_is_not_believed(
     field: str, value: object, fitted: Fitted, job: FitJob, tmp_path: Path
 ) -> None:
     kept = FitCache(tmp_path)
-    kept.keep(job, fitted)
+    kept.put(job, fitted)
     path = tmp_path / job.key / DESCRIPTION
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, field: values[field][::-1] if value is None else value}))
     with pytest.raises(FitError, match="not the one that was written"):
         read_fitted(tmp_path / job.key)
-    assert kept.find(job) is None
+    assert kept.get(job) is None

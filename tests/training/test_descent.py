@@ -85,7 +85,7 @@ def test_the_first_loss_is_that_of_a_plain_loop(shape: str, power: float) -> Non
 
 @pytest.mark.parametrize("ahead", ["direct", "decoder"])
 def test_a_network_of_one_horizon_is_supervised_at_that_one_alone(ahead: str) -> None:
-    other, frames = young_and_gone(ahead=ahead)
+    other, frames = young_and_gone(horizon_mode=ahead)
     job = replace(other, forecaster=RecurrentSpec(hidden_size=6, dropout=0.0, horizon_mode="recursive"))
     data, training = supervised(job, frames), training_of(batch_chunks=64)
     expected = first_loss(network_for(job, frames), data, training)

@@ -13,7 +13,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasters.recurrent.fitting import fit_network, follow, train, validation_loss, validation_of
+from pipeline.forecasters.recurrent.fitting import follow, train_network, validation_loss, validation_of
 from pipeline.forecasters.recurrent.gradient_steps import steps
 from pipeline.forecasters.recurrent.losses import masked_mean
 from pipeline.forecasters.recurrent.reading import Reader, read_raw, reader_of
@@ -22,7 +22,7 @@ from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
-from tests.training.made import first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
+from tests.training.made import data_of, first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
 
 SCHOOLED = TrainingSpec(
     min_steps=40,
@@ -207,7 +207,7 @@ def test_the_weights_ignore_validation_labels_that_only_stop_the_training(frames
 def test_the_best_weights_are_kept(frames: Frames) -> None:
     harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3})  # so that the last look is not the best
     job = jobs_for(frames, changed(TINY, training=harsh))[0][0]
-    fitted, validation = fit(job, frames), validation_of(seen_by(job, frames), job)
+    fitted, validation = fit(job, frames), validation_of(data_of(job, frames))
     losses = {check.step: check.valid_loss for check in fitted.checks}
     assert losses[fitted.best_step] == min(losses.values())
     assert fitted.best_step != fitted.checks[-1].step
@@ -238,7 +238,7 @@ def test_the_validation_loss_is_the_mean_pinball_of_the_known_labels(frames: Fra
                     unit = float(frames.volatility[i, t]) * h**0.5
                     errors = [(y - float(v)) / unit for v in log_quantiles[i, t - part.start, h - 1]]
                     losses.append(sum(max(a * e, (a - 1) * e) for a, e in zip(LEVELS, errors, strict=True)) / 7)
-    found = validation_loss(reader_of(fitted), validation_of(seen, job))
+    found = validation_loss(reader_of(fitted), validation_of(data_of(job, frames)))
     assert found == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
@@ -264,7 +264,7 @@ def test_the_validation_loss_is_the_weighted_mean_of_the_heads_loss(
                     weight = float(seen.volatility[i, t]) ** power
                     total += weight * float(reader.network.head.loss(raw[i, t - part.start, h], scaled))
                     weights += weight
-    assert validation_loss(reader, validation_of(seen, job)) == pytest.approx(total / weights, rel=1e-4)
+    assert validation_loss(reader, validation_of(data_of(job, frames))) == pytest.approx(total / weights, rel=1e-4)
     assert min(check.valid_loss for check in fitted.checks) == pytest.approx(total / weights, rel=1e-4)
 
 
@@ -279,7 +279,7 @@ def test_training_lowers_the_loss_of_what_it_is_trained_on(frames: Frames) -> No
 
     before = loss()
     reader = Reader(network, fit_scaler(seen, job.fold.train), job.training.lookback_sessions, job.tickers)
-    train(reader, data, validation_of(seen, job), job, torch.Generator().manual_seed(5))
+    train_network(reader, data, validation_of(data_of(job, frames)), data_of(job, frames), torch.Generator().manual_seed(5))
     assert loss() < before * 0.995
 
 
@@ -297,7 +297,8 @@ def test_what_is_validated_is_an_average_of_the_weights_that_trails_them(frames:
             decay * own + (1 - decay) * value.detach() for own, value in zip(mean, by_hand.parameters(), strict=True)
         ]
     reader = Reader(found, fit_scaler(seen, job.fold.train), 160, job.tickers)
-    train(reader, data, validation_of(seen, job), replace(job, training=training), torch.Generator().manual_seed(2))
+    shorter = data_of(replace(job, training=training), frames)
+    train_network(reader, data, validation_of(shorter), shorter, torch.Generator().manual_seed(2))
     for own, expected in zip(found.parameters(), mean, strict=True):
         torch.testing.assert_close(own.double(), expected, atol=1e-6, rtol=0)
 
@@ -331,12 +332,6 @@ def test_no_label_to_validate_with_is_an_error_in_words(frames: Frames, job: Fit
     short = replace(job.fold.validation, stop=job.fold.validation.start + 1)  # nothing is known one session later
     with pytest.raises(FitError, match="no label to validate with"):
         fit(replace(job, fold=replace(job.fold, validation=short)), frames)
-
-
-def test_a_baseline_is_no_network(frames: Frames) -> None:
-    (job,) = jobs_for(frames, kinds=("ewma",), folds=slice(1))[0]
-    with pytest.raises(FitError, match="found a ewma forecaster where a network was expected"):
-        fit_network(job, frames)
 
 
 @pytest.mark.parametrize("kind", ["point", "direction"])

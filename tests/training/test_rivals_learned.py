@@ -35,7 +35,7 @@ def frames() -> Frames:
 
 @pytest.fixture(scope="module")
 def jobs(frames: Frames) -> dict[str, FitJob]:
-    kinds = [spec.kind for spec in EXPERIMENT.rivals]
+    kinds = [spec.kind for spec in EXPERIMENT.benchmarks]
     return {job.forecaster.kind: job for job in jobs_for(frames, EXPERIMENT, kinds, slice(1))[0]}
 
 

@@ -68,7 +68,7 @@ def test_workers_keep_their_fits_and_a_failure_stops_no_other(
     assert "Traceback" in by_key[broken.key].error
     assert [by_key[job.key].fitted is not None for job in jobs[1:3]] == [True, True]
     again = run([impossible, broken, jobs[1], jobs[2]], frames, tmp_path, 1)
-    assert {result.job.key for result in again if result.kept} == {jobs[1].key, jobs[2].key}
+    assert {result.job.key for result in again if result.cached} == {jobs[1].key, jobs[2].key}
     with pytest.raises(FitError, match=r"(?s)2 of 4 fits failed:.*network, fold .*, seed 0: the loss is not finite"):
         raise_failures(again)
 
@@ -126,7 +126,7 @@ def children() -> set[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(status[1]) == os.getpid() and status[0] != "Z" and b"spawn_main" in command:
+        if int(status[1]) == os.getpid() and status[0] != "Z" and b"pipeline.execution.worker" in command:
             found.add(int(folder.name))
     return found
 

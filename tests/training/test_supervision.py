@@ -13,7 +13,7 @@ from pipeline.dataset.labels import label_mask
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import FitError
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.fitting import train, validation_of
+from pipeline.forecasters.recurrent.fitting import train_network, validation_of
 from pipeline.forecasters.recurrent.reading import Reader
 from pipeline.forecasters.recurrent.specification import RecurrentSpec, lookback_of, supervised_from
 from pipeline.forecasters.recurrent.supervision import Chunks, Supervision, supervision
@@ -21,7 +21,7 @@ from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
-from tests.training.made import first_job, network_for, seen_by, supervised, young_and_gone
+from tests.training.made import data_of, first_job, network_for, seen_by, supervised, young_and_gone
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def trained(data: Supervision, job: FitJob, frames: Frames) -> dict[str, torch.T
     seen = seen_by(job, frames)
     network = network_for(job, frames, 5)
     reader = Reader(network, fit_scaler(seen, job.fold.train), job.training.lookback_sessions, job.tickers)
-    train(reader, data, validation_of(seen, job), job, seeded(5))
+    train_network(reader, data, validation_of(data_of(job, frames)), data_of(job, frames), seeded(5))
     return network.state_dict()
 
 

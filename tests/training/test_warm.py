@@ -15,7 +15,7 @@ from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError, NothingUsableError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.fitting import EMBEDDING, begin_from, repeatable
+from pipeline.forecasters.recurrent.fitting import EMBEDDING, start_from, repeatable
 from pipeline.forecasters.recurrent.network import new_network
 from pipeline.forecasters.recurrent.reading import network_arrays, reader_of
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
@@ -67,7 +67,7 @@ def test_training_begins_with_the_former_weights(frames: Frames) -> None:
     first, second = chains(WARM, frames)[0][:2]
     former = fit(first, frames)
     network = new_network(WARM.network, len(first.features), 2, torch.Generator().manual_seed(5), 3)
-    begin_from(network, former, second.tickers)
+    start_from(network, former, second.tickers)
     for name, value in network_arrays(former).items():
         assert torch.equal(network.state_dict()[name], value)
     still = second.training.model_copy(update={"learning_rate": 1e-12})
@@ -103,7 +103,7 @@ def test_a_ticker_that_is_new_begins_like_an_unknown_one(frames: Frames) -> None
     job = jobs_for(frames, changed(TINY, network=spec))[0][0]
     former = fit(job, frames)
     network = new_network(spec, len(job.features), 2, torch.Generator(), len(job.tickers) + 1)
-    begin_from(network, former, ("NEW", *reversed(job.tickers)))
+    start_from(network, former, ("NEW", *reversed(job.tickers)))
     old, new = network_arrays(former)[EMBEDDING], network.state_dict()[EMBEDDING]
     assert torch.equal(new[0], old[0])
     assert torch.equal(new[1], old[0])
@@ -118,7 +118,7 @@ def test_weights_of_another_network_are_refused(frames: Frames) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_folds_wait_for_what_they_begin_from(frames: Frames, tmp_path: Path, workers: int) -> None:
+def test_folds_wait_for_what_they_start_from(frames: Frames, tmp_path: Path, workers: int) -> None:
     jobs = [job for chain in chains(WARM, frames) for job in reversed(chain)]
     order = [result.job.key for result in fit_jobs(jobs, frames, tmp_path, workers)]
     assert sorted(order) == sorted(job.key for job in jobs)
@@ -133,7 +133,7 @@ def test_the_bits_do_not_depend_on_workers_or_on_what_is_kept(frames: Frames, tm
     kept = FitCache(tmp_path / "kept")
     list(fit_all(jobs[:1], tmp_path / "frames", kept, 1))
     again = list(fit_all(jobs, tmp_path / "frames", kept, 2))
-    assert [result.kept for result in again] == [True] + [False] * (len(jobs) - 1)
+    assert [result.cached for result in again] == [True] + [False] * (len(jobs) - 1)
     for result in again:
         for name, value in alone[result.job.key].arrays.items():
             assert result.fitted.arrays[name].tobytes() == value.tobytes()
@@ -205,8 +205,8 @@ def test_a_kept_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) ->
     first, second = chains(WARM, frames)[0][:2]
     fitted = fit(second, frames, fit(first, frames))
     kept = FitCache(tmp_path)
-    kept.keep(second, fitted)
-    found = kept.find(second)
+    kept.put(second, fitted)
+    found = kept.get(second)
     assert found is not None
     assert reader_of(found).tickers == second.tickers
 
