@@ -3,21 +3,20 @@
 import io
 import json
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from flows.ingest import build_ingest
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rich.console import Console
 
 from flows.cli import data_commands
 from flows.cli.options import Wanted
+from flows.deployments import build_flows
 from pipeline.errors import UsageError
 from pipeline.market.bars import Bars, Exclusion, FetchedRows, ValidatedBars
 from pipeline.market.calendars import closed_at
@@ -31,8 +30,10 @@ from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState
 from pipeline.market.validation.report import validation_report
 from pipeline.market.validation.rules import problem_of
 from pipeline.settings import Settings
-from pipeline.workflow.ingest import NO_FINDINGS, Ingested, import_files, records
-from pipeline.workflow.progress import Quiet, Stopwatch
+from pipeline.workflow.context import RunContext, unwrapped
+from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
+from pipeline.workflow.progress import NoProgress, StageTimer
+from pipeline.workflow.result import plain_rows
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -80,17 +81,17 @@ def shown(key: str) -> Any:
 
 
 @pytest.fixture
-def ingested(home: Path, tmp_path: Path, prefect_server: str) -> Callable[..., Ingested]:
+def ingested(home: Path, tmp_path: Path, prefect_server: str) -> Callable[..., IngestResult]:
     """What the flow makes of a file with these frames."""
 
-    def ingest(collection: str, **frames: pd.DataFrame) -> Ingested:
+    def ingest(collection: str, **frames: pd.DataFrame) -> IngestResult:
         path = written(tmp_path / "bars.csv", {name.replace("_", "/"): rows for name, rows in frames.items()})
-        return build_ingest(Quiet())(source=FilesSource(path=path), collection=collection)
+        return build_flows(NoProgress()).ingest(source=FilesSource(path=path), collection=collection)
 
     return ingest
 
 
-def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., Ingested]) -> None:
+def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., IngestResult]) -> None:
     result = ingested("half_good", AAA=ROWS, REP=with_small_miss(), BAD=without_its_split(), A_B=ROWS)
     assert result.status == "partial"
     said = shown("ingest-half-good")
@@ -111,7 +112,7 @@ def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., In
     assert "found 'A/B' as a ticker" in row["reason"]
 
 
-def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., Ingested]) -> None:
+def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., IngestResult]) -> None:
     result = ingested("all_good", AAA=ROWS, BBB=ROWS)
     assert (result.status, result.not_settled) == ("ok", ())
     assert shown("ingest-all-good").startswith("**ok**")
@@ -119,7 +120,7 @@ def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., In
     assert list(result.seconds) == ["read", "store", "check"]
 
 
-def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[..., Ingested]) -> None:
+def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[..., IngestResult]) -> None:
     assert ingested("repaired", AAA=with_small_miss()).status == "ok"
     assert shown("ingest-repaired").startswith("**ok**")
     assert [row["rule"] for row in shown("validation-repaired")] == ["high_low"]
@@ -128,8 +129,8 @@ def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[...
 # --- the status of an update ---
 
 
-def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) -> Ingested:
-    return Ingested("made", refreshed, findings, DiskUse(0, 0, 0, 0))
+def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) -> IngestResult:
+    return IngestResult("made", refreshed, findings, DiskUse(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize("state", UpdateState)
@@ -149,33 +150,33 @@ def test_an_update_is_partial_where_a_ticker_breaks_the_contract() -> None:
     assert update_of(one, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
     out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
     assert update_of(one, findings=out).status == "partial"
-    assert update_of(one, findings=out).as_json()["validation"] == records(out)
+    assert update_of(one, findings=out).as_json()["validation"] == plain_rows(out)
 
 
 # --- importing ---
+
+
+def context_at(settings: Settings, now: datetime) -> RunContext:
+    """The context of an update at an instant."""
+    return RunContext("ingest", settings, StageTimer(NoProgress()), unwrapped, None, now, now)
 
 
 def test_the_name_of_yahoo_s_collection_is_kept_for_it(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     prices = open_files(written(tmp_path / "bars.csv", {"AAA": ROWS}))
     with pytest.raises(UsageError, match="found 'yahoo' as the name of an import"):
-        import_files(settings, prices, (), YAHOO, NOW, Stopwatch(Quiet()))
+        import_files(context_at(settings, NOW), prices, (), YAHOO)
     assert not settings.prices.exists()
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_an_import_takes_completed_sessions_and_tells_what_it_did_not_take(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     frames = {"AAA": ROWS, "BAD": in_other_zones(), "../../x": ROWS, "CCC": ROWS}
     prices = open_files(written(tmp_path / "bars.csv", frames))
     before_the_close = NOW - timedelta(hours=2)
 
-    @flow(persist_result=False)
-    def importing() -> Ingested:
-        names = ("AAA", "BAD", "../../x", "CCC", "AAA", "GONE")
-        return import_files(settings, prices, names, "mine", before_the_close, Stopwatch(Quiet()))
-
-    result = importing()
+    names = ("AAA", "BAD", "../../x", "CCC", "AAA", "GONE")
+    result = import_files(context_at(settings, before_the_close), prices, names, "mine")
     assert {one.ticker: one.state.value for one in result.refreshed} == {
         "AAA": "updated",
         "BAD": "missing",

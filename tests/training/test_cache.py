@@ -1,4 +1,4 @@
-"""Kept fits: whole or absent, read without executing anything, and repeated where they are damaged."""
+"""Cached fits: whole or absent, read without executing anything, and repeated where they are damaged."""
 
 import hashlib
 import importlib.metadata
@@ -48,15 +48,15 @@ def equal(a: Fitted, b: Fitted) -> bool:
 
 
 def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path / "a" / "b")
-    assert kept.get(job) is None
-    kept.put(job, fitted)
-    found = kept.get(job)
+    cache = FitCache(tmp_path / "a" / "b")
+    assert cache.get(job) is None
+    cache.put(job, fitted)
+    found = cache.get(job)
     assert found is not None
     assert equal(found, fitted)
     assert found.seconds == fitted.seconds
-    assert sorted(path.name for path in kept.folder.rglob("*") if path.is_file()) == [DESCRIPTION, WEIGHTS]
-    described = json.loads((kept.folder / job.key / DESCRIPTION).read_text())
+    assert sorted(path.name for path in cache.folder.rglob("*") if path.is_file()) == [DESCRIPTION, WEIGHTS]
+    described = json.loads((cache.folder / job.key / DESCRIPTION).read_text())
     made_with = described["made_with"]
     warm_up, versions = made_with["warm_up_sessions"], made_with["versions"]
     assert described["job"] == json.loads(json.dumps(job.description()))
@@ -68,27 +68,27 @@ def test_what_is_read_is_what_was_written(fitted: Fitted, job: FitJob, tmp_path:
 def test_a_second_run_trains_nothing(frames: Frames, tmp_path: Path) -> None:
     jobs, _ = jobs_for(frames, kinds=("network", "climatology", "drift", "ewma", "last_close"))
     save_frames(frames, tmp_path / "frames")
-    kept = FitCache(tmp_path / "kept")
-    first = list(fit_all(jobs, tmp_path / "frames", kept, 1))
-    times = {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*")}
-    second = list(fit_all(jobs, tmp_path / "no such frames", kept, 1))
+    cache = FitCache(tmp_path / "kept")
+    first = list(fit_all(jobs, tmp_path / "frames", cache, 1))
+    times = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*")}
+    second = list(fit_all(jobs, tmp_path / "no such frames", cache, 1))
     assert [result.cached for result in first] == [False] * len(jobs)
     assert [result.cached for result in second] == [True] * len(jobs)
     assert {result.job.key for result in second} == {job.key for job in jobs}
     by_key = {result.job.key: result.fitted for result in first}
     assert all(equal(by_key[result.job.key], result.fitted) for result in second)
-    assert {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*")} == times
+    assert {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*")} == times
 
 
-def test_what_was_finished_is_kept_when_the_caller_stops(frames: Frames, tmp_path: Path) -> None:
+def test_what_was_finished_is_cached_when_the_caller_stops(frames: Frames, tmp_path: Path) -> None:
     jobs, _ = jobs_for(frames, kinds=("climatology", "drift", "ewma"))
     save_frames(frames, tmp_path / "frames")
-    kept = FitCache(tmp_path / "kept")
-    results = fit_all(jobs, tmp_path / "frames", kept, 1)
+    cache = FitCache(tmp_path / "kept")
+    results = fit_all(jobs, tmp_path / "frames", cache, 1)
     done = next(results).job
     results.close()
-    assert [job.key for job in jobs if kept.get(job) is not None] == [done.key]
-    again = list(fit_all(jobs, tmp_path / "frames", kept, 1))
+    assert [job.key for job in jobs if cache.get(job) is not None] == [done.key]
+    again = list(fit_all(jobs, tmp_path / "frames", cache, 1))
     assert sum(result.cached for result in again) == 1
 
 
@@ -125,27 +125,27 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_fit_is_repeated(damage: str, frames: Frames, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path / "kept")
-    kept.put(job, fitted)
-    DAMAGE[damage](kept.folder / job.key)
+    cache = FitCache(tmp_path / "kept")
+    cache.put(job, fitted)
+    DAMAGE[damage](cache.folder / job.key)
     with pytest.raises(FitError, match="cannot read the fit"):
-        read_fitted(kept.folder / job.key)
+        read_fitted(cache.folder / job.key)
     save_frames(frames, tmp_path / "frames")
-    (result,) = fit_all([job], tmp_path / "frames", kept, 1)
+    (result,) = fit_all([job], tmp_path / "frames", cache, 1)
     assert not result.cached
     assert equal(result.fitted, fitted)
-    assert equal(kept.get(job), fitted)
+    assert equal(cache.get(job), fitted)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
 def test_a_file_that_is_too_large_is_not_read(name: str, job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path)
-    kept.put(job, fitted)
-    path = kept.folder / job.key / name
+    cache = FitCache(tmp_path)
+    cache.put(job, fitted)
+    path = cache.folder / job.key / name
     os.truncate(path, LARGEST_BYTES[name] + 1)
     with pytest.raises(FitError, match=rf"{name} has {LARGEST_BYTES[name] + 1} bytes, expected at most"):
-        read_fitted(kept.folder / job.key)
-    assert kept.get(job) is None
+        read_fitted(cache.folder / job.key)
+    assert cache.get(job) is None
     assert not path.exists()
 
 
@@ -179,12 +179,12 @@ def test_what_is_sealed_but_not_known_is_refused(
 
 
 def test_the_fit_of_another_job_is_not_found(job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path)
+    cache = FitCache(tmp_path)
     other = replace(job, seed=job.seed + 1)
     write_fitted(tmp_path / other.key, fitted, job)
-    assert kept.get(other) is None
-    kept.put(job, fitted)
-    assert kept.get(job) is not None
+    assert cache.get(other) is None
+    cache.put(job, fitted)
+    assert cache.get(job) is not None
 
 
 def test_nested_beyond_measure_is_refused(job: FitJob, fitted: Fitted, tmp_path: Path) -> None:
@@ -247,20 +247,20 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_write_that_fails_half_way_leaves_nothing_behind(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path / "kept")
+    cache = FitCache(tmp_path / "kept")
     with files_no_larger_than(1000), pytest.raises(UsageError, match="cannot write the fit"):
-        kept.put(job, fitted)
-    assert kept.get(job) is None
-    assert list(kept.folder.iterdir()) == []
-    kept.put(job, fitted)
-    assert equal(kept.get(job), fitted)
+        cache.put(job, fitted)
+    assert cache.get(job) is None
+    assert list(cache.folder.iterdir()) == []
+    cache.put(job, fitted)
+    assert equal(cache.get(job), fitted)
 
 
 def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
-    kept = FitCache(tmp_path)
-    kept.put(job, fitted)
+    cache = FitCache(tmp_path)
+    cache.put(job, fitted)
     first = (tmp_path / job.key / DESCRIPTION).stat().st_ino
-    kept.put(job, fitted)
+    cache.put(job, fitted)
     assert (tmp_path / job.key / DESCRIPTION).stat().st_ino == first
     assert [path.name for path in tmp_path.iterdir()] == [job.key]
 
@@ -277,11 +277,11 @@ def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob,
 def test_a_changed_description_is_not_believed(
     field: str, value: object, fitted: Fitted, job: FitJob, tmp_path: Path
 ) -> None:
-    kept = FitCache(tmp_path)
-    kept.put(job, fitted)
+    cache = FitCache(tmp_path)
+    cache.put(job, fitted)
     path = tmp_path / job.key / DESCRIPTION
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, field: values[field][::-1] if value is None else value}))
     with pytest.raises(FitError, match="not the one that was written"):
         read_fitted(tmp_path / job.key)
-    assert kept.get(job) is None
+    assert cache.get(job) is None

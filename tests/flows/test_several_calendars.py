@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from flows.main import build_flows
 from mlflow.tracking import MlflowClient
 
 from flows.cli.experiment_file import read_experiment
+from flows.deployments import build_flows
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource
 from pipeline.settings import Settings
-from pipeline.workflow.progress import Quiet
+from pipeline.workflow.progress import NoProgress
 
 from .command import small_experiment
 
@@ -67,10 +67,10 @@ def experiment(tmp_path: Path, home: Path) -> Experiment:
 
 
 def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_path: Path) -> None:
-    flows = build_flows(Quiet())
-    summary = flows.run(experiment, tmp_path / "out")
+    flows = build_flows(NoProgress())
+    summary = flows.run(experiment, tmp_path / "out", publish=True)
     assert (summary.status, summary.excluded) == ("ok", [])
-    assert [market.calendar for market in summary.markets] == ["XBOM", "XNYS", "24/7"]
+    assert [market.calendar for market in summary.calendars] == ["XBOM", "XNYS", "24/7"]
     first = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 1}
     assert first == {
         "AAA": "2024-11-29",  # Thursday is Thanksgiving
@@ -81,12 +81,12 @@ def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_
     }
     second = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 2}
     assert second["INFY.NS"] == "2024-11-01"  # Diwali: no session in the library's calendar
-    reports = [Path(str(market.report)) for market in summary.markets]
+    reports = [Path(str(market.report)) for market in summary.calendars]
     assert len(set(reports)) == 3
     assert all(path.is_file() for path in reports)
     assert {path.parent.name for path in reports} == {"XBOM", "XNYS", "24-7"}
-    assert summary.as_json()["markets"][1]["scores"]["1"]["network"]["pinball"] > 0
-    _check_the_record(summary.markets[0].mlflow_run_id)
+    assert summary.as_json()["calendars"][1]["scores"]["1"]["network"]["pinball"] > 0
+    _check_the_record(summary.calendars[0].mlflow_run_id)
     _check_forecasts_from_it(flows, experiment, first)
 
 
@@ -103,7 +103,7 @@ def _check_forecasts_from_it(flows: object, experiment: Experiment, first: dict[
     again = forecast()
     assert {row["ticker"]: row["target_session"] for row in again.forecasts if row["horizon"] == 1} == first
     some = forecast(("TCS.BO",))
-    assert some.markets == []
+    assert len(some.calendars) == 1
     assert {row["ticker"] for row in some.forecasts} == {"TCS.BO"}
     whole = [row for row in again.forecasts if row["ticker"] == "TCS.BO"]
     assert some.forecasts == whole
@@ -111,18 +111,20 @@ def _check_forecasts_from_it(flows: object, experiment: Experiment, first: dict[
 
 def test_a_market_that_is_too_short_stops_no_other(experiment: Experiment, tmp_path: Path) -> None:
     source = FilesSource(path=write_mixed(tmp_path, XBOM=130))
-    summary = build_flows(Quiet()).backtest(experiment.model_copy(update={"source": source}))
+    summary = build_flows(NoProgress()).backtest(experiment.model_copy(update={"source": source}))
     assert summary.status == "partial"
-    assert [market.calendar for market in summary.markets] == ["XNYS", "24/7"]
+    assert [market.calendar for market in summary.calendars] == ["XNYS", "24/7"]
     assert {out["ticker"] for out in summary.excluded} == {"INFY.NS", "TCS.BO"}
     assert all("too short" in out["reason"] for out in summary.excluded)
 
 
 def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
-    flows = build_flows(Quiet())
-    flows.run(experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}))
+    flows = build_flows(NoProgress())
+    flows.run(
+        experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}), publish=True
+    )
     found = flows.forecast(("AAA", "BTC-USD"))
     assert found.status == "partial"
     assert {row["ticker"] for row in found.forecasts or []} == {"AAA"}
     (out,) = found.excluded
-    assert (out["ticker"], "no model was trained on calendar 24/7" in out["reason"]) == ("BTC-USD", True)
+    assert (out["ticker"], "no model is published for calendar 24/7" in out["reason"]) == ("BTC-USD", True)

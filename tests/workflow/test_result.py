@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.rendering import show_summary
+from flows.cli.rendering import show_result
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
-from pipeline.workflow.context import Finished
-from pipeline.workflow.over_calendars import Parts
-from pipeline.workflow.recording import Recorded
-from pipeline.workflow.result import Summary, summarise
+from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.result import Result, result_of
 from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published, rich_outcome
 
 MIXED = Publication(CALIBRATED, {1: CALIBRATED, 2: "ewma", 3: "ewma"}, {3: {"BBB": CALIBRATED, "AAA": "ewma"}})
@@ -28,21 +27,21 @@ def outcome() -> CalendarResult:
     return rich_outcome()
 
 
-def summary_of(outcome: CalendarResult) -> Summary:
-    finished = Finished(outcome, Recorded("ab", "http://127.0.0.1/#/ab"), Path("report.html"), {"fit": 1.0})
-    return summarise(Parts((finished,), (), {}))
+def summarised(outcome: CalendarResult) -> Result:
+    recorded = RecordedResult(outcome, "ab", "http://127.0.0.1/#/ab", Path("report.html"), {"fit": 1.0})
+    return result_of(RecordedRun((recorded,), (), {}))
 
 
 def told(outcome: CalendarResult, width: int = 80) -> str:
     """What a person sees on a terminal of this width."""
     output = StringIO()
-    show_summary(Console(file=output, width=width), summary_of(outcome))
+    show_result(Console(file=output, width=width), summarised(outcome))
     return output.getvalue()
 
 
 @pytest.fixture(scope="module")
 def found(outcome: CalendarResult) -> dict[str, Any]:
-    whole: dict[str, Any] = json.loads(json.dumps(summary_of(outcome).as_json(), allow_nan=False))
+    whole: dict[str, Any] = json.loads(json.dumps(summarised(outcome).as_json(), allow_nan=False))
     return whole
 
 
@@ -67,7 +66,7 @@ def test_json_has_the_summary_table(outcome: CalendarResult, found: dict[str, An
 
 
 def test_json_keeps_what_it_said_before(found: dict[str, Any]) -> None:
-    before = {"status", "error", "calendar", "known_at", "verdict", "note", "warnings", "forecasts", "excluded"}
+    before = {"status", "calendar", "known_at", "verdict", "note", "warnings", "forecasts", "excluded"}
     assert before | {"stale", "unseen", "scores", "skill", "dm_p", "mlflow_url", "report", "seconds"} <= set(found)
     assert found["scores"]["1"][CALIBRATED]["pinball_error"] > 0
 
@@ -76,7 +75,7 @@ def test_json_says_which_forecaster_is_shown(outcome: CalendarResult, found: dic
     assert found["publication"] == {"model": CALIBRATED, "pooled": {}, "by_ticker": {}}
     assert {row["forecaster"] for row in found["forecasts"]} == {CALIBRATED}
     mixed = replace(outcome, publication=MIXED, forecasts=published(outcome.forecasts, MIXED))
-    summary = summary_of(mixed)
+    (summary,) = summarised(mixed).calendars
     assert summary.publication == {
         "model": CALIBRATED,
         "pooled": {"1": CALIBRATED, "2": "ewma", "3": "ewma"},
@@ -90,11 +89,9 @@ def test_json_says_which_forecaster_is_shown(outcome: CalendarResult, found: dic
 
 
 def test_a_forecast_alone_has_no_evidence(outcome: CalendarResult) -> None:
-    summary = summary_of(only_forecast(outcome))
-    assert summary.verdict is None
-    assert summary.model is None
-    assert summary.summary_table == []
-    assert summary.trials == {}
+    (summary,) = summarised(only_forecast(outcome)).calendars
+    assert summary.backtest is None
+    assert {"verdict", "model", "summary_table", "trials"}.isdisjoint(summarised(only_forecast(outcome)).as_json())
     assert "Money" not in told(only_forecast(outcome))
 
 

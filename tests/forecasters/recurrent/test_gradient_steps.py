@@ -20,7 +20,7 @@ from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervisio
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY_TRAINING, frames_from, random_market
-from tests.training.made import first_job, network_for, supervised, young_and_gone
+from tests.forecasters.recurrent.builders import first_job, network_for, supervised, young_and_gone
 
 
 @pytest.fixture(scope="module")

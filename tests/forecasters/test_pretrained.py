@@ -1,4 +1,4 @@
-"""The pretrained rival with a made pipeline: what it is given, what is taken from it, and when it is silent."""
+"""The pretrained benchmark with a made pipeline: what it is given, what is taken from it, and when it is silent."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,12 +11,12 @@ import torch
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError, UsageError
-from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters import pretrained
+from pipeline.forecasters.forecaster import LEVELS, FitData
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.pretrained import (
     ORIGINS_AT_ONCE,
     PretrainedSpec,
-    fit_pretrained,
     open_pipeline,
     pretrained_quantiles,
     weights_digest,
@@ -104,15 +104,15 @@ def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons:
     assert why_not_scored(SPEC, frames, folds[:1]) != "", "the first fold tests until its refit alone"
 
 
-def test_a_rival_that_cannot_be_scored_is_left_out_and_the_others_stay(frames: Frames, tmp_path: Path) -> None:
+def test_a_benchmark_that_cannot_be_scored_is_left_out_and_the_others_stay(frames: Frames, tmp_path: Path) -> None:
     late = SPEC.model_copy(update={"weights": tmp_path / "none", "trained_until": date(2999, 1, 1)})
     experiment = changed(TINY, benchmarks=(HarSpec(), late))
     folds = folds_of(frames, experiment)
-    kept, told = without_unscorable(experiment, frames, folds)
-    assert kept == changed(TINY, benchmarks=(HarSpec(),))
+    scorable, told = without_unscorable(experiment, frames, folds)
+    assert scorable == changed(TINY, benchmarks=(HarSpec(),))
     assert len(told) == 1
     assert "may reach to 2999-01-01" in told[0]
-    assert {job.forecaster.kind for job in jobs_of(frames, folds, kept, "cpu")} >= {"network", "har"}
+    assert {job.forecaster.kind for job in jobs_of(frames, folds, scorable, "cpu")} >= {"network", "har"}
     first = frames.sessions[folds[0].test.start]
     fine = changed(TINY, benchmarks=(HarSpec(), silent_until(first - 1)))
     assert without_unscorable(fine, frames, folds) == (fine, ())
@@ -122,12 +122,12 @@ def silent_until(day: np.datetime64) -> PretrainedSpec:
     return SPEC.model_copy(update={"trained_until": day.item()})
 
 
-def test_a_rival_that_is_silent_at_first_says_what_that_costs_all(frames: Frames) -> None:
+def test_a_benchmark_that_is_silent_at_first_says_what_that_costs_all(frames: Frames) -> None:
     folds = folds_of(frames, TINY)
     start, stop = folds[0].test.start, folds[-1].test.stop
     experiment = changed(TINY, benchmarks=(silent_until(frames.sessions[start + 2]),))
-    kept, told = without_unscorable(experiment, frames, folds)
-    assert kept == experiment
+    scorable, told = without_unscorable(experiment, frames, folds)
+    assert scorable == experiment
     tested = sum(
         bool(frames.usable[:, t].any() and np.isfinite(frames.future_return[:, t]).any()) for t in range(start, stop)
     )
@@ -168,6 +168,7 @@ def test_without_the_package_the_fit_says_what_to_install(tmp_path: Path) -> Non
     experiment = changed(TINY, benchmarks=(spec,))
     frames = frames_from(random_market(400, 3), experiment)
     (job,) = jobs_for(frames, experiment, ("pretrained",), slice(1))[0]
-    for attempt in (lambda: fit(job, frames), lambda: fit_pretrained(spec)):
-        with pytest.raises(UsageError, match=r"chronos-forecasting.*tapecast\[pretrained\].*leave the rival out"):
+    data = FitData(frames, job.fold, job.seed, job.training)
+    for attempt in (lambda: fit(job, frames), lambda: pretrained.fit(spec, data)):
+        with pytest.raises(UsageError, match=r"chronos-forecasting.*tapecast\[pretrained\].*leave the benchmark out"):
             attempt()

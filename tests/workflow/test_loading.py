@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import typer
-from prefect import flow
 
 from flows.cli.options import Wanted, instant, names_in, wanted_by
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
@@ -24,9 +23,11 @@ from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_
 from pipeline.market.validation.rules import problem_of
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
-from pipeline.workflow.calendar_bars import Loaded
-from pipeline.workflow.loading import ask, checked, known_from, load_bars, looking_from, old_bars, stale_of, with_reason
-from pipeline.workflow.validation import age_limit, claims_to_be_fresh, recorded, validation_terms
+from pipeline.workflow.calendar_bars import LoadedBars
+from pipeline.workflow.context import RunContext, unwrapped
+from pipeline.workflow.loading import _refreshed, _with_reason, accepted, known_from, load_bars, old_bars, stale_of
+from pipeline.workflow.progress import NoProgress, StageTimer
+from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -37,7 +38,7 @@ NOW = closed_at("XNYS", SESSIONS.iloc[-1]) + timedelta(hours=1)
 BEFORE = NOW - timedelta(days=40)
 
 IMPORT_TERMS = CollectionTerms(kind="files", has_actions=True, returns_from="actions", note="Made up.")
-UNASKED = "nobody was asked for newer bars than the store has"
+UNASKED = "no update was requested for newer bars than the store has"
 ENDING = {"AAA": 0, "BBB": 2, "CCC": 6}
 """How many of the last sessions each stored ticker lacks: none, some, and more than the limit allows."""
 
@@ -69,9 +70,9 @@ def opened(settings: Settings, collection: str = YAHOO) -> StoredPrices:
 
 
 def test_yahoo_s_prices_alone_claim_to_be_fresh(settings: Settings) -> None:
-    assert claims_to_be_fresh(opened(settings))
-    assert not claims_to_be_fresh(opened(settings, "mine"))
-    assert not claims_to_be_fresh(open_source(SampleSource()))
+    assert is_updated_from_yahoo(opened(settings))
+    assert not is_updated_from_yahoo(opened(settings, "mine"))
+    assert not is_updated_from_yahoo(open_source(SampleSource()))
 
 
 def test_the_age_limit_is_the_given_one_or_yahoo_s_own(settings: Settings) -> None:
@@ -83,10 +84,11 @@ def test_the_age_limit_is_the_given_one_or_yahoo_s_own(settings: Settings) -> No
     assert age_limit(open_source(SampleSource()), None) is None
 
 
-def test_a_run_looks_from_the_instant_of_its_prices(settings: Settings) -> None:
-    assert looking_from(StoredSource(as_known=BEFORE), NOW) == BEFORE
+def test_a_run_is_as_of_the_instant_of_its_prices(settings: Settings) -> None:
+    context = RunContext("run", settings, StageTimer(NoProgress()), unwrapped, None, NOW, NOW)
+    assert context.as_of(StoredSource(as_known=BEFORE)).now == BEFORE
     for source in (StoredSource(), YahooSource(), SampleSource()):
-        assert looking_from(source, NOW) == NOW
+        assert context.as_of(source).now == NOW
 
 
 def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
@@ -104,7 +106,7 @@ def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
 
 
 def validated_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> ValidatedBars:
-    return checked(source, tickers, (), validation_terms(source, NOW, max_age_sessions=limit))
+    return accepted(source, tickers, (), validation_terms(source, NOW, max_age_sessions=limit))
 
 
 def test_bars_that_end_early_are_old_where_nobody_was_asked(settings: Settings) -> None:
@@ -155,9 +157,9 @@ def test_a_ticker_is_stale_once_and_the_door_knows_best(settings: Settings) -> N
 
 def test_why_it_could_not_be_refreshed_is_told_with_why_it_is_left_out() -> None:
     out, why = Exclusion("CCC", "too old"), {"CCC": "429", "GONE": "404"}
-    assert with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
-    assert with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
-    assert with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
+    assert _with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
+    assert _with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
+    assert _with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
 
 
 def test_a_missing_ticker_is_left_out_with_the_reason_of_its_source(settings: Settings) -> None:
@@ -167,7 +169,7 @@ def test_a_missing_ticker_is_left_out_with_the_reason_of_its_source(settings: Se
         refreshed("CCC", UpdateState.NOT_REFRESHED, 6),
     )
     terms = validation_terms(source, NOW, max_age_sessions=5)
-    found = {out.ticker: out.reason for out in checked(source, ("AAA", "CCC", "GONE"), told, terms).excluded}
+    found = {out.ticker: out.reason for out in accepted(source, ("AAA", "CCC", "GONE"), told, terms).excluded}
     assert set(found) == {"CCC", "GONE"}
     assert found["GONE"] == "no such ticker"
     assert "a last bar 6 sessions old, at most 5 are allowed" in found["CCC"]
@@ -199,10 +201,10 @@ def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
     tmp_path: Path, lacking: int, excluded: tuple[str, ...]
 ) -> None:
     collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
-    told = ask(collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0]))
+    told = _refreshed(collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0]))
     assert {one.ticker for one in told if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
-    validated = checked(source, HUNDRED, told, validation_terms(source, NOW, max_age_sessions=age_limit(source, None)))
+    validated = accepted(source, HUNDRED, told, validation_terms(source, NOW, max_age_sessions=age_limit(source, None)))
     last = validated.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
     assert last == {one: SESSIONS.iloc[-1 - lacking if one in REFUSED else -1] for one in HUNDRED}
     stale = stale_of(told, validated)
@@ -221,29 +223,24 @@ def test_what_was_recorded_at_a_fetch_is_told_once(settings: Settings) -> None:
     other = problem_of("AAA", "currency", "2024-02-02", "EUR after USD")
     for hours, problems in enumerate([(split,), (split, other)]):
         commit(source.collection, "AAA", FetchedRows(ROWS, None, "USD", BEFORE + timedelta(hours=hours + 1), problems))
-    assert recorded(source, ("AAA", "BBB", "GONE")) == (split, other)
-    assert recorded(open_source(SampleSource()), ("AAPL",)) == ()
+    assert recorded_problems(source, ("AAA", "BBB", "GONE")) == (split, other)
+    assert recorded_problems(open_source(SampleSource()), ("AAPL",)) == ()
 
 
-# --- the whole, under Prefect as the tasks in it are ---
+# --- The whole ---
 
 
-def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> Loaded:
-    """What a run finds, in a flow as its tasks log there."""
+def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> LoadedBars:
+    """What a run finds."""
     experiment = Experiment(source=source, tickers=tickers, device="cpu")
 
-    @flow(persist_result=False)
-    def loading() -> Loaded:
-        return load_bars(settings, experiment, NOW)
-
-    return loading()
+    return load_bars(settings, experiment, NOW, unwrapped)
 
 
 def ages(stale: tuple[Stale, ...]) -> dict[str, int]:
     return {one.ticker: one.age_sessions for one in stale}
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource())
     assert loaded.stale == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
@@ -256,7 +253,6 @@ def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Se
     assert (shorter.stale, [out.ticker for out in shorter.validated.excluded]) == ((), ["BBB"])
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource(collection="mine"))
     assert loaded.validated.bars.tickers == tuple(ENDING)
@@ -265,7 +261,6 @@ def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
     assert [out.ticker for out in limited.validated.excluded] == ["CCC"]
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(settings: Settings) -> None:
     split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
     commit(opened(settings).collection, "AAA", FetchedRows(ROWS, None, "EUR", NOW, (split,)))
@@ -279,7 +274,6 @@ def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(se
     assert loaded.note == YAHOO_TERMS.note
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_where_no_name_can_be_one_every_reason_is_told(settings: Settings) -> None:
     with pytest.raises(NothingUsableError, match=r"A/B: found 'A/B' .*; C/D: found 'C/D'") as caught:
         loaded_from(settings, YahooSource(), "A/B", "C/D")

@@ -22,7 +22,7 @@ from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
-from tests.training.made import data_of, first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
+from tests.forecasters.recurrent.builders import data_of, first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
 
 SCHOOLED = TrainingSpec(
     min_steps=40,
@@ -156,7 +156,7 @@ def test_networks_that_differ_in_their_head_draw_the_same_chunks_and_take_the_sa
         assert seen[head] == seen["quantiles"], head
 
 
-def test_the_number_of_looks_and_steps_is_that_of_any_head(frames: Frames) -> None:
+def test_the_number_of_checks_and_steps_is_that_of_any_head(frames: Frames) -> None:
     steps_seen = set()
     for head in HEADS:
         network = RecurrentSpec.model_validate({"hidden_size": 4, "head": {"kind": head}})
@@ -191,7 +191,7 @@ def test_a_fit_sees_nothing_after_its_validation(frames: Frames, job: FitJob) ->
 
 
 def test_the_weights_ignore_validation_labels_that_only_stop_the_training(frames: Frames, job: FitJob) -> None:
-    """Validation decides which weights are kept, never what the gradient sees: its first look is the same."""
+    """Validation decides which weights are kept, never what the gradient sees: its first check is the same."""
     part = slice(job.fold.validation.start, job.fold.validation.stop)
     other = np.array(frames.future_return)
     other[:, part] *= -3.0
@@ -205,7 +205,7 @@ def test_the_weights_ignore_validation_labels_that_only_stop_the_training(frames
 
 
 def test_the_best_weights_are_kept(frames: Frames) -> None:
-    harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3})  # so that the last look is not the best
+    harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3})  # so that the last check is not the best
     job = jobs_for(frames, changed(TINY, training=harsh))[0][0]
     fitted, validation = fit(job, frames), validation_of(data_of(job, frames))
     losses = {check.step: check.valid_loss for check in fitted.checks}
@@ -214,7 +214,7 @@ def test_the_best_weights_are_kept(frames: Frames) -> None:
     assert validation_loss(reader_of(fitted), validation) == pytest.approx(min(losses.values()), abs=1e-7)
 
 
-def test_training_stops_when_looks_bring_nothing_better(frames: Frames) -> None:
+def test_training_stops_when_checks_bring_nothing_better(frames: Frames) -> None:
     harsh = SCHOOLED.model_copy(update={"learning_rate": 0.3, "patience_checks": 2})
     steps_seen = [check.step for check in fit(jobs_for(frames, changed(TINY, training=harsh))[0][0], frames).checks]
     assert steps_seen == list(range(4, 4 * len(steps_seen) + 1, 4))

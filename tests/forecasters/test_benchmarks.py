@@ -1,11 +1,10 @@
-"""Every rival through the protocol: fit, quantiles, kept fits, and nothing of what comes later."""
+"""Every benchmark through the protocol: fit, quantiles, cached fits, and nothing of what comes later."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.training.rivals import fit_rival, rival_quantiles
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -18,19 +17,19 @@ from pipeline.forecasters.ewma import EwmaSpec
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.garch import GarchSpec
 from pipeline.forecasters.har import HarSpec
-from pipeline.forecasters.registry import BenchmarkSpec
+from pipeline.forecasters.registry import FORECASTERS, BenchmarkSpec, forecaster_of
 from pipeline.forecasters.ridge import RidgeSpec
 from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.forecasts import FORECASTER_ORDER
 from pipeline.training.cache import read_fitted, write_fitted
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitJob
+from pipeline.training.jobs import FitJob, FitResult
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 SMALL_TREES = BoostingSpec(leaves=5, smallest_leaf=20, most_rounds=25, most_rows=900)
-RIVALS: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(penalties=(1e-2, 1.0)), SMALL_TREES)
-KINDS = tuple(spec.kind for spec in RIVALS)
-EXPERIMENT = changed(TINY, benchmarks=RIVALS, horizons=3)
+BENCHMARKS: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(penalties=(1e-2, 1.0)), SMALL_TREES)
+KINDS = tuple(spec.kind for spec in BENCHMARKS)
+EXPERIMENT = changed(TINY, benchmarks=BENCHMARKS, horizons=3)
 
 
 @pytest.fixture(scope="module")
@@ -162,16 +161,16 @@ def test_what_comes_after_an_origin_changes_no_bit_of_its_forecast(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_gives_the_same_bits_and_a_kept_fit_the_same_forecast(
+def test_the_same_seed_gives_the_same_bits_and_a_cached_fit_the_same_forecast(
     kind: str, frames: Frames, jobs: dict[str, FitJob], fits: dict[str, Fitted], tmp_path: Path
 ) -> None:
     assert same_bits(fit(jobs[kind], frames), fits[kind])
     write_fitted(tmp_path / kind, fits[kind], jobs[kind])
-    kept = read_fitted(tmp_path / kind)
-    assert replace(kept, arrays={}) == replace(fits[kind], arrays={})
-    assert same_bits(kept, fits[kind])
+    cached = read_fitted(tmp_path / kind)
+    assert replace(cached, arrays={}) == replace(fits[kind], arrays={})
+    assert same_bits(cached, fits[kind])
     asked = slice(400, 420)
-    assert quantiles(kept, frames, asked).tobytes() == quantiles(fits[kind], frames, asked).tobytes()
+    assert quantiles(cached, frames, asked).tobytes() == quantiles(fits[kind], frames, asked).tobytes()
 
 
 def test_only_boosting_draws_rows_and_another_seed_draws_others(
@@ -205,21 +204,28 @@ def test_a_validation_without_labels_is_refused_with_its_dates(
         fit(jobs[kind], replace(frames, usable=usable))
 
 
-def test_another_forecaster_is_no_rival(frames: Frames, jobs: dict[str, FitJob], fits: dict[str, Fitted]) -> None:
-    with pytest.raises(FitError, match="ewma forecaster where a rival"):
-        fit_rival(replace(jobs["har"], forecaster=EwmaSpec()), frames)
-    with pytest.raises(FitError, match="ewma forecaster where a rival"):
-        rival_quantiles(replace(fits["har"], forecaster=EwmaSpec()), frames, slice(400, 401), [0, 1, 2])
+def test_a_specification_is_fitted_and_forecast_by_its_own_kind_alone(frames: Frames, fits: dict[str, Fitted]) -> None:
+    """The arrays of one kind are not read as those of another."""
+    assert len({one.kind for one in FORECASTERS}) == len({one.specification for one in FORECASTERS}) == len(FORECASTERS)
+    assert [forecaster_of(spec).specification for spec in BENCHMARKS] == [type(spec) for spec in BENCHMARKS]
+    origins = slice(400, 401)
+    ewma = replace(fits["har"], forecaster=EwmaSpec())
+    found = quantiles(ewma, frames, origins).tobytes()
+    assert found == quantiles(replace(ewma, arrays={}), frames, origins).tobytes()
+    assert found != quantiles(fits["har"], frames, origins).tobytes()
+
+
+Results = tuple[list[FitResult], tuple[Fold, ...], Frames]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     frames = frames_from(random_market(620, 4), EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, FORECASTER_ORDER, slice(-1, None))
     return fit_jobs(reversed(jobs), frames, tmp_path_factory.mktemp("fits")), folds, frames
 
 
-def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> None:
+def test_benchmarks_stand_in_the_backtest_behind_the_baselines(results: Results) -> None:
     backtest = build_backtest(*results)
     assert list(backtest.quantiles) == [name for name in FORECASTER_ORDER if name not in ("pretrained", "calibrated")]
     assert backtest.scored.any(axis=(0, 1)).all()
@@ -232,5 +238,5 @@ def test_rivals_stand_in_the_backtest_behind_the_baselines(results: tuple) -> No
     assert all(len(pooled(comparisons, kind, 1)) == 5 for kind in KINDS)
 
 
-def test_the_network_has_a_skill_over_every_rival(results: tuple) -> None:
+def test_the_network_has_a_skill_over_every_benchmark(results: Results) -> None:
     assert set(KINDS) <= set(pooled(comparison_table(build_backtest(*results), Trials()), "network", 1).index)

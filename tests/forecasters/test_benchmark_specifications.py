@@ -1,4 +1,4 @@
-"""The rivals as specifications: in an experiment, in a file, and without anything heavy."""
+"""The benchmarks as specifications: in an experiment, in a file, and without anything heavy."""
 
 import subprocess
 import sys
@@ -33,56 +33,56 @@ def test_every_kind_is_known_and_has_its_place_after_the_baselines() -> None:
 
 
 @pytest.mark.parametrize("spec", EVERY, ids=BENCHMARK_KINDS)
-def test_a_rival_survives_json_and_refuses_what_it_does_not_know(spec: BenchmarkSpec) -> None:
+def test_a_benchmark_survives_json_and_refuses_what_it_does_not_know(spec: BenchmarkSpec) -> None:
     values = forecaster_as_json(spec)
     assert forecaster_from_json(values) == spec
     with pytest.raises(ValidationError, match="leafs"):
         forecaster_from_json({**values, "leafs": 3})
 
 
-def test_without_rivals_nothing_changes_and_with_them_they_come_last() -> None:
-    plain, rivalled = Experiment(), Experiment(benchmarks=EVERY)
+def test_without_benchmarks_nothing_changes_and_with_them_they_come_last() -> None:
+    plain, extended = Experiment(), Experiment(benchmarks=EVERY)
     assert plain.benchmarks == ()
-    assert rivalled.forecasters == (*plain.forecasters, *EVERY)
-    assert set(plain.all_features) <= set(rivalled.all_features)
-    assert plain.minimum_sessions == rivalled.minimum_sessions  # so the same origins are forecast
-    assert [rivalled.features_of(spec) for spec in EVERY] == [
+    assert extended.forecasters == (*plain.forecasters, *EVERY)
+    assert set(plain.all_features) <= set(extended.all_features)
+    assert plain.minimum_sessions == extended.minimum_sessions  # so the same origins are forecast
+    assert [extended.features_of(spec) for spec in EVERY] == [
         (),
         ("log_range",),
         DEFAULT_FEATURES,
         DEFAULT_FEATURES,
         (),
     ]
-    assert [len(rivalled.seeds_of(spec)) for spec in EVERY] == [1] * len(EVERY)
-    assert Experiment.model_validate_json(rivalled.model_dump_json()) == rivalled
+    assert [len(extended.seeds_of(spec)) for spec in EVERY] == [1] * len(EVERY)
+    assert Experiment.model_validate_json(extended.model_dump_json()) == extended
 
 
 @pytest.mark.parametrize(
     ("benchmarks", "told"),
     [
-        ((GarchSpec(), HarSpec(), GarchSpec()), "more than one rival garch"),
+        ((GarchSpec(), HarSpec(), GarchSpec()), "more than one benchmark garch"),
         ((HarSpec(features=("moon",)),), "unknown feature moon"),
         ((RidgeSpec(features=("log_return", "moon")),), "unknown feature moon"),
         ((BoostingSpec(features=("moon",)),), "unknown feature moon"),
         ((BoostingSpec(features=("sector_return",)),), "needs sectors"),
     ],
 )
-def test_rivals_that_cannot_be_run_are_refused_by_name(rivals: tuple[BenchmarkSpec, ...], told: str) -> None:
+def test_benchmarks_that_cannot_be_run_are_refused_by_name(benchmarks: tuple[BenchmarkSpec, ...], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
-        Experiment(benchmarks=rivals)
+        Experiment(benchmarks=benchmarks)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[benchmarks]]\nkind = "boosting"\nleafs = 3', "unknown key rivals.0.boosting.leafs; did you mean leaves"),
-        ('[[benchmarks]]\nkind = "garch"\nmoon = 3', "unknown key rivals.0.garch.moon; expected one of kind"),
+        ('[[benchmarks]]\nkind = "boosting"\nleafs = 3', "unknown key benchmarks.0.boosting.leafs; did you mean leaves"),
+        ('[[benchmarks]]\nkind = "garch"\nmoon = 3', "unknown key benchmarks.0.garch.moon; expected one of kind"),
         ('[[benchmarks]]\nkind = "gars"', "'garch', 'har', 'ridge', 'boosting', 'pretrained'"),
-        ('[[benchmarks]]\nkind = "pretrained"', "rivals.0.pretrained.weights: Field required"),
+        ('[[benchmarks]]\nkind = "pretrained"', "benchmarks.0.pretrained.weights: Field required"),
         ('[[benchmarks]]\nkind = "ridge"\npenalties = []', "at least 1 item"),
     ],
 )
-def test_a_file_with_a_wrong_rival_is_refused_with_a_hint(text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_benchmark_is_refused_with_a_hint(text: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as refused:
@@ -90,18 +90,18 @@ def test_a_file_with_a_wrong_rival_is_refused_with_a_hint(text: str, told: str, 
     assert told in str(refused.value)
 
 
-def test_a_file_names_rivals(tmp_path: Path) -> None:
+def test_a_file_names_benchmarks(tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(
-        '[[benchmarks]]\nkind = "har"\n[[rivals]]\nkind = "boosting"\nleaves = 7\n'
+        '[[benchmarks]]\nkind = "har"\n[[benchmarks]]\nkind = "boosting"\nleaves = 7\n'
         '[[benchmarks]]\nkind = "pretrained"\nweights = "weights"\ntrained_until = 2019-06-30\n'
     )
-    assert read_experiment(path, {}).rivals == (HarSpec(), BoostingSpec(leaves=7), PRETRAINED)
+    assert read_experiment(path, {}).benchmarks == (HarSpec(), BoostingSpec(leaves=7), PRETRAINED)
 
 
-def test_describing_and_asking_rivals_imports_neither_scikit_learn_nor_arch_models() -> None:
+def test_describing_and_asking_benchmarks_imports_neither_scikit_learn_nor_arch_models() -> None:
     script = (
-        "import sys, pipeline.experiment, pipeline.training.rivals, pipeline.forecasters.garch,"
+        "import sys, pipeline.experiment, pipeline.forecasters.registry, pipeline.forecasters.garch,"
         " pipeline.forecasters.boosting, pipeline.forecasters.ridge, pipeline.forecasters.pretrained;"
         "print(*sorted({'sklearn', 'arch', 'torch', 'chronos'} & set(sys.modules)))"
     )

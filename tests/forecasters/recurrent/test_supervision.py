@@ -21,7 +21,7 @@ from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
-from tests.training.made import data_of, first_job, network_for, seen_by, supervised, young_and_gone
+from tests.forecasters.recurrent.builders import data_of, first_job, network_for, seen_by, supervised, young_and_gone
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Folds that begin with the former fold's weights, and networks of one ticker each."""
+"""Folds that start from the previous fold's weights, and networks of one ticker each."""
 
 import itertools
 import threading
@@ -15,13 +15,14 @@ from pipeline.dataset.folds import FoldSpec, walk_forward
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError, NothingUsableError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.fitting import EMBEDDING, start_from, repeatable
+from pipeline.forecasters.recurrent.as_forecaster import can_learn_alone
+from pipeline.forecasters.recurrent.fitting import EMBEDDING, repeatable, start_from
 from pipeline.forecasters.recurrent.network import new_network
 from pipeline.forecasters.recurrent.reading import network_arrays, reader_of
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import refuse_shared_validation
 from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
-from pipeline.stages import can_learn_alone, folds_of
+from pipeline.stages import folds_of
 from pipeline.training.cache import FitCache
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
@@ -126,13 +127,13 @@ def test_folds_wait_for_what_they_start_from(frames: Frames, tmp_path: Path, wor
         assert job.starts_from is None or order.index(job.starts_from) < order.index(job.key)
 
 
-def test_the_bits_do_not_depend_on_workers_or_on_what_is_kept(frames: Frames, tmp_path: Path) -> None:
+def test_the_bits_do_not_depend_on_workers_or_on_what_is_cached(frames: Frames, tmp_path: Path) -> None:
     jobs = chains(WARM, frames)[0]
     alone = {result.job.key: result.fitted for result in fit_jobs(jobs, frames, tmp_path / "alone")}
     save_frames(frames, tmp_path / "frames")
-    kept = FitCache(tmp_path / "kept")
-    list(fit_all(jobs[:1], tmp_path / "frames", kept, 1))
-    again = list(fit_all(jobs, tmp_path / "frames", kept, 2))
+    cache = FitCache(tmp_path / "kept")
+    list(fit_all(jobs[:1], tmp_path / "frames", cache, 1))
+    again = list(fit_all(jobs, tmp_path / "frames", cache, 2))
     assert [result.cached for result in again] == [True] + [False] * (len(jobs) - 1)
     for result in again:
         for name, value in alone[result.job.key].arrays.items():
@@ -146,10 +147,10 @@ def test_a_fold_whose_former_fit_failed_says_so(frames: Frames, tmp_path: Path) 
     follower = replace(second, starts_from=failing.key)
     results = list(fit_all([failing, follower], tmp_path / "frames", FitCache(tmp_path / "kept"), 1))
     assert [result.fitted for result in results] == [None, None]
-    assert "former fold" in results[1].error
+    assert "the previous fold" in results[1].error
     with pytest.raises(FitError, match="2 of 2 fits failed"):
         raise_failures(results)
-    assert "former fold" in fit_from_folder(second, tmp_path / "frames").error
+    assert "the previous fold" in fit_from_folder(second, tmp_path / "frames").error
 
 
 def test_a_network_per_ticker_learns_from_its_own_rows_alone(frames: Frames) -> None:
@@ -201,12 +202,12 @@ def test_determinism_is_asked_of_a_gpu_alone() -> None:
         assert torch.are_deterministic_algorithms_enabled() == before
 
 
-def test_a_kept_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) -> None:
+def test_a_cached_warm_fit_is_read_as_any_other(frames: Frames, tmp_path: Path) -> None:
     first, second = chains(WARM, frames)[0][:2]
     fitted = fit(second, frames, fit(first, frames))
-    kept = FitCache(tmp_path)
-    kept.put(second, fitted)
-    found = kept.get(second)
+    cache = FitCache(tmp_path)
+    cache.put(second, fitted)
+    found = cache.get(second)
     assert found is not None
     assert reader_of(found).tickers == second.tickers
 
@@ -248,7 +249,7 @@ def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_p
     save_frames(frames, tmp_path / "frames")
 
     def kill_one() -> None:
-        while not (workers := [child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())]):
+        while not (workers := [child for child in psutil.Process().children() if "pipeline.execution.worker" in str(child.cmdline())]):
             time.sleep(0.05)
         workers[0].kill()
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.integrate import quad
 
 from pipeline.forecasters.drift import drift_over_horizons
+from pipeline.forecasters.ewma import student_unit_quantiles
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasters.per_ticker import per_ticker_or_pooled
 from pipeline.forecasters.registry import BASELINES
@@ -15,7 +16,6 @@ from pipeline.forecasters.unit_quantiles import (
     normal_unit_quantiles,
     rearranged,
     spread_over_horizons,
-    student_unit_quantiles,
 )
 
 
@@ -56,17 +56,17 @@ def test_quantiles_spread_with_the_root_of_the_horizon() -> None:
 
 
 def test_the_drift_grows_with_the_horizon() -> None:
-    found = drift_over_horizons(np.float32([0.001, -0.002]), 3)
+    found = drift_over_horizons(np.array([0.001, -0.002], dtype=np.float32), 3)
     assert found.shape == (2, 1, 3, 1)
     np.testing.assert_allclose(found[:, 0, :, 0], [[0.001, 0.002, 0.003], [-0.002, -0.004, -0.006]], rtol=1e-6)
 
 
 def test_a_ticker_without_enough_rows_takes_the_pooled_values() -> None:
-    values = np.float32([[1, 2], [3, 4], [5, 6]])
+    values = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
     enough = np.array([False, True, True])
     np.testing.assert_array_equal(per_ticker_or_pooled(values, enough), [[5, 6], [3, 4], [5, 6]])
     np.testing.assert_array_equal(per_ticker_or_pooled(values[:, 0], enough), [5, 3, 5])
 
 
 def test_crossing_quantiles_are_sorted() -> None:
-    np.testing.assert_array_equal(rearranged(np.float32([[3, 1, 2], [1, 2, 3]])), [[1, 2, 3], [1, 2, 3]])
+    np.testing.assert_array_equal(rearranged(np.array([[3, 1, 2], [1, 2, 3]], dtype=np.float32)), [[1, 2, 3], [1, 2, 3]])

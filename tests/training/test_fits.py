@@ -1,4 +1,4 @@
-"""Fits one after the other, in this process: the executors' bits, and every warm start in its turn."""
+"""Fits one after the other, in this process: the schedule's bits, and every warm start in its turn."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def frames() -> Frames:
 
 
 @pytest.mark.parametrize("experiment", [TINY, WARM], ids=["cold", "warm"])
-def test_the_bits_are_those_of_the_executors(frames: Frames, tmp_path: Path, experiment: Experiment) -> None:
+def test_the_bits_are_those_of_the_schedule(frames: Frames, tmp_path: Path, experiment: Experiment) -> None:
     jobs, _ = jobs_for(frames, experiment, kinds=KINDS)
     found = fit_each(iter(jobs), frames)
     assert [result.job.key for result in found] == [job.key for job in jobs]
@@ -32,8 +32,8 @@ def test_the_bits_are_those_of_the_executors(frames: Frames, tmp_path: Path, exp
         assert all(result.fitted.arrays[name].tobytes() == other.arrays[name].tobytes() for name in other.arrays)
 
 
-def test_a_warm_start_without_the_fit_that_it_begins_from_is_refused(frames: Frames) -> None:
+def test_a_warm_start_without_the_fit_that_it_starts_from_is_refused(frames: Frames) -> None:
     jobs, _ = jobs_for(frames, WARM)
     assert jobs[1].starts_from == jobs[0].key
-    with pytest.raises(FitError, match="give it first"):
+    with pytest.raises(FitError, match="put the earlier job first"):
         fit_each(jobs[1:], frames)

@@ -1,4 +1,4 @@
-"""What each rival learns, against plain loops, normal equations and the libraries' own predictions."""
+"""What each benchmark learns, against plain loops, normal equations and the libraries' own predictions."""
 
 import math
 from dataclasses import replace
@@ -8,14 +8,15 @@ import pytest
 from arch import arch_model
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from pipeline.dataset.folds import Range
+from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
+from pipeline.forecasters import garch
 from pipeline.forecasters.boosting import BoostingSpec, exported_trees
-from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec, fit_garch
+from pipeline.forecasters.forecaster import LEVELS, FitData
+from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.ridge import RidgeSpec
 from pipeline.forecasters.trees import sum_of_trees
@@ -39,6 +40,12 @@ def jobs(frames: Frames) -> dict[str, FitJob]:
     return {job.forecaster.kind: job for job in jobs_for(frames, EXPERIMENT, kinds, slice(1))[0]}
 
 
+def garch_parameters(frames: Frames, train: Range) -> np.ndarray:
+    """What GARCH learns [ticker + 1, parameter] from a training range."""
+    whole = Fold(train, train, train)
+    return garch.fit(GarchSpec(), FitData(frames, whole, 0, TINY.training)).arrays["parameters"]
+
+
 def column(frames: Frames, name: str) -> np.ndarray:
     return frames.features[..., frames.feature_names.index(name)].astype(np.float64)
 
@@ -47,7 +54,7 @@ def test_garch_has_the_parameters_of_arch_and_pooled_ones_where_returns_are_few(
     """YOUNG has some say in the pooled parameters and takes them, CHILD has none."""
     rows = {**random_market(900, 3), "YOUNG": random_rows(800, 9), "CHILD": random_rows(640, 10)}
     frames, stop = frames_from(rows), 320
-    found = fit_garch(frames, Range(frames.sessions[0], frames.sessions[stop], 0, stop))["parameters"]
+    found = garch_parameters(frames, Range(frames.sessions[0], frames.sessions[stop], 0, stop))
     own = [100 * row[np.isfinite(row)] for row in frames.log_return[:, :stop].astype(np.float64)]
     count = {ticker: len(own[k]) for k, ticker in enumerate(frames.tickers)}
     assert count["CHILD"] < FEWEST_RETURNS < count["YOUNG"] < ENOUGH_RETURNS < count["T0"]
@@ -73,13 +80,13 @@ def test_a_price_that_stands_still_takes_the_pooled_parameters_and_a_market_of_t
     frames: Frames, jobs: dict[str, FitJob]
 ) -> None:
     train = jobs["garch"].fold.train
-    found = fit_garch(still(frames, 1), train)["parameters"]
+    found = garch_parameters(still(frames, 1), train)
     np.testing.assert_array_equal(found[1], found[-1])
-    with pytest.raises(FitError, match=r"none of 4 tickers.*leave garch out"):
-        fit_garch(still(frames, 0, 1, 2, 3), train)
+    with pytest.raises(FitError, match=r"none of 4 tickers.*leave garch out of the benchmarks"):
+        garch_parameters(still(frames, 0, 1, 2, 3), train)
     early = Range(train.first, train.until, 0, FEWEST_RETURNS)  # one return too few, the first session has none
     with pytest.raises(FitError, match="none of 4 tickers"):
-        fit_garch(frames, early)
+        garch_parameters(frames, early)
 
 
 def slow_har(frames: Frames, train_stop: int, h: int) -> tuple[np.ndarray, list[list[float]]]:

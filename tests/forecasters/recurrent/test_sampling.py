@@ -16,7 +16,7 @@ from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN, Fitted
-from pipeline.forecasters.recurrent import sampling as recursive
+from pipeline.forecasters.recurrent import sampling
 from pipeline.forecasters.recurrent.network import RecurrentNetwork, new_network
 from pipeline.forecasters.recurrent.reading import reader_of, spread_of
 from pipeline.forecasters.recurrent.sampling import sampled_quantiles
@@ -24,7 +24,7 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from tests.panels import TINY, changed, frames_from, random_market, random_rows, sessions_to
-from tests.training.made import first_job, largest_gap, same_arrays, seen_by
+from tests.forecasters.recurrent.builders import first_job, largest_gap, same_arrays, seen_by
 
 NAMES = tuple(RETURN_FEATURES)
 HORIZONS = 4
@@ -99,7 +99,7 @@ def slow_paths(fitted: Fitted, frames: Frames, ticker: int, session: int) -> np.
     own = frames.log_return[ticker, : session + 1].astype(np.float64)
     seen = reader.scaler.apply(np.asarray(frames.features[ticker, rows]))
     key = origin_keys(frames, np.array([ticker]), np.array([session]))
-    count = network.spec.paths
+    count = network.spec.sampled_paths
     total = np.zeros((count, HORIZONS))
     for path in range(count):
         returns, inputs, volatility = own[np.isfinite(own)], seen, float(frames.volatility[ticker, session])
@@ -165,12 +165,12 @@ def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Fr
 def test_the_draws_of_the_first_step_are_the_heads_distribution(frames: Frames) -> None:
     """The quantiles of many draws are those that the head says, within a slice's width."""
     fitted, frames = fitted_for(frames, drawn_network(sampled_paths=1024)), frames.with_features(NAMES)
-    sampler = recursive.Sampler(reader_of(fitted), spread_of(fitted), frames, recursive.return_histories(frames))
+    sampler = sampling.Sampler(reader_of(fitted), spread_of(fitted), frames, sampling.return_histories(frames))
     with torch.no_grad():
-        (start, *_) = recursive._starts(sampler, slice(400, 402))
-        walk = recursive._begun(sampler, start)
+        (start, *_) = sampling._starts(sampler, slice(400, 402))
+        walk = sampling._begun(sampler, start)
         keys = origin_keys(frames, start.ticker, start.session)
-        drawn = recursive._drawn(sampler, walk, path_levels(keys, 0, 1024)) / walk.volatility
+        drawn = sampling._drawn(sampler, walk, path_levels(keys, 0, 1024)) / walk.volatility
         said = sampler.reader.network.head.inverse(start.raw, torch.tensor(LEVELS), {})[:, 0].numpy()
     np.testing.assert_allclose(np.quantile(drawn, LEVELS, axis=1, method="hazen").T, said, atol=0.02)
 
@@ -337,12 +337,12 @@ def test_more_paths_bring_it_closer_to_the_truth(frames: Frames) -> None:
     errors = []
     truth = quantiles(fitted_for(frames, drawn_network(sampled_paths=4096)), frames, slice(450, 456))
     for paths in (16, 256):
-        own = quantiles(fitted_for(frames, drawn_network(paths=paths)), frames, slice(450, 456))
+        own = quantiles(fitted_for(frames, drawn_network(sampled_paths=paths)), frames, slice(450, 456))
         errors.append(float(np.nanmean(np.abs(own - truth)[:, :, 1:])))
     assert errors[1] < 0.5 * errors[0]
 
 
-# --- At the door ---
+# --- What is refused ---
 
 
 @pytest.mark.parametrize("name", ["log_range", "market_return", "volume_surprise", "overnight_gap"])

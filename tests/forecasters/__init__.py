@@ -1,0 +1,1 @@
+"""Tests of the forecasters: formulas, fits and forecasts of every kind."""

@@ -1,0 +1,1 @@
+"""Tests of the recurrent networks: specification, network, training and forecasts."""
