@@ -95,7 +95,7 @@ def _run_flows(progress: Progress) -> FlowsByName:
     def run(experiment: Experiment = DEFAULT, out: Path | None = None, publish: bool = False) -> Result:
         """Backtest the network against every baseline, then forecast the next sessions of every ticker.
 
-        With `publish` the fitted models are what `forecast` uses from now on.
+        With `publish` the models of the trained calendars are published, for `forecast` to use; others are unchanged.
         """
         return shown(
             run_experiment(new_context("run", out, progress, as_task), experiment, RunPlan(live=True, publish=publish))

@@ -10,7 +10,7 @@ DEPLOYMENTS = "prefect.yaml"
 OWN_SERVER = "http://127.0.0.1:4200/api"
 """Where `tapecast ui` serves Prefect's pages."""
 ASK_EVERY_SECONDS = "3"
-"""How long a run that is started by hand waits at most for the worker to see it; Prefect's own is 15."""
+"""How long a run that is started by hand waits at most for the worker to find it; Prefect's own is 15."""
 
 
 def prepare_environment(root: Path) -> None:

@@ -31,7 +31,7 @@ POOL = "tapecast"
 PATIENCE_SECONDS = 120
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 AT_ONCE = 200
-GONE = "The process of this run is gone, and its worker too. Finished fits are kept: the next run goes on from them."
+GONE = "The process of this run is gone, and its worker too. Finished fits are cached: the next run continues from them."
 
 
 def work(name: str, health_port: int | None) -> NoReturn:
@@ -45,7 +45,7 @@ def work(name: str, health_port: int | None) -> NoReturn:
     # ValueError: an answer that is none of Prefect's
     except (httpx.HTTPError, httpx.InvalidURL, PrefectException, ValueError) as error:
         raise TapecastError(
-            f"Prefect's server did not do what the worker asked for: {type(error).__name__}: {error}; expected one "
+            f"Prefect's server did not do what the worker requested: {type(error).__name__}: {error}; expected one "
             "that keeps work pools and deployments. See its log, and start the worker again"
         ) from error
     started = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", name]
@@ -90,11 +90,11 @@ def has_pool(client: "SyncPrefectClient") -> bool:
 
 
 def prefect(*arguments: str) -> None:
-    """Run a command of Prefect's, which speaks for itself; raises TapecastError where it fails."""
+    """Run a command of Prefect's, which prints its own output; raises TapecastError where it fails."""
     ended = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], check=False)  # noqa: S603
     if ended.returncode:
         raise TapecastError(
-            f"`prefect {' '.join(arguments)}` ended with exit status {ended.returncode}; its own words stand above"
+            f"`prefect {' '.join(arguments)}` ended with exit status {ended.returncode}; see its output above"
         )
 
 

@@ -47,7 +47,7 @@ class NothingUsableError(TapecastError):
 
 
 class FitError(TapecastError):
-    """A fit failed or its kept result cannot be read."""
+    """A fit failed or its cached result cannot be read."""
 
 
 class TrackingError(TapecastError):

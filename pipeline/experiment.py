@@ -58,7 +58,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         "(index_return and index_log_range, or those of them that features names)",
     )
     calendar_covariates: tuple[CalendarCovariate, ...] = Field(
-        (), description="What the network is told of each target session by the exchange's calendar"
+        (), description="Known-future covariates of each target session from the exchange's calendar"
     )
     covariates: tuple[CovariateSpec, ...] = Field(
         (), description="Further series from files, known only afterwards or known in advance"
@@ -146,7 +146,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def forecasters(self) -> tuple[Specification, ...]:
-        """The network, every baseline (no score stands without them) and the benchmarks."""
+        """The network, every baseline (every score is compared with theirs) and the benchmarks."""
         return (self.network, *BASELINES, *self.benchmarks)
 
     @property
@@ -163,7 +163,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def known_future_names(self) -> tuple[str, ...]:
-        """What the network is told of each target session: columns of the calendar, then series known in advance."""
+        """The known-future covariates: columns of the calendar, then series of files that are known in advance."""
         return (
             *calendar_columns(self.calendar_covariates),
             *(spec.name for spec in known_future_specs(self.covariates)),
@@ -182,7 +182,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         return warm_up + self.training.burn_in_sessions
 
     def look_back(self, first_tested: date) -> str:
-        """Return the sentence on defaults that know the past which is tested; empty where they do not."""
+        """Return the sentence on defaults that were chosen on the sessions tested; empty where they were not."""
         default = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in CHOSEN}
         known = [name for name in CHOSEN if getattr(self, name) == default[name]]
         if first_tested > DEFAULTS_CHOSEN_ON or not known:

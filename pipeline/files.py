@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written as a draft beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written as a draft in the same folder, then renamed."""
 
 import os
 import re

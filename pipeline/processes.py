@@ -1,4 +1,4 @@
-"""Processes: as plain values, each told from a later one of the same number by when it began; and their start."""
+"""Processes: as plain values, identified by number and start time; and their start."""
 
 import atexit
 import gc
@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 SAME_SECONDS = 0.05
-"""A process is told from a later one of its number by the time from the machine's start, which no clock can move."""
+"""A process is distinguished from a later one of its number by its time since boot, which no clock can change."""
 
 
 def spare_the_collector() -> None:

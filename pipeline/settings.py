@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Paths and addresses of this installation; every state lies under `home` unless told otherwise."""
+    """Paths and addresses of this installation; all state lies under `home` unless configured otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="TAPECAST_", frozen=True, extra="ignore", env_ignore_empty=True)
 

@@ -1,7 +1,7 @@
 """The whole pipeline on one page: bars to frames, frames to folds, folds to fits, fits to backtest and forecasts.
 
 Every user of the pipeline composes these stages: runs, the audit, the sanity suite, tuning and the notebook. Bars come
-from market.validation, fits of the jobs from training.executors (in processes, cached) or training.fits.fit_each.
+from market.validation, fits of the jobs from training.schedule (in processes, cached) or training.fits.fit_each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ def frames_of(
 def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
     """Return the folds of the experiment, oldest first; raises NothingUsableError when history is too short.
 
-    Where each ticker has a network of its own, a fold in which none could be trained is left out.
+    Where each ticker has a network of its own, a fold in which none could be trained is excluded.
     """
     folds = walk_forward(frames.sessions, frames.usable, experiment.folds)
     trained = tuple(fold for fold in folds if any(True for _ in _split(frames, fold, experiment.network, experiment)))

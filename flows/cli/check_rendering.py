@@ -65,7 +65,7 @@ def value_text(value: object) -> str:
 
 
 def show_audit(console: Console, summary: "AuditSummary") -> None:
-    """Print the verdict, how it was found and where to look next; the flow itself has printed its table."""
+    """Print the result, how it was found and where to look next; the flow itself has printed its table."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     for remark in summary.remarks:
         console.print(escape(remark), style="dim")
@@ -87,14 +87,14 @@ def check_table(checks: "Sequence[SanityCheck]") -> Table:
 
 
 def show_sanity(console: Console, summary: "SanitySummary") -> None:
-    """Print the verdict and where to look next; the table is printed before it, whether all is in range or not."""
+    """Print the result and where to look next; the table is printed before it, whether all is in range or not."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     show_mlflow(console, summary.mlflow_url)
     show_seconds(console, summary.seconds)
 
 
 def show_tutorials(console: Console, summary: "TutorialsSummary") -> None:
-    """Print the verdict and where to look next; the flow itself has printed its table."""
+    """Print the result and where to look next; the flow itself has printed its table."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     console.print(f"Figures {summary.figures}", soft_wrap=True)
     show_mlflow(console, summary.mlflow_url)

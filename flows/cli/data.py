@@ -30,7 +30,7 @@ Collection = Annotated[str, typer.Option(help="Which part of the store: yahoo, o
 Into = Annotated[str | None, typer.Option("--collection", help="Name of the import; default: files.")]
 OnlyThis = Annotated[str | None, typer.Option("--collection", help="List this part of the store alone.")]
 Start = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First session wanted; default: 2000.")]
-Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="What was known earlier is given up.")]
+Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Versions known only earlier are deleted.")]
 Verdicts = Annotated[
     Path | None, typer.Option(help="CSV file for the validation report; default: under TAPECAST_HOME.")
 ]
@@ -100,7 +100,7 @@ def export(
 
 @data.command()
 def prune(before: Before, collection: Collection = "yahoo", as_json: Json = False) -> None:
-    """Give up old versions: prices as known before that day can then no longer be had."""
+    """Delete old versions: prices as known before that day can then no longer be read."""
     at = before.replace(tzinfo=UTC)
     _call(as_json, lambda call: _commands().prune(call, at, collection))
 

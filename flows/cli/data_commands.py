@@ -1,4 +1,4 @@
-"""The commands of `tapecast data`: only an update that has something to ask for starts Prefect."""
+"""The commands of `tapecast data`: only an update that has something to request starts Prefect."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -148,7 +148,7 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
 
 
 def prune(call: Call, before: datetime, name: str) -> int:
-    """Give up what was known before a day."""
+    """Delete the versions that were known only before a day."""
     freed = pruned(find_collection(Settings().prices, name), before)
     call.prints(asdict(freed), lambda console: show_pruned(console, freed, before))
     return int(ExitStatus.PARTIAL if freed.refused else ExitStatus.OK)

@@ -17,7 +17,7 @@ Values = dict[str, Any]
 def read_experiment(path: Path | None, overrides: Mapping[str, Any]) -> Experiment:
     """Return the experiment of a TOML file (or the default one) with overrides; raises UsageError naming each fault.
 
-    A table [search] beside it is for `tapecast tune` alone.
+    A further table [search] is for `tapecast tune` alone.
     """
     values = merged(read_toml(path) if path else {}, overrides)
     values.pop("search", None)

@@ -124,11 +124,11 @@ def instant(written: str | None) -> datetime | None:
     if written is None:
         return None
     try:
-        told = datetime.fromisoformat(written)
+        parsed = datetime.fromisoformat(written)
     except ValueError as error:
         found = f"found {written!r}, expected a day as 2026-10-01 or a time as 2026-10-01T22:30:05"
         raise typer.BadParameter(found, param_hint="--as-known") from error
-    at = told if told.tzinfo else told.replace(tzinfo=UTC)
+    at = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     if is_day(written):
         at = min(at + timedelta(days=1), datetime.now(UTC)) if at <= datetime.now(UTC) else at
     if at > datetime.now(UTC):

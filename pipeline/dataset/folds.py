@@ -83,7 +83,7 @@ def walk_forward(sessions: Sessions, usable: Booleans, spec: FoldSpec) -> tuple[
     """Return the folds of a calendar, oldest first; `usable` [ticker, session] marks possible origins.
 
     The first border depends on where history begins, never on where it ends, so a later bar moves no fold. A fold whose
-    training or validation range lies in a gap of the whole universe is left out. Raises NothingUsableError when history
+    training or validation range lies in a gap of the whole universe is excluded. Raises NothingUsableError when history
     is too short for one fold, UsageError where that is a fixed split.
     """
     borders = (_fixed_borders(sessions, spec),) if spec.train_end else tuple(_borders(sessions, usable, spec))

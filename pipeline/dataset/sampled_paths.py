@@ -139,7 +139,8 @@ def refuse_unmodelled_features(names: Sequence[str]) -> None:
     if unmodelled:
         raise UsageError(
             f"found {', '.join(unmodelled)} with recursive horizons, expected only features that follow from own "
-            f"returns: {', '.join(RETURN_FEATURES)}; leave the others out, or set ahead to direct or decoder"
+            f"returns: {', '.join(RETURN_FEATURES)}; leave the others out, or set horizon_mode to direct or "
+            "decoder"
         )
 
 

@@ -165,7 +165,7 @@ def _name(moved: float, p: float, claims: bool, shift: int) -> EchoName:
 def _sentence(subject: str, name: EchoName, moved: float) -> str:
     match name:
         case "persistence":
-            return f"{subject} is the last close itself, or always as far from it (persistence): it tells no direction."
+            return f"{subject} is the last close itself, or always as far from it (persistence): it gives no direction."
         case "informs":
             return f"{subject} goes with the direction of the next return more than chance explains."
         case "too bold":

@@ -113,7 +113,7 @@ def _benchmarks_sentence(comparisons: list[Comparison]) -> str:
     phrases: dict[Conclusion, str] = {
         "better": "better than",
         "worse": "worse than",
-        "no evidence": "not told apart from",
+        "no evidence": "not distinguishable from",
     }
     parts = [
         f"{phrase} {_names(group)}" for each, phrase in phrases.items() if (group := _concluded(comparisons, each))

@@ -1,4 +1,4 @@
-"""Gradient boosted trees by the pinball loss, kept as plain arrays."""
+"""Gradient boosted trees by the pinball loss, stored as plain arrays."""
 
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class BoostingSpec(BaseModel, frozen=True, extra="forbid"):
     kind: Literal["boosting"] = "boosting"
     features: tuple[str, ...] = Field(DEFAULT_FEATURES, min_length=1, description="What the trees read")
     most_rows: int = Field(600_000, ge=100, description="Rows (origin and horizon) drawn from the training range")
-    most_rounds: int = Field(150, ge=1, le=1000, description="Trees per level at most; validation says how many")
+    most_rounds: int = Field(150, ge=1, le=1000, description="Most trees per level; validation chooses how many")
     leaves: int = Field(16, ge=2, le=256, description="Leaves per tree")
     smallest_leaf: int = Field(1000, ge=1, description="Training rows per leaf at least")
     learning_rate: float = Field(0.1, gt=0.0, le=1.0, description="Share of each tree that is added")
@@ -43,7 +43,7 @@ def fit(spec: BoostingSpec, data: FitData) -> Parameters:
     """Return the trees of every level, and the constants [level] they are added to.
 
     Friedman (2001), algorithm 1 with the pinball loss. The target is y_h / (vol sqrt(h)); rows of all horizons are
-    learned together, with the horizon as the last feature. The validation range says how many trees are kept, and
+    learned together, with the horizon as the last feature. The validation range chooses the number of trees, and
     nothing else is learned there. Raises FitError when a range has no label.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -93,7 +93,7 @@ def _boost(
         tol=0.0,
         random_state=seed,
     )
-    # The rows to judge by are given: left to itself it would draw them from the training rows, and never later ones.
+    # The validation rows are passed: by default it would draw them from the training rows, and never later ones.
     return model.fit(*learn, X_val=judge[0], y_val=judge[1])
 
 

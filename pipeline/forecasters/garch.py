@@ -81,9 +81,9 @@ def unit_quantiles(gjr: Gjr) -> Floats:
 
 
 PERCENT = 100.0  # the optimiser is at its best with returns of about one
-FEWEST_RETURNS = 100  # below this a ticker has no say in the pooled parameters
+FEWEST_RETURNS = 100  # below this a ticker does not count towards the pooled parameters
 ENOUGH_RETURNS = 250  # below this it takes them: its own are too uncertain
-SMALLEST_STD = 1e-3  # per cent; a price that stands still has no parameters
+SMALLEST_STD = 1e-3  # per cent; a constant price has no parameters
 SMALLEST_DEGREES_OF_FREEDOM = 2.05
 
 
@@ -118,7 +118,7 @@ def _parameters(returns: Floats) -> Floats | None:
     from arch.utility.exceptions import ConvergenceWarning, StartingValueWarning  # noqa: PLC0415
 
     with warnings.catch_warnings():
-        # What they warn of is looked at below: a fit that did not converge is not used.
+        # What they warn of is checked below: a fit that did not converge is not used.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", StartingValueWarning)
         model = ZeroMean(returns, volatility=GARCH(p=1, o=1, q=1), distribution=StudentsT(), rescale=False)

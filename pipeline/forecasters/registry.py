@@ -38,7 +38,7 @@ FORECASTERS: tuple[Forecaster, ...] = (
 _BY_KIND: Mapping[str, Forecaster] = {forecaster.kind: forecaster for forecaster in FORECASTERS}
 
 BASELINES: tuple[Specification, ...] = tuple(one.specification() for one in FORECASTERS if one.role == "baseline")
-"""The simple forecasters of every run: no score stands without them."""
+"""The simple forecasters of every run: every score is compared with theirs."""
 BENCHMARK_KINDS = tuple(one.kind for one in FORECASTERS if one.role == "benchmark")
 
 if TYPE_CHECKING:

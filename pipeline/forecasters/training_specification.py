@@ -12,10 +12,10 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
 
     epochs: int = Field(4, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
-    min_steps: int = Field(100, ge=1, description="Gradient steps at least, however small the panel")
-    max_steps: int = Field(300, ge=1, description="Gradient steps at most, however large the panel")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Rule of a gradient step")
-    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="How the learning rate goes")
+    min_steps: int = Field(100, ge=1, description="Fewest gradient steps, however small the panel")
+    max_steps: int = Field(300, ge=1, description="Most gradient steps, however large the panel")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimiser")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="Learning rate schedule")
     learning_rate: float = Field(4e-3, gt=0.0, description="Learning rate, the peak of a one-cycle schedule")
     weight_decay: float = Field(1e-2, ge=0.0)
     batch_chunks: int = Field(32, ge=1, description="Chunks per step")
@@ -31,7 +31,7 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     averaging: float = Field(0.9, ge=0.0, lt=1.0, description="Decay of the exponential average of the weights")
     warm_start: bool = Field(False, description="Start each fold with the weights of the previous one")
     warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
-    deterministic: bool = Field(True, description="Same bits every time on a GPU too, at some cost in speed")
+    deterministic: bool = Field(True, description="Bit-identical results on a GPU too, at some cost in speed")
     validation_checks: int = Field(12, ge=1, description="Checks on the validation range, evenly spaced over the steps")
     patience_checks: int = Field(4, ge=1, description="Checks without a better one after which training stops")
     lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")

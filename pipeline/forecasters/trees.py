@@ -17,7 +17,7 @@ class Forest:
     """Trees [tree, node], root first; a node without a left child is a leaf, and children come after their parent.
 
     A row goes left where its feature is at most the threshold, or missing and `missing_left` is 1. All are float32,
-    as they are kept: indices of features and nodes are small enough to be exact.
+    as they are stored: indices of features and nodes are small enough to be exact.
     """
 
     feature: Floats32

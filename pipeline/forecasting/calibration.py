@@ -120,7 +120,7 @@ def stretched(quantiles: Floats32, factors: Floats) -> Floats32:
 
 
 def split_factors(quantiles: Floats32, outcome: Floats32) -> Floats:
-    """Return the factors [horizon, level] that a calibration range asks for; labels not known within it are left out.
+    """Return the factors [horizon, level] that a calibration range requires; labels not known within it are excluded.
 
     Romano, Patterson and Candes (2019), theorem 2, one side and level at a time, with the score (outcome - median) /
     (quantile - median) and rows pooled over tickers: the ceil((n + 1)(1 - tail))-th smallest of n scores. Where rows

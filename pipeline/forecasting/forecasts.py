@@ -15,7 +15,7 @@ from pipeline.training.jobs import FitResult
 
 NETWORK = "network"
 CALIBRATED = "calibrated"
-"""The network with a conformal correction of its bands: present where the experiment asks for one."""
+"""The network with a conformal correction of its bands: present where the experiment requests one."""
 CORE_FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
 """The forecasters of every run."""
 FORECASTER_ORDER = tuple(

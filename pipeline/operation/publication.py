@@ -38,7 +38,7 @@ def publication(evaluation: Evaluation, abstain: Abstain) -> Publication:
     """Return what is published after an evaluation.
 
     With "pooled" a horizon at which the model is not better than every simple baseline has the best of them; with
-    "ticker" that is asked of every ticker by itself, and one that was not scored has what holds for all together.
+    "ticker" this is decided for every ticker by itself; a ticker that was not scored has the pooled result.
     """
     model, horizons = evaluation.verdict.model, range(1, evaluation.backtest.horizons + 1)
     if abstain == "never":

@@ -1,4 +1,4 @@
-"""The result of a run on one calendar: everything that people, MLflow or another program are shown of it."""
+"""The result of a run on one calendar: everything that is shown to people, MLflow or another program."""
 
 from dataclasses import dataclass
 from datetime import datetime

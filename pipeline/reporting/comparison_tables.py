@@ -143,7 +143,7 @@ def _pooled_skill(test: "pd.Series[Any]") -> SkillCell:
 
 @dataclass(frozen=True)
 class TickerSkillRow:
-    """One ticker's skill against every baseline at one horizon, its verdict and its number of forecasts."""
+    """One ticker's skill against every baseline at one horizon, its conclusion and its number of forecasts."""
 
     ticker: str
     forecasts: int
@@ -153,7 +153,7 @@ class TickerSkillRow:
 
 
 def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillRow]:
-    """Return a row per ticker that was scored at this horizon, with the comparison's word on the model."""
+    """Return a row per ticker that was scored at this horizon, with the conclusion of its comparison."""
     model = evaluation.verdict.model
     of_model = evaluation.comparisons[
         (evaluation.comparisons["horizon"] == horizon) & (evaluation.comparisons["forecaster"] == model)

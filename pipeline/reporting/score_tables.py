@@ -101,7 +101,7 @@ def echo_sentences(evaluation: Evaluation) -> list[str]:
 
 
 def echo_table(evaluation: Evaluation) -> ReportTable:
-    """Return a row per forecaster: what its median is one session ahead, and the numbers that decide it."""
+    """Return a row per forecaster: what its median is one session ahead, and the numbers that determine it."""
     model = evaluation.verdict.model
     rows = [Row(name, _echo_cells(echo), marked=name == model) for name, echo in evaluation.echoes.items()]
     return report_table("Echo", "Forecaster", ECHO_COLUMNS, rows, "The median one session ahead, all tickers pooled")

@@ -1,7 +1,7 @@
-"""Specification tags of earlier versions, written anew: the only place that knows their names of settings.
+"""Specification tags of earlier versions, rewritten: the only place with their names of settings.
 
 The digest of a specification covers the names of its settings. Versions before December 2026 named some of them
-otherwise, so the same specification had another digest and would count as a second one.
+differently, so the same specification had another digest and would count as a second one.
 """
 
 from mlflow.entities import Run, ViewType

@@ -175,7 +175,7 @@ def fit_values(fits: Sequence[Fitted], seed: int) -> Iterator[MetricValue]:
     """Yield the seconds of the fits of one kind and seed and, where they were trained by steps, losses and best step.
 
     For networks of one ticker each, losses and best steps are means over all networks at every step: one that has
-    stopped counts with the loss of the weights that it kept, so that the mean is always over the same networks.
+    stopped counts with the loss of its best weights, so that the mean is always over the same networks.
     """
     kind = fits[0].forecaster.kind
     seconds = sum(fitted.seconds for fitted in fits)

@@ -1,1 +1,1 @@
-"""Fit jobs, run one by one or in processes, and the fits that are kept."""
+"""Fit jobs, run one by one or in processes, and the cache of finished fits."""

@@ -1,4 +1,4 @@
-"""Where a network computes: on the device that was asked for, and with one thread."""
+"""Where a network computes: on the requested device, and with one thread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 def choose_device(choice: DeviceChoice) -> str:
-    """Return "cpu" or "cuda"; raises UsageError where cuda was asked for and there is none."""
+    """Return "cpu" or "cuda"; raises UsageError where cuda was requested and there is none."""
     if choice == "cpu":
         return "cpu"
     import torch  # noqa: PLC0415
@@ -24,7 +24,7 @@ def choose_device(choice: DeviceChoice) -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread within: sums then have one order, and fits run beside each other."""
+    """Let torch use one thread within: sums then have one order, and fits run side by side."""
     import torch  # noqa: PLC0415
 
     before = torch.get_num_threads()

@@ -1,6 +1,6 @@
 """The study: it proposes values, takes the losses of trials, and stores both in a database; optuna is imported here.
 
-Trials are asked for in groups of `TRIALS_AT_ONCE`, so that their fits can run in parallel; the group's size does not
+Trials are requested in groups of `TRIALS_AT_ONCE`, so that their fits can run in parallel; the group's size does not
 depend on the number of workers, and so neither do the trials. A trial's values depend on the seed, on its number and on
 the trials before its group: a study that was killed and continued makes the same trials as one that was not. A trial
 that was under way is marked as interrupted in the database and proposed again under its old number and values.

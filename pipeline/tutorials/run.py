@@ -20,7 +20,7 @@ from pipeline.tutorials.measures import TutorialScore, score_network
 
 @dataclass(frozen=True)
 class TutorialFit:
-    """One seed of a tutorial: its data, the fit that was kept, and its score."""
+    """One seed of a tutorial: its data, the fit that was chosen, and its score."""
 
     seed: int
     data: TutorialData

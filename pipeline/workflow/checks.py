@@ -52,7 +52,7 @@ class AuditSummary:
 
 
 ShowAudit = Callable[[Sequence[AuditResult], str], None]
-"""Receives the verdicts and the run's address before a leak ends the audit."""
+"""Receives the results and the run's address before a leak ends the audit."""
 
 
 def audit(
@@ -61,7 +61,7 @@ def audit(
     """Return the summary of an audit that found no leak; raises SanityError, naming the first stage, where one does.
 
     Everything after an origin is replaced, all stages run again, and their outputs are compared. `show` receives the
-    verdicts in either case; `steps` are the stages that are audited.
+    results in either case; `steps` are the stages that are audited.
     """
     context = context.as_of(experiment.source)
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})

@@ -30,7 +30,7 @@ def unwrapped(function: F, name: str) -> F:  # noqa: ARG001  a step of the plain
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every step of one run may use; `now` is the instant as of which it sees the market."""
+    """What every step of one run may use; `now` is the instant as of which it reads prices."""
 
     kind: RunKind
     settings: Settings

@@ -140,8 +140,8 @@ def plan_from_yahoo(
 
 
 def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResult:
-    """Return the store's state after Yahoo was asked for what it lacks."""
-    with context.timer.stage("ask"):
+    """Return the store's state after requesting from Yahoo what it lacks."""
+    with context.timer.stage("request"):
         refreshed = request_yahoo(context.settings, planned.source, planned.collection, planned.plan, context.step)
     requested = tuple(planned.plan.first_days)
     return _validated(context, planned.collection, refreshed, requested, planned.source.max_age_sessions)
@@ -150,7 +150,7 @@ def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResu
 def import_files(context: RunContext, prices: InMemoryPrices, names: Sequence[str], name: str) -> IngestResult:
     """Return the store's state after the tickers of files (none named: all) became versions of a collection."""
     if name == YAHOO:
-        raise UsageError(f"found {YAHOO!r} as the name of an import, which is kept for Yahoo's prices; choose another")
+        raise UsageError(f"found {YAHOO!r} as the name of an import, which is reserved for Yahoo's prices; choose another")
     wanted = tuple(dict.fromkeys(names)) or prices.tickers()
     collection = open_collection(context.settings.prices, name, terms_of(prices))
     with context.timer.stage("store"):

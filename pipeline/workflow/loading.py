@@ -31,7 +31,7 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
     with context.timer.stage("load"):
         loaded = load_bars(context.settings, experiment, context.now, context.step)
-    messages = [(out.ticker, f"left out {out.ticker}: {out.reason}") for out in loaded.validated.excluded]
+    messages = [(out.ticker, f"excluded {out.ticker}: {out.reason}") for out in loaded.validated.excluded]
     messages += [(stale.ticker, f"not up to date {stale.ticker}: {stale.reason}") for stale in loaded.stale]
     for ticker, message in messages:
         if reported is None or ticker in reported:
@@ -99,13 +99,13 @@ def updated(
 def request_yahoo(
     settings: Settings, source: YahooSource, collection: Collection, plan: UpdatePlan, step: Step
 ) -> tuple[UpdateResult, ...]:
-    """Return the state of each ticker of a plan after Yahoo was asked for what the store lacks."""
+    """Return the state of each ticker of a plan after requesting from Yahoo what the store lacks."""
     if not plan.first_days:
         return plan.results
     from pipeline.market.yahoo.client import YahooClient  # noqa: PLC0415  brings yfinance: a second of imports
 
     client = YahooClient(source.start, cache_dir=settings.cache)
-    refreshed = step(_refreshed, f"ask Yahoo for {count_of(len(plan.first_days), 'ticker')}")(collection, client, plan)
+    refreshed = step(_refreshed, f"request {count_of(len(plan.first_days), 'ticker')} from Yahoo")(collection, client, plan)
     return (*plan.results, *refreshed)
 
 

@@ -204,7 +204,7 @@ def progress_sentence(trials: Sequence[Trial]) -> str:
 
 
 def best_experiment(task: SearchTask, best: Trial, tried: int) -> Experiment:
-    """Return the experiment of the best trial: it says among how many it was chosen, and tests later rows."""
+    """Return the experiment of the best trial: it states the number of trials, and tests later rows."""
     experiment = with_values(task.experiment, best.values)
     changed = {"trials": task.total_trials(tried), "folds": folds_after_tuning(experiment.folds, task.tuning_data)}
     return experiment.model_copy(update=changed)

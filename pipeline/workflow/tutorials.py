@@ -41,7 +41,7 @@ class TutorialsSummary:
 
 
 ShowTutorials = Callable[[Sequence[TutorialResult], str], None]
-"""Receives the verdicts and the run's address before a missed mark ends the tutorials."""
+"""Receives the results and the run's address before a missed mark ends the tutorials."""
 
 
 def run_tutorials(
@@ -49,7 +49,7 @@ def run_tutorials(
 ) -> TutorialsSummary:
     """Return the summary of tutorials that all reached their marks; raises SanityError where one is missed.
 
-    `terms` are those of the tutorial on Open, High, Low and Close; `show` receives the verdicts in either case.
+    `terms` are those of the tutorial on Open, High, Low and Close; `show` receives the results in either case.
     """
     with recorded(context.settings, lambda store: start_tutorials(store, name, seed)) as (store, run_id):
         verdicts = []

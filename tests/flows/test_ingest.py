@@ -197,14 +197,14 @@ def test_an_import_takes_completed_sessions_and_tells_what_it_did_not_take(tmp_p
 # --- out of the store ---
 
 
-class Told:
-    """A call that keeps the object which a command told, and the words that it shows to people."""
+class PrintedCall:
+    """A call that keeps the object which a command prints, and the words that it shows to people."""
 
     def __init__(self) -> None:
         self.object: dict[str, Any] = {}
         self.words = ""
 
-    def tells(self, values: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+    def prints(self, values: Mapping[str, Any], show: Callable[[Console], None]) -> None:
         self.object = json.loads(json.dumps(values, allow_nan=False))
         console = Console(file=io.StringIO(), width=400)
         show(console)
@@ -234,7 +234,7 @@ def damage(collection: Collection, ticker: str) -> None:
 
 def test_what_cannot_be_pruned_makes_it_partial(mine: Collection) -> None:
     damage(mine, "BBB")
-    before, call = path_of(mine, "BBB").read_bytes(), Told()
+    before, call = path_of(mine, "BBB").read_bytes(), PrintedCall()
     assert data_commands.prune(call, NOW + timedelta(days=1), "mine") == 3  # type: ignore[arg-type]
     ((ticker, reason),) = call.object["refused"]
     assert ticker == "BBB"
@@ -246,13 +246,13 @@ def test_what_cannot_be_pruned_makes_it_partial(mine: Collection) -> None:
 
 def test_pruning_what_is_whole_is_a_success_even_where_nothing_goes(mine: Collection) -> None:
     for versions in (2, 0):
-        call = Told()
+        call = PrintedCall()
         assert data_commands.prune(call, NOW + timedelta(days=1), "mine") == 0  # type: ignore[arg-type]
         assert (call.object["versions"], call.object["refused"]) == (versions, [])
 
 
 def exported(path: Path, view: str, name: str, *tickers: str) -> tuple[int, Told]:
-    call = Told()
+    call = PrintedCall()
     command: Any = data_commands.export
     return command(call, Wanted(tickers, None), path, view, (name, None)), call
 
@@ -300,7 +300,7 @@ def test_an_export_of_yahoo_s_prices_has_no_adjusted_close(tmp_path: Path, monke
 
 
 def test_what_is_known_later_is_not_exported_as_known_before(mine: Collection, tmp_path: Path) -> None:
-    call, path, then = Told(), tmp_path / "out.parquet", NOW + timedelta(minutes=1)
+    call, path, then = PrintedCall(), tmp_path / "out.parquet", NOW + timedelta(minutes=1)
     assert data_commands.export(call, ALL, path, "as_traded", ("mine", then)) == 0  # type: ignore[arg-type]
     volume = pd.read_parquet(path)["volume"].to_numpy()[:130]
     np.testing.assert_array_equal(volume, good_rows(130, "2023-08-01")["volume"])

@@ -69,4 +69,6 @@ def test_a_ticker_without_enough_rows_takes_the_pooled_values() -> None:
 
 
 def test_crossing_quantiles_are_sorted() -> None:
-    np.testing.assert_array_equal(rearranged(np.array([[3, 1, 2], [1, 2, 3]], dtype=np.float32)), [[1, 2, 3], [1, 2, 3]])
+    np.testing.assert_array_equal(
+        rearranged(np.array([[3, 1, 2], [1, 2, 3]], dtype=np.float32)), [[1, 2, 3], [1, 2, 3]]
+    )

@@ -75,7 +75,10 @@ def test_benchmarks_that_cannot_be_run_are_refused_by_name(benchmarks: tuple[Ben
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[benchmarks]]\nkind = "boosting"\nleafs = 3', "unknown key benchmarks.0.boosting.leafs; did you mean leaves"),
+        (
+            '[[benchmarks]]\nkind = "boosting"\nleafs = 3',
+            "unknown key benchmarks.0.boosting.leafs; did you mean leaves",
+        ),
         ('[[benchmarks]]\nkind = "garch"\nmoon = 3', "unknown key benchmarks.0.garch.moon; expected one of kind"),
         ('[[benchmarks]]\nkind = "gars"', "'garch', 'har', 'ridge', 'boosting', 'pretrained'"),
         ('[[benchmarks]]\nkind = "pretrained"', "benchmarks.0.pretrained.weights: Field required"),

@@ -1,6 +1,5 @@
 """Running jobs: same bits in process, in processes and in any order; failures as values."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.training.cache import FitCache
 from pipeline.training.devices import one_thread
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all, raise_failures
+from tests.execution.workers import children
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 
@@ -105,30 +105,6 @@ def test_fits_on_another_device_run_one_at_a_time_in_this_process(
         assert children() <= before, "a worker process was started"
         made += 1
     assert made == 4
-
-
-def test_no_worker_is_left_when_the_caller_stops(frames: Frames, jobs: list[FitJob], tmp_path: Path) -> None:
-    save_frames(frames, tmp_path / "frames")
-    results = fit_all(jobs, tmp_path / "frames", FitCache(tmp_path / "kept"), 2)
-    next(results)
-    workers = children()
-    assert workers != set()
-    results.close()
-    assert children() & workers == set()
-
-
-def children() -> set[int]:
-    """The spawned workers of this process that are alive."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(status[1]) == os.getpid() and status[0] != "Z" and b"pipeline.execution.worker" in command:
-            found.add(int(folder.name))
-    return found
 
 
 def test_the_shared_frames_are_not_written_to(frames: Frames, jobs: list[FitJob], tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Folds that start from the previous fold's weights, and networks of one ticker each."""
 
 import itertools
+import os
+import signal
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -27,6 +28,7 @@ from pipeline.training.cache import FitCache
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import KILLED, fit_all, fit_from_folder, raise_failures
+from tests.execution.workers import children
 from tests.panels import TINY, TINY_TRAINING, changed, fit_jobs, frames_from, jobs_for, random_market
 
 WARM = changed(TINY, seeds=2, training=TINY_TRAINING.model_copy(update={"warm_start": True}))
@@ -249,9 +251,9 @@ def test_a_killed_worker_is_told_of_every_fold_that_waited(frames: Frames, tmp_p
     save_frames(frames, tmp_path / "frames")
 
     def kill_one() -> None:
-        while not (workers := [child for child in psutil.Process().children() if "pipeline.execution.worker" in str(child.cmdline())]):
+        while not (workers := children()):
             time.sleep(0.05)
-        workers[0].kill()
+        os.kill(min(workers), signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)
     killer.start()

@@ -59,7 +59,7 @@ def error_bar(losses: Floats, counts: Floats) -> ErrorBar:
     """Return the error bar of the mean loss of each series [..., session], NaN where missing, from drawn sessions.
 
     The standard deviation over replications, and their 2.5 % and 97.5 % percentiles (Efron and Tibshirani 1993,
-    eq. 6.6 and 13.5). A replication that draws no session of a series is left out of it.
+    eq. 6.6 and 13.5). A replication that draws no session of a series is excluded from it.
     Raises UsageError where the sessions are not as many as those drawn.
     """
     known = np.isfinite(losses)

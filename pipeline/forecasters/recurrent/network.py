@@ -28,7 +28,7 @@ States = list[State]
 
 
 class Layer(nn.Module):
-    """One cell, with what may stand around it: normalised input, dropout, and a way past it."""
+    """One cell with optional layer normalisation, dropout and residual connection."""
 
     def __init__(self, spec: RecurrentSpec, inputs: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
         self.has_memory = spec.cell == "lstm"
 
     def forward(self, hidden: Tensor, ahead: Tensor) -> Tensor:
-        """Return [batch, session, horizon, output] of what was read [batch, session, input] and is known ahead."""
+        """Return [batch, session, horizon, output] of what was read [batch, session, input] and is known in advance."""
         batch, sessions, horizons, _ = ahead.shape
         first = torch.tanh(self.begin(hidden)).reshape(1, batch * sessions, -1)  # [1, batch x session, hidden]
         state = (first, torch.zeros_like(first)) if self.has_memory else first

@@ -1,4 +1,4 @@
-"""Reading a series: what a network says at every origin, from one pass over each ticker's sessions or from windows."""
+"""Reading a series: the output of a network at every origin, from one pass over each ticker's sessions or from windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def reader_of(fitted: Fitted) -> Reader:
     try:
         network.load_state_dict(network_arrays(fitted))
     except RuntimeError as error:
-        raise FitError(f"the kept weights do not fit their specification: {error}") from error
+        raise FitError(f"the cached weights do not fit their specification: {error}") from error
     scaler = Scaler(fitted.arrays["scaler.mean"], fitted.arrays["scaler.std"])
     return Reader(network.eval(), scaler, fitted.lookback_sessions, fitted.tickers)
 

@@ -33,7 +33,7 @@ STEPS_AT_ONCE = 4096  # paths that take a step together, which bounds the memory
 
 @dataclass(frozen=True)
 class Start:
-    """Origins that were read: what the network says there, and the state that it is in."""
+    """Origins that were read: the output of the network there, and its state."""
 
     ticker: Indices  # [origin]
     session: Indices  # [origin]
@@ -43,7 +43,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Walk:
-    """Paths on their way, and the network after reading the last session of each."""
+    """Sampled paths so far, and the network after reading the last session of each."""
 
     paths: SampledPaths
     volatility: Floats  # [origin, path], known at the last session; before the first step [origin, 1]

@@ -21,8 +21,16 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
+from tests.forecasters.recurrent.builders import (
+    data_of,
+    first_job,
+    network_for,
+    same_arrays,
+    seen_by,
+    supervised,
+    young_and_gone,
+)
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
-from tests.forecasters.recurrent.builders import data_of, first_job, network_for, same_arrays, seen_by, supervised, young_and_gone
 
 SCHOOLED = TrainingSpec(
     min_steps=40,
@@ -279,7 +287,9 @@ def test_training_lowers_the_loss_of_what_it_is_trained_on(frames: Frames) -> No
 
     before = loss()
     reader = Reader(network, fit_scaler(seen, job.fold.train), job.training.lookback_sessions, job.tickers)
-    train_network(reader, data, validation_of(data_of(job, frames)), data_of(job, frames), torch.Generator().manual_seed(5))
+    train_network(
+        reader, data, validation_of(data_of(job, frames)), data_of(job, frames), torch.Generator().manual_seed(5)
+    )
     assert loss() < before * 0.995
 
 

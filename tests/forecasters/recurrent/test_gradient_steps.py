@@ -19,8 +19,8 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec, supervis
 from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervision
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.jobs import FitJob
-from tests.panels import TINY_TRAINING, frames_from, random_market
 from tests.forecasters.recurrent.builders import first_job, network_for, supervised, young_and_gone
+from tests.panels import TINY_TRAINING, frames_from, random_market
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
-from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 from tests.forecasters.recurrent.builders import first_job, largest_gap, network_for, seen_by
+from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 CELLS = ("lstm", "gru", "rnn", "rnncell", "concat", "elman")
 

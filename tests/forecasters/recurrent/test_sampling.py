@@ -23,8 +23,8 @@ from pipeline.forecasters.recurrent.sampling import sampled_quantiles
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
-from tests.panels import TINY, changed, frames_from, random_market, random_rows, sessions_to
 from tests.forecasters.recurrent.builders import first_job, largest_gap, same_arrays, seen_by
+from tests.panels import TINY, changed, frames_from, random_market, random_rows, sessions_to
 
 NAMES = tuple(RETURN_FEATURES)
 HORIZONS = 4

@@ -20,8 +20,8 @@ from pipeline.forecasters.recurrent.supervision import Chunks, Supervision, supe
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
-from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
 from tests.forecasters.recurrent.builders import data_of, first_job, network_for, seen_by, supervised, young_and_gone
+from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
 
 
 @pytest.fixture(scope="module")

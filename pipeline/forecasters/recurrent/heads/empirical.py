@@ -7,7 +7,7 @@ from pipeline.forecasters.recurrent.heads.head import Head, Spread
 from pipeline.forecasters.recurrent.specification import DirectionHeadSpec, PointHeadSpec
 
 GRID = torch.linspace(0.0, 1.0, 201)
-"""The levels at which a quantile function is kept; between them it is linear."""
+"""The levels at which a quantile function is stored; between them it is linear."""
 
 
 def quantile_function(outcomes: Tensor, without: float = 0.0) -> Tensor:
@@ -20,7 +20,7 @@ def quantile_function(outcomes: Tensor, without: float = 0.0) -> Tensor:
 def at_levels(functions: Tensor, levels: Tensor) -> Tensor:
     """Return quantile functions [horizon, grid] at levels [..., horizon, level], linear between grid points."""
     place = levels.clamp(0.0, 1.0) * (len(GRID) - 1)  # [..., horizon, level]
-    # A place without a forecast is NaN: it looks anywhere, and stays NaN below.
+    # A place without a forecast is NaN: any grid point will do, and it stays NaN below.
     below = place.floor().clamp_max(len(GRID) - 2).nan_to_num().long()
     horizon = torch.arange(functions.shape[0], device=levels.device)[:, None].expand(levels.shape)
     left, right = functions[horizon, below], functions[horizon, below + 1]  # [..., horizon, level]

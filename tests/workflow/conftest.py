@@ -1,0 +1,3 @@
+"""One home for the use cases that a module runs in this process."""
+
+from tests.flows.conftest import home as home
