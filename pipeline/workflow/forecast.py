@@ -49,7 +49,7 @@ def forecast(
         calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
         several = len(calendars) > 1
         experiments = {bars.calendar: _concerned(experiment, bars) if several else experiment for bars in calendars}
-        return over_calendars(context, recording, calendars, experiments, partial(_on_calendar, models))
+        return over_calendars(context, recording, calendars, experiments, partial(_on_calendar, models), wanted)
 
 
 def _concerned(experiment: Experiment, bars: CalendarBars) -> Experiment:

@@ -105,7 +105,9 @@ def request_yahoo(
     from pipeline.market.yahoo.client import YahooClient  # noqa: PLC0415  brings yfinance: a second of imports
 
     client = YahooClient(source.start, cache_dir=settings.cache)
-    refreshed = step(_refreshed, f"request {count_of(len(plan.first_days), 'ticker')} from Yahoo")(collection, client, plan)
+    refreshed = step(_refreshed, f"request {count_of(len(plan.first_days), 'ticker')} from Yahoo")(
+        collection, client, plan
+    )
     return (*plan.results, *refreshed)
 
 

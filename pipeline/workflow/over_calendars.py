@@ -30,10 +30,11 @@ def over_calendars(
     calendars: Sequence[CalendarBars],
     experiments: Mapping[str, Experiment],
     work: Work,
+    requested: Collection[str],
 ) -> RecordedRun:
     """Return the results of the run; of several calendars, each is recorded as a child of the run.
 
-    `experiments` are by calendar. Raises NothingUsableError where nothing can be done on any calendar.
+    `experiments` are by calendar, `requested` the tickers of the run (none: all): others are not reported. Raises NothingUsableError where nothing can be done on any calendar.
     """
     if len(calendars) == 1:
         bars = calendars[0]
@@ -46,7 +47,7 @@ def over_calendars(
         try:
             results.append(_on_one(context, recording, bars, experiment, work))
         except NothingUsableError as error:
-            excluded += _excluded(bars, error, experiment.tickers)
+            excluded += _excluded(bars, error, requested)
     if not results:
         reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
         raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", excluded)

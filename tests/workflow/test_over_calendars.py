@@ -192,11 +192,8 @@ def pretended(*tickers: str, **failing: NothingUsableError) -> Pretended:
 def worked(desk: Desk, work: Pretended, loaded: LoadedBars) -> RecordedRun:
     calendars = by_calendar(loaded)
     experiments = {one.calendar: on_calendar(work.requested, one) for one in calendars}
-    if work.requested.tickers:
-        named = work.requested.tickers
-        experiments = {name: one.model_copy(update={"tickers": named}) for name, one in experiments.items()}
     with Recording(desk.context.settings, desk.context.kind, work.requested) as recording:
-        return over_calendars(desk.context, recording, calendars, experiments, work)
+        return over_calendars(desk.context, recording, calendars, experiments, work, work.requested.tickers)
 
 
 SHORT = NothingUsableError("the history is too short", (Exclusion("TCS.BO", "20 usable sessions"),))
