@@ -34,7 +34,8 @@ def over_calendars(
 ) -> RecordedRun:
     """Return the results of the run; of several calendars, each is recorded as a child of the run.
 
-    `experiments` are by calendar, `requested` the tickers of the run (none: all): others are not reported. Raises NothingUsableError where nothing can be done on any calendar.
+    `experiments` are by calendar, `requested` the tickers of the run (none: all): others are not
+    reported. Raises NothingUsableError where nothing can be done on any calendar.
     """
     if len(calendars) == 1:
         bars = calendars[0]

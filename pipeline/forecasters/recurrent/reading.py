@@ -1,4 +1,4 @@
-"""Reading a series: the output of a network at every origin, from one pass over each ticker's sessions or from windows."""
+"""Reading a series: a network's output at every origin, from one pass over each ticker's sessions or from windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -66,9 +66,7 @@ class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cells rnn and rnncell")
     bias: bool = Field(True, description="Whether the cell has bias terms")
     dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout after every layer while training")
-    layer_norm: bool = Field(
-        False, description="Layer normalisation of every layer's input (Ba, Kiros and Hinton 2016)"
-    )
+    layer_norm: bool = Field(False, description="Layer normalisation of each layer's input (Ba, Kiros, Hinton 2016)")
     residual: bool = Field(False, description="Add a layer's input to its output, where the sizes agree")
     shape: Literal["many_to_many", "many_to_one", "one_to_one", "one_to_many"] = Field(
         "many_to_many", description="Which sessions are read, and at which of them the network outputs a forecast"
