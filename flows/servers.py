@@ -36,7 +36,7 @@ def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
         raise UsageError("PREFECT_API_URL and TAPECAST_TRACKING_URI name servers of their own: open those instead")
     for _, port in commands.values():
         refuse_taken_port(port)
-    # The page in the browser sends requests to this address, which Prefect would otherwise take to be on its default port.
+    # The page in the browser sends requests here; Prefect would otherwise assume its default port.
     os.environ.setdefault("PREFECT_SERVER_UI_API_URL", f"http://{HOST}:{prefect_port}/api")
     # Kept in files, who holds a deployment's slot outlives the server's process, and so do runs under way.
     os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES_IN_FILES)

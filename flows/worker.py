@@ -31,9 +31,7 @@ POOL = "tapecast"
 PATIENCE_SECONDS = 120
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 AT_ONCE = 200
-GONE = (
-    "The process of this run is gone, and its worker too. Finished fits are cached: the next run continues from them."
-)
+GONE = "The process of this run is gone, and its worker too. Finished fits are kept: the next run continues from them."
 
 
 def work(name: str, health_port: int | None) -> NoReturn:

@@ -251,7 +251,7 @@ def test_pruning_what_is_whole_is_a_success_even_where_nothing_goes(mine: Collec
         assert (call.object["versions"], call.object["refused"]) == (versions, [])
 
 
-def exported(path: Path, view: str, name: str, *tickers: str) -> tuple[int, Told]:
+def exported(path: Path, view: str, name: str, *tickers: str) -> tuple[int, PrintedCall]:
     call = PrintedCall()
     command: Any = data_commands.export
     return command(call, Wanted(tickers, None), path, view, (name, None)), call

@@ -42,8 +42,8 @@ def jobs(frames: Frames) -> dict[str, FitJob]:
 
 def garch_parameters(frames: Frames, train: Range) -> np.ndarray:
     """What GARCH learns [ticker + 1, parameter] from a training range."""
-    whole = Fold(train, train, train)
-    return garch.fit(GarchSpec(), FitData(frames, whole, 0, TINY.training)).arrays["parameters"]
+    fold = Fold("only its training range is read", train, train, train, train)
+    return garch.fit(GarchSpec(), FitData(frames, fold, 0, TINY.training)).arrays["parameters"]
 
 
 def column(frames: Frames, name: str) -> np.ndarray:

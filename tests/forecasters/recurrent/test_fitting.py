@@ -235,7 +235,7 @@ def test_training_stops_when_checks_bring_nothing_better(frames: Frames) -> None
 
 
 def test_the_validation_loss_is_the_mean_pinball_of_the_known_labels(frames: Frames, job: FitJob) -> None:
-    fitted, seen, part = fit(job, frames), seen_by(job, frames), job.fold.validation
+    fitted, part = fit(job, frames), job.fold.validation
     log_quantiles = quantiles(fitted, frames, slice(part.start, part.stop))
     losses = []
     for i in range(len(frames.tickers)):
