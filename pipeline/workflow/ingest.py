@@ -150,9 +150,7 @@ def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResu
 def import_files(context: RunContext, prices: InMemoryPrices, names: Sequence[str], name: str) -> IngestResult:
     """Return the store's state after the tickers of files (none named: all) became versions of a collection."""
     if name == YAHOO:
-        raise UsageError(
-            f"found {YAHOO!r} as the name of an import, which is reserved for Yahoo's prices; choose another"
-        )
+        raise UsageError(f"found {YAHOO!r} as the name of an import, reserved for Yahoo's prices; choose another")
     wanted = tuple(dict.fromkeys(names)) or prices.tickers()
     collection = open_collection(context.settings.prices, name, terms_of(prices))
     with context.timer.stage("store"):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
@@ -156,6 +156,7 @@ def test_no_worker_is_left_when_the_caller_stops(frames: Frames, jobs: list[FitJ
     next(results)
     workers = children()
     assert workers != set()
+    assert isinstance(results, Generator)
     results.close()
     assert children() & workers == set()
 

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +86,7 @@ def test_what_was_finished_is_cached_when_the_caller_stops(frames: Frames, tmp_p
     cache = FitCache(tmp_path / "kept")
     results = fit_all(jobs, tmp_path / "frames", cache, 1)
     done = next(results).job
+    assert isinstance(results, Generator)
     results.close()
     assert [job.key for job in jobs if cache.get(job) is not None] == [done.key]
     again = list(fit_all(jobs, tmp_path / "frames", cache, 1))

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.sampled_paths import RETURN_FEATURES, origin_keys, path_levels
+from pipeline.dataset.sampled_paths import RETURN_FEATURES, origin_keys, path_levels, return_histories
 from pipeline.dataset.scaling import fit_scaler
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
@@ -165,7 +165,7 @@ def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Fr
 def test_the_draws_of_the_first_step_are_the_heads_distribution(frames: Frames) -> None:
     """The quantiles of many draws are those that the head says, within a slice's width."""
     fitted, frames = fitted_for(frames, drawn_network(sampled_paths=1024)), frames.with_features(NAMES)
-    sampler = sampling.Sampler(reader_of(fitted), spread_of(fitted), frames, sampling.return_histories(frames))
+    sampler = sampling.Sampler(reader_of(fitted), spread_of(fitted), frames, return_histories(frames))
     with torch.no_grad():
         (start, *_) = sampling._starts(sampler, slice(400, 402))
         walk = sampling._begun(sampler, start)

@@ -1,0 +1,39 @@
+"""Loaded bars and evaluations for the tests of runs over several calendars."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
+from pipeline.evaluation.specification import MoneySpec
+from pipeline.evaluation.trials import Trials
+from pipeline.market.bars import Bars, ValidatedBars
+from pipeline.market.calendars import listing_of
+from pipeline.workflow.calendar_bars import LoadedBars
+from tests.evaluation.backtests import flat_opens, random_backtest
+
+NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)
+EVERYWHERE = ("AAA", "BBB", "INFY.NS", "TCS.BO")
+
+
+def bars_of(*tickers: str) -> Bars:
+    """Bars of one session, of tickers on the calendars that their names stand for."""
+    frame = pd.DataFrame({"ticker": tickers, "session": np.datetime64("2024-05-31", "s")})
+    return Bars(frame, tuple(map(listing_of, tickers)), "actions")
+
+
+def loaded_of(*tickers: str, **values: Any) -> LoadedBars:
+    """What was loaded of the tickers; values are those of ValidatedBars and LoadedBars."""
+    stale = values.pop("stale", ())
+    universe = values.pop("universe", None)
+    validated = replace(ValidatedBars(bars_of(*tickers), (), ()), **values)
+    return LoadedBars(validated, stale, "Made up.", NOW, universe)
+
+
+def evaluation_of(sentence: str, origins: int = 60) -> Evaluation:
+    backtest = random_backtest(origins)
+    whole = evaluate(backtest, EvaluationInputs(flat_opens(backtest), MoneySpec(), Trials()))
+    return replace(whole, verdict=replace(whole.verdict, sentence=sentence))

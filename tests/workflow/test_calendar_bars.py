@@ -1,0 +1,60 @@
+"""Bars by calendar: the findings on every ticker are reported with its calendar, or with the first."""
+
+import pytest
+
+from pipeline.market.bars import Exclusion, Stale
+from pipeline.market.universe import Universe
+from pipeline.market.validation.rules import problem_of
+from pipeline.workflow.calendar_bars import by_calendar, reported_with
+
+from .builders import EVERYWHERE, NOW, loaded_of
+
+pytestmark = [pytest.mark.timeout(300)]
+
+
+def test_a_ticker_is_reported_with_its_own_calendar_or_the_first() -> None:
+    calendars = ("XBOM", "XNYS", "24/7")
+    assert [reported_with(ticker, calendars) for ticker in ("AAPL", "TCS.BO", "INFY.NS", "BTC-USD")] == [
+        "XNYS",
+        "XBOM",
+        "XBOM",
+        "24/7",
+    ]
+    assert reported_with("ULVR.L", calendars) == "XBOM"  # London has no bars in this run
+    assert reported_with("AAPL.QQQQ", calendars) == "XBOM"  # no exchange that is known
+    assert reported_with("AAPL", ("XLON",)) == "XLON"
+
+
+def test_every_calendar_has_the_findings_on_its_own_tickers() -> None:
+    problems = tuple(problem_of(one, "missing_sessions", "2024-01-08", "2 sessions") for one in EVERYWHERE)
+    excluded = tuple(Exclusion(one, "why") for one in ("GONE", "GONE.NS", "GONE.L", "GONE.QQQQ"))
+    stale = (Stale("AAA", "2024-05-30", 1, "429"), Stale("TCS.BO", "2024-05-30", 1, "429"))
+    universe = Universe("mine", EVERYWHERE)
+    reported = loaded_of(*EVERYWHERE, "CCC", problems=problems, excluded=excluded, stale=stale, universe=universe)
+    first, second = by_calendar(reported)
+    assert (first.calendar, second.calendar) == ("XNYS", "XBOM")
+    assert (first.bars.tickers, second.bars.tickers) == (("AAA", "BBB", "CCC"), ("INFY.NS", "TCS.BO"))
+    assert (first.other_tickers, second.other_tickers) == (("INFY.NS", "TCS.BO"), ("AAA", "BBB", "CCC"))
+    assert [one.ticker for one in first.problems] == ["AAA", "BBB"]
+    assert [one.ticker for one in second.problems] == ["INFY.NS", "TCS.BO"]
+    assert [one.ticker for one in first.excluded] == ["GONE", "GONE.L", "GONE.QQQQ"]
+    assert [one.ticker for one in second.excluded] == ["GONE.NS"]
+    assert [[one.ticker for one in bars.stale] for bars in (first, second)] == [["AAA"], ["TCS.BO"]]
+    assert {(bars.note, bars.known_at, bars.universe) for bars in (first, second)} == {("Made up.", NOW, universe)}
+
+
+def test_of_calendars_with_as_many_tickers_the_first_by_name_comes_first() -> None:
+    assert [bars.calendar for bars in by_calendar(loaded_of("AAA", "TCS.BO", "BTC-USD"))] == [
+        "24/7",
+        "XBOM",
+        "XNYS",
+    ]
+
+
+def test_a_calendar_concerns_its_own_tickers_and_those_excluded_from_it() -> None:
+    first, second = by_calendar(loaded_of("AAA", "BBB", "TCS.BO", excluded=(Exclusion("GONE", "why"),)))
+    assert first.concerns(("GONE",))
+    assert first.concerns(("TCS.BO", "BBB"))
+    assert not first.concerns(("TCS.BO",))
+    assert second.concerns(("TCS.BO",))
+    assert not second.concerns(())

@@ -1,0 +1,114 @@
+"""What a forecast reads of the published models: market members, universe, and the last training session."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pipeline.errors import NothingUsableError, UsageError
+from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import Fitted
+from pipeline.market.bars import Exclusion
+from pipeline.market.specification import SyntheticSource
+from pipeline.market.universe import MembershipPeriod, Universe
+from pipeline.operation.model import LATEST, Model, TrainedModel, publish
+from pipeline.operation.publication import Publication
+from pipeline.workflow import forecast as forecasting
+from pipeline.workflow.calendar_bars import by_calendar
+from pipeline.workflow.context import RunContext, new_context
+from pipeline.workflow.forecast import forecast, market_members, refuse_later_training, with_new_members
+from pipeline.workflow.progress import NoProgress
+from pipeline.workflow.recording import Recording
+from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
+
+from .builders import EVERYWHERE, NOW, loaded_of
+
+pytestmark = [pytest.mark.timeout(300)]
+
+
+class Messages(NoProgress):
+    """Progress that keeps its messages."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.sent.append(text)
+
+
+def model_of(*bars: str, until: str = "2024-06-03", other_tickers: tuple[str, ...] = ("BTC-USD",)) -> Model:
+    experiment = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
+    fitted = cast("Fitted", None)
+    return Model(experiment, bars, other_tickers, None, until, (fitted,), Publication())
+
+
+@pytest.fixture
+def with_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunContext, Messages]:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "other"))
+    messages = Messages()
+    return new_context("forecast", None, messages), messages
+
+
+def test_the_model_s_own_tickers_make_the_market_features(with_messages: tuple[RunContext, Messages]) -> None:
+    context, messages = with_messages
+    (bars,) = by_calendar(loaded_of("AAA", "BBB", "CCC"))
+    assert market_members(context, model_of("CCC", "AAA", "GONE"), bars) == ("CCC", "AAA", "BTC-USD")
+    assert market_members(context, model_of("BBB", other_tickers=()), bars) == ("BBB",)
+    assert messages.sent == []
+
+
+def test_where_none_of_them_is_there_the_requested_ones_are_used_and_that_is_reported(
+    with_messages: tuple[RunContext, Messages],
+) -> None:
+    context, messages = with_messages
+    (bars,) = by_calendar(loaded_of("AAA", "BBB"))
+    assert market_members(context, model_of("GONE"), bars) == ("AAA", "BBB", "BTC-USD")
+    (sent,) = messages.sent
+    assert "none of the model's tickers" in sent
+
+
+def test_the_tickers_of_the_model_s_other_calendars_are_read_too(recorded_runs: RecordedRuns, tmp_path: Path) -> None:
+    frames = frames_from(random_market(500, 3))
+    results = fit_jobs(jobs_for(frames, kinds=("ewma",), folds=slice(-1, None))[0], frames, tmp_path)
+    (tmp_path / "kept").rename(recorded_runs.context.settings.fits)
+    found = TrainedModel("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results), Publication())
+    publish(recorded_runs.context.settings.models, LATEST, [found])
+
+    with pytest.raises(NothingUsableError) as caught:  # as that source has none of them
+        forecast(recorded_runs.context, ("T1", "NEW"), SyntheticSource(process="random_walk", tickers=1))
+    reported = [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)]
+    assert reported == ["T0", "T1", "T2", "TCS.BO", "BTC-USD", "NEW"]
+
+
+def test_a_model_from_later_sessions_is_refused() -> None:
+    models = {"XNYS": model_of("AAA", until="2024-05-01"), "XBOM": model_of("TCS.BO", until="2024-06-03")}
+    refuse_later_training(models, NOW)  # the day after the last session that was read
+    with pytest.raises(UsageError, match=r"until 2024-06-03, after 2024-06-02; use `tapecast run --as-known`"):
+        refuse_later_training(models, datetime(2024, 6, 2, 23, 59, tzinfo=UTC))
+
+
+def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages: tuple[RunContext, Messages]) -> None:
+    context, _ = with_messages
+    (bars,) = by_calendar(loaded_of("AAA", "BBB", excluded=(Exclusion("GONE", "no such ticker"),)))
+    requested = Experiment(tickers=("AAA", "GONE"), device="cpu")
+    with pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught:
+        forecasting._on_calendar({"XBOM": model_of("TCS.BO")}, context, cast("Recording", None), bars, requested)
+    assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
+
+
+def test_a_forecast_has_the_requested_tickers_of_each_calendar() -> None:
+    requested = Experiment(tickers=("TCS.BO", "AAA", "GONE"), device="cpu")
+    calendars = by_calendar(loaded_of(*EVERYWHERE, excluded=(Exclusion("GONE", "none"),)))
+    found = {one.calendar: forecasting._concerned(requested, one).tickers for one in calendars}
+    assert found == {"XBOM": ("TCS.BO",), "XNYS": ("AAA", "GONE")}
+
+
+def test_tickers_that_the_model_does_not_list_belong_to_its_universe_always() -> None:
+    dated = Universe("mine", ("AAA",), (MembershipPeriod("AAA", date(2020, 1, 2), date(2021, 1, 4)),))
+    found = with_new_members(dated, ("AAA", "NEW"))
+    assert found is not None
+    assert found.memberships == (*dated.memberships, MembershipPeriod("NEW", None, None))
+    plain = Universe("mine", ("AAA",))
+    assert with_new_members(plain, ("NEW",)) == plain
+    assert with_new_members(None, ("NEW",)) is None
