@@ -1,9 +1,9 @@
-"""Prices into the store and out again: what the flow ingest shows, and the exit status of every half success."""
+"""Prices into the store and out again: what the flow ingest shows, and the exit status of a partial success."""
 
 import io
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +17,21 @@ from rich.console import Console
 from flows.cli import data_commands
 from flows.cli.options import Wanted
 from flows.deployments import build_flows
-from pipeline.errors import UsageError
-from pipeline.market.bars import Bars, Exclusion, FetchedRows, ValidatedBars
-from pipeline.market.calendars import closed_at
+from pipeline.market.bars import FetchedRows
 from pipeline.market.files import open_files
 from pipeline.market.importing import terms_of
 from pipeline.market.specification import YAHOO, FilesSource
-from pipeline.market.store.collection import Collection, DiskUse, open_collection, path_of
+from pipeline.market.store.collection import Collection, open_collection, path_of
 from pipeline.market.store.commits import commit
-from pipeline.market.store.stored import current_rows
-from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState
-from pipeline.market.validation.report import validation_report
-from pipeline.market.validation.rules import problem_of
+from pipeline.market.update import YAHOO_TERMS
 from pipeline.settings import Settings
-from pipeline.workflow.context import RunContext, unwrapped
-from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
-from pipeline.workflow.progress import NoProgress, StageTimer
-from pipeline.workflow.result import plain_rows
+from pipeline.workflow.ingest import IngestResult
+from pipeline.workflow.progress import NoProgress
 from tests.market.rows import good_rows
+from tests.workflow.price_files import NOW, ROWS, written
 
 pytestmark = [pytest.mark.timeout(300)]
 
-ROWS = good_rows(130, "2023-08-01").drop(columns="adj_close")
-LAST = ROWS["session"].iloc[-1].date()
-NOW = closed_at("XNYS", LAST) + timedelta(hours=1)
 ALL = Wanted((), None)
 
 
@@ -56,18 +47,7 @@ def without_its_split() -> pd.DataFrame:
     return ROWS.assign(split=1.0)
 
 
-def in_other_zones() -> pd.DataFrame:
-    """The rows with dates that change their time zone half way."""
-    zones = np.where(np.arange(len(ROWS)) < 60, "T00:00:00-05:00", "T00:00:00+09:00")
-    return ROWS.assign(session=ROWS["session"].dt.strftime("%Y-%m-%d") + zones)
-
-
-def written(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
-    pd.concat([rows.assign(ticker=name) for name, rows in frames.items()]).to_csv(path, index=False)
-    return path
-
-
-# --- what the flow shows ---
+# --- What the flow shows ---
 
 
 def shown(key: str) -> Any:
@@ -91,15 +71,15 @@ def ingested(home: Path, tmp_path: Path, prefect_server: str) -> Callable[..., I
     return ingest
 
 
-def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., IngestResult]) -> None:
+def test_findings_become_artifacts_that_name_them(ingested: Callable[..., IngestResult]) -> None:
     result = ingested("half_good", AAA=ROWS, REP=with_small_miss(), BAD=without_its_split(), A_B=ROWS)
     assert result.status == "partial"
-    said = shown("ingest-half-good")
-    assert said.startswith("**partial**")
-    assert "- 3 updated" in said
-    assert "- 1 missing" in said
-    assert "1 clean, 1 usable, 1 excluded" in said
-    assert "3 tickers, 3 versions" in said
+    summary = shown("ingest-half-good")
+    assert summary.startswith("**partial**")
+    assert "- 3 updated" in summary
+    assert "- 1 missing" in summary
+    assert "1 clean, 1 usable, 1 excluded" in summary
+    assert "3 tickers, 3 versions" in summary
     table = shown("validation-half-good")
     assert [(row["ticker"], row["status"], row["rule"], row["severity"]) for row in table] == [
         ("BAD", "excluded", "unrecorded_split", "bars truncated"),
@@ -112,7 +92,7 @@ def test_what_is_wrong_becomes_artifacts_that_name_it(ingested: Callable[..., In
     assert "found 'A/B' as a ticker" in row["reason"]
 
 
-def test_where_all_is_well_the_summary_alone_is_shown(ingested: Callable[..., IngestResult]) -> None:
+def test_without_findings_the_summary_alone_is_shown(ingested: Callable[..., IngestResult]) -> None:
     result = ingested("all_good", AAA=ROWS, BBB=ROWS)
     assert (result.status, result.not_settled) == ("ok", ())
     assert shown("ingest-all-good").startswith("**ok**")
@@ -126,75 +106,7 @@ def test_a_repair_alone_is_shown_and_leaves_the_update_ok(ingested: Callable[...
     assert [row["rule"] for row in shown("validation-repaired")] == ["high_low"]
 
 
-# --- the status of an update ---
-
-
-def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) -> IngestResult:
-    return IngestResult("made", refreshed, findings, DiskUse(0, 0, 0, 0))
-
-
-@pytest.mark.parametrize("state", UpdateState)
-def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: UpdateState) -> None:
-    settled = state in (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
-    fine, one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0), UpdateResult("BBB", state, LAST, 0, reason="so")
-    assert update_of(fine, one).status == ("ok" if settled else "partial")
-    told = update_of(fine, one).as_json()
-    assert [row["ticker"] for row in told["not_up_to_date"]] == ([] if settled else ["BBB"])
-    assert [row["ticker"] for row in told["restated"]] == (["BBB"] if state is UpdateState.RESTATED else [])
-
-
-def test_an_update_is_partial_where_a_ticker_breaks_the_contract() -> None:
-    noted = problem_of("AAA", "missing_sessions", "2024-01-08", "2 sessions without a bar", 2)
-    nothing = Bars(pd.DataFrame(columns=["ticker"]), (), "actions")
-    one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0)
-    assert update_of(one, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
-    out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
-    assert update_of(one, findings=out).status == "partial"
-    assert update_of(one, findings=out).as_json()["validation"] == plain_rows(out)
-
-
-# --- importing ---
-
-
-def context_at(settings: Settings, now: datetime) -> RunContext:
-    """The context of an update at an instant."""
-    return RunContext("ingest", settings, StageTimer(NoProgress()), unwrapped, None, now, now)
-
-
-def test_the_name_of_yahoo_s_collection_is_kept_for_it(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
-    prices = open_files(written(tmp_path / "bars.csv", {"AAA": ROWS}))
-    with pytest.raises(UsageError, match="found 'yahoo' as the name of an import"):
-        import_files(context_at(settings, NOW), prices, (), YAHOO)
-    assert not settings.prices.exists()
-
-
-def test_an_import_takes_completed_sessions_and_tells_what_it_did_not_take(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
-    frames = {"AAA": ROWS, "BAD": in_other_zones(), "../../x": ROWS, "CCC": ROWS}
-    prices = open_files(written(tmp_path / "bars.csv", frames))
-    before_the_close = NOW - timedelta(hours=2)
-
-    names = ("AAA", "BAD", "../../x", "CCC", "AAA", "GONE")
-    result = import_files(context_at(settings, before_the_close), prices, names, "mine")
-    assert {one.ticker: one.state.value for one in result.refreshed} == {
-        "AAA": "updated",
-        "BAD": "missing",
-        "../../x": "missing",
-        "CCC": "updated",
-        "GONE": "missing",
-    }
-    told = {row["ticker"]: row["reason"] for row in result.as_json()["not_up_to_date"]}
-    assert "UTC offset" in told["BAD"]
-    assert "found '../../x' as a ticker" in told["../../x"]
-    assert "unknown ticker 'GONE'" in told["GONE"]
-    assert list(result.validation["ticker"]) == ["AAA", "CCC"]
-    assert result.disk.tickers == 2
-    kept = current_rows(open_collection(settings.prices, "mine", terms_of(prices)), "AAA")
-    assert kept["session"].iloc[-1] == ROWS["session"].iloc[-2]
-
-
-# --- out of the store ---
+# --- Out of the store ---
 
 
 class PrintedCall:
@@ -213,7 +125,7 @@ class PrintedCall:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
-    """A collection "mine" of two tickers told twice, with an adjusted close of its own."""
+    """A collection "mine" of two tickers imported twice, with an adjusted close of its own."""
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
     rows = good_rows(130, "2023-08-01")
     prices = open_files(written(tmp_path / "bars.csv", {"AAA": rows}))
@@ -285,8 +197,8 @@ def test_an_export_keeps_the_adjusted_close_of_a_source_whose_returns_are_its(
 ) -> None:
     path = tmp_path / "out.parquet"
     assert exported(path, view, "mine")[0] == 0
-    told, rows = pd.read_parquet(path), good_rows(130, "2023-08-01")
-    np.testing.assert_array_equal(told["adj_close"][told["ticker"] == "BBB"], rows["adj_close"])
+    reported, rows = pd.read_parquet(path), good_rows(130, "2023-08-01")
+    np.testing.assert_array_equal(reported["adj_close"][reported["ticker"] == "BBB"], rows["adj_close"])
     assert open_files(path).returns_from == "adj_close"
 
 
@@ -299,7 +211,7 @@ def test_an_export_of_yahoo_s_prices_has_no_adjusted_close(tmp_path: Path, monke
     assert open_files(tmp_path / "out.csv").returns_from == "actions"
 
 
-def test_what_is_known_later_is_not_exported_as_known_before(mine: Collection, tmp_path: Path) -> None:
+def test_what_was_known_later_is_not_exported_as_known_before(mine: Collection, tmp_path: Path) -> None:
     call, path, then = PrintedCall(), tmp_path / "out.parquet", NOW + timedelta(minutes=1)
     assert data_commands.export(call, ALL, path, "as_traded", ("mine", then)) == 0  # type: ignore[arg-type]
     volume = pd.read_parquet(path)["volume"].to_numpy()[:130]

@@ -12,6 +12,7 @@ from flows.deployments import build_flows
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource
+from pipeline.operation.model import LATEST
 from pipeline.settings import Settings
 from pipeline.workflow.progress import NoProgress
 
@@ -70,7 +71,7 @@ def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_
     flows = build_flows(NoProgress())
     summary = flows.run(experiment, tmp_path / "out", publish=True)
     assert (summary.status, summary.excluded) == ("ok", [])
-    assert [market.calendar for market in summary.calendars] == ["XBOM", "XNYS", "24/7"]
+    assert [one.calendar for one in summary.calendars] == ["XBOM", "XNYS", "24/7"]
     first = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 1}
     assert first == {
         "AAA": "2024-11-29",  # Thursday is Thanksgiving
@@ -81,7 +82,7 @@ def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_
     }
     second = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 2}
     assert second["INFY.NS"] == "2024-11-01"  # Diwali: no session in the library's calendar
-    reports = [Path(str(market.report)) for market in summary.calendars]
+    reports = [Path(str(one.report)) for one in summary.calendars]
     assert len(set(reports)) == 3
     assert all(path.is_file() for path in reports)
     assert {path.parent.name for path in reports} == {"XBOM", "XNYS", "24-7"}
@@ -109,16 +110,17 @@ def _check_forecasts_from_it(flows: object, experiment: Experiment, first: dict[
     assert some.forecasts == whole
 
 
-def test_a_market_that_is_too_short_stops_no_other(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_calendar_that_is_too_short_stops_no_other(experiment: Experiment, tmp_path: Path) -> None:
     source = FilesSource(path=write_mixed(tmp_path, XBOM=130))
     summary = build_flows(NoProgress()).backtest(experiment.model_copy(update={"source": source}))
     assert summary.status == "partial"
-    assert [market.calendar for market in summary.calendars] == ["XNYS", "24/7"]
+    assert [one.calendar for one in summary.calendars] == ["XNYS", "24/7"]
     assert {out["ticker"] for out in summary.excluded} == {"INFY.NS", "TCS.BO"}
     assert all("too short" in out["reason"] for out in summary.excluded)
 
 
 def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
+    (Settings().models / f"{LATEST}.json").unlink(missing_ok=True)  # another test published every calendar
     flows = build_flows(NoProgress())
     flows.run(
         experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}), publish=True

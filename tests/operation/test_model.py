@@ -2,6 +2,7 @@
 
 import json
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -62,6 +63,7 @@ def test_what_is_read_is_what_was_published(published: Published) -> None:
     assert model.trained_until == str(results[0].job.fold.validation.until)
     assert [f.forecaster for f in model.fits] == [r.job.forecaster for r in results]
     for found, result in zip(model.fits, results, strict=True):
+        assert result.fitted is not None
         assert all(np.array_equal(found.arrays[name], array) for name, array in result.fitted.arrays.items())
     assert [path.name for path in folder.iterdir()] == [FILE]
 
@@ -88,7 +90,7 @@ def test_without_a_model_the_error_says_what_to_do(tmp_path: Path) -> None:
         published_models(tmp_path, LATEST, FitCache(tmp_path))
 
 
-DAMAGE = {
+DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "truncated": (FILE, lambda content: content[:-20]),
     "empty": (FILE, lambda content: content[:0]),
     "not unicode": (FILE, lambda content: b"\xff" + content),
@@ -115,7 +117,9 @@ def test_a_model_whose_fit_is_gone_is_a_fit_error(published: Published) -> None:
         published_models(folder, LATEST, kept)
 
 
-VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2), st.just({}))
+VALUES: st.SearchStrategy[object] = st.one_of(
+    st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2), st.just({})
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -197,3 +201,50 @@ def test_a_model_of_another_version_is_refused_and_replaced_by_the_next(publishe
         published_models(folder, LATEST, kept)
     publish(folder, LATEST, [trained(("T0",), results)])
     assert list(published_models(folder, LATEST, kept)) == ["XNYS"]
+
+
+def test_publishing_replaces_only_the_calendars_that_were_trained(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, LATEST, [trained(("B",), results[1:], "24/7"), trained(("L",), results, "XLON")])
+    before = json.loads((folder / FILE).read_text())
+    publish(folder, LATEST, [trained(("T0",), results[1:])])
+    after = json.loads((folder / FILE).read_text())
+    assert {calendar: after[calendar] for calendar in ("24/7", "XLON")} == {
+        calendar: before[calendar] for calendar in ("24/7", "XLON")
+    }
+    models = published_models(folder, LATEST, kept)
+    assert {calendar: (model.market_members, len(model.fits)) for calendar, model in models.items()} == {
+        "XNYS": (("T0",), 1),
+        "24/7": (("B",), 1),
+        "XLON": (("L",), 2),
+    }
+
+
+def test_a_forecast_of_prices_from_yahoo_never_reads_the_model_of_the_sample(published: Published) -> None:
+    folder, kept, results = published
+    publish(folder, model_name(SampleSource()), [trained(("S",), results)])
+    (folder / FILE).unlink()
+    for source in (YahooSource(), StoredSource()):
+        with pytest.raises(UsageError, match=r"no published model under .*; run `tapecast run --publish` first"):
+            published_models(folder, name_to_forecast_with(folder, source), kept)
+    publish(folder, LATEST, [trained(("T0",), results)])
+    for requested in (None, YahooSource(), StoredSource()):
+        models = published_models(folder, name_to_forecast_with(folder, requested), kept)
+        assert models["XNYS"].market_members == ("T0",)
+
+
+@pytest.mark.parametrize("written", [None, 2, "3"])
+def test_a_model_of_an_older_format_is_refused_in_one_sentence_that_says_what_to_do(
+    written: object, published: Published
+) -> None:
+    folder, kept, _ = published
+    content = json.loads((folder / FILE).read_text())
+    content["XNYS"]["format"] = written
+    if written is None:  # the first versions wrote none
+        del content["XNYS"]["format"]
+    (folder / FILE).write_text(json.dumps(content))
+    with pytest.raises(UsageError) as caught:
+        published_models(folder, LATEST, kept)
+    assert str(caught.value) == (
+        f"the model in {folder / FILE} was written by another version of tapecast; run `tapecast run --publish` again"
+    )

@@ -1,7 +1,8 @@
-"""Loaded bars and evaluations for the tests of runs over several calendars."""
+"""Builders of loaded bars, evaluations and recorded results for the tests of the use cases."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from pipeline.evaluation.specification import MoneySpec
 from pipeline.evaluation.trials import Trials
 from pipeline.market.bars import Bars, ValidatedBars
 from pipeline.market.calendars import listing_of
+from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import LoadedBars
+from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.result import Result, result_of
 from tests.evaluation.backtests import flat_opens, random_backtest
 
 NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)
@@ -37,3 +42,9 @@ def evaluation_of(sentence: str, origins: int = 60) -> Evaluation:
     backtest = random_backtest(origins)
     whole = evaluate(backtest, EvaluationInputs(flat_opens(backtest), MoneySpec(), Trials()))
     return replace(whole, verdict=replace(whole.verdict, sentence=sentence))
+
+
+def recorded_result(result: CalendarResult) -> Result:
+    """The result of a run on one calendar."""
+    recorded = RecordedResult(result, "ab", "http://127.0.0.1/#/ab", Path("report.html"), {"fit": 1.0})
+    return result_of(RecordedRun((recorded,), (), {}))

@@ -1,5 +1,6 @@
 """What a forecast reads of the published models: market members, universe, and the last training session."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.operation.model import LATEST, Model, TrainedModel, publish
 from pipeline.operation.publication import Publication
+from pipeline.settings import Settings
 from pipeline.workflow import forecast as forecasting
 from pipeline.workflow.calendar_bars import by_calendar
 from pipeline.workflow.context import RunContext, new_context
@@ -37,10 +39,10 @@ class Messages(NoProgress):
         self.sent.append(text)
 
 
-def model_of(*bars: str, until: str = "2024-06-03", other_tickers: tuple[str, ...] = ("BTC-USD",)) -> Model:
+def model_of(*members: str, until: str = "2024-06-03", other_tickers: tuple[str, ...] = ("BTC-USD",)) -> Model:
     experiment = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
     fitted = cast("Fitted", None)
-    return Model(experiment, bars, other_tickers, None, until, (fitted,), Publication())
+    return Model(experiment, members, other_tickers, None, until, (fitted,), Publication())
 
 
 @pytest.fixture
@@ -64,19 +66,19 @@ def test_where_none_of_them_is_there_the_requested_ones_are_used_and_that_is_rep
     context, messages = with_messages
     (bars,) = by_calendar(loaded_of("AAA", "BBB"))
     assert market_members(context, model_of("GONE"), bars) == ("AAA", "BBB", "BTC-USD")
-    (sent,) = messages.sent
-    assert "none of the model's tickers" in sent
+    (message,) = messages.sent
+    assert "none of the model's tickers" in message
 
 
-def test_the_tickers_of_the_model_s_other_calendars_are_read_too(recorded_runs: RecordedRuns, tmp_path: Path) -> None:
+def test_the_tickers_of_the_model_s_other_calendars_are_read_too(home: Path, tmp_path: Path) -> None:
+    context = replace(new_context("forecast"), settings=Settings(mlflow_experiment=tmp_path.name))
     frames = frames_from(random_market(500, 3))
     results = fit_jobs(jobs_for(frames, kinds=("ewma",), folds=slice(-1, None))[0], frames, tmp_path)
-    (tmp_path / "kept").rename(recorded_runs.context.settings.fits)
-    found = TrainedModel("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results), Publication())
-    publish(recorded_runs.context.settings.models, LATEST, [found])
-
+    (tmp_path / "kept").rename(context.settings.fits)
+    trained = TrainedModel("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results), Publication())
+    publish(context.settings.models, LATEST, [trained])
     with pytest.raises(NothingUsableError) as caught:  # as that source has none of them
-        forecast(recorded_runs.context, ("T1", "NEW"), SyntheticSource(process="random_walk", tickers=1))
+        forecast(context, ("T1", "NEW"), SyntheticSource(process="random_walk", tickers=1))
     reported = [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)]
     assert reported == ["T0", "T1", "T2", "TCS.BO", "BTC-USD", "NEW"]
 

@@ -1,4 +1,4 @@
-"""Loading the bars of a run: what is old is marked with its age, what is too old is left out with its reason."""
+"""Loading the bars of a run: old bars are marked with their age, too old ones are excluded with the reason."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import typer
 
-from flows.cli.options import Wanted, instant, names_in, wanted_by
 from pipeline.errors import NothingUsableError, SourceError, SourceUnavailableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion, FetchedRows, Severity, Stale, ValidatedBars
@@ -38,7 +36,7 @@ NOW = closed_at("XNYS", SESSIONS.iloc[-1]) + timedelta(hours=1)
 BEFORE = NOW - timedelta(days=40)
 
 IMPORT_TERMS = CollectionTerms(kind="files", has_actions=True, returns_from="actions", note="Made up.")
-UNASKED = "no update was requested for newer bars than the store has"
+NOT_REQUESTED = "no update was requested for newer bars than the store has"
 ENDING = {"AAA": 0, "BBB": 2, "CCC": 6}
 """How many of the last sessions each stored ticker lacks: none, some, and more than the limit allows."""
 
@@ -66,10 +64,10 @@ def opened(settings: Settings, collection: str = YAHOO) -> StoredPrices:
     return source
 
 
-# --- what a source claims ---
+# --- Sources that are expected to be recent ---
 
 
-def test_yahoo_s_prices_alone_claim_to_be_fresh(settings: Settings) -> None:
+def test_yahoo_s_prices_alone_are_expected_to_be_recent(settings: Settings) -> None:
     assert is_updated_from_yahoo(opened(settings))
     assert not is_updated_from_yahoo(opened(settings, "mine"))
     assert not is_updated_from_yahoo(open_source(SampleSource()))
@@ -102,21 +100,21 @@ def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
         assert began < found <= datetime.now(UTC) + timedelta(seconds=1)
 
 
-# --- what is old ---
+# --- Old bars ---
 
 
 def validated_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> ValidatedBars:
     return accepted(source, tickers, (), validation_terms(source, NOW, max_age_sessions=limit))
 
 
-def test_bars_that_end_early_are_old_where_nobody_was_asked(settings: Settings) -> None:
+def test_bars_that_end_early_are_old_where_no_update_was_requested(settings: Settings) -> None:
     validated = validated_from(opened(settings), tuple(ENDING), limit=5)
-    assert old_bars(validated, NOW) == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
+    assert old_bars(validated, NOW) == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, NOT_REQUESTED),)
     assert [out.ticker for out in validated.excluded] == ["CCC"]
     assert "CCC" in validated.bars.tickers  # its bars stay, as on those days nobody could know
 
 
-def test_what_the_door_says_of_old_bars_is_not_said_twice(settings: Settings) -> None:
+def test_a_ticker_that_the_validation_marks_as_old_is_not_reported_twice(settings: Settings) -> None:
     spoilt = ROWS.copy()
     spoilt.loc[len(spoilt) - 1, "low"] = -1.0
     source = opened(settings)
@@ -131,8 +129,8 @@ def refreshed(ticker: str, state: UpdateState, age: int | None, reason: str = "4
     return UpdateResult(ticker, state, last, age, reason=reason)
 
 
-def test_what_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Settings) -> None:
-    told = (
+def test_a_ticker_that_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Settings) -> None:
+    updates = (
         refreshed("AAA", UpdateState.CURRENT, 0, ""),
         refreshed("BBB", UpdateState.NOT_REFRESHED, 2),
         refreshed("DDD", UpdateState.BEHIND, 1, "the source has no bar"),
@@ -143,53 +141,53 @@ def test_what_is_not_up_to_date_is_stale_with_its_age_and_reason(settings: Setti
     )
     validated = validated_from(opened(settings), ("AAA",))
     stopped = ValidatedBars(validated.bars, (), (Exclusion("CCC", "too old"), Exclusion("GONE", "none")))
-    assert stale_of(told, stopped) == (
+    assert stale_of(updates, stopped) == (
         Stale("BBB", str(SESSIONS.iloc[-3]), 2, "429"),
         Stale("DDD", str(SESSIONS.iloc[-2]), 1, "the source has no bar"),
     )
 
 
-def test_a_ticker_is_stale_once_and_the_door_knows_best(settings: Settings) -> None:
+def test_a_ticker_is_stale_once_with_the_reason_of_the_validation(settings: Settings) -> None:
     own = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were quarantined")
     validated = ValidatedBars(validated_from(opened(settings), ("BBB",)).bars, (), (), (own,))
     assert stale_of((refreshed("BBB", UpdateState.NOT_REFRESHED, 2),), validated) == (own,)
 
 
-def test_why_it_could_not_be_refreshed_is_told_with_why_it_is_left_out() -> None:
+def test_an_excluded_ticker_also_has_the_reason_why_it_was_not_updated() -> None:
     out, why = Exclusion("CCC", "too old"), {"CCC": "429", "GONE": "404"}
     assert _with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
     assert _with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
     assert _with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
 
 
-def test_a_missing_ticker_is_left_out_with_the_reason_of_its_source(settings: Settings) -> None:
+def test_a_missing_ticker_is_excluded_with_the_reason_of_its_source(settings: Settings) -> None:
     source = opened(settings)
-    told = (
+    updates = (
         refreshed("GONE", UpdateState.MISSING, None, "no such ticker"),
         refreshed("CCC", UpdateState.NOT_REFRESHED, 6),
     )
     terms = validation_terms(source, NOW, max_age_sessions=5)
-    found = {out.ticker: out.reason for out in accepted(source, ("AAA", "CCC", "GONE"), told, terms).excluded}
+    found = {out.ticker: out.reason for out in accepted(source, ("AAA", "CCC", "GONE"), updates, terms).excluded}
     assert set(found) == {"CCC", "GONE"}
     assert found["GONE"] == "no such ticker"
     assert "a last bar 6 sessions old, at most 5 are allowed" in found["CCC"]
     assert found["CCC"].endswith("; 429")
 
 
-# --- 80 of 100 refused ---
+# --- 80 of 100 tickers refused ---
 
 
 @dataclass(frozen=True)
 class Refusing:
-    """A source that tells the rows of some tickers, and refuses every other as a rate limit does."""
+    """A source that returns the rows of some tickers, and refuses every other as a rate limit does."""
 
-    told: frozenset[str]
+    served: frozenset[str]
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
-        for ticker, since in asked.items():
+    def fetch(self, requested: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
+        for ticker, since in requested.items():
             rows = ROWS if since is None else ROWS[since <= SESSIONS].reset_index(drop=True)
             refused = SourceUnavailableError("HTTP 429, too many requests")
-            yield ticker, FetchedRows(rows, since, "USD", NOW) if ticker in self.told else refused
+            yield ticker, FetchedRows(rows, since, "USD", NOW) if ticker in self.served else refused
 
 
 HUNDRED = tuple(f"T{k:02}" for k in range(100))
@@ -201,23 +199,27 @@ def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
     tmp_path: Path, lacking: int, excluded: tuple[str, ...]
 ) -> None:
     collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
-    told = _refreshed(collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0]))
-    assert {one.ticker for one in told if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
+    updates = _refreshed(
+        collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0])
+    )
+    assert {one.ticker for one in updates if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
-    validated = accepted(source, HUNDRED, told, validation_terms(source, NOW, max_age_sessions=age_limit(source, None)))
+    validated = accepted(
+        source, HUNDRED, updates, validation_terms(source, NOW, max_age_sessions=age_limit(source, None))
+    )
     last = validated.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
     assert last == {one: SESSIONS.iloc[-1 - lacking if one in REFUSED else -1] for one in HUNDRED}
-    stale = stale_of(told, validated)
+    stale = stale_of(updates, validated)
     assert tuple(out.ticker for out in validated.excluded) == excluded
     assert {one.ticker for one in stale} == set(REFUSED) - set(excluded)
     assert {(one.age_sessions, one.reason) for one in stale} <= {(3, "HTTP 429, too many requests")}
     assert all("6 sessions old" in out.reason and "429" in out.reason for out in validated.excluded)
 
 
-# --- what was recorded when rows were fetched ---
+# --- Findings recorded when rows were fetched ---
 
 
-def test_what_was_recorded_at_a_fetch_is_told_once(settings: Settings) -> None:
+def test_a_finding_recorded_at_a_fetch_is_reported_once(settings: Settings) -> None:
     source = opened(settings)
     split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
     other = problem_of("AAA", "currency", "2024-02-02", "EUR after USD")
@@ -227,11 +229,11 @@ def test_what_was_recorded_at_a_fetch_is_told_once(settings: Settings) -> None:
     assert recorded_problems(open_source(SampleSource()), ("AAPL",)) == ()
 
 
-# --- The whole ---
+# --- All of it together ---
 
 
 def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> LoadedBars:
-    """What a run finds."""
+    """The bars that a run loads."""
     experiment = Experiment(source=source, tickers=tickers, device="cpu")
 
     return load_bars(settings, experiment, NOW, unwrapped)
@@ -241,9 +243,9 @@ def ages(stale: tuple[Stale, ...]) -> dict[str, int]:
     return {one.ticker: one.age_sessions for one in stale}
 
 
-def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Settings) -> None:
+def test_stored_prices_of_yahoo_are_marked_or_excluded_by_their_age(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource())
-    assert loaded.stale == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, UNASKED),)
+    assert loaded.stale == (Stale("BBB", str(SESSIONS.iloc[-3]), 2, NOT_REQUESTED),)
     (out,) = loaded.validated.excluded
     assert out.ticker == "CCC"
     assert "a last bar 6 sessions old, at most 5 are allowed" in out.reason
@@ -253,7 +255,7 @@ def test_stored_prices_of_yahoo_are_marked_or_left_out_by_their_age(settings: Se
     assert (shorter.stale, [out.ticker for out in shorter.validated.excluded]) == ((), ["BBB"])
 
 
-def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
+def test_an_import_may_be_of_any_age_without_a_limit(settings: Settings) -> None:
     loaded = loaded_from(settings, StoredSource(collection="mine"))
     assert loaded.validated.bars.tickers == tuple(ENDING)
     assert (loaded.stale, loaded.validated.excluded) == ((), ())
@@ -261,10 +263,10 @@ def test_an_import_is_as_old_as_it_is(settings: Settings) -> None:
     assert [out.ticker for out in limited.validated.excluded] == ["CCC"]
 
 
-def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(settings: Settings) -> None:
+def test_a_run_on_yahoo_reports_the_reason_of_each_ticker_and_recorded_findings(settings: Settings) -> None:
     split = problem_of("AAA", "unapplied_split", "2024-02-02", "older prices not divided", 20)
     commit(opened(settings).collection, "AAA", FetchedRows(ROWS, None, "EUR", NOW, (split,)))
-    loaded = loaded_from(settings, YahooSource(), "AAA", "A/B")  # nobody has to be asked
+    loaded = loaded_from(settings, YahooSource(), "AAA", "A/B")  # nothing has to be requested
     (out,) = loaded.validated.excluded
     assert (out.ticker, "found 'A/B' as a ticker" in out.reason) == ("A/B", True)
     assert loaded.stale == ()
@@ -274,64 +276,16 @@ def test_a_run_on_yahoo_tells_the_reason_of_each_ticker_and_what_was_recorded(se
     assert loaded.note == YAHOO_TERMS.note
 
 
-def test_where_no_name_can_be_one_every_reason_is_told(settings: Settings) -> None:
+def test_where_no_name_can_be_a_ticker_every_reason_is_reported(settings: Settings) -> None:
     with pytest.raises(NothingUsableError, match=r"A/B: found 'A/B' .*; C/D: found 'C/D'") as caught:
         loaded_from(settings, YahooSource(), "A/B", "C/D")
     assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["A/B", "C/D"]
 
 
-def test_the_door_lets_no_old_ticker_in_only_where_a_limit_is_given(settings: Settings) -> None:
+def test_the_validation_excludes_an_old_ticker_only_where_a_limit_is_given(settings: Settings) -> None:
     rows: dict[str, pd.DataFrame | SourceError] = {"CCC": ROWS.head(len(ROWS) - 6)}
     source = opened(settings)
     found = {limit: validate(rows, validation_terms(source, NOW, max_age_sessions=limit)) for limit in (None, 6, 5)}
     assert [len(one.excluded) for one in found.values()] == [0, 0, 1]
     (problem,) = [one for one in found[5].problems if one.fatal]
     assert (problem.rule, problem.severity) == ("stale_tail", Severity.TICKER)
-
-
-# --- the options that name an instant and the tickers ---
-
-
-def test_a_day_alone_stands_for_its_end() -> None:
-    assert instant(None) is None
-    assert instant("2024-03-05") == datetime(2024, 3, 6, tzinfo=UTC)
-    assert instant("20240305") == datetime(2024, 3, 6, tzinfo=UTC)
-    assert instant("2024-12-31") == datetime(2025, 1, 1, tzinfo=UTC)
-
-
-def test_today_stands_for_now() -> None:
-    began = datetime.now(UTC)
-    found = instant(f"{began:%Y-%m-%d}")
-    assert found is not None
-    assert began <= found <= datetime.now(UTC)
-
-
-def test_a_time_is_in_utc_unless_it_says_otherwise() -> None:
-    assert instant("2024-03-05T22:30:05") == datetime(2024, 3, 5, 22, 30, 5, tzinfo=UTC)
-    assert instant("2024-03-05T22:30:05+02:00") == datetime(2024, 3, 5, 20, 30, 5, tzinfo=UTC)
-    assert instant("2024-03-05T22:30:05-05:00") == datetime(2024, 3, 6, 3, 30, 5, tzinfo=UTC)
-
-
-def test_what_has_not_come_yet_is_refused() -> None:
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    for written in (f"{tomorrow:%Y-%m-%d}", tomorrow.isoformat(), "2199-01-01", "9999-12-31"):
-        with pytest.raises(typer.BadParameter, match="has not come yet"):
-            instant(written)
-
-
-@pytest.mark.parametrize("written", ["yesterday", "", "2024-13-01", "2024-02-30", "05.03.2024", "2024-03-05T25:00"])
-def test_what_is_no_time_is_refused(written: str) -> None:
-    with pytest.raises(typer.BadParameter, match="expected a day as 2026-10-01 or a time as 2026-10-01T22:30:05"):
-        instant(written)
-
-
-def test_tickers_are_named_in_one_way() -> None:
-    listed = Path("list.txt")
-    assert wanted_by(None, None) == Wanted((), None)
-    assert wanted_by("AAPL, MSFT,", None).overrides == {"tickers": ("AAPL", "MSFT"), "universe": None}
-    assert wanted_by(None, listed).overrides == {"tickers": (), "universe": listed}
-    assert wanted_by(None, None).overrides == {}
-    with pytest.raises(typer.BadParameter, match="name the tickers in one way"):
-        wanted_by("AAPL", listed)
-    with pytest.raises(typer.BadParameter, match="no ticker named"):
-        names_in(" , ")

@@ -71,7 +71,7 @@ class FakeWork:
 
 @dataclass(frozen=True)
 class RecordedRuns:
-    """A context whose runs are recorded under an MLflow experiment of its found."""
+    """A context whose runs are recorded under an MLflow experiment of its own."""
 
     context: RunContext
 
@@ -114,6 +114,7 @@ def test_a_calendar_that_fails_stops_no_other_and_its_tickers_keep_their_reasons
     (one,) = finished.results
     assert one.result.calendar == "XNYS"
     assert one.result.experiment.tickers == ("AAA", "BBB")
+    assert recorded_runs.context.out is not None
     assert one.report == recorded_runs.context.out / "XNYS"
     assert {out.ticker: out.reason for out in finished.excluded} == {
         "TCS.BO": "20 usable sessions",

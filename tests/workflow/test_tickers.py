@@ -14,7 +14,7 @@ NAMES = ("aapl", "BRK-b", "AAPL")
 
 
 @pytest.mark.parametrize("source", [YahooSource(), StoredSource()])
-def test_yahoo_knows_capitals_only(source: SourceSpec) -> None:
+def test_tickers_of_yahoo_are_in_capitals(source: SourceSpec) -> None:
     assert spelled(source, NAMES) == ("AAPL", "BRK-B")
 
 
@@ -23,7 +23,7 @@ def test_other_sources_keep_their_own_spelling(source: SourceSpec) -> None:
     assert spelled(source, (*NAMES, "aapl")) == NAMES
 
 
-def test_a_kept_list_is_read_as_the_source_spells_it(tmp_path: Path) -> None:
+def test_a_stored_list_is_read_as_the_source_spells_it(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     settings.universes.mkdir()
     (settings.universes / "mine.csv").write_text("ticker,member_from\naapl,2001-01-02\nmsft,\n")
@@ -33,7 +33,7 @@ def test_a_kept_list_is_read_as_the_source_spells_it(tmp_path: Path) -> None:
     assert universe_of(settings, SampleSource(), Path("mine")).tickers == ("aapl", "msft")
 
 
-def test_names_go_before_the_list_and_neither_means_all(tmp_path: Path) -> None:
+def test_names_override_the_list_and_neither_means_all(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     settings.universes.mkdir()
     (settings.universes / "mine.txt").write_text("msft\n")
@@ -42,7 +42,7 @@ def test_names_go_before_the_list_and_neither_means_all(tmp_path: Path) -> None:
     assert tickers_of(settings, YahooSource(), (), None) == ()
 
 
-def test_a_name_that_cannot_be_one_is_told_as_it_is_shown_everywhere() -> None:
+def test_a_name_that_cannot_be_a_ticker_is_reported_as_it_is_shown_everywhere() -> None:
     for bad in ("X" * 40, "a\tb"):
         (shown,) = spelled(SampleSource(), [bad])
         assert shown.isprintable()

@@ -120,9 +120,9 @@ def test_sectors_an_index_a_series_and_the_calendar_become_frames(
     assert (own[0, 100:, 0] == own[1, 100:, 0])[np.isfinite(own[1, 100:, 0])].all()
 
 
-def test_the_flows_read_the_files_of_an_experiment(frames: Frames, experiment: Experiment, bars: Bars) -> None:
-    market = CalendarBars(bars, (), (), (), (), "", None, None)
-    found = frames_on(market, experiment)
+def test_a_run_reads_the_files_of_an_experiment(frames: Frames, experiment: Experiment, bars: Bars) -> None:
+    calendar = CalendarBars(bars, (), (), (), (), "", None, None)
+    found = frames_on(calendar, experiment)
     assert found.features.tobytes() == frames.features.tobytes()
     assert found.known_future.tobytes() == frames.known_future.tobytes()
     with pytest.raises(TapecastError, match="read them with read_file_covariates"):
