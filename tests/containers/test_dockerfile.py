@@ -89,7 +89,7 @@ def test_what_the_build_sees_is_what_is_copied_whole_and_nothing_else() -> None:
     ]
     whole = {str(path.relative_to(ROOT)) for path in found if path.is_file() and "__pycache__" not in path.parts}
     assert seen == whole
-    assert {"pipeline/market/data/stocks_wiki_2000_2013.csv.gz", "flows/main.py", "prefect.yaml"} <= whole
+    assert {"pipeline/market/data/stocks_wiki_2000_2013.csv.gz", "flows/deployments.py", "prefect.yaml"} <= whole
 
 
 def first_stage(name: str) -> list[str]:

@@ -138,7 +138,7 @@ def test_a_server_that_is_not_prefects_is_one_clear_error(status: int, tmp_path:
         refusing.shutdown()
         refusing.server_close()
     assert found.returncode == 1
-    assert "error: Prefect's server did not do what the worker asked for" in found.stderr
+    assert "error: Prefect's server did not do what the worker requested" in found.stderr
     assert "Traceback" not in found.stderr
 
 

@@ -91,12 +91,12 @@ def test_the_age_counts_completed_sessions(ready: Ready, now: datetime, age: int
     assert ages.loc["T2"].tolist() == [age + 10, age + 10]
 
 
-def test_a_stale_ticker_is_left_out_with_its_reason(ready: Ready) -> None:
+def test_a_stale_ticker_is_excluded_with_its_reason(ready: Ready) -> None:
     frames, _, _ = ready
     (left,) = left_behind(frames)
     assert left.ticker == "T3"
     assert str(frames.sessions[-12]) in left.reason
-    assert "more than 10 sessions before the last of the others (2024-11-27)" in left.reason
+    assert "more than 10 sessions before the last one of the panel (2024-11-27)" in left.reason
 
 
 def test_without_a_recent_origin_there_is_nothing_to_forecast(ready: Ready) -> None:
