@@ -175,7 +175,7 @@ def forecast_is_of_the_next_sessions(forecasts: pd.DataFrame, shown: pd.DataFram
 def sessions_are_new_york_s(cell: str, calendar: str) -> None:
     """The calendar that the cell's call is given: in these five sessions London's would show no difference."""
     calls = [node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Call)]
-    (given,) = [ast.unparse(call.args[3]) for call in calls if ast.unparse(call.func) == "latest_forecasts"]
+    (given,) = [ast.unparse(call.args[3]) for call in calls if ast.unparse(call.func) == "forecasts_of"]
     assert (given, calendar) == ("calendar", "XNYS")
 
 
