@@ -220,12 +220,12 @@ def echo_is_drawn(closes: np.ndarray, forecast: np.ndarray, figure: Figure, show
     drawn = {line.get_label(): line for line in (*levels.lines, *changes.lines)}
     np.testing.assert_array_equal(drawn["close"].get_ydata(), closes[-250:])
     np.testing.assert_array_equal(drawn["forecast"].get_ydata(), forecast[-250:])
-    for session, (announced, came) in enumerate(zip(*drawn["a session"].get_data(), strict=True), 1):
+    for session, (announced, came) in enumerate(zip(*drawn["one session"].get_data(), strict=True), 1):
         before = closes[session - 1]
         assert np.isclose(announced, 100 * (forecast[session] - before) / before)
         assert np.isclose(came, 100 * (closes[session] - before) / before)
     assert session == len(closes) - 1
-    assert abs(np.corrcoef(*drawn["a session"].get_data())[0, 1]) < 0.05, "the text says: a cloud"
+    assert abs(np.corrcoef(*drawn["one session"].get_data())[0, 1]) < 0.05, "the text says: a cloud"
 
 
 def echo_is_named(judged: Echo, closes: np.ndarray, forecast: np.ndarray, shown: Any) -> None:
