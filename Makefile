@@ -44,7 +44,7 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.main_job
 	$(BIN)/python -m tests.benchmarks.store
 	$(BIN)/python -m tests.benchmarks.prices
-	$(BIN)/python -m tests.benchmarks.rivals
+	$(BIN)/python -m tests.benchmarks.benchmark_forecasters
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
 	$(BIN)/python -m tests.benchmarks.significance

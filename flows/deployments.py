@@ -27,10 +27,11 @@ from pipeline.workflow.ingest import IMPORTS, IngestResult, Reader
 from pipeline.workflow.ingest import ingest as ingest_prices
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import Progress
-from pipeline.workflow.result import Result, result_of
+from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
 from pipeline.workflow.sine import sine as learn_sine
+from pipeline.workflow.summaries import result_of
 from pipeline.workflow.tune import tune as search_settings
 from pipeline.workflow.tune_result import TuneResult
 

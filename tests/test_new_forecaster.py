@@ -46,7 +46,7 @@ MAIN_JOB = """
 import json
 from pipeline.experiment import Experiment
 from pipeline.workflow.context import new_context
-from pipeline.workflow.result import result_of
+from pipeline.workflow.summaries import result_of
 from pipeline.workflow.run import RunPlan, run
 
 experiment = Experiment.model_validate({

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.backtest import Backtest, forecast_frames
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.operation.result import CalendarResult
@@ -59,7 +59,7 @@ def write_model(folder: Path, outcome: CalendarResult) -> None:
 
 def _name_of(job: FitJob) -> str:
     """Return the folder of a fit: its kind and seed, and its ticker where every ticker has its own network."""
-    per_ticker = isinstance(job.forecaster, RecurrentSpec) and job.forecaster.scope == "ticker"
+    per_ticker = forecaster_of(job.forecaster).per_ticker(job.forecaster)
     ticker = (
         "_" + re.sub(r"[^A-Za-z0-9.-]", lambda letter: f"~{ord(letter[0]):x}", job.tickers[0]) if per_ticker else ""
     )

@@ -23,7 +23,7 @@ from pipeline.tracking.descriptions import (
     tickers_in_brief,
 )
 from pipeline.tracking.files import artifact_tables, write_files
-from pipeline.tracking.metrics import MetricValue, evaluation_values, fit_values, fold_values
+from pipeline.tracking.metrics import MetricValue, evaluation_values, fit_values, flat_params, fold_values
 from pipeline.tracking.runs import child_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.training.jobs import FitResult, digest_of_rows
@@ -54,7 +54,8 @@ def log_outcome(
 def _log_parent(client: MlflowClient, run_id: str, outcome: CalendarResult, seconds: Mapping[str, float]) -> None:
     values = evaluation_values(outcome.evaluation) if outcome.evaluation else []
     values += [MetricValue(f"seconds/{stage}", value) for stage, value in seconds.items()]
-    write_batches(client, run_id, values, tags=final_tags(outcome))
+    fitted = flat_params(outcome.experiment.model_dump(mode="json", include={"benchmarks"}))
+    write_batches(client, run_id, values, fitted, final_tags(outcome))
     client.log_inputs(run_id, [dataset_input(outcome)])
 
 

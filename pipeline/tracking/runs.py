@@ -36,13 +36,16 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH = 800, 100, 100
 
 
 def start_run(store: Store, kind: RunKind, experiment: Experiment, parent: str | None = None) -> str:
-    """Return the id of a new run, RUNNING, with its experiment as params; `parent` is a run of several calendars."""
+    """Return the id of a new run, RUNNING, with its experiment as params; `parent` is a run of several calendars.
+
+    The benchmarks are no params yet: which of them are fitted depends on the bars.
+    """
     with translated(store.uri, "start a run"):
         client = open_client(store.uri)
         under = {"mlflow.parentRunId": parent} if parent else {}
         tags = {**first_tags(kind, experiment), NOTE: first_note(kind, experiment), **under}
         run_id = create_run(client, store, first_name(kind, experiment), tags)
-        write_batches(client, run_id, params=flat_params(experiment.model_dump(mode="json")))
+        write_batches(client, run_id, params=flat_params(experiment.model_dump(mode="json", exclude={"benchmarks"})))
         return run_id
 
 

@@ -48,17 +48,17 @@ def forecast(
         loaded = load(context, experiment.model_copy(update={"tickers": read}), wanted)
         calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
         several = len(calendars) > 1
-        experiments = {bars.calendar: _concerned(experiment, bars) if several else experiment for bars in calendars}
-        return over_calendars(context, recording, calendars, experiments, partial(_on_calendar, models), wanted)
+        experiments = {bars.calendar: requested_on(experiment, bars) if several else experiment for bars in calendars}
+        return over_calendars(context, recording, calendars, experiments, partial(forecast_on_calendar, models), wanted)
 
 
-def _concerned(experiment: Experiment, bars: CalendarBars) -> Experiment:
+def requested_on(experiment: Experiment, bars: CalendarBars) -> Experiment:
     """Return the experiment for the requested tickers of one calendar."""
     tickers = tuple(ticker for ticker in experiment.tickers if bars.concerns((ticker,)))
     return experiment.model_copy(update={"tickers": tickers})
 
 
-def _on_calendar(
+def forecast_on_calendar(
     models: Mapping[str, Model],
     context: RunContext,
     recording: Recording,

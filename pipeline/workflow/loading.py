@@ -127,10 +127,10 @@ def accepted(
     rows = rows_by_ticker(source, [ticker for ticker in tickers if ticker not in missing])
     rows |= {ticker: SourceError(reasons[ticker]) for ticker in tickers if ticker in missing}
     validated = validate(rows, terms)
-    return replace(validated, excluded=tuple(_with_reason(out, missing, reasons) for out in validated.excluded))
+    return replace(validated, excluded=tuple(with_reason(out, missing, reasons) for out in validated.excluded))
 
 
-def _with_reason(out: Exclusion, missing: set[str], reasons: Mapping[str, str]) -> Exclusion:
+def with_reason(out: Exclusion, missing: set[str], reasons: Mapping[str, str]) -> Exclusion:
     """Return the same with the reason why the ticker could not be updated, where it does not say so yet."""
     if out.ticker in missing or out.ticker not in reasons:
         return out

@@ -1,10 +1,10 @@
-"""Compares networks with each other and the chosen one with every rival, on the large panel.
+"""Compares networks with each other and the chosen one with every benchmark, on the large panel.
 
     python -m tests.benchmarks.family [search|chosen|horizons|warm|scope ...] [whole]
 
 The protocol is that of the main job's benchmark: train to 2014, validate on 2015 and 2016, test after it; no return is
 clipped. `search` prints the validation of every specification tried, and of no one anything else. `chosen` and
-`horizons` print the test of the chosen one and of its rivals, each with its Diebold-Mariano p-value; the last 250
+`horizons` print the test of the chosen one and of its benchmarks, each with its Diebold-Mariano p-value; the last 250
 sessions stay sealed unless `whole` is named. `warm` prints what a warm start costs and saves over yearly folds, `scope`
 one network per ticker beside one for all.
 """
@@ -36,10 +36,10 @@ from pipeline.training.cache import FitCache
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
+from tests.benchmarks.benchmark_forecasters import SEALED_SESSIONS, p_values, pinball_in_test, shown, validation_pinball
 from tests.benchmarks.main_job import LARGE, PANEL, at_most, large_bars
-from tests.benchmarks.rivals import SEALED_SESSIONS, p_values, pinball_in_test, shown, validation_pinball
 
-RIVALS = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())
+BENCHMARKS = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())
 TEN = tuple(name for name in DEFAULT_FEATURES if name not in ("volatility_60", "log_volatility"))
 TWELVE = DEFAULT_FEATURES
 BOUND = 41.25
@@ -132,9 +132,9 @@ def search(_whole: bool) -> int:
     return int(best != CHOSEN)
 
 
-def against_rivals(horizons: int, whole: bool) -> list[float]:
-    """Print the chosen specification (mean of 5 seeds) and every rival on the test; return its pinball by horizon."""
-    experiment = TRIED[CHOSEN].model_copy(update={"horizons": horizons, "seeds": 5, "benchmarks": RIVALS})
+def against_benchmarks(horizons: int, whole: bool) -> list[float]:
+    """Print the chosen specification (mean of 5 seeds) and every benchmark in test; return its pinball by horizon."""
+    experiment = TRIED[CHOSEN].model_copy(update={"horizons": horizons, "seeds": 5, "benchmarks": BENCHMARKS})
     frames = frames_with(experiment.all_features, horizons)
     folds = folds_of(frames, experiment)
     results = fitted(frames, experiment, folds)
@@ -150,7 +150,7 @@ def against_rivals(horizons: int, whole: bool) -> list[float]:
 
 def chosen(whole: bool) -> int:
     """Hold the chosen specification against the bound at horizon 1."""
-    value = against_rivals(1, whole)[0]
+    value = against_benchmarks(1, whole)[0]
     if not whole:
         print(f"the bound of {BOUND} is that of the whole test: name `whole` to open the seal")
         return 0
@@ -159,14 +159,14 @@ def chosen(whole: bool) -> int:
 
 
 def horizons(whole: bool) -> int:
-    """Print horizons 1 to 5 against every rival."""
-    against_rivals(5, whole)
+    """Print horizons 1 to 5 against every benchmark."""
+    against_benchmarks(5, whole)
     return 0
 
 
 def frames_with(features: Sequence[str], horizons: int) -> Frames:
     """Return the frames of the large panel with these features for the network and what every baseline reads."""
-    experiment = LARGE.model_copy(update={"features": tuple(features), "horizons": horizons, "benchmarks": RIVALS})
+    experiment = LARGE.model_copy(update={"features": tuple(features), "horizons": horizons, "benchmarks": BENCHMARKS})
     return frames_of(large_bars(), experiment)
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
-import pytest
 from rich.console import Console
 
 from flows.cli.rendering import show_result
@@ -13,25 +12,8 @@ from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
-from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published, rich_outcome
+from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published
 from tests.workflow.builders import recorded_result
-
-
-@pytest.fixture(scope="module")
-def outcome() -> CalendarResult:
-    return rich_outcome()
-
-
-@pytest.fixture(scope="module")
-def evaluation(outcome: CalendarResult) -> Evaluation:
-    assert outcome.evaluation is not None
-    return outcome.evaluation
-
-
-@pytest.fixture(scope="module")
-def forecasts(outcome: CalendarResult) -> pd.DataFrame:
-    assert outcome.forecasts is not None
-    return outcome.forecasts
 
 
 def printed(result: CalendarResult, width: int = 80) -> str:

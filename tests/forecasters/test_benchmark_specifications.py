@@ -58,7 +58,7 @@ def test_without_benchmarks_nothing_changes_and_with_them_they_come_last() -> No
 
 
 @pytest.mark.parametrize(
-    ("benchmarks", "told"),
+    ("benchmarks", "message"),
     [
         ((GarchSpec(), HarSpec(), GarchSpec()), "more than one benchmark garch"),
         ((HarSpec(features=("moon",)),), "unknown feature moon"),
@@ -67,13 +67,13 @@ def test_without_benchmarks_nothing_changes_and_with_them_they_come_last() -> No
         ((BoostingSpec(features=("sector_return",)),), "needs sectors"),
     ],
 )
-def test_benchmarks_that_cannot_be_run_are_refused_by_name(benchmarks: tuple[BenchmarkSpec, ...], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_benchmarks_that_cannot_be_run_are_refused_by_name(benchmarks: tuple[BenchmarkSpec, ...], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Experiment(benchmarks=benchmarks)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             '[[benchmarks]]\nkind = "boosting"\nleafs = 3',
@@ -85,12 +85,12 @@ def test_benchmarks_that_cannot_be_run_are_refused_by_name(benchmarks: tuple[Ben
         ('[[benchmarks]]\nkind = "ridge"\npenalties = []', "at least 1 item"),
     ],
 )
-def test_a_file_with_a_wrong_benchmark_is_refused_with_a_hint(text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_benchmark_is_refused_with_a_hint(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as refused:
         read_experiment(path, {})
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_file_names_benchmarks(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_describing_and_asking_benchmarks_imports_neither_scikit_learn_nor_arch_
         " pipeline.forecasters.boosting, pipeline.forecasters.ridge, pipeline.forecasters.pretrained;"
         "print(*sorted({'sklearn', 'arch', 'torch', 'chronos'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == []
+    message = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert message.stdout.split() == []

@@ -96,9 +96,9 @@ def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons:
     frames = frames_from(random_market(700, 3), experiment)
     _, folds = jobs_for(frames, experiment)
     last = frames.sessions[-1 - horizons]  # the last origin whose outcome at the last horizon is known
-    told = why_not_scored(PretrainedSpec(weights=Path("x"), trained_until=last.item()), frames, folds)
-    assert f"its training data may reach to {last}, and the last test origin" in told
-    assert f"{horizons} sessions ahead is {last}; expected test origins after the cut-off. Bring newer bars" in told
+    message = why_not_scored(PretrainedSpec(weights=Path("x"), trained_until=last.item()), frames, folds)
+    assert f"its training data may reach to {last}, and the last test origin" in message
+    assert f"{horizons} sessions ahead is {last}; expected test origins after the cut-off. Bring newer bars" in message
     before = frames.sessions[-2 - horizons]
     assert why_not_scored(PretrainedSpec(weights=Path("x"), trained_until=before.item()), frames, folds) == ""
     assert why_not_scored(SPEC, frames, folds[:1]) != "", "the first fold tests until its refit alone"
@@ -108,10 +108,10 @@ def test_a_benchmark_that_cannot_be_scored_is_left_out_and_the_others_stay(frame
     late = SPEC.model_copy(update={"weights": tmp_path / "none", "trained_until": date(2999, 1, 1)})
     experiment = changed(TINY, benchmarks=(HarSpec(), late))
     folds = folds_of(frames, experiment)
-    scorable, told = without_unscorable(experiment, frames, folds)
+    scorable, message = without_unscorable(experiment, frames, folds)
     assert scorable == changed(TINY, benchmarks=(HarSpec(),))
-    assert len(told) == 1
-    assert "may reach to 2999-01-01" in told[0]
+    assert len(message) == 1
+    assert "may reach to 2999-01-01" in message[0]
     assert {job.forecaster.kind for job in jobs_of(frames, folds, scorable, "cpu")} >= {"network", "har"}
     first = frames.sessions[folds[0].test.start]
     fine = changed(TINY, benchmarks=(HarSpec(), silent_until(first - 1)))
@@ -126,15 +126,15 @@ def test_a_benchmark_that_is_silent_at_first_says_what_that_costs_all(frames: Fr
     folds = folds_of(frames, TINY)
     start, stop = folds[0].test.start, folds[-1].test.stop
     experiment = changed(TINY, benchmarks=(silent_until(frames.sessions[start + 2]),))
-    scorable, told = without_unscorable(experiment, frames, folds)
+    scorable, message = without_unscorable(experiment, frames, folds)
     assert scorable == experiment
     tested = sum(
         bool(frames.usable[:, t].any() and np.isfinite(frames.future_return[:, t]).any()) for t in range(start, stop)
     )
-    assert len(told) == 1
+    assert len(message) == 1
     assert (
         f"may reach to {frames.sessions[start + 2]}: of {tested} test origins with an outcome the first 3 are"
-        in told[0]
+        in message[0]
     )
 
 

@@ -14,12 +14,7 @@ from pipeline.reporting.calibration_figures import draw_coverage, draw_pit, draw
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.labels import RULE_LABELS
 
-from .outcomes import HORIZONS, only_backtest, rich_outcome, small_outcome
-
-
-@pytest.fixture(scope="module")
-def outcome() -> CalendarResult:
-    return rich_outcome()
+from .outcomes import HORIZONS, only_backtest, small_outcome
 
 
 def test_every_account_is_drawn_to_its_end(outcome: CalendarResult) -> None:

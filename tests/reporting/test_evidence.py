@@ -17,14 +17,9 @@ from pipeline.reporting.labels import RULE_LABELS
 from pipeline.reporting.report import report_html
 
 from .html_pages import Element, read_page
-from .outcomes import HORIZONS, rich_outcome, small_outcome
+from .outcomes import HORIZONS, small_outcome
 
 STATISTICS = 7
-
-
-@pytest.fixture(scope="module")
-def outcome() -> CalendarResult:
-    return rich_outcome()
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,10 @@ from pipeline.reporting.training_section import draw_latest_loss, network_fits
 from pipeline.tracking.descriptions import short_verdict
 
 from .html_pages import Element, read_page
-from .outcomes import rich_outcome, small_outcome
+from .outcomes import small_outcome
 
 HEADS = get_args(get_args(HeadSpec)[0])
 PASSIVE_RULES = ("buy_and_hold", "equal_weight")
-
-
-@pytest.fixture(scope="module")
-def outcome() -> CalendarResult:
-    return rich_outcome()
 
 
 def page_with(outcome: CalendarResult, **changes: Any) -> Element:

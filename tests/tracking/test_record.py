@@ -1,6 +1,7 @@
 """A recorded run says what the outcome says, read back through a client of its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -11,10 +12,13 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.scores import POOLED, score_table
+from pipeline.forecasters.garch import GarchSpec
+from pipeline.forecasters.har import HarSpec
 from pipeline.forecasting.backtest import Backtest, build_backtest, forecast_frames
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
+from pipeline.tracking.record import log_outcome
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store
 from pipeline.training.cache import read_fitted
@@ -79,6 +83,21 @@ def test_params_are_the_experiment(recorded: Recorded) -> None:
     assert params["source.process"] == "random_walk"
     assert params["features"].split()[:2] == ["log_return", "overnight_gap"]
     assert params["tickers"] == "(none given)"
+
+
+def test_the_benchmarks_are_those_that_were_fitted_and_the_note_says_why_others_were_not(
+    store: Store, outcome: CalendarResult
+) -> None:
+    fitted = outcome.experiment.model_copy(update={"benchmarks": (HarSpec(),)})
+    requested = fitted.model_copy(update={"benchmarks": (HarSpec(), GarchSpec())})
+    reason = "The benchmark garch is dropped: made up."
+    run_id = start_run(store, "run", requested)
+    client = MlflowClient(tracking_uri=store.uri)
+    assert "benchmarks" not in client.get_run(run_id).data.params
+    log_outcome(store, run_id, replace(outcome, experiment=fitted, warnings=(reason,)), {}, None, {})
+    data = client.get_run(run_id).data
+    assert json.loads(data.params["benchmarks"]) == HarSpec().model_dump(mode="json")
+    assert reason in data.tags["mlflow.note.content"]
 
 
 def test_metrics_equal_the_scores(recorded: Recorded, outcome: CalendarResult) -> None:

@@ -17,7 +17,8 @@ from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import LoadedBars
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
-from pipeline.workflow.result import Result, result_of
+from pipeline.workflow.result import Result
+from pipeline.workflow.summaries import result_of
 from tests.evaluation.backtests import flat_opens, random_backtest
 
 NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)

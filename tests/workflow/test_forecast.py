@@ -16,10 +16,16 @@ from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.operation.model import LATEST, Model, TrainedModel, publish
 from pipeline.operation.publication import Publication
 from pipeline.settings import Settings
-from pipeline.workflow import forecast as forecasting
 from pipeline.workflow.calendar_bars import by_calendar
 from pipeline.workflow.context import RunContext, new_context
-from pipeline.workflow.forecast import forecast, market_members, refuse_later_training, with_new_members
+from pipeline.workflow.forecast import (
+    forecast,
+    forecast_on_calendar,
+    market_members,
+    refuse_later_training,
+    requested_on,
+    with_new_members,
+)
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import Recording
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
@@ -95,14 +101,14 @@ def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages
     (bars,) = by_calendar(loaded_of("AAA", "BBB", excluded=(Exclusion("GONE", "no such ticker"),)))
     requested = Experiment(tickers=("AAA", "GONE"), device="cpu")
     with pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught:
-        forecasting._on_calendar({"XBOM": model_of("TCS.BO")}, context, cast("Recording", None), bars, requested)
+        forecast_on_calendar({"XBOM": model_of("TCS.BO")}, context, cast("Recording", None), bars, requested)
     assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
 
 
 def test_a_forecast_has_the_requested_tickers_of_each_calendar() -> None:
     requested = Experiment(tickers=("TCS.BO", "AAA", "GONE"), device="cpu")
     calendars = by_calendar(loaded_of(*EVERYWHERE, excluded=(Exclusion("GONE", "none"),)))
-    found = {one.calendar: forecasting._concerned(requested, one).tickers for one in calendars}
+    found = {one.calendar: requested_on(requested, one).tickers for one in calendars}
     assert found == {"XBOM": ("TCS.BO",), "XNYS": ("AAA", "GONE")}
 
 

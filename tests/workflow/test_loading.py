@@ -17,13 +17,13 @@ from pipeline.market.specification import YAHOO, SampleSource, SourceSpec, Store
 from pipeline.market.store.collection import Collection, CollectionTerms, open_collection
 from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices
-from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_update
+from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_update, run_update
 from pipeline.market.validation.rules import problem_of
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import LoadedBars
 from pipeline.workflow.context import RunContext, unwrapped
-from pipeline.workflow.loading import _refreshed, _with_reason, accepted, known_from, load_bars, old_bars, stale_of
+from pipeline.workflow.loading import accepted, known_from, load_bars, old_bars, stale_of, with_reason
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
 from tests.market.rows import good_rows
@@ -155,9 +155,9 @@ def test_a_ticker_is_stale_once_with_the_reason_of_the_validation(settings: Sett
 
 def test_an_excluded_ticker_also_has_the_reason_why_it_was_not_updated() -> None:
     out, why = Exclusion("CCC", "too old"), {"CCC": "429", "GONE": "404"}
-    assert _with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
-    assert _with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
-    assert _with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
+    assert with_reason(out, {"GONE"}, why) == Exclusion("CCC", "too old; 429")
+    assert with_reason(Exclusion("GONE", "404"), {"GONE"}, why) == Exclusion("GONE", "404")
+    assert with_reason(Exclusion("DDD", "short"), {"GONE"}, why) == Exclusion("DDD", "short")
 
 
 def test_a_missing_ticker_is_excluded_with_the_reason_of_its_source(settings: Settings) -> None:
@@ -199,9 +199,8 @@ def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
     tmp_path: Path, lacking: int, excluded: tuple[str, ...]
 ) -> None:
     collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
-    updates = _refreshed(
-        collection, Refusing(frozenset(HUNDRED[:20])), plan_update(collection, HUNDRED, NOW, SESSIONS[0])
-    )
+    plan = plan_update(collection, HUNDRED, NOW, SESSIONS[0])
+    updates = tuple(run_update(collection, Refusing(frozenset(HUNDRED[:20])), plan))
     assert {one.ticker for one in updates if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
     validated = accepted(

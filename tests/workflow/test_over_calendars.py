@@ -21,8 +21,8 @@ from pipeline.workflow.context import RunContext, new_context
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import RecordedResult, Recording
-from pipeline.workflow.result import result_of
 from pipeline.workflow.run import on_calendar
+from pipeline.workflow.summaries import result_of
 
 from .builders import EVERYWHERE, evaluation_of, loaded_of
 

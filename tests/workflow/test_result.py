@@ -11,27 +11,10 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
-from tests.reporting.outcomes import HORIZONS, only_forecast, published, rich_outcome
+from tests.reporting.outcomes import HORIZONS, only_forecast, published
 from tests.workflow.builders import recorded_result
 
 MIXED = Publication(CALIBRATED, {1: CALIBRATED, 2: "ewma", 3: "ewma"}, {3: {"BBB": CALIBRATED, "AAA": "ewma"}})
-
-
-@pytest.fixture(scope="module")
-def outcome() -> CalendarResult:
-    return rich_outcome()
-
-
-@pytest.fixture(scope="module")
-def evaluation(outcome: CalendarResult) -> Evaluation:
-    assert outcome.evaluation is not None
-    return outcome.evaluation
-
-
-@pytest.fixture(scope="module")
-def forecasts(outcome: CalendarResult) -> pd.DataFrame:
-    assert outcome.forecasts is not None
-    return outcome.forecasts
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,9 @@ class ConcatCell(nn.Module):
         hidden = _begin(inputs, state, self.to_hidden.out_features)  # [batch, hidden]
         outputs = []
         for step in inputs.unbind(dim=1):
-            beside = torch.cat((step, hidden), dim=1)  # [batch, input + hidden]
-            hidden = self.to_hidden(beside)  # [batch, hidden]
-            outputs.append(beside)
+            joined = torch.cat((step, hidden), dim=1)  # [batch, input + hidden]
+            hidden = self.to_hidden(joined)  # [batch, hidden]
+            outputs.append(joined)
         return torch.stack(outputs, dim=1), hidden[None]
 
 

@@ -66,13 +66,13 @@ def slow_cell(cell: nn.Module, spec: RecurrentSpec, x: np.ndarray, state: State)
     c = parts(state)[-1][0, 0].double().numpy()
     out = []
     for row in x:
-        beside = np.concatenate([row, h])
+        joined = np.concatenate([row, h])
         if spec.cell == "elman":
-            h = np.tanh(beside @ w["weight"])
+            h = np.tanh(joined @ w["weight"])
             out.append(h)
         elif spec.cell == "concat":
-            h = w["weight"] @ beside + w.get("bias", 0.0)
-            out.append(beside)
+            h = w["weight"] @ joined + w.get("bias", 0.0)
+            out.append(joined)
         else:
             a, b = w["weight_ih"] @ row + w.get("bias_ih", 0.0), w["weight_hh"] @ h + w.get("bias_hh", 0.0)
             h, c = slow_gates(spec, a, b, h, c)

@@ -30,7 +30,7 @@ from tests.forecasters.recurrent.builders import (
     supervised,
     young_and_gone,
 )
-from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
+from tests.panels import TINY, changed, frames_from, jobs_for, random_rows
 
 SCHOOLED = TrainingSpec(
     min_steps=40,
@@ -42,16 +42,6 @@ SCHOOLED = TrainingSpec(
     burn_in_sessions=10,
 )
 HEADS = ("quantiles", "point", "student_t", "mixture", "direction")
-
-
-@pytest.fixture(scope="module")
-def frames() -> Frames:
-    return frames_from(random_market(500, 4))
-
-
-@pytest.fixture(scope="module")
-def job(frames: Frames) -> FitJob:
-    return first_job(frames)
 
 
 def test_a_ticker_whose_first_session_lies_in_the_validation_range_stops_no_fit() -> None:

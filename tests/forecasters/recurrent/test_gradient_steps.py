@@ -19,18 +19,8 @@ from pipeline.forecasters.recurrent.specification import RecurrentSpec, supervis
 from pipeline.forecasters.recurrent.supervision import Chunk, Chunks, Supervision
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.jobs import FitJob
-from tests.forecasters.recurrent.builders import first_job, network_for, supervised, young_and_gone
-from tests.panels import TINY_TRAINING, frames_from, random_market
-
-
-@pytest.fixture(scope="module")
-def frames() -> Frames:
-    return frames_from(random_market(500, 4))
-
-
-@pytest.fixture(scope="module")
-def job(frames: Frames) -> FitJob:
-    return first_job(frames)
+from tests.forecasters.recurrent.builders import network_for, supervised, young_and_gone
+from tests.panels import TINY_TRAINING
 
 
 def seeded(seed: int) -> torch.Generator:

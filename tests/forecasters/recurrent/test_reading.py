@@ -31,16 +31,6 @@ CELLS = ("lstm", "gru", "rnn", "rnncell", "concat", "elman")
 
 
 @pytest.fixture(scope="module")
-def frames() -> Frames:
-    return frames_from(random_market(500, 4))
-
-
-@pytest.fixture(scope="module")
-def job(frames: Frames) -> FitJob:
-    return first_job(frames)
-
-
-@pytest.fixture(scope="module")
 def fitted(frames: Frames, job: FitJob) -> Fitted:
     return fit(job, frames)
 

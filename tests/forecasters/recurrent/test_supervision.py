@@ -21,17 +21,7 @@ from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.forecasters.recurrent.builders import data_of, first_job, network_for, seen_by, supervised, young_and_gone
-from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_market, random_rows
-
-
-@pytest.fixture(scope="module")
-def frames() -> Frames:
-    return frames_from(random_market(500, 4))
-
-
-@pytest.fixture(scope="module")
-def job(frames: Frames) -> FitJob:
-    return first_job(frames)
+from tests.panels import TINY, TINY_TRAINING, changed, frames_from, jobs_for, random_rows
 
 
 def seeded(seed: int) -> torch.Generator:

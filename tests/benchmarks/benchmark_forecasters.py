@@ -1,6 +1,6 @@
-"""Measures the rivals on the large panel: validation and test pinball at every horizon, significance, seconds.
+"""Measures the benchmarks on the large panel: validation and test pinball at every horizon, significance, seconds.
 
-    python -m tests.benchmarks.rivals [whole]
+    python -m tests.benchmarks.benchmark_forecasters [whole]
 
 The protocol is that of the main job's benchmark. Each is fitted and asked in this process, on one core. The last
 sessions of the test stay sealed; with `whole` they are opened.
@@ -46,8 +46,8 @@ class Asked:
 
 
 def asked(frames: Frames, fold: Fold) -> Iterator[Asked]:
-    """Yield each rival and what it is compared with, fitted and asked on one core."""
-    kinds = (*AGAINST, *(rival.kind for rival in EXPERIMENT.benchmarks))
+    """Yield each benchmark and what it is compared with, fitted and asked on one core."""
+    kinds = (*AGAINST, *(benchmark.kind for benchmark in EXPERIMENT.benchmarks))
     for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu"):
         if job.forecaster.kind in kinds:
             with one_thread():
@@ -74,7 +74,7 @@ def pinball_in_test(backtest: Backtest, kind: str) -> list[float]:
 
 
 def p_values(backtest: Backtest, kind: str, against: str) -> list[str]:
-    """Return per horizon the Diebold-Mariano p-value, with a minus where the rival has the smaller loss."""
+    """Return per horizon the Diebold-Mariano p-value, with a minus where the benchmark has the smaller loss."""
     found = []
     for h in range(1, backtest.horizons + 1):
         difference = loss_per_session(backtest, kind, h) - loss_per_session(backtest, against, h)
@@ -90,7 +90,7 @@ def shown(values: Sequence[float]) -> str:
 def main(names: Sequence[str]) -> int:
     """Print the tables."""
     if not PANEL.exists():
-        print(f"no panel at {PANEL}: the rivals cannot be measured here")
+        print(f"no panel at {PANEL}: the benchmarks cannot be measured here")
         return 1
     frames = frames_of(large_bars(), EXPERIMENT)
     (fold,) = folds_of(frames, EXPERIMENT)

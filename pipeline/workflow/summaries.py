@@ -1,0 +1,131 @@
+"""From recorded runs to their results: what is shown of evaluations and forecasts, as plain values."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from pipeline.evaluation.comparisons import pooled
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.scores import POOLED
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.operation.publication import Publication, published_rows
+from pipeline.operation.result import CalendarResult
+from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
+from pipeline.reporting.money_tables import money_in_short
+from pipeline.reporting.score_tables import echo_in_short
+from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain, plain_rows
+
+SCORE_NAMES = (
+    "pinball",
+    "pinball_error",
+    "crps",
+    "coverage_50",
+    "coverage_80",
+    "coverage_80_error",
+    "coverage_90",
+    "winkler_80",
+    "rmse_return",
+    "directional_accuracy",
+)
+FORECAST_NAMES = (
+    *("ticker", "as_of", "horizon", "target_session", "forecaster", "reference_close", "age_sessions"),
+    *QUANTILE_COLUMNS,
+)
+
+
+def result_of(finished: RecordedRun) -> Result:
+    """Return the result of a finished run, over all its calendars."""
+    return Result(
+        calendars=tuple(summary_of(one) for one in finished.results),
+        failed=tuple(asdict(out) for out in finished.excluded),
+        shared_seconds=finished.seconds,
+    )
+
+
+def summary_of(recorded: RecordedResult) -> CalendarSummary:
+    """Return the summary of the result on one calendar."""
+    result = recorded.result
+    return CalendarSummary(
+        status=result.status,
+        calendar=result.calendar,
+        known_at=result.known_at.isoformat() if result.known_at else None,
+        note=result.source_note,
+        warnings=list(result.warnings),
+        excluded=[asdict(out) for out in result.excluded],
+        stale=[asdict(one) for one in result.stale],
+        unseen=list(result.unseen),
+        publication=publication_values(result.publication),
+        instead=instead_of(result),
+        mlflow_run_id=recorded.run_id,
+        mlflow_url=recorded.url,
+        report=str(recorded.report),
+        seconds=recorded.seconds,
+        forecasts=None if result.forecasts is None else forecast_rows(result.forecasts),
+        backtest=None if result.evaluation is None else backtest_summary(result.evaluation),
+    )
+
+
+def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
+    """Return what a backtest showed."""
+    verdict, trials = evaluation.verdict, evaluation.trials
+    return BacktestSummary(
+        verdict=verdict.sentence,
+        scores=pooled_scores(evaluation),
+        skill=_against(evaluation, "skill"),
+        dm_p=_against(evaluation, "p_adjusted"),
+        model=verdict.model,
+        tickers=dict(verdict.tickers),
+        echo=verdict.echo.name,
+        echo_in_short=echo_in_short(verdict.echo),
+        money=money_in_short(evaluation) or None,
+        summary_table=plain_rows(evaluation.summary_table),
+        trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
+    )
+
+
+def publication_values(chosen: Publication) -> Row:
+    """Return the model, the forecaster shown by horizon for all tickers, and by ticker where it is another."""
+    pooled_names = {str(horizon): name for horizon, name in (chosen.pooled or {}).items()}
+    by_ticker = {
+        str(horizon): {ticker: name for ticker, name in names.items() if name != (chosen.pooled or {}).get(horizon)}
+        for horizon, names in (chosen.by_ticker or {}).items()
+    }
+    differing = {horizon: names for horizon, names in by_ticker.items() if names}
+    return {"model": chosen.model, "pooled": pooled_names, "by_ticker": differing}
+
+
+def instead_of(result: CalendarResult) -> list[str]:
+    """Return a sentence for each baseline that is shown in the model's place; none without forecasts."""
+    if result.forecasts is None:
+        return []
+    return baseline_substitutions(published_forecasters(result.forecasts), result.publication.model)
+
+
+def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
+    """Return the published forecasts, a row per ticker and horizon in this order, dates as ISO text."""
+    rows = published_rows(forecasts)[list(FORECAST_NAMES)].copy()
+    order = {ticker: place for place, ticker in enumerate(dict.fromkeys(rows["ticker"]))}
+    rows = rows.sort_values(
+        ["ticker", "horizon"], key=lambda column: column.map(order) if column.name == "ticker" else column
+    )
+    for name in ("as_of", "target_session"):
+        rows[name] = rows[name].dt.strftime("%Y-%m-%d")
+    return plain_rows(rows)
+
+
+def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
+    """Return horizon -> forecaster -> score, pooled over tickers."""
+    result: dict[str, dict[str, Row]] = {}
+    for row in evaluation.scores[evaluation.scores["ticker"] == POOLED].to_dict("records"):
+        scores = {name: plain(row[name]) for name in SCORE_NAMES}
+        result.setdefault(str(row["horizon"]), {})[row["forecaster"]] = scores
+    return result
+
+
+def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
+    """Return horizon -> opponent -> a column of the model's comparisons, pooled over tickers."""
+    horizons = range(1, evaluation.backtest.horizons + 1)
+    found = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
+    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in found.items()}
