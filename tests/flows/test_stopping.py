@@ -3,8 +3,10 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .command import TAPECAST, Command
@@ -22,18 +24,31 @@ IGNORING = (
 
 
 def test_both_services_end_on_sigterm_though_they_were_started_with_sigint_ignored(tmp_path: Path) -> None:
-    mlflow_port, prefect_port, health_port = free_port(), free_port(), free_port()
+    mlflow_port, prefect_port = free_port(), free_port()
     api = f"http://127.0.0.1:{prefect_port}/api"
     home = tmp_path / "home"
     pages = [*IGNORING, TAPECAST, "ui", "--mlflow-port", str(mlflow_port), "--prefect-port", str(prefect_port)]
-    worker = [*IGNORING, TAPECAST, "worker", "--name", "stopping", "--health-port", str(health_port)]
+    worker = [*IGNORING, TAPECAST, "worker", "--name", "stopping"]
     with running(pages, Command(home).environment, tmp_path / "ui.log") as server:
         wait_until_answering(f"{api}/health")
         environment = Command(home, prefect_api=api).environment
         with running(worker, environment, tmp_path / "worker.log", ROOT) as at_work:
-            wait_until_answering(f"http://127.0.0.1:{health_port}/health")
+            # It answers on its health port before it handles signals, and calls itself online after.
+            wait_until_online(api, "stopping")
             assert status_after_sigterm(at_work) == 0
         assert status_after_sigterm(server) == 0
+
+
+def wait_until_online(api: str, worker: str, seconds: float = 120) -> None:
+    """Wait until Prefect's server lists the worker as online; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = httpx.post(f"{api}/work_pools/tapecast/workers/filter", json={}, timeout=10)
+        listed = answer.json() if answer.is_success else []
+        if any(entry["name"] == worker and entry["status"] == "ONLINE" for entry in listed):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"worker {worker!r} was not online within {seconds} s")
 
 
 def status_after_sigterm(service: "subprocess.Popen[bytes]") -> int:
