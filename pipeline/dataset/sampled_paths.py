@@ -181,10 +181,9 @@ def _scrambled(bits: Bits) -> Bits:
 
 
 def path_quantiles(values: Floats, levels: Sequence[float]) -> Floats:
-    """Return quantiles [origin, level] of values [origin, path]: the k-th smallest of n has level (k - 1/2) / n."""
-    ascending = np.sort(values, axis=1)
-    paths = values.shape[1]
-    place = np.clip(np.array(levels) * paths - 0.5, 0, paths - 1)  # [level]
-    below = np.minimum(place.astype(np.int64), paths - 2)
-    quantiles: Floats = ascending[:, below] + (place - below) * (ascending[:, below + 1] - ascending[:, below])
+    """Return quantiles [origin, level] of values [origin, path]: the k-th smallest of n has level (k - 1/2) / n.
+
+    Hazen's definition, number 5 of Hyndman and Fan (1996): that of a sample with one value in each of n equal slices.
+    """
+    quantiles: Floats = np.quantile(values, np.array(levels), axis=1, method="hazen").T
     return quantiles
