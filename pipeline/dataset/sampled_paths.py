@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
+import pandas as pd
 
 from pipeline.arrays import Floats, Indices
 from pipeline.dataset.frames import Frames
@@ -50,8 +50,14 @@ def return_histories(frames: Frames) -> ReturnHistories:
     for ticker, present in enumerate(known):
         returns[ticker, LONGEST_WINDOW : LONGEST_WINDOW + present.sum()] = log_return[ticker, present]
     squares = np.where(known, log_return, 0.0) ** 2
-    sums = (lfilter([1.0], [1.0, -EWMA_DECAY], values, axis=1) for values in (squares, known.astype(np.float64)))
+    sums = (_decaying_sum(values) for values in (squares, known.astype(np.float64)))
     return ReturnHistories(returns, count, *sums)
+
+
+def _decaying_sum(values: Floats) -> Floats:
+    """Return sum of EWMA_DECAY^age value over the sessions so far [ticker, session], for values without NaN."""
+    total: Floats = pd.DataFrame(values.T).ewm(alpha=1 - EWMA_DECAY, adjust=True).sum().to_numpy().T
+    return total
 
 
 def start_paths(histories: ReturnHistories, ticker: Indices, session: Indices) -> SampledPaths:

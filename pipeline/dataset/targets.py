@@ -4,7 +4,7 @@ A network is trained on y_h / (volatility x sqrt(h)); the simplest baselines for
 """
 
 import numpy as np
-from scipy.signal import lfilter
+import pandas as pd
 
 from pipeline.arrays import Floats
 from pipeline.dataset.panel import Panel
@@ -64,11 +64,9 @@ def ewma_volatility(log_return: Floats, decay: float) -> Floats:
     RiskMetrics Technical Document (1996), eq. 5.3, the weights normalised over the sessions so far. An absent
     session has weight 0; NaN before the first return.
     """
-    known = np.isfinite(log_return)
-    total = lfilter([1.0], [1.0, -decay], np.where(known, log_return, 0.0) ** 2, axis=1)
-    weight = lfilter([1.0], [1.0, -decay], known.astype(np.float64), axis=1)
-    seen = np.cumsum(known, axis=1) > 0
-    mean = np.divide(total, weight, out=np.full(log_return.shape, np.nan), where=seen)
+    squares = pd.DataFrame(log_return.T**2)  # [session, ticker]
+    # An absent session makes the earlier ones older, as ignore_na=True would not.
+    mean = squares.ewm(alpha=1 - decay, adjust=True, ignore_na=False).mean().to_numpy().T  # [ticker, session]
     volatility: Floats = np.maximum(np.sqrt(mean), MIN_VOLATILITY)
     return volatility
 

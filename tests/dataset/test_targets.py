@@ -122,10 +122,13 @@ def test_a_constant_price_has_the_minimum_volatility() -> None:
 @given(st.integers(1, 120), st.integers(2, 60), st.integers(0, 10_000))
 def test_no_bit_of_a_value_depends_on_what_comes_later(known: int, window: int, seed: int) -> None:
     """In float64, before any rounding could hide a running sum that begins at the end."""
-    values = np.random.default_rng(seed).normal(size=150)
+    draws = np.random.default_rng(seed)
+    values = draws.normal(size=150)
+    absent = draws.uniform(size=150) < 0.2
     for estimate in (
         lambda x: trailing_mean(x, window),
         lambda x: trailing_std(x, window),
         lambda x: ewma_volatility(x[None], 0.94)[0],
+        lambda x: ewma_volatility(np.where(absent[: len(x)], np.nan, x)[None], 0.94)[0],
     ):
         assert estimate(values)[:known].tobytes() == estimate(values[:known]).tobytes()
