@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from pipeline.arrays import Floats
 from pipeline.errors import UsageError
@@ -56,9 +57,7 @@ def benjamini_hochberg(p: Floats) -> Floats:
     Benjamini and Hochberg (1995), step-up: the smallest over larger ones of p m / rank, m the tests that have a p. It
     holds for independent and for positively dependent tests, as those of tickers are. NaN stays NaN and is not counted.
     """
+    known = np.isfinite(p)
     adjusted = np.full(p.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    adjusted[known] = false_discovery_control(p[known], method="bh")
     return adjusted
