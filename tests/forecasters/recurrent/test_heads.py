@@ -1,7 +1,7 @@
 """Heads: losses against slow twins, distributions that invert their functions, and quantiles that cannot cross."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.heads.empirical import CLASSES, GRID, at_levels, class_of, quantile_function
@@ -52,6 +52,21 @@ def spread_of(head: Head, seed: int = 0, horizons: int = 2, outcomes: int = 400)
 
 def raw_numbers(head: Head, seed: int, size: float, rows: int = 6, horizons: int = 2) -> Tensor:
     return size * drawn(seed, rows, horizons, head.size)
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def assert_equal_with_gradients(loss: Loss, slow_loss: Loss, raw: Tensor, outcome: Tensor) -> None:
+    """Both losses of raw numbers [..., size] have the same values [...] and gradients [..., size], to 1e-6."""
+    both = []
+    for function in (loss, slow_loss):
+        own = raw.clone().requires_grad_()
+        values = function(own, outcome)
+        assert values.shape == outcome.shape
+        both.append((values.detach(), *torch.autograd.grad(values.sum(), own)))
+    for found, expected in zip(*both, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 # --- Every head ---
@@ -264,13 +279,21 @@ def test_the_bands_of_a_point_are_its_learned_residuals() -> None:
 # --- Direction ---
 
 
-def test_the_loss_of_a_direction_is_torchs_nll_of_its_log_softmax() -> None:
+@pytest.mark.parametrize("shape", [(60,), (30, 2), (7, 5, 2)])
+def test_the_loss_of_a_direction_is_minus_the_log_share_of_the_class_that_came(shape: tuple[int, ...]) -> None:
     head = head_of(DirectionHeadSpec(flat=0.3))
-    raw, outcome = drawn(0, 60, 2, 3), drawn(1, 60, 2)
-    which = torch.tensor([[0 if y < -0.3 else 2 if y > 0.3 else 1 for y in row] for row in outcome.tolist()])
-    assert set(which.flatten().tolist()) == {0, 1, 2}
-    expected = nn.NLLLoss(reduction="none")(nn.LogSoftmax(dim=-1)(raw).flatten(0, 1), which.flatten())
-    torch.testing.assert_close(head.loss(raw, outcome).flatten(), expected)
+    raw, outcome = drawn(0, *shape, 3).double(), drawn(1, *shape).double()
+
+    def slow_loss(raw: Tensor, outcome: Tensor) -> Tensor:
+        share = raw.exp() / raw.exp().sum(dim=-1, keepdim=True)
+        down, up = outcome < -0.3, outcome > 0.3
+        return -torch.where(down, share[..., 0], torch.where(up, share[..., 2], share[..., 1])).log()
+
+    assert_equal_with_gradients(head.loss, slow_loss, raw, outcome)
+
+
+def test_the_probabilities_of_a_direction_are_shares() -> None:
+    head, raw = head_of(DirectionHeadSpec(flat=0.3)), drawn(0, 60, 2, 3)
     assert head.probabilities is not None
     share = head.probabilities(raw)
     torch.testing.assert_close(share.sum(dim=-1), torch.ones(60, 2))

@@ -59,8 +59,8 @@ def direction_head(spec: DirectionHeadSpec) -> Head:
     """Return the head of one raw number per class: log weights, of which LogSoftmax makes log probabilities."""
 
     def loss(raw: Tensor, outcome: Tensor) -> Tensor:
-        which = class_of(outcome, spec.flat)  # [...]
-        return -raw.log_softmax(dim=-1).gather(-1, which[..., None])[..., 0]
+        classes_second = raw.movedim(-1, 1)  # [row, class, ...]
+        return nn.functional.cross_entropy(classes_second, class_of(outcome, spec.flat), reduction="none")  # [row, ...]
 
     def learn(_raw: Tensor, outcome: Tensor, known: Tensor) -> Spread:
         return _within_classes(outcome, known, spec.flat)
