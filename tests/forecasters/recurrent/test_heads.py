@@ -205,6 +205,20 @@ def test_student_t_against_scipy() -> None:
     np.testing.assert_allclose(found, quantiles, rtol=1e-4, atol=1e-5)
 
 
+def slow_student_loss(raw: Tensor, outcome: Tensor) -> Tensor:
+    """Minus the log density of location + scale x Student t, from its formula."""
+    location, scale = raw[..., 0], (1 + raw[..., 1].exp()).log() + 1e-3
+    degrees = (1 + raw[..., 2].exp()).log() + 2.1
+    half = (degrees + 1) / 2
+    norm = torch.lgamma(half) - torch.lgamma(degrees / 2) - 0.5 * (math.pi * degrees).log()
+    return scale.log() - norm + half * (1 + ((outcome - location) / scale) ** 2 / degrees).log()
+
+
+def test_the_loss_of_a_student_t_is_minus_its_log_density_with_the_same_gradient() -> None:
+    raw, outcome = 2 * drawn(0, 50, 4, 2, 3).double(), 3 * drawn(1, 50, 4, 2).double()
+    assert_equal_with_gradients(head_of(StudentHeadSpec()).loss, slow_student_loss, raw, outcome)
+
+
 # --- Mixture ---
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
+from torch.distributions import StudentT
 
 from pipeline.forecasters.recurrent.heads.head import Head, Spread
 from pipeline.forecasters.recurrent.specification import MixtureHeadSpec
@@ -30,9 +31,10 @@ def student_parameters(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _student_loss(raw: Tensor, outcome: Tensor) -> Tensor:
     location, scale, degrees = student_parameters(raw)
-    z, half = (outcome - location) / scale, (degrees + 1) / 2
-    norm = torch.lgamma(half) - torch.lgamma(degrees / 2) - 0.5 * torch.log(math.pi * degrees)
-    return scale.log() - norm + half * torch.log1p(z**2 / degrees)
+    # Validation of arguments reads every one of them back at each step.
+    distribution = StudentT(degrees, location, scale, validate_args=False)
+    log_density: Tensor = distribution.log_prob(outcome)  # type: ignore[no-untyped-call]
+    return -log_density
 
 
 def _student_inverse(raw: Tensor, levels: Tensor, _spread: Spread) -> Tensor:
