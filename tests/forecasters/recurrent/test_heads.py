@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.heads.empirical import CLASSES, GRID, at_levels, class_of, quantile_function
 from pipeline.forecasters.recurrent.heads.head import Head
-from pipeline.forecasters.recurrent.heads.parametric import mixture_parameters, student_parameters
+from pipeline.forecasters.recurrent.heads.parametric import mixture_of, student_parameters
 from pipeline.forecasters.recurrent.heads.quantiles import ordered
 from pipeline.forecasters.recurrent.losses import masked_mean
 from pipeline.forecasters.recurrent.network import head_of
@@ -223,8 +223,10 @@ def test_the_loss_of_a_student_t_is_minus_its_log_density_with_the_same_gradient
 
 
 def components(raw: Tensor) -> Iterator[tuple[float, float, float]]:
-    weight, location, scale = (value.double().tolist() for value in mixture_parameters(raw))
-    yield from ((math.exp(w), m, s) for w, m, s in zip(weight, location, scale, strict=True))
+    mixture = mixture_of(raw)
+    normal = mixture.component_distribution
+    each = (mixture.mixture_distribution.probs, normal.mean, normal.stddev)
+    yield from zip(*(value.double().tolist() for value in each), strict=True)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -238,6 +240,20 @@ def test_the_loss_of_a_mixture_is_minus_the_log_of_a_sum_of_densities(count: int
         assert sum(weight for weight, _, _ in own) == pytest.approx(1.0, abs=1e-6)
         density = sum(weight * norm.pdf(outcome[i].item(), mean, scale) for weight, mean, scale in own)
         assert found[i].item() == pytest.approx(-math.log(density), rel=1e-4, abs=1e-4)
+
+
+def slow_mixture_loss(raw: Tensor, outcome: Tensor) -> Tensor:
+    """Minus the log of the weighted sum of normal densities, from their formula."""
+    weight, location, scale = raw.chunk(3, dim=-1)  # [..., component]
+    weight, scale = weight.exp() / weight.exp().sum(dim=-1, keepdim=True), (1 + scale.exp()).log() + 1e-3
+    density = (-0.5 * ((outcome[..., None] - location) / scale) ** 2).exp() / (scale * math.sqrt(2 * math.pi))
+    return -(weight * density).sum(dim=-1).log()
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_gradient_of_a_mixtures_loss_is_that_of_its_formula(count: int) -> None:
+    raw, outcome = drawn(count, 50, 4, 2, 3 * count).double(), drawn(9, 50, 4, 2).double()
+    assert_equal_with_gradients(head_of(MixtureHeadSpec(components=count)).loss, slow_mixture_loss, raw, outcome)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import math
 import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
-from torch.distributions import StudentT
+from torch.distributions import Categorical, MixtureSameFamily, Normal, StudentT
 
 from pipeline.forecasters.recurrent.heads.head import Head, Spread
 from pipeline.forecasters.recurrent.specification import MixtureHeadSpec
@@ -55,28 +55,28 @@ def mixture_head(spec: MixtureHeadSpec) -> Head:
     return Head(3 * spec.components, start, _mixture_loss, _mixture_inverse)
 
 
-def mixture_parameters(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log weights, locations and scales [..., component] of raw numbers [..., 3 x component]."""
-    weight, location, scale = raw.chunk(3, dim=-1)
-    return weight.log_softmax(dim=-1), location, nn.functional.softplus(scale) + MIN_SCALE
+def mixture_of(raw: Tensor) -> MixtureSameFamily:
+    """Return the mixtures [...] of normal components [..., component] of raw numbers [..., 3 x component]."""
+    logits, location, scale = raw.chunk(3, dim=-1)
+    weights = Categorical(logits=logits, validate_args=False)
+    components = Normal(location, nn.functional.softplus(scale) + MIN_SCALE, validate_args=False)
+    return MixtureSameFamily(weights, components, validate_args=False)
 
 
 def _mixture_loss(raw: Tensor, outcome: Tensor) -> Tensor:
-    weight, location, scale = mixture_parameters(raw)
-    z = (outcome[..., None] - location) / scale  # [..., component]
-    density = weight - 0.5 * z**2 - scale.log() - 0.5 * math.log(2 * math.pi)
-    return -density.logsumexp(dim=-1)
+    log_density: Tensor = mixture_of(raw).log_prob(outcome)  # type: ignore[no-untyped-call]
+    return -log_density
 
 
 def _mixture_inverse(raw: Tensor, levels: Tensor, _spread: Spread) -> Tensor:
     """Return quantiles by halving intervals: the distribution function of a mixture has no inverse in closed form."""
-    weight, location, scale = (value[..., None, :] for value in mixture_parameters(raw))  # [..., horizon, 1, component]
-    share = weight.exp()
+    mixture = mixture_of(raw[..., None, :])  # [..., horizon, 1]
+    location, scale = mixture.component_distribution.mean, mixture.component_distribution.stddev
     wanted = levels.to(raw).expand(*raw.shape[:-1], -1)  # [..., horizon, level]
     low = (location - WIDEST * scale).amin(dim=-1).expand(wanted.shape)  # [..., horizon, level]
     high = (location + WIDEST * scale).amax(dim=-1).expand(wanted.shape)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        below = (share * torch.special.ndtr((middle[..., None] - location) / scale)).sum(dim=-1) < wanted
+        below: Tensor = mixture.cdf(middle) < wanted  # type: ignore[no-untyped-call]
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return (low + high) / 2
