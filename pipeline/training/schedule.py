@@ -1,7 +1,9 @@
 """Running fit jobs: from the cache, in this process or in one process per core, with the same bits either way."""
 
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from pipeline.dataset.frames import open_frames
@@ -15,7 +17,7 @@ KILLED = "its worker process was killed (out of memory?): run again with fewer w
 
 
 def fit_all(jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, workers: int) -> Iterator[FitResult]:
-    """Yield a result for every job as it finishes, failures as values; a cached fit is not repeated.
+    """Yield a result for every job (each given once) as it finishes, failures as values; a cached fit is not repeated.
 
     A finished fit is cached before it is yielded, so that nothing is lost when the caller stops.
     """
@@ -41,23 +43,27 @@ class Schedule:
     """Jobs in an order in which they can be fitted: one that starts from the fit of another waits for it."""
 
     def __init__(self, jobs: Sequence[FitJob], found: Mapping[str, Fitted]) -> None:
-        self._waiting = list(jobs)
-        self._unfinished = {job.key for job in jobs}  # waiting or being fitted
+        by_key = {job.key: job for job in jobs}
+        self._order = TopologicalSorter(
+            {job: [by_key[job.starts_from]] if job.starts_from in by_key else [] for job in jobs}
+        )
+        self._order.prepare()
+        self._ready: deque[FitJob] = deque()
         self._fits = dict(found)
 
     def next_ready(self) -> tuple[FitJob, Fitted | None] | None:
         """Return the next job that need not wait, with the fit that it starts from; None where there is none."""
-        for place, job in enumerate(self._waiting):
-            if job.starts_from not in self._unfinished:
-                del self._waiting[place]
-                return job, self._fits.get(job.starts_from or "")
-        return None
+        self._ready.extend(self._order.get_ready())
+        if not self._ready:
+            return None
+        job = self._ready.popleft()
+        return job, self._fits.get(job.starts_from or "")
 
     def finish(self, result: FitResult) -> FitResult:
         """Return the same result, after recording it for the jobs that wait for it."""
-        self._unfinished.discard(result.job.key)
         if result.fitted is not None:
             self._fits[result.job.key] = result.fitted
+        self._order.done(result.job)
         return result
 
 
