@@ -1,11 +1,11 @@
 """Published models: per name and calendar the fits of one fold, with what is needed to forecast from new bars."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
@@ -19,9 +19,6 @@ from pipeline.training.jobs import FORMAT_VERSION, FitResult
 
 LATEST, SAMPLE = "latest", "sample"
 """Names of published models: that of the user's own runs, and that of the bundled sample, which no other run reads."""
-
-_PUBLICATION: TypeAdapter[Publication] = TypeAdapter(Publication)
-_UNIVERSE: TypeAdapter[Universe | None] = TypeAdapter(Universe | None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def publish(folder: Path, name: str, models: Sequence[TrainedModel]) -> None:
     whole, so that the previous models stay until these are written.
     """
     content = {calendar: one for calendar, one in _published(folder, name).items() if _is_current(one)}
-    content |= {one.calendar: _description(one) for one in models}
+    content |= {one.calendar: _described(one).model_dump(mode="json") for one in models}
     write_whole(folder / f"{name}.json", json.dumps(content, indent=1).encode())
 
 
@@ -84,21 +81,34 @@ def _published(folder: Path, name: str) -> dict[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _is_current(described: object) -> bool:
-    return isinstance(described, dict) and described.get("format") == FORMAT_VERSION
+def _is_current(content: object) -> bool:
+    return isinstance(content, dict) and content.get("format") == FORMAT_VERSION
 
 
-def _description(one: TrainedModel) -> dict[str, object]:
-    return {
-        "format": FORMAT_VERSION,
-        "experiment": one.experiment.model_dump(mode="json"),
-        "market_members": list(one.market_members),
-        "other_tickers": list(one.other_tickers),
-        "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
-        "trained_until": str(one.results[0].job.fold.validation.until),
-        "fits": [result.job.key for result in one.results],
-        "publication": _PUBLICATION.dump_python(one.publication, mode="json"),
-    }
+class _Described(BaseModel, frozen=True):
+    """A model as the file has it: its fits are named by the keys under which the cache has them."""
+
+    format: int
+    experiment: Experiment
+    market_members: tuple[str, ...]
+    other_tickers: tuple[str, ...]
+    universe: Universe | None
+    trained_until: str
+    fits: tuple[str, ...]
+    publication: Publication = Publication()
+
+
+def _described(one: TrainedModel) -> _Described:
+    return _Described(
+        format=FORMAT_VERSION,
+        experiment=one.experiment,
+        market_members=one.market_members,
+        other_tickers=one.other_tickers,
+        universe=one.universe,
+        trained_until=str(one.results[0].job.fold.validation.until),
+        fits=tuple(result.job.key for result in one.results),
+        publication=one.publication,
+    )
 
 
 def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Model]:
@@ -108,7 +118,7 @@ def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Mode
         raise UsageError(f"no published model under {folder}; run `tapecast run --publish` first")
     try:
         content = json.loads(path.read_text())
-        return {str(calendar): _model(path, described, cache) for calendar, described in content.items()}
+        return {str(calendar): _model(path, one, cache) for calendar, one in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise FitError(f"cannot read the model in {path}: {error}; run `tapecast run --publish` again") from error
 
@@ -120,27 +130,21 @@ def name_to_forecast_with(folder: Path, source: SourceSpec | None) -> str:
     return SAMPLE if not (folder / f"{LATEST}.json").is_file() and (folder / f"{SAMPLE}.json").is_file() else LATEST
 
 
-def _model(path: Path, described: Mapping[str, object], cache: FitCache) -> Model:
-    if not _is_current(described):
+def _model(path: Path, content: object, cache: FitCache) -> Model:
+    if not _is_current(content):
         raise UsageError(
             f"the model in {path} was written by another version of tapecast; run `tapecast run --publish` again"
         )
-    keys = _texts(described["fits"])
-    missing = [key for key in keys if not (cache.folder / key).is_dir()]
+    described = _Described.model_validate(content)
+    missing = [key for key in described.fits if not (cache.folder / key).is_dir()]
     if missing:
         raise UsageError(f"the model's fits were removed from {cache.folder}; run `tapecast run --publish` again")
     return Model(
-        experiment=Experiment.model_validate(described["experiment"]),
-        market_members=_texts(described["market_members"]),
-        other_tickers=_texts(described["other_tickers"]),
-        universe=_UNIVERSE.validate_python(described["universe"]),
-        trained_until=str(described["trained_until"]),
-        fits=tuple(read_fitted(cache.folder / key) for key in keys),
-        publication=_PUBLICATION.validate_python(described.get("publication", {})),
+        experiment=described.experiment,
+        market_members=described.market_members,
+        other_tickers=described.other_tickers,
+        universe=described.universe,
+        trained_until=described.trained_until,
+        fits=tuple(read_fitted(cache.folder / key) for key in described.fits),
+        publication=described.publication,
     )
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"found {value!r}, expected a list of texts")
-    return tuple(value)

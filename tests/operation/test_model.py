@@ -28,7 +28,7 @@ from pipeline.operation.model import (
 )
 from pipeline.operation.publication import Publication
 from pipeline.training.cache import WEIGHTS, FitCache
-from pipeline.training.jobs import FitResult
+from pipeline.training.jobs import FORMAT_VERSION, FitResult
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 DATED = Universe("some", ("T0",), (MembershipPeriod("T0", date(2020, 1, 2), None),))
@@ -66,6 +66,31 @@ def test_what_is_read_is_what_was_published(published: Published) -> None:
         assert result.fitted is not None
         assert all(np.array_equal(found.arrays[name], array) for name, array in result.fitted.arrays.items())
     assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+def test_the_file_has_the_model_as_plain_values(published: Published) -> None:
+    folder, _, results = published
+    content = json.loads((folder / FILE).read_text())
+    periods = [
+        {"ticker": one.ticker, "member_from": one.member_from.isoformat(), "member_until": None}
+        for one in DATED.memberships
+    ]
+    assert content == {
+        "XNYS": {
+            "format": FORMAT_VERSION,
+            "experiment": TINY.model_dump(mode="json"),
+            "market_members": ["T0", "T1", "T2"],
+            "other_tickers": ["BTC-USD"],
+            "universe": {"name": DATED.name, "tickers": list(DATED.tickers), "memberships": periods},
+            "trained_until": str(results[0].job.fold.validation.until),
+            "fits": [result.job.key for result in results],
+            "publication": {
+                "model": "network",
+                "pooled": {"1": "network", "2": "ewma"},
+                "by_ticker": {"2": {"T1": "network"}},
+            },
+        }
+    }
 
 
 def test_the_newest_takes_the_place_of_the_former(published: Published) -> None:
