@@ -76,8 +76,8 @@ def sampled_quantiles(fitted: Fitted, frames: Frames, origins: slice) -> Floats3
     """Return quantiles [ticker, origin, horizon, level] in units of vol x sqrt(h), NaN where an origin is not usable.
 
     From the state at an origin a return is drawn, the features that follow from it are read, another one is drawn,
-    and so on: the quantiles are those of the summed returns of `paths` such paths, and at horizon 1 the head's own.
-    The draws follow from ticker and date, so that an origin has the same ones whatever else is forecast with it.
+    and so on: the quantiles are those of the summed returns of `sampled_paths` such paths, and at horizon 1 the head's
+    own. The draws follow from ticker and date, so that an origin has the same ones whatever else is forecast with it.
     Raises UsageError where a feature does not follow from own returns alone.
     """
     refuse_unmodelled_features((*frames.feature_names, *frames.known_future_names))

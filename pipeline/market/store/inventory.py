@@ -34,7 +34,7 @@ class StoredTicker:
 
 
 def inventory(collection: Collection) -> pd.DataFrame:
-    """Return a row per stored ticker, columns HELD; `fault` says why a file is unreadable, else empty."""
+    """Return a row per stored ticker, columns INVENTORY_COLUMNS; `fault` says why a file is unreadable, else empty."""
     rows = [_inventory_row(collection, ticker) for ticker in tickers(collection)]
     return pd.DataFrame(rows, columns=list(INVENTORY_COLUMNS))
 
