@@ -10,7 +10,7 @@ from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, scaled_target
-from pipeline.evaluation.significance.mean_test import long_lags
+from pipeline.evaluation.significance.mean_test import long_lags, mean_per_session
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import test_slice
@@ -115,8 +115,9 @@ def _row(whole: ClassForecasts, h: int) -> dict[str, float]:
     outcome = whole.outcome[where, h]
     said: Mapping[str, Floats] = {"": whole.learned[where, h], "_frequencies": whole.frequencies[where, h]}
     losses = {name: log_loss(values, outcome) for name, values in said.items()}
-    per_session = _mean_by_session(losses[""] - losses["_frequencies"], where)
-    test = diebold_mariano(per_session, h + 1, long_lags(h + 1))
+    difference = np.full(where.shape, np.nan)  # [ticker, origin]
+    difference[where] = losses[""] - losses["_frequencies"]
+    test = diebold_mariano(mean_per_session(difference), h + 1, long_lags(h + 1))
     scores = {
         **{f"log_loss{name}": _mean(loss) for name, loss in losses.items()},
         **{f"brier{name}": _mean(brier(values, outcome)) for name, values in said.items()},
@@ -126,12 +127,3 @@ def _row(whole: ClassForecasts, h: int) -> dict[str, float]:
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _mean_by_session(values: Floats, where: Booleans) -> Floats:
-    """Return the mean over tickers [session with any] of values [row] that stand at places [ticker, session]."""
-    filled = np.zeros(where.shape)
-    filled[where] = values
-    count = where.sum(axis=0)
-    mean: Floats = filled.sum(axis=0)[count > 0] / count[count > 0]
-    return mean

@@ -21,6 +21,8 @@ from pipeline.evaluation.direction import (
     direction_table,
     log_loss,
 )
+from pipeline.evaluation.significance.mean_test import long_lags
+from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.experiment import Experiment
 from pipeline.forecasters.recurrent.heads.empirical import class_of
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
@@ -84,7 +86,7 @@ def losses_of(said: list[float], came: int) -> tuple[float, float]:
 
 
 def slow_scores(results: list[FitResult], folds: tuple[Fold, ...], frames: Frames, h: int) -> list[tuple[float, ...]]:
-    """Log loss and Brier score of the mean of two networks, then of the frequencies, for every test origin."""
+    """Log loss and Brier score of the mean of two networks, then of the frequencies, and the session of each row."""
     rows = []
     for fold in folds:
         shares, origins = shares_in_training(frames, fold, h), range(fold.test.start, fold.test.stop)
@@ -95,7 +97,7 @@ def slow_scores(results: list[FitResult], folds: tuple[Fold, ...], frames: Frame
             came = outcome_of(frames, ticker, origin, h)
             if came is not None:
                 mean = [(float(first[ticker, at, h, k]) + float(second[ticker, at, h, k])) / 2 for k in range(3)]
-                rows.append((*losses_of(mean, came), *losses_of(shares, came)))
+                rows.append((*losses_of(mean, came), *losses_of(shares, came), origin))
     return rows
 
 
@@ -108,8 +110,10 @@ def test_the_scores_equal_a_slow_twin(
     row = table[table["horizon"] == h + 1].iloc[0]
     assert row["rows"] == len(expected) > 100
     found = [row[name] for name in ("log_loss", "brier", "log_loss_frequencies", "brier_frequencies")]
-    assert found == pytest.approx(np.mean(expected, axis=0), rel=1e-5)
-    assert 0 <= row["dm_p"] <= 1
+    assert found == pytest.approx(np.mean(expected, axis=0)[:4], rel=1e-5)
+    by_session = pd.Series([one[0] - one[2] for one in expected]).groupby([one[4] for one in expected]).mean()
+    test = diebold_mariano(by_session.to_numpy(), h + 1, long_lags(h + 1))
+    assert row["dm_p"] == pytest.approx(test.p, rel=1e-4)
 
 
 def test_a_network_that_knows_the_outcome_is_better_beyond_luck(
