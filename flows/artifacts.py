@@ -1,6 +1,7 @@
 """Prefect artifacts: the results of the use cases as markdown, tables and links in the Prefect UI."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -12,7 +13,17 @@ from pipeline.sanity.checks import sanity_table as check_table
 from pipeline.tracking.check_records import combined_audit_table
 from pipeline.tutorials.run import TutorialResult as TutorialVerdict
 from pipeline.tutorials.run import tutorial_table
-from pipeline.wording import p_value
+from pipeline.wording import (
+    counts_in_words,
+    disk_in_words,
+    exclusion_sentence,
+    markdown_table,
+    mlflow_link,
+    p_value,
+    skill,
+    stale_sentence,
+    unseen_sentence,
+)
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain_rows
 from pipeline.workflow.tune_result import TuneResult
@@ -70,36 +81,28 @@ def paragraphs(result: Result) -> Iterator[str]:
         yield links_markdown(one)
     yield f"*{result.calendars[0].note}*"
     yield from result.warnings
-    if result.excluded:
-        yield "Excluded: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.excluded)
-    if result.stale:
-        yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.stale)
-    if result.unseen:
-        yield f"Forecast though not trained on: {', '.join(result.unseen)}"
+    excluded = [exclusion_sentence(f"**{row['ticker']}**", row["reason"]) for row in result.excluded]
+    stale = [stale_sentence(f"**{row['ticker']}**", row["age_sessions"], row["reason"]) for row in result.stale]
+    yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale))
+    yield unseen_sentence(result.unseen)
 
 
 def links_markdown(one: CalendarSummary) -> str:
     """Return where the MLflow run and the report of a calendar are."""
-    return f"[MLflow run {one.mlflow_run_id}]({one.mlflow_url})  \nReport: `{one.report}`"
+    return f"{mlflow_link(one.mlflow_url, one.mlflow_run_id)}  \nReport: `{one.report}`"
 
 
 def skill_markdown(backtest: BacktestSummary) -> str:
     """Return skill and p against each opponent by horizon as a markdown table."""
     opponents = list(next(iter(backtest.skill.values())))
-    head = ["| horizon | " + " | ".join(opponents) + " |", "|" + " --- |" * (len(opponents) + 1)]
-    rows = [
-        f"| {horizon} | " + " | ".join(skill_cell(backtest, horizon, name) for name in opponents) + " |"
-        for horizon in backtest.skill
-    ]
-    return "Skill against each baseline:\n\n" + "\n".join(head + rows)
+    rows = [[horizon, *(skill_cell(backtest, horizon, name) for name in opponents)] for horizon in backtest.skill]
+    return markdown_table(["horizon", *opponents], rows, "Skill against each baseline")
 
 
 def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:
     """Return one skill with its p."""
-    skill, p = backtest.skill[horizon][opponent], backtest.dm_p[horizon][opponent]
-    if skill is None:
-        return "-"
-    return f"{skill:+.2%}" + ("" if p is None else f" ({p_value(p)})")
+    against, p = backtest.skill[horizon][opponent], backtest.dm_p[horizon][opponent]
+    return skill(against) + ("" if p is None else f" ({p_value(p)})")
 
 
 def show_ingest(result: IngestResult) -> None:
@@ -111,11 +114,13 @@ def show_ingest(result: IngestResult) -> None:
 
 def ingest_markdown(result: IngestResult) -> str:
     """Return the update in markdown."""
-    states = "\n".join(f"- {count} {state}" for state, count in result.states.items())
-    validated = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(result.validation).items())
-    size_mb = result.disk.size_bytes / 1e6
-    disk = f"{result.disk.tickers} tickers, {result.disk.versions} versions, {size_mb:.1f} MB"
-    return f"**{result.status}**\n\n{states}\n\nValidation of what changed: {validated}.\n\nThe store: {disk}."
+    paragraphs = (
+        f"**{result.status}**",
+        counts_in_words(result.states) or "nothing to update",
+        f"Validation of what changed: {counts_in_words(status_counts(result.validation)) or 'nothing checked'}.",
+        f"The store: {disk_in_words(**asdict(result.disk))}.",
+    )
+    return "\n\n".join(paragraphs)
 
 
 def show_tune(result: TuneResult) -> None:

@@ -20,6 +20,7 @@ from pipeline.training.jobs import FitResult
 from pipeline.tuning.trial import SearchSpec
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
+from pipeline.wording import duration
 from pipeline.workflow import checks, tutorials
 from pipeline.workflow.context import F, new_context
 from pipeline.workflow.forecast import forecast as forecast_from_model
@@ -52,7 +53,7 @@ class LogProgress:
 
     def stage_finished(self, stage: str, seconds: float) -> None:
         """Log the stage with its seconds."""
-        self.message(f"{stage}: {seconds:.1f} s")
+        self.message(f"{stage}: {duration(seconds)}")
 
     def fit_finished(self, result: FitResult, done: int, total: int) -> None:  # noqa: ARG002  the count is enough
         """Log every tenth fit and the last."""

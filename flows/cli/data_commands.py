@@ -134,7 +134,7 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
     terms = validation_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
     validated = validate(rows_by_ticker(opened, names), terms)
     if not validated.bars.listings:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in validated.excluded)
+        reasons = "; ".join(map(str, validated.excluded))
         raise NothingUsableError(f"nothing to export: {reasons}", validated.excluded)
     write_prices(validated.bars, view, path)
     values = {

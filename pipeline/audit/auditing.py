@@ -46,7 +46,7 @@ def calendars_of(source: Source, tickers: Iterable[str], terms: ValidationTerms)
 
 def no_ticker_error(validated: ValidatedBars) -> NothingUsableError:
     """Return the error that lists why each ticker was excluded."""
-    reasons = "; ".join(f"{excluded.ticker}: {excluded.reason}" for excluded in validated.excluded)
+    reasons = "; ".join(map(str, validated.excluded))
     return NothingUsableError(f"no usable ticker is left to audit: {reasons}", validated.excluded)
 
 

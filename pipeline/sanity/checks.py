@@ -53,10 +53,19 @@ class SanityCheck:
         return self.low <= self.found <= self.high
 
     @property
+    def result(self) -> str:
+        """Whether the number lies in its range, in words."""
+        return "in range" if self.passed else "OUT OF RANGE"
+
+    @property
+    def bounds(self) -> str:
+        """The range in words."""
+        return f"{self.low:.4g} to {self.high:.4g}"
+
+    @property
     def sentence(self) -> str:
         """The check in words."""
-        word = "is in range" if self.passed else "is OUT OF RANGE"
-        sentence = f"{self.name}: {self.measure} {self.found:.4g} {word} ({self.low:.4g} to {self.high:.4g})."
+        sentence = f"{self.name}: {self.measure} {self.found:.4g} is {self.result} ({self.bounds})."
         return f"{sentence} {self.remark}".strip()
 
 

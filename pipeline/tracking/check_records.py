@@ -16,7 +16,6 @@ from pipeline.wording import markdown_frame
 
 SANITY = "sanity"
 SANITY_TABLE = "tables/sanity.json"
-SIGNS: Mapping[bool, str] = {True: "🟢 in range", False: "🔴 **OUT OF RANGE**"}
 
 
 # --- Leak audit ---
@@ -97,7 +96,7 @@ def log_checks(
 def checks_note(checks: Sequence[SanityCheck]) -> str:
     """Return the description of the run as markdown: the result first, checks out of range in red."""
     table = sanity_table(checks)
-    table["passed"] = [SIGNS[check.passed] for check in checks]
+    table["passed"] = [f"🟢 {check.result}" if check.passed else f"🔴 **{check.result}**" for check in checks]
     return (
         f"**{verdict_sentence(checks)}**\n\n{markdown_frame(table)}\n\n"
         "Each value must lie from low to high, both included. Random walks and shuffled returns have nothing to find; "

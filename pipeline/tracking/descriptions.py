@@ -19,6 +19,7 @@ from pipeline.wording import (
     exclusion_sentence,
     markdown_table,
     p_number,
+    price,
     skill,
     stale_sentence,
     unseen_sentence,
@@ -186,9 +187,8 @@ def _next_session_table(forecasts: pd.DataFrame) -> str:
 
 
 def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
-    prices = [f"{row[name]:.2f}" for name in ("q10", "q50", "q90")]
-    close = f"{row['reference_close']:.2f}"
-    return [row["ticker"], day(row["as_of"]), close, day(row["target_session"]), *prices, row["forecaster"]]
+    close, *quantiles = (price(row[name]) for name in ("reference_close", "q10", "q50", "q90"))
+    return [row["ticker"], day(row["as_of"]), close, day(row["target_session"]), *quantiles, row["forecaster"]]
 
 
 def _data(kind: str, outcome: CalendarResult) -> str:

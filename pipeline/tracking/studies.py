@@ -15,7 +15,7 @@ from pipeline.tracking.metrics import MetricValue, flat_params
 from pipeline.tracking.runs import PROCESS, RunStatus, end_run, start_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
 from pipeline.tuning.trial import Trial, TrialStatus, best_trial, count_statuses, ranked_trials
-from pipeline.wording import markdown_table
+from pipeline.wording import markdown_table, setting_value
 
 TRIAL, ERROR = "tapecast.trial", "tapecast.error"
 STATUS: Mapping[TrialStatus, RunStatus] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -132,7 +132,7 @@ def _table(trials: Sequence[Trial]) -> str:
     names = sorted({name for trial in best for name in trial.values})
     head = ["trial", "state", "validation pinball x1e4", *names]
     rows = [
-        [str(trial.number), trial.state, _loss(trial), *(_short(trial.values.get(name)) for name in names)]
+        [str(trial.number), trial.state, _loss(trial), *(setting_value(trial.values.get(name)) for name in names)]
         for trial in best
     ]
     return markdown_table(head, rows)
@@ -140,10 +140,6 @@ def _table(trials: Sequence[Trial]) -> str:
 
 def _loss(trial: Trial) -> str:
     return "" if trial.loss is None else f"{SCALE * trial.loss:.3f}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _milliseconds(at: datetime) -> int:

@@ -116,5 +116,5 @@ def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | No
 
 def nothing_left(excluded: Sequence[Exclusion]) -> NothingUsableError:
     """Return the error that says why no ticker is left."""
-    reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+    reasons = "; ".join(map(str, excluded))
     return NothingUsableError(f"no usable ticker is left: {reasons}", excluded)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from pipeline.audit.auditing import DEFAULT_STEPS, calendars_of
 from pipeline.audit.auditing import audit as audited
@@ -18,6 +17,7 @@ from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
 from pipeline.tracking.check_records import combined_audit_table, log_audit, log_checks, start_sanity
 from pipeline.tracking.store import run_url
+from pipeline.wording import text_table
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import updated
 from pipeline.workflow.progress import Progress
@@ -122,7 +122,7 @@ def _record_audit(context: RunContext, run_id: str, verdicts: Sequence[AuditResu
 
 def audit_text(verdict: AuditResult) -> str:
     """Return the table of an audit as lines; where something differs is said in its sentence."""
-    return str(audit_table(verdict).drop(columns="first_difference").to_string(index=False))
+    return text_table(audit_table(verdict).drop(columns="first_difference"))
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,4 @@ def popular_figures() -> dict[str, bytes]:
 
 def checks_text(checks: Sequence[SanityCheck]) -> str:
     """Return the table of the sanity suite as lines, for a log."""
-    shown = check_table(checks).drop(columns="remark")
-    shown["passed"] = shown["passed"].map({True: "yes", False: "NO"})
-    return str(shown.to_string(index=False, na_rep="", float_format=_four_digits))
-
-
-def _four_digits(value: Any) -> str:
-    return f"{value:.4g}"
+    return text_table(check_table(checks).drop(columns="remark"))

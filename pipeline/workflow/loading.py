@@ -14,7 +14,7 @@ from pipeline.market.store.collection import Collection, open_collection
 from pipeline.market.update import YAHOO_TERMS, UpdatePlan, UpdateResult, UpdateState, plan_update, run_update
 from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.settings import Settings
-from pipeline.wording import count_of
+from pipeline.wording import count_of, exclusion_sentence, stale_sentence
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
 from pipeline.workflow.context import RunContext, Step
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
@@ -31,11 +31,11 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
     with context.timer.stage("load"):
         loaded = load_bars(context.settings, experiment, context.now, context.step)
-    messages = [(out.ticker, f"excluded {out.ticker}: {out.reason}") for out in loaded.validated.excluded]
-    messages += [(stale.ticker, f"not up to date {stale.ticker}: {stale.reason}") for stale in loaded.stale]
-    for ticker, message in messages:
+    sentences = [(out.ticker, exclusion_sentence(out.ticker, out.reason)) for out in loaded.validated.excluded]
+    sentences += [(it.ticker, stale_sentence(it.ticker, it.age_sessions, it.reason)) for it in loaded.stale]
+    for ticker, sentence in sentences:
         if reported is None or ticker in reported:
-            context.progress.message(message)
+            context.progress.message(sentence)
     return loaded
 
 

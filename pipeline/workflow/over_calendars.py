@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
+from pipeline.wording import exclusion_sentence
 from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.progress import StageTimer
@@ -50,7 +51,7 @@ def over_calendars(
         except NothingUsableError as error:
             excluded += _excluded(bars, error, requested)
     if not results:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+        reasons = "; ".join(map(str, excluded))
         raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", excluded)
     _describe(recording, results, excluded)
     return RecordedRun(tuple(results), tuple(excluded), dict(context.timer.seconds))
@@ -81,7 +82,7 @@ def _describe(recording: Recording, results: Sequence[RecordedResult], excluded:
     calendars = [one.result.calendar for one in results]
     sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
-    reasons = [f"- **{out.ticker}** was excluded: {out.reason}" for out in excluded]
+    reasons = [f"- {exclusion_sentence(f'**{out.ticker}**', out.reason)}" for out in excluded]
     note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *reasons])
     partial = bool(excluded) or any(one.result.status == "partial" for one in results)
     recording.describe(

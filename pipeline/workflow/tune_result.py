@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pipeline.tuning.trial import Trial, ranked_trials
+from pipeline.wording import counts_in_words, skill
 from pipeline.workflow.result import Row, plain
 
 
@@ -56,11 +57,11 @@ class TuneResult:
     def sentences(self) -> tuple[str, ...]:
         """What was found, in sentences; the first says which trial is the best."""
         best, gain = self.best, 1 - self.best.validation_pinball / self.reference_pinball
-        states = ", ".join(f"{number} {state}" for state, number in self.states.items())
+        states = counts_in_words(self.states)
         return (
             f"Study {self.study}: trial {best.trial} is the best of {self.tried} ({states}), with a validation pinball "
             f"x1e4 of {1e4 * best.validation_pinball:.3f}; the last close has {1e4 * self.reference_pinball:.3f} there "
-            f"({gain:+.2%} skill).",
+            f"({skill(gain)} skill).",
             f"Chosen on {'; '.join(self.validation_ranges)}. No session from {self.tuning_data_until} on was used; a "
             "run of this experiment tests from there on.",
             "The best of many trials looks better on validation than it is: only the test of a run shows how good.",

@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
+from pipeline.wording import text_table
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.recording import recorded
 from pipeline.workflow.result import Row, plain_rows
@@ -92,6 +91,4 @@ def _sentence(verdicts: Sequence[TutorialResult]) -> str:
 
 def tutorials_text(verdicts: Sequence[TutorialResult]) -> str:
     """Return the table of the tutorials as lines."""
-    frame: pd.DataFrame = tutorial_table(tuple(verdicts))
-    shown = frame.assign(passed=frame["passed"].map({True: "yes", False: "NO"}))
-    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    return text_table(tutorial_table(tuple(verdicts)))
