@@ -43,8 +43,8 @@ def show_result(result: Result, kind: str) -> None:
     create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Verdict and where to look next")
     show_tables(result.tables(), kind)
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        show_link(one.mlflow_url, "-".join(["mlflow", kind, *([slug(one.calendar)] if several else [])]))
+    for summary in result.calendars:
+        show_link(summary.mlflow_url, "-".join(["mlflow", kind, *([slug(summary.calendar)] if several else [])]))
 
 
 def show_tables(tables: Mapping[str, list[Row]], ending: str) -> None:
@@ -73,12 +73,12 @@ def markdown(result: Result) -> str:
 def paragraphs(result: Result) -> Iterator[str]:
     """Yield the paragraphs of the result."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        yield f"## {one.calendar}" if several else ""
-        yield one.backtest.verdict if one.backtest else ""
-        yield " ".join(one.instead)
-        yield skill_markdown(one.backtest) if one.backtest else ""
-        yield links_markdown(one)
+    for summary in result.calendars:
+        yield f"## {summary.calendar}" if several else ""
+        yield summary.backtest.verdict if summary.backtest else ""
+        yield " ".join(summary.instead)
+        yield skill_markdown(summary.backtest) if summary.backtest else ""
+        yield links_markdown(summary)
     yield f"*{result.calendars[0].note}*"
     yield from result.warnings
     excluded = [exclusion_sentence(f"**{row['ticker']}**", row["reason"]) for row in result.excluded]
@@ -87,9 +87,9 @@ def paragraphs(result: Result) -> Iterator[str]:
     yield unseen_sentence(result.unseen)
 
 
-def links_markdown(one: CalendarSummary) -> str:
+def links_markdown(summary: CalendarSummary) -> str:
     """Return where the MLflow run and the report of a calendar are."""
-    return f"{mlflow_link(one.mlflow_url, one.mlflow_run_id)}  \nReport: `{one.report}`"
+    return f"{mlflow_link(summary.mlflow_url, summary.mlflow_run_id)}  \nReport: `{summary.report}`"
 
 
 def skill_markdown(backtest: BacktestSummary) -> str:

@@ -175,13 +175,13 @@ class _ShowChecks:
         for result in results:
             self.progress.message(checks.audit_text(result))
 
-    def sanity(self, found: Sequence[SanityCheck], url: str) -> None:
+    def sanity(self, results: Sequence[SanityCheck], url: str) -> None:
         """Show every check with its range."""
-        artifacts.show_sanity(found, url)
+        artifacts.show_sanity(results, url)
         if self.show_checks:
-            self.show_checks(found, url)
+            self.show_checks(results, url)
         else:
-            self.progress.message(checks.checks_text(found))
+            self.progress.message(checks.checks_text(results))
 
     def tutorials(self, results: Sequence[TutorialResult], url: str) -> None:
         """Show every tutorial with its mark."""

@@ -78,16 +78,16 @@ def run_sanity(call: Call, seed: int, seeds: int) -> int:
     from flows.cli.check_rendering import check_table, show_sanity  # noqa: PLC0415
 
     refuse_unwritable(Settings().root)
-    found: list[SanityCheck] = []
+    checks: list[SanityCheck] = []
 
-    def keep(checks: "Sequence[SanityCheck]", _url: str) -> None:
-        found.extend(checks)
+    def keep(new_checks: "Sequence[SanityCheck]", _url: str) -> None:
+        checks.extend(new_checks)
 
     try:
         return call.flow(lambda flows: flows.sanity(seed, seeds), show_sanity, show_checks=keep)
     finally:
-        if found:
-            call.console().print(check_table(found))
+        if checks:
+            call.console().print(check_table(checks))
 
 
 def run_tutorial(call: Call, name: str, seed: int, terms_file: Path | None, out: Path | None) -> int:

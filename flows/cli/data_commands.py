@@ -100,7 +100,9 @@ def list_held(call: Call, name: str | None) -> int:
     if not chosen:
         raise UsageError("the price store is empty; fetch some prices with `tapecast data update --tickers AAPL,MSFT`")
     held = [(collection, inventory(collection), disk_use(collection)) for collection in chosen]
-    values = {one.name: {"tickers": plain_rows(in_text(table)), "disk": asdict(disk)} for one, table, disk in held}
+    values = {
+        stored.name: {"tickers": plain_rows(in_text(table)), "disk": asdict(disk)} for stored, table, disk in held
+    }
     call.prints(values, lambda console: show_listed(console, held))
     return int(ExitStatus.OK)
 
@@ -114,15 +116,15 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
     """Show one ticker: its file, its versions, its last bars."""
     held = find_collection(Settings().prices, name)
     ticker = spelled(stored_source(name), [ticker])[0]
-    one = stored_ticker(held, ticker, as_known)
-    last = one.rows.tail(LAST_BARS)
+    stored = stored_ticker(held, ticker, as_known)
+    last = stored.rows.tail(LAST_BARS)
     values = {
         "ticker": ticker,
-        "file": str(one.path),
-        "versions": [version.model_dump(mode="json") for version in one.versions],
+        "file": str(stored.path),
+        "versions": [version.model_dump(mode="json") for version in stored.versions],
         "last_bars": plain_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
     }
-    call.prints(values, lambda console: show_one(console, one, last))
+    call.prints(values, lambda console: show_one(console, stored, last))
     return int(ExitStatus.OK)
 
 

@@ -47,11 +47,11 @@ def show_ingest(console: Console, result: IngestResult) -> None:
     """Print what an update did, and what is not as it should be."""
     states = counts_in_words(result.states) or "nothing to update"
     console.print(f"[bold]{escape(result.collection)}[/bold]: {states}")
-    for one in result.refreshed:
-        if one.reason and one in result.not_settled:
-            console.print(f"[yellow]{one.state.value}[/yellow] {escape(one.ticker)}: {escape(one.reason)}")
-        elif one.reason:
-            console.print(f"{one.state.value} {escape(one.ticker)}: {escape(one.reason)}")
+    for update in result.refreshed:
+        if update.reason and update in result.not_settled:
+            console.print(f"[yellow]{update.state.value}[/yellow] {escape(update.ticker)}: {escape(update.reason)}")
+        elif update.reason:
+            console.print(f"{update.state.value} {escape(update.ticker)}: {escape(update.reason)}")
     if len(result.validation):
         print_findings(console, result.validation)
     console.print(f"The store: {disk_in_words(**asdict(result.disk))}", style="dim")
@@ -70,8 +70,8 @@ def print_findings(console: Console, table: pd.DataFrame) -> None:
     for row in findings.head(MOST_ROWS).to_dict("records"):
         colour = "red" if row["status"] == EXCLUDED else "yellow" if row["severity"] != "noted" else "default"
         what = f"{row['rule']}, {row['severity']}, {count_of(row['rows'], 'row')}"
-        said = f"{row['since']}: found {row['found']}, expected {row['expected']}"
-        console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(said)}")
+        finding = f"{row['since']}: found {row['found']}, expected {row['expected']}"
+        console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(finding)}")
     if len(findings) > MOST_ROWS:
         console.print(f"{len(findings) - MOST_ROWS:,} more findings; --json and the file show them all", style="dim")
 
@@ -87,15 +87,17 @@ def show_listed(console: Console, held: Sequence[Held]) -> None:
         console.print(f"{disk_in_words(**asdict(disk))}  in {collection.folder}", style="dim", soft_wrap=True)
 
 
-def show_one(console: Console, one: StoredTicker, last: pd.DataFrame) -> None:
+def show_one(console: Console, stored: StoredTicker, last: pd.DataFrame) -> None:
     """Print a ticker's versions and its last bars."""
-    console.print(f"[bold]{escape(one.ticker)}[/bold]  {one.path}", soft_wrap=True)
-    console.print(f"{count_of(len(one.versions), 'version')}, {len(one.rows):,} sessions, {one.versions[-1].currency}")
-    console.print(plain_table(versions_in_words(one.versions[-MOST_ROWS:]), VERSIONS))
-    for problem in dict.fromkeys(problem for version in one.versions for problem in version.problems):
+    console.print(f"[bold]{escape(stored.ticker)}[/bold]  {stored.path}", soft_wrap=True)
+    console.print(
+        f"{count_of(len(stored.versions), 'version')}, {len(stored.rows):,} sessions, {stored.versions[-1].currency}"
+    )
+    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSIONS))
+    for problem in dict.fromkeys(problem for version in stored.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
-    shown = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
-    console.print(plain_table(shown, {name: name for name in ("session", *COLUMNS[2:]) if name != "adj_close"}))
+    bars = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
+    console.print(plain_table(bars, {name: name for name in ("session", *COLUMNS[2:]) if name != "adj_close"}))
 
 
 def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:

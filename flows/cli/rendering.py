@@ -76,10 +76,10 @@ class TerminalProgress:
 def show_result(console: Console, result: "Result") -> None:
     """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
+    for summary in result.calendars:
         if several:
-            console.print(f"\n[bold]Calendar {escape(one.calendar)}[/bold]")
-        show_calendar(console, one)
+            console.print(f"\n[bold]Calendar {escape(summary.calendar)}[/bold]")
+        show_calendar(console, summary)
     if result.forecasts:
         console.print("Prices before dividends. No trading advice.", style="dim")
     if result.unseen:
@@ -102,27 +102,27 @@ def _marked(ticker: str) -> str:
     return f"[yellow]{escape(ticker)}[/yellow]"
 
 
-def show_calendar(console: Console, one: "CalendarSummary") -> None:
+def show_calendar(console: Console, summary: "CalendarSummary") -> None:
     """Print the verdict, the scores, what the median is, money, and the forecast of one calendar."""
-    if one.backtest:
-        first, rest = split_first_sentence(one.backtest.verdict)
+    if summary.backtest:
+        first, rest = split_first_sentence(summary.backtest.verdict)
         console.print(f"\n[bold]{escape(first)}[/bold] {escape(rest)}".rstrip())
-        console.print(score_table(one.backtest))
-        for name, line in (("Echo", one.backtest.echo_in_short), ("Money", one.backtest.money)):
+        console.print(score_table(summary.backtest))
+        for name, line in (("Echo", summary.backtest.echo_in_short), ("Money", summary.backtest.money)):
             if line:
                 console.print(f"{name:<7} {escape(line)}")
-    for sentence in one.instead:
+    for sentence in summary.instead:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
-    if one.forecasts:
-        console.print(forecast_table(one.forecasts))
+    if summary.forecasts:
+        console.print(forecast_table(summary.forecasts))
 
 
 def show_where_next(console: Console, result: "Result") -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        console.print(f"Report  {one.report}{f'  ({one.calendar})' if several else ''}", soft_wrap=True)
-        show_mlflow(console, one.mlflow_url)
+    for summary in result.calendars:
+        console.print(f"Report  {summary.report}{f'  ({summary.calendar})' if several else ''}", soft_wrap=True)
+        show_mlflow(console, summary.mlflow_url)
     known_at = result.calendars[0].known_at
     if known_at:
         console.print(f"Again   with --as-known {known_at[:19]}, on the prices as they are known now", soft_wrap=True)

@@ -71,8 +71,8 @@ def publish(folder: Path, name: str, models: Sequence[TrainedModel]) -> None:
     Calendars whose model was written by another version are dropped: they could not be read. The file is replaced as a
     whole, so that the previous models stay until these are written.
     """
-    content = {calendar: one for calendar, one in _published(folder, name).items() if _is_current(one)}
-    content |= {one.calendar: _description(one) for one in models}
+    content = {calendar: model for calendar, model in _published(folder, name).items() if _is_current(model)}
+    content |= {model.calendar: _description(model) for model in models}
     write_whole(folder / f"{name}.json", json.dumps(content, indent=1).encode())
 
 
@@ -88,16 +88,16 @@ def _is_current(described: object) -> bool:
     return isinstance(described, dict) and described.get("format") == FORMAT_VERSION
 
 
-def _description(one: TrainedModel) -> dict[str, object]:
+def _description(model: TrainedModel) -> dict[str, object]:
     return {
         "format": FORMAT_VERSION,
-        "experiment": one.experiment.model_dump(mode="json"),
-        "market_members": list(one.market_members),
-        "other_tickers": list(one.other_tickers),
-        "universe": _UNIVERSE.dump_python(one.universe, mode="json"),
-        "trained_until": str(one.results[0].job.fold.validation.until),
-        "fits": [result.job.key for result in one.results],
-        "publication": _PUBLICATION.dump_python(one.publication, mode="json"),
+        "experiment": model.experiment.model_dump(mode="json"),
+        "market_members": list(model.market_members),
+        "other_tickers": list(model.other_tickers),
+        "universe": _UNIVERSE.dump_python(model.universe, mode="json"),
+        "trained_until": str(model.results[0].job.fold.validation.until),
+        "fits": [result.job.key for result in model.results],
+        "publication": _PUBLICATION.dump_python(model.publication, mode="json"),
     }
 
 

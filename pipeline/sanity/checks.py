@@ -185,12 +185,16 @@ def _false_positives(name: str, measure: str, flags: Sequence[bool]) -> SanityCh
     return SanityCheck(name, measure, sum(flags), 0, max_false_positives(len(flags)), remark)
 
 
-def planted_checks(name: str, result: OptimumComparison, found: Mapping[str, bool]) -> tuple[SanityCheck, SanityCheck]:
+def planted_checks(
+    name: str, result: OptimumComparison, detected: Mapping[str, bool]
+) -> tuple[SanityCheck, SanityCheck]:
     """Return the checks that each named test found a planted signal, and of the share of the optimum reached."""
-    tests = ", ".join(f"{test}: {'yes' if yes else 'NO'}" for test, yes in found.items())
+    tests = ", ".join(f"{test}: {'yes' if yes else 'NO'}" for test, yes in detected.items())
     remark = f"Skill over {CLIMATOLOGY} {result.skill:.1%}; the optimal forecast has {result.optimum:.1%}."
     return (
-        SanityCheck(f"{name}, found", "tests that find it", sum(found.values()), len(found), len(found), f"{tests}."),
+        SanityCheck(
+            f"{name}, found", "tests that find it", sum(detected.values()), len(detected), len(detected), f"{tests}."
+        ),
         SanityCheck(f"{name}, share", "share of the optimum", result.share, *SHARE_RANGE, remark),
     )
 

@@ -134,8 +134,8 @@ def check_no_signal(name: str, cases: Sequence[SanityCase], steps: Steps) -> tup
 def check_planted_return(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks on an autoregression with coefficient 0.4."""
     backtest, result = signal_result(signal_case("planted", seed, 0.4), steps)
-    found = {"skill": has_skill(backtest), "direction": median_informs(backtest)}
-    return planted_checks("planted return", result, found)
+    detected = {"skill": has_skill(backtest), "direction": median_informs(backtest)}
+    return planted_checks("planted return", result, detected)
 
 
 def check_planted_volatility(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:

@@ -60,13 +60,13 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str |
         location = artifacts or _folder_beside_database(uri)
         _make_artifact_folder(location)
         client = open_client(uri)
-        found = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        existing = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
+    if existing.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UsageError(
-            f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. "
-            f"Restore it with `mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
+            f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. Restore "
+            f"it with `mlflow experiments restore --experiment-id {existing.experiment_id}` or give another name"
         )
-    return Store(uri, str(found.experiment_id), pages)
+    return Store(uri, str(existing.experiment_id), pages)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -150,10 +150,10 @@ def _create(client: MlflowClient, name: str, location: str | None) -> Experiment
     try:
         return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
     except Exception:
-        found = client.get_experiment_by_name(name)  # another process may have been first
-        if found is None:
+        existing = client.get_experiment_by_name(name)  # another process may have been first
+        if existing is None:
             raise
-        return found
+        return existing
 
 
 def _foreign(error: Exception) -> bool:

@@ -73,13 +73,13 @@ def log_study(
 
 def trial_runs(client: MlflowClient, store: Store, parent: str) -> list[Run]:
     """Return the runs of a study's trials."""
-    query, found, token = f"tags.`mlflow.parentRunId` = '{parent}'", list[Run](), None
+    query, runs, token = f"tags.`mlflow.parentRunId` = '{parent}'", list[Run](), None
     while True:
         page = client.search_runs([store.experiment_id], query, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
-        found += [run for run in page if TRIAL in run.data.tags]
+        runs += [run for run in page if TRIAL in run.data.tags]
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def _usable(client: MlflowClient, store: Store, run_id: str) -> bool:

@@ -146,8 +146,8 @@ def _losses(result: TutorialResult) -> Iterator[MetricValue]:
 
 def _log_files(client: MlflowClient, run_id: str, fit: TutorialFit, figure: tuple[str, bytes]) -> None:
     name, image = figure
-    with tempfile.TemporaryDirectory(prefix="tapecast-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as temporary:
+        folder = Path(temporary)
         for part in ("figures", "forecasts"):
             (folder / part).mkdir()
         (folder / "figures" / name).write_bytes(image)

@@ -61,11 +61,12 @@ def refuse_unfair(experiment: Experiment) -> None:
         'network.scope = "ticker"': network.scope == "ticker",
         "training.warm_start = true": training.warm_start,
     }
-    found = [setting for setting, present in unfair.items() if present]
-    if found:
+    refused = [setting for setting, present in unfair.items() if present]
+    if refused:
         raise UsageError(
-            f"found {', '.join(found)} in a search, expected one network for all tickers that is trained anew on each "
-            "fold and forecasts its own distribution: the validation loss of others is not comparable; set it by hand"
+            f"found {', '.join(refused)} in a search, expected one network for all tickers that is trained anew on "
+            "each fold and forecasts its own distribution: the validation loss of others is not comparable; set it by "
+            "hand"
         )
 
 

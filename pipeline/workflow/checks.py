@@ -71,7 +71,8 @@ def audit(
         with context.timer.stage("audit"):
             report = reported(context.progress)
             verdicts = [
-                context.step(audited, f"audit {one.calendar}")(source, one, spec, steps, report) for one in settings
+                context.step(audited, f"audit {inputs.calendar}")(source, inputs, spec, steps, report)
+                for inputs in settings
             ]
         with context.timer.stage("record"):
             context.step(_record_audit, "record")(context, recording.run_id, verdicts)

@@ -43,7 +43,7 @@ class IngestResult:
     @property
     def not_settled(self) -> tuple[UpdateResult, ...]:
         """The tickers that are missing, behind, or could not be refreshed."""
-        return tuple(one for one in self.refreshed if one.state not in SETTLED)
+        return tuple(update for update in self.refreshed if update.state not in SETTLED)
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -58,17 +58,17 @@ class IngestResult:
     @property
     def states(self) -> dict[str, int]:
         """How many tickers are in which state."""
-        return dict(Counter(one.state.value for one in self.refreshed))
+        return dict(Counter(update.state.value for update in self.refreshed))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that --json prints; tickers without a finding are counted only."""
-        restated = [one for one in self.refreshed if one.state is UpdateState.RESTATED]
+        restated = [update for update in self.refreshed if update.state is UpdateState.RESTATED]
         return {
             "status": self.status,
             "collection": self.collection,
             "states": self.states,
-            "restated": [state_row(one) for one in restated],
-            "not_up_to_date": [state_row(one) for one in self.not_settled],
+            "restated": [state_row(update) for update in restated],
+            "not_up_to_date": [state_row(update) for update in self.not_settled],
             "validation": plain_rows(self.findings),
             "disk": asdict(self.disk),
             "seconds": self.seconds,
@@ -78,20 +78,20 @@ class IngestResult:
         """Return the findings of the validation, and the tickers that are not up to date."""
         tables = {
             "validation": plain_rows(self.findings),
-            "not-up-to-date": [state_row(one) for one in self.not_settled],
+            "not-up-to-date": [state_row(update) for update in self.not_settled],
         }
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def state_row(one: UpdateResult) -> Row:
+def state_row(update: UpdateResult) -> Row:
     """Return one ticker's state as plain values."""
     return {
-        "ticker": one.ticker,
-        "state": one.state.value,
-        "last_session": None if one.last_session is None else str(one.last_session),
-        "age_sessions": one.age_sessions,
-        "added": one.added,
-        "reason": one.reason,
+        "ticker": update.ticker,
+        "state": update.state.value,
+        "last_session": None if update.last_session is None else str(update.last_session),
+        "age_sessions": update.age_sessions,
+        "added": update.added,
+        "reason": update.reason,
     }
 
 
@@ -170,7 +170,7 @@ def _validated(
     max_age_sessions: int | None,
 ) -> IngestResult:
     """Return the update with the validation report on the requested tickers that are stored."""
-    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
+    missing = {update.ticker for update in refreshed if update.state is UpdateState.MISSING}
     stored = [ticker for ticker in requested if ticker not in missing]
     table = NO_FINDINGS
     if stored:

@@ -122,8 +122,8 @@ def accepted(
     source: Source, tickers: Iterable[str], refreshed: Sequence[UpdateResult], terms: ValidationTerms
 ) -> ValidatedBars:
     """Return the validated rows; a ticker that could not be updated is reported with the reason."""
-    reasons = {one.ticker: one.reason for one in refreshed if one.reason}
-    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
+    reasons = {update.ticker: update.reason for update in refreshed if update.reason}
+    missing = {update.ticker for update in refreshed if update.state is UpdateState.MISSING}
     rows = rows_by_ticker(source, [ticker for ticker in tickers if ticker not in missing])
     rows |= {ticker: SourceError(reasons[ticker]) for ticker in tickers if ticker in missing}
     validated = validate(rows, terms)
@@ -141,17 +141,17 @@ def stale_of(refreshed: Sequence[UpdateResult], validated: ValidatedBars) -> tup
     """Return the accepted tickers that are not up to date, each once."""
     excluded = {out.ticker for out in validated.excluded}
     not_refreshed = [
-        Stale(one.ticker, str(one.last_session), one.age_sessions or 0, one.reason)
-        for one in refreshed
-        if one.state in (UpdateState.BEHIND, UpdateState.NOT_REFRESHED) and one.ticker not in excluded
+        Stale(item.ticker, str(item.last_session), item.age_sessions or 0, item.reason)
+        for item in refreshed
+        if item.state in (UpdateState.BEHIND, UpdateState.NOT_REFRESHED) and item.ticker not in excluded
     ]
-    by_ticker = {one.ticker: one for one in (*not_refreshed, *validated.stale)}
+    by_ticker = {item.ticker: item for item in (*not_refreshed, *validated.stale)}
     return tuple(by_ticker.values())
 
 
 def old_bars(validated: ValidatedBars, now: datetime) -> tuple[Stale, ...]:
     """Return the tickers whose stored bars end before their last completed session, where no update was requested."""
-    excluded = {out.ticker for out in validated.excluded} | {one.ticker for one in validated.stale}
+    excluded = {out.ticker for out in validated.excluded} | {stale.ticker for stale in validated.stale}
     last = validated.bars.frame.groupby("ticker")["session"].last()
     listings = [listing for listing in validated.bars.listings if listing.ticker not in excluded]
     days = {listing.ticker: last[listing.ticker].date() for listing in listings}

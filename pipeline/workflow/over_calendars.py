@@ -79,12 +79,14 @@ def _excluded(bars: CalendarBars, error: NothingUsableError, requested: Collecti
 
 
 def _describe(recording: Recording, results: Sequence[RecordedResult], excluded: Sequence[Exclusion]) -> None:
-    calendars = [one.result.calendar for one in results]
-    sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
+    calendars = [recorded.result.calendar for recorded in results]
+    sentences = [
+        recorded.result.evaluation.verdict.sentence if recorded.result.evaluation else "" for recorded in results
+    ]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
     reasons = [f"- {exclusion_sentence(f'**{out.ticker}**', out.reason)}" for out in excluded]
     note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *reasons])
-    partial = bool(excluded) or any(one.result.status == "partial" for one in results)
+    partial = bool(excluded) or any(recorded.result.status == "partial" for recorded in results)
     recording.describe(
         note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}
     )

@@ -96,45 +96,45 @@ class Result:
     @property
     def status(self) -> str:
         """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
-        return "partial" if self.failed or any(one.status == "partial" for one in self.calendars) else "ok"
+        return "partial" if self.failed or any(summary.status == "partial" for summary in self.calendars) else "ok"
 
     @property
     def verdict(self) -> str | None:
         """The verdict, of several calendars a line each; None without a backtest."""
-        found = [(one.calendar, one.backtest.verdict) for one in self.calendars if one.backtest]
+        verdicts = [(summary.calendar, summary.backtest.verdict) for summary in self.calendars if summary.backtest]
         if len(self.calendars) == 1:
-            return found[0][1] if found else None
-        return "\n".join(f"{calendar}: {verdict}" for calendar, verdict in found) or None
+            return verdicts[0][1] if verdicts else None
+        return "\n".join(f"{calendar}: {verdict}" for calendar, verdict in verdicts) or None
 
     @property
     def forecasts(self) -> list[Row]:
         """The published forecasts of every calendar; none after a backtest."""
-        return [row for one in self.calendars for row in one.forecasts or []]
+        return [row for summary in self.calendars for row in summary.forecasts or []]
 
     @property
     def excluded(self) -> list[Row]:
         """The excluded tickers with their reasons."""
-        return [*self.failed, *(row for one in self.calendars for row in one.excluded)]
+        return [*self.failed, *(row for summary in self.calendars for row in summary.excluded)]
 
     @property
     def stale(self) -> list[Row]:
         """The tickers that are not up to date, with their reasons."""
-        return [row for one in self.calendars for row in one.stale]
+        return [row for summary in self.calendars for row in summary.stale]
 
     @property
     def unseen(self) -> list[str]:
         """The tickers that are forecast though the model was not trained on them."""
-        return [ticker for one in self.calendars for ticker in one.unseen]
+        return [ticker for summary in self.calendars for ticker in summary.unseen]
 
     @property
     def warnings(self) -> list[str]:
         """The sentences that qualify every number, each once."""
-        return list(dict.fromkeys(warning for one in self.calendars for warning in one.warnings))
+        return list(dict.fromkeys(warning for summary in self.calendars for warning in summary.warnings))
 
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of every stage, summed over the calendars."""
-        parts = [self.shared_seconds, *(one.seconds for one in self.calendars)]
+        parts = [self.shared_seconds, *(summary.seconds for summary in self.calendars)]
         stages = dict.fromkeys(stage for part in parts for stage in part)
         return {stage: round(sum(part.get(stage, 0.0) for part in parts), 3) for stage in stages}
 
@@ -153,7 +153,7 @@ class Result:
             "stale": self.stale,
             "unseen": self.unseen,
             "seconds": self.seconds,
-            "calendars": [one.as_json() for one in self.calendars],
+            "calendars": [summary.as_json() for summary in self.calendars],
         }
         return values | ({"forecasts": self.forecasts} if self.forecasts else {})
 

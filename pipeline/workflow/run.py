@@ -65,7 +65,7 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
             context, recording, calendars, experiments, partial(_on_calendar, plan, device), experiment.tickers
         )
         if plan.publish:
-            models = [one.trained for one in finished.results if one.trained]
+            models = [result.trained for result in finished.results if result.trained]
             publish(context.settings.models, model_name(experiment.source), models)
         return finished
 
@@ -142,17 +142,17 @@ def with_forecasts(
     context: RunContext, result: CalendarResult, bars: CalendarBars, chosen: Publication
 ) -> CalendarResult:
     """Return the result with the live forecasts of the latest fold's fits, calibrated as in the backtest."""
-    shown = forecastable(result.frames, bars)
+    forecast_frames = forecastable(result.frames, bars)
     with context.timer.stage("forecast"):
         forecast = context.step(forecasts_of, "forecast")
         forecasts = forecast(
-            result.results, result.frames, result.experiment, bars.calendar, context.now, shown.tickers
+            result.results, result.frames, result.experiment, bars.calendar, context.now, forecast_frames.tickers
         )
     latest = results_of(result.results, result.folds[-1])
     return replace(
         result,
         forecasts=marked(forecasts, chosen),
-        excluded=(*result.excluded, *left_behind(shown)),
+        excluded=(*result.excluded, *left_behind(forecast_frames)),
         unseen=not_trained_on(trained_on(latest), forecasts),
     )
 

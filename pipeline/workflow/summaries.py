@@ -38,7 +38,7 @@ FORECAST_NAMES = (
 def result_of(finished: RecordedRun) -> Result:
     """Return the result of a finished run, over all its calendars."""
     return Result(
-        calendars=tuple(summary_of(one) for one in finished.results),
+        calendars=tuple(summary_of(recorded) for recorded in finished.results),
         failed=tuple(asdict(out) for out in finished.excluded),
         shared_seconds=finished.seconds,
     )
@@ -54,7 +54,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         note=result.source_note,
         warnings=list(result.warnings),
         excluded=[asdict(out) for out in result.excluded],
-        stale=[asdict(one) for one in result.stale],
+        stale=[asdict(stale) for stale in result.stale],
         unseen=list(result.unseen),
         publication=publication_values(result.publication),
         instead=instead_of(result),
@@ -127,5 +127,5 @@ def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
 def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
     """Return horizon -> opponent -> a column of the model's comparisons, pooled over tickers."""
     horizons = range(1, evaluation.backtest.horizons + 1)
-    found = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
-    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in found.items()}
+    columns = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
+    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in columns.items()}

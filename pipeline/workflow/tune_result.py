@@ -81,24 +81,26 @@ def trial_rows(trials: Sequence[Trial]) -> list[Row]:
     """Return a row per trial, the best first."""
     return [
         {
-            "trial": one.number,
-            "state": one.state,
-            "validation_pinball": None if one.loss is None else plain(one.loss),
-            "by_fold": list(one.losses),
-            "error": one.error or None,
-            "values": dict(one.values),
+            "trial": trial.number,
+            "state": trial.state,
+            "validation_pinball": None if trial.loss is None else plain(trial.loss),
+            "by_fold": list(trial.losses),
+            "error": trial.error or None,
+            "values": dict(trial.values),
         }
-        for one in ranked_trials(trials)
+        for trial in ranked_trials(trials)
     ]
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
     """Return a line per trial by number: state, losses and values."""
-    names = sorted({name for one in trials for name in one.values})
+    names = sorted({name for trial in trials for name in trial.values})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "validation_pinball", "by_fold", "error", *names])
-    for one in trials:
-        by_fold = " ".join(map(repr, one.losses))
-        writer.writerow([one.number, one.state, one.loss, by_fold, one.error, *(one.values.get(n) for n in names)])
+    for trial in trials:
+        by_fold = " ".join(map(repr, trial.losses))
+        writer.writerow(
+            [trial.number, trial.state, trial.loss, by_fold, trial.error, *(trial.values.get(n) for n in names)]
+        )
     return text.getvalue()

@@ -28,7 +28,7 @@ STEPS = Steps()
 def flags(prices: Callable[[int], SanityCase], seeds: int) -> np.ndarray:
     """Return [seed, test]: better than climatology, and the median informs."""
     backtests = (backtest_of(prices(seed), STEPS) for seed in range(seeds))
-    return np.array([(has_skill(one), median_informs(one)) for one in backtests])
+    return np.array([(has_skill(backtest), median_informs(backtest)) for backtest in backtests])
 
 
 def most(seeds: int) -> float:
@@ -55,12 +55,12 @@ def planted_for_the_small(seed: int) -> SanityCase:
 
 def in_range(process: Process, strength: float | None, bounds: tuple[float, float], seeds: int) -> bool:
     results = [signal_result(signal_case(process, seed, strength), STEPS)[1] for seed in range(seeds)]
-    values = np.array([one.rmse_ratio if process == "sine" else one.share for one in results])
-    optimum = np.mean([one.optimum for one in results])
+    values = np.array([result.rmse_ratio if process == "sine" else result.share for result in results])
+    optimum = np.mean([result.optimum for result in results])
     met = bool(bounds[0] <= values.min() and values.max() <= bounds[1])
-    told = "RMSE over the best" if process == "sine" else "share of the optimum"
+    measure = "RMSE over the best" if process == "sine" else "share of the optimum"
     print(
-        f"{process}: {told} {values.min():.3f} to {values.max():.3f}, median {np.median(values):.3f}, over {seeds} "
+        f"{process}: {measure} {values.min():.3f} to {values.max():.3f}, median {np.median(values):.3f}, over {seeds} "
         f"seeds; range {bounds[0]} to {bounds[1]}: {'met' if met else 'MISSED'}; the optimum is {optimum:.2%} skill"
     )
     sys.stdout.flush()

@@ -59,8 +59,8 @@ def test_each_call_comes_back_by_its_key_from_no_more_workers_than_asked_for() -
         results += every_result(pool)
         assert len(children() - before) == 2
         assert pool.has_room
-    assert {one.key: one.result for one in results} == {str(number): 10 * number for number in range(6)}
-    assert not any(one.died for one in results)
+    assert {result.key: result.result for result in results} == {str(number): 10 * number for number in range(6)}
+    assert not any(result.died for result in results)
 
 
 def test_a_call_runs_in_another_process_and_an_idle_worker_is_used_again() -> None:
@@ -68,7 +68,7 @@ def test_a_call_runs_in_another_process_and_an_idle_worker_is_used_again() -> No
         processes = []
         for key in ("first", "second"):
             pool.start(key, os.getpid)
-            processes += [one.result for one in every_result(pool)]
+            processes += [result.result for result in every_result(pool)]
         assert processes[0] == processes[1] != os.getpid()
 
 
@@ -79,7 +79,7 @@ def test_a_worker_finds_modules_where_this_process_does(tmp_path: Path, monkeypa
 
     with WorkerPool[str](1) as pool:
         pool.start("key", doubled, 21)
-        assert [one.result for one in every_result(pool)] == [42]
+        assert [result.result for result in every_result(pool)] == [42]
 
 
 def test_a_killed_worker_is_reported_as_killed_and_the_others_go_on() -> None:
@@ -92,7 +92,7 @@ def test_a_killed_worker_is_reported_as_killed_and_the_others_go_on() -> None:
         results = every_result(pool)
         pool.start("later", operator.add, 1, 2)
         results += every_result(pool)
-    assert {one.key: one.died for one in results} == {"killed": True, "other": False, "later": False}
+    assert {result.key: result.died for result in results} == {"killed": True, "other": False, "later": False}
     assert results[-1] == Finished("later", 3)
 
 

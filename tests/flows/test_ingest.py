@@ -56,8 +56,8 @@ def shown(key: str) -> Any:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
     if not found:
         return None
-    (one,) = found
-    return one.data if one.type == "markdown" else json.loads(str(one.data))
+    (artifact,) = found
+    return artifact.data if artifact.type == "markdown" else json.loads(str(artifact.data))
 
 
 @pytest.fixture

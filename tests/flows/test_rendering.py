@@ -47,11 +47,11 @@ def test_the_terminal_has_a_line_on_the_median_and_one_on_money(
     echo = evaluation.verdict.echo
     assert f"Echo    {echo.name}: the variance of the median's changes is {100 * echo.moved_share:.1f} %" in text
     money = evaluation.money_table.set_index(["forecaster", "rule"])
-    own, held = (money.xs(key) for key in ((CALIBRATED, "long_only"), (PASSIVE, "buy_and_hold")))
+    long_only, buy_and_hold = (money.xs(key) for key in ((CALIBRATED, "long_only"), (PASSIVE, "buy_and_hold")))
     (line,) = [line for line in text.splitlines() if line.startswith("Money")]
     expected = (
-        f"Sharpe, long only, net of costs {own['sharpe']:+.2f} ± {own['sharpe_error']:.2f}; "
-        f"buy and hold {held['sharpe']:+.2f} ± {held['sharpe_error']:.2f}"
+        f"Sharpe, long only, net of costs {long_only['sharpe']:+.2f} ± {long_only['sharpe_error']:.2f}; "
+        f"buy and hold {buy_and_hold['sharpe']:+.2f} ± {buy_and_hold['sharpe_error']:.2f}"
     )
     assert line.removeprefix("Money").strip() == expected.replace("-", "−")
 

@@ -42,9 +42,9 @@ def test_each_origin_is_forecast_by_the_fits_of_its_fold(finished: Finished) -> 
     for name in FAST:
         for place, row in list(enumerate(rows))[::37]:
             fold = next(f for f in folds if f.test.start <= row < f.test.stop)
-            own = [r.fitted for r in results if r.job.fold == fold and r.job.forecaster.kind == name]
-            assert len(own) == (2 if name == "network" else 1)
-            alone = np.mean([quantiles(f, frames, slice(row, row + 1))[:, 0] for f in own], axis=0)
+            fold_fits = [r.fitted for r in results if r.job.fold == fold and r.job.forecaster.kind == name]
+            assert len(fold_fits) == (2 if name == "network" else 1)
+            alone = np.mean([quantiles(f, frames, slice(row, row + 1))[:, 0] for f in fold_fits], axis=0)
             np.testing.assert_allclose(backtest.quantiles[name][:, place], alone, atol=2e-6)
     first, second = (next(r for r in results if r.job.fold == fold).fitted for fold in folds)
     assert first.arrays["network.linear.weight"].tobytes() != second.arrays["network.linear.weight"].tobytes()

@@ -47,7 +47,7 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
     """The recursion as one would tell it: session by session, horizon by horizon, ticker by ticker."""
     tickers, origins, horizons, _ = quantiles.shape
     issued = np.full(quantiles.shape, np.nan, dtype=np.float32)
-    scale, own = [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
+    scale, factors = [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
     for now in range(origins):
         for h in range(1, min(now, horizons) + 1):
             origin = now - h
@@ -63,13 +63,13 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
             scale[h - 1] += spec.scale_rate * sum(excess.values()) / 6 / h
             scale[h - 1] = min(max(scale[h - 1], -math.log(4)), math.log(4))
             for level in LEVEL_INDICES:
-                moved = own[h - 1][level] + spec.level_rate * excess[level] / h
-                own[h - 1][level] = min(max(moved, -math.log(2)), math.log(2))
+                moved = factors[h - 1][level] + spec.level_rate * excess[level] / h
+                factors[h - 1][level] = min(max(moved, -math.log(2)), math.log(2))
         for k, h in product(range(tickers), range(horizons)):
             median = float(quantiles[k, now, h, MEDIAN])
             if not math.isnan(median):
                 issued[k, now, h] = sorted(
-                    median + math.exp(scale[h] + own[h][level]) * (float(quantiles[k, now, h, level]) - median)
+                    median + math.exp(scale[h] + factors[h][level]) * (float(quantiles[k, now, h, level]) - median)
                     for level in range(7)
                 )
     return issued

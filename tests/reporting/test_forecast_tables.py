@@ -29,7 +29,7 @@ def under(outcome: CalendarResult, chosen: Publication) -> CalendarResult:
 
 
 def rows(names: dict[str, list[str]]) -> list[tuple[str, int, str]]:
-    return [(ticker, h, name) for ticker, own in names.items() for h, name in enumerate(own, start=1)]
+    return [(ticker, h, name) for ticker, by_horizon in names.items() for h, name in enumerate(by_horizon, start=1)]
 
 
 def test_nothing_is_said_of_the_model() -> None:

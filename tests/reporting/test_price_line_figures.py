@@ -89,7 +89,7 @@ def test_popular_accuracy_is_drawn_side_by_side(google: PopularAccuracy) -> None
     assert titles[:2] == ["last value: 92.10 %", "straight drift line: 92.85 %"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1, "one scale, so that they can be compared"
     for axes, line in zip(figure.axes, google.lines, strict=True):
-        drawn = {one.get_label(): list(one.get_ydata()) for one in axes.lines}
+        drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
         assert drawn["forecast"] == [google.fitted_closes[-1], *line.prices]
         assert drawn["close"][-30:] == list(google.closes)
     assert [axes.get_ylabel() for axes in figure.axes] == ["USD per share", "", ""]

@@ -27,10 +27,10 @@ def test_each_tutorial_has_a_picture_of_its_own(verdicts: tuple[TutorialResult, 
 def test_it_says_what_was_found_and_whether_it_passed(verdicts: tuple[TutorialResult, ...]) -> None:
     for verdict, word in zip(verdicts, ("passed", "passed", "MISSED", "passed"), strict=True):
         figure = draw_tutorial(verdict)
-        told = " ".join(text.get_text() for text in figure.texts)
-        assert f"{verdict.found:.4g}" in told
-        assert f"the mark is {verdict.tutorial.mark:g}" in told
-        assert told.endswith(word)
+        texts = " ".join(text.get_text() for text in figure.texts)
+        assert f"{verdict.found:.4g}" in texts
+        assert f"the mark is {verdict.tutorial.mark:g}" in texts
+        assert texts.endswith(word)
         assert verdict.tutorial.name in figure.get_suptitle()
 
 

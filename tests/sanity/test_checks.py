@@ -124,7 +124,7 @@ def test_half_the_signal_is_too_little_and_a_part_of_the_outcome_too_much() -> N
     peeking = spread(expectation + 0.2 * (outcome - expectation))
     leak = planted_checks("planted", result_of(peeking, expectation, outcome), found)
     assert leak[1].found > SHARE_RANGE[1]
-    assert [one[1].passed for one in (half, whole, leak)] == [False, True, False]
+    assert [checks[1].passed for checks in (half, whole, leak)] == [False, True, False]
     assert whole[0].passed
     unseen = planted_checks("planted", result_of(spread(expectation), expectation, outcome), {**found, "skill": False})
     assert not unseen[0].passed

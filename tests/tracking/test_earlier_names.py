@@ -78,7 +78,10 @@ def earlier(store: Store, request: pytest.FixtureRequest) -> tuple[Store, list[s
 
 def test_the_count_does_not_change_with_the_names(earlier: tuple[Store, list[str]]) -> None:
     store, _ = earlier
-    counts = [count_tested(store, start_run(store, "run", one), to_test(one)).tested for one in (TINY, RENAMED, TINY)]
+    counts = [
+        count_tested(store, start_run(store, "run", experiment), to_test(experiment)).tested
+        for experiment in (TINY, RENAMED, TINY)
+    ]
     assert counts == [2, 2, 2]
 
 

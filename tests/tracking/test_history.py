@@ -239,14 +239,14 @@ OTHER_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
 }
 
 
-@pytest.mark.parametrize(("one", "other"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
-def test_the_same_prices_by_another_way_are_the_same(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_digest(one, "XNYS") == prices_digest(other, "XNYS")
+@pytest.mark.parametrize(("first", "second"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
+def test_the_same_prices_by_another_way_are_the_same(first: SourceSpec, second: SourceSpec) -> None:
+    assert prices_digest(first, "XNYS") == prices_digest(second, "XNYS")
 
 
-@pytest.mark.parametrize(("one", "other"), OTHER_PRICES.values(), ids=OTHER_PRICES)
-def test_other_prices_are_others(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_digest(one, "XNYS") != prices_digest(other, "XNYS")
+@pytest.mark.parametrize(("first", "second"), OTHER_PRICES.values(), ids=OTHER_PRICES)
+def test_other_prices_are_others(first: SourceSpec, second: SourceSpec) -> None:
+    assert prices_digest(first, "XNYS") != prices_digest(second, "XNYS")
 
 
 def test_prices_are_told_by_calendar() -> None:
@@ -255,5 +255,5 @@ def test_prices_are_told_by_calendar() -> None:
 
 def test_who_leaves_out_or_adds_a_ticker_does_not_begin_anew(empty: Store) -> None:
     lists = (("A", "B"), ("B",), ("C", "B"), ("C", "D"), ("E",))
-    found = [count(empty, attempt(size, tickers=own)).tested for size, own in enumerate(lists, start=4)]
+    found = [count(empty, attempt(size, tickers=tickers)).tested for size, tickers in enumerate(lists, start=4)]
     assert found == [1, 2, 3, 2, 1]

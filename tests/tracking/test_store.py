@@ -119,8 +119,8 @@ def test_addresses_for_people_have_no_password() -> None:
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("locked"), ConnectionResetError("gone")])
 def test_errors_from_beneath_are_translated(error: Exception) -> None:
-    said = f"could not write in the MLflow store sqlite:///x: found .*{error}"
-    with pytest.raises(TrackingError, match=said), translated("sqlite:///x", "write"):
+    message = f"could not write in the MLflow store sqlite:///x: found .*{error}"
+    with pytest.raises(TrackingError, match=message), translated("sqlite:///x", "write"):
         raise error
 
 

@@ -47,10 +47,10 @@ def test_only_the_run_of_a_process_that_is_gone_is_ended(store: Store) -> None:
     assert found.info.status == "KILLED"
     assert found.data.tags["tapecast.error"] == STRANDED
     assert "Begun." in found.data.tags["mlflow.note.content"]
-    assert {client.get_run(one).info.status for one in others} == {"RUNNING"}
+    assert {client.get_run(other).info.status for other in others} == {"RUNNING"}
     assert end_stranded(store) == []
-    for one in others:
-        finish_run(store, one, "FINISHED")
+    for run in others:
+        finish_run(store, run, "FINISHED")
 
 
 @pytest.mark.parametrize("process", [{"process": 2**22 + 1}, {"began": 1.0}])

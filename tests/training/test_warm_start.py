@@ -191,9 +191,9 @@ def test_each_ticker_is_forecast_by_its_own_network_and_a_new_one_by_all(frames:
 
 
 def test_one_network_for_all_differs_from_one_each(frames: Frames) -> None:
-    together, own = jobs_for(frames, TINY)[0][0], chains(OWN, frames)[0][0]
+    together, by_ticker = jobs_for(frames, TINY)[0][0], chains(OWN, frames)[0][0]
     assert len(together.tickers) == 2  # the third is listed later
-    assert together.key != own.key
+    assert together.key != by_ticker.key
 
 
 def test_determinism_is_asked_of_a_gpu_alone() -> None:

@@ -46,7 +46,7 @@ def test_the_reference_is_the_last_close_on_each_fold_by_itself(frames: Frames, 
     reference = search_inputs(EXPERIMENT, data, "cpu", fit_function(tmp_path, [])).reference
     expected = []
     for fold in data.folds:
-        (job,) = [one for one in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if one.fold == fold]
+        (job,) = [candidate for candidate in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if candidate.fold == fold]
         expected.append(validation_loss([validation_quantiles(fit(job, frames), data, fold)], data, fold))
     assert reference == tuple(expected)
     assert len(set(reference)) == 3, "the folds differ in volatility"
@@ -75,15 +75,15 @@ def test_a_trial_above_the_median_of_those_before_costs_no_further_fit(frames: F
     first = {"training.learning_rate": 4e-3, "network.hidden_size": 6}
     with open_study(storage_in(tmp_path), "s", space, SHARED_SETTINGS, first, 3) as study:
         *_, trials = search(study, inputs, 15)
-    pruned = [one for one in trials if one.state == "pruned"]
+    pruned = [trial for trial in trials if trial.state == "pruned"]
     assert len(pruned) >= 2
-    assert {one.state for one in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before them"
-    for one in pruned:
-        assert one.loss is not None
-        assert one.loss > median_before(trials, one)
-        assert len(one.losses) < len(data.folds)
+    assert {trial.state for trial in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before them"
+    for pruned_trial in pruned:
+        assert pruned_trial.loss is not None
+        assert pruned_trial.loss > median_before(trials, pruned_trial)
+        assert len(pruned_trial.losses) < len(data.folds)
     fitted = {job.key for job in fitted_jobs if job.forecaster.kind == "network"}
-    assert fitted == {key for one in trials for key in keys_of(one, frames)}
+    assert fitted == {key for pruned_trial in trials for key in keys_of(pruned_trial, frames)}
 
 
 def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
@@ -92,9 +92,9 @@ def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
     An estimate is the sum of the known losses times a factor that is the same for all with the same known folds.
     """
     group = pruned.number // TRIALS_AT_ONCE
-    before = [one for one in trials if one.state == "complete" and one.number // TRIALS_AT_ONCE < group]
+    before = [trial for trial in trials if trial.state == "complete" and trial.number // TRIALS_AT_ONCE < group]
     scale = (pruned.loss or 0.0) / sum(pruned.losses)
-    return float(np.median([scale * sum(one.losses[: len(pruned.losses)]) for one in before]))
+    return float(np.median([scale * sum(earlier.losses[: len(pruned.losses)]) for earlier in before]))
 
 
 def keys_of(trial: Trial, frames: Frames) -> list[str]:

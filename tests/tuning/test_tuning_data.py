@@ -109,7 +109,9 @@ def test_the_loss_equals_a_slow_twin(at: int, frames: Frames, tmp_path: Path) ->
                 if np.isnan(outcome):  # a gap of the ticker
                     continue
                 for k, level in enumerate(LEVELS):
-                    value = float(sum(one[ticker, origin - part.start, h, k] for one in by_seed)) / len(by_seed)
+                    value = float(sum(quantiles[ticker, origin - part.start, h, k] for quantiles in by_seed)) / len(
+                        by_seed
+                    )
                     losses.append(max(level * (outcome - value), (level - 1) * (outcome - value)))
         by_horizon.append(np.mean(losses))
     assert validation_loss(by_seed, data, fold) == pytest.approx(float(np.mean(by_horizon)), rel=1e-6)

@@ -108,7 +108,7 @@ def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages
 def test_a_forecast_has_the_requested_tickers_of_each_calendar() -> None:
     requested = Experiment(tickers=("TCS.BO", "AAA", "GONE"), device="cpu")
     calendars = by_calendar(loaded_of(*EVERYWHERE, excluded=(Exclusion("GONE", "none"),)))
-    found = {one.calendar: requested_on(requested, one).tickers for one in calendars}
+    found = {calendar.calendar: requested_on(requested, calendar).tickers for calendar in calendars}
     assert found == {"XBOM": ("TCS.BO",), "XNYS": ("AAA", "GONE")}
 
 

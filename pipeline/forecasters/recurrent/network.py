@@ -120,8 +120,8 @@ class RecurrentNetwork(nn.Module):
         if self.embedding is None:
             return inputs
         row = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device) if ticker is None else ticker
-        own = self.embedding(row)[:, None].expand(-1, inputs.shape[1], -1)  # [batch, session, embedding]
-        return torch.cat((inputs, own), dim=-1)
+        embedded = self.embedding(row)[:, None].expand(-1, inputs.shape[1], -1)  # [batch, session, embedding]
+        return torch.cat((inputs, embedded), dim=-1)
 
     def _ahead(self, inputs: Tensor) -> Tensor:
         """Return what is known of the target sessions [batch, session, horizon, known], a zero where nothing is."""

@@ -194,18 +194,18 @@ def _names(collection: Collection) -> list[str]:
 def _size_bytes(path: Path) -> int:
     """Return the file's size, 0 for a folder and for a draft that has just been renamed."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _versions(collection: Collection, ticker: str) -> int:
     try:
-        found = facts(collection, ticker)
+        ticker_facts = facts(collection, ticker)
     except DamagedFileError:
         return 0
-    return found.versions if found else 0
+    return ticker_facts.versions if ticker_facts else 0
 
 
 def _content(collection: Collection, ticker: str) -> bytes | None:
@@ -226,9 +226,9 @@ def _read_terms(path: Path) -> CollectionTerms:
     try:
         return CollectionTerms.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        found = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"cannot read {path}: {found}; expected the terms that Tapecast wrote. Restore the file, or move its "
+            f"cannot read {path}: {reason}; expected the terms that Tapecast wrote. Restore the file, or move its "
             "folder away to start anew"
         ) from error
 

@@ -84,8 +84,8 @@ def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Ope
 def decoded(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> History:
     """Return the history in the file's content; raises DamagedFileError where it is not what was written."""
     try:
-        found = _opened(content, ticker, keep_adj_close)
-        return History(found.columns, _VERSIONS.validate_json(found.versions))
+        stored = _opened(content, ticker, keep_adj_close)
+        return History(stored.columns, _VERSIONS.validate_json(stored.versions))
     except UNREADABLE as error:
         raise DamagedFileError(path, _described(error)) from error
 

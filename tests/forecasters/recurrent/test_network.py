@@ -93,8 +93,8 @@ def test_reading_in_two_parts_with_the_states_is_reading_the_whole(cell: str, la
         second, after = network(x[:, 13:], ticker, states)
     torch.testing.assert_close(torch.cat((first, second), dim=1), whole, atol=1e-5, rtol=0)
     assert len(states) == layers
-    for own, other in zip(after, last, strict=True):
-        torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
+    for actual, other in zip(after, last, strict=True):
+        torch.testing.assert_close(actual, other, atol=1e-6, rtol=0)
 
 
 @every_cell
@@ -167,8 +167,8 @@ def test_the_head_switches_the_size_of_the_answer_alone(ahead: str, head: str, s
     network = network_of(spec_of(horizon_mode=ahead, head={"kind": head}))
     assert raw_of(network, inputs()).shape == (3, 20, HORIZONS, size)
     plain = network_of(spec_of(horizon_mode=ahead))
-    for (name, own), (_, other) in zip(network.named_parameters(), plain.named_parameters(), strict=True):
-        assert name.startswith("linear") or torch.equal(own, other), name
+    for (name, parameter), (_, other) in zip(network.named_parameters(), plain.named_parameters(), strict=True):
+        assert name.startswith("linear") or torch.equal(parameter, other), name
 
 
 # --- The decoder ---
@@ -201,8 +201,10 @@ def test_the_decoder_takes_a_step_per_horizon(cell: str, known: int) -> None:
         hidden = slow_layers(network, x)
         for i in range(2):
             for t in range(6):
-                told = [[x[i, t, INPUTS + known * h + k] for k in range(known)] or [0.0] for h in range(HORIZONS)]
-                expected = slow_decoder(network, hidden[i, t], torch.tensor(told))
+                known_future = [
+                    [x[i, t, INPUTS + known * h + k] for k in range(known)] or [0.0] for h in range(HORIZONS)
+                ]
+                expected = slow_decoder(network, hidden[i, t], torch.tensor(known_future))
                 torch.testing.assert_close(found[i, t], expected, atol=1e-5, rtol=0)
 
 

@@ -204,8 +204,8 @@ def test_a_file_lies_in_the_folder_or_the_name_is_refused(ticker: str) -> None:
 @given(NAMES.filter(is_ticker), NAMES.filter(is_ticker))
 @example("AAPL", "aapl")
 @example("CON", "con")
-def test_two_tickers_never_share_a_file_even_where_case_is_ignored(one: str, other: str) -> None:
-    assert (file_name(one).casefold() == file_name(other).casefold()) == (one == other)
+def test_two_tickers_never_share_a_file_even_where_case_is_ignored(first: str, second: str) -> None:
+    assert (file_name(first).casefold() == file_name(second).casefold()) == (first == second)
 
 
 @settings(max_examples=600, derandomize=True, deadline=None)

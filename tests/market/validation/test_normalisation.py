@@ -150,8 +150,8 @@ def test_an_action_that_different_rows_agree_on_stays_for_the_next_row() -> None
 def test_a_blank_row_with_a_dividend_joins_the_prices_of_its_session() -> None:
     rows = good_rows()
     blank = rows.iloc[[9]].assign(**dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), np.nan))
-    told = pd.concat([blank.assign(dividend=0.25), rows], ignore_index=True)
-    brought = normalise("AAPL", told)
+    reported = pd.concat([blank.assign(dividend=0.25), rows], ignore_index=True)
+    brought = normalise("AAPL", reported)
     rows.loc[9, "dividend"] = 0.25
     _same(brought, rows)
     assert _rules(brought)["parted"].severity is Severity.REPAIRED

@@ -125,9 +125,11 @@ def test_a_reason_that_yahoo_gives_is_believed() -> None:
     assert "symbol may be delisted" in str(translated(error))
 
 
-@pytest.mark.parametrize(("told", "seconds"), [({"Retry-After": "30"}, 30.0), ({}, 0.0), ({"Retry-After": "Wed"}, 0.0)])
-def test_the_wait_that_a_refusal_tells_is_read(told: dict[str, str], seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "30"}, 30.0), ({}, 0.0), ({"Retry-After": "Wed"}, 0.0)]
+)
+def test_the_wait_that_a_refusal_tells_is_read(headers: dict[str, str], seconds: float) -> None:
     error = yf.YFRateLimitError()
-    error.__cause__ = refused(Response(429, **told))
+    error.__cause__ = refused(Response(429, **headers))
     assert retry_after_seconds(error) == seconds
     assert retry_after_seconds(yf.YFRateLimitError()) == 0.0
