@@ -13,7 +13,7 @@ from pipeline.wording import setting_value
 if TYPE_CHECKING:
     from pipeline.sanity.checks import SanityCheck
     from pipeline.workflow.checks import AuditSummary, SanitySummary
-    from pipeline.workflow.result import Row
+    from pipeline.workflow.result import JsonObject
     from pipeline.workflow.tune_result import TuneResult
     from pipeline.workflow.tutorials import TutorialsSummary
 
@@ -47,7 +47,7 @@ def trial_table(result: "TuneResult") -> Table:
     return table
 
 
-def trial_cells(row: "Row") -> tuple[str, ...]:
+def trial_cells(row: "JsonObject") -> tuple[str, ...]:
     """Return the cells of one trial; of a pruned one the estimate of its loss."""
     loss = row["validation_pinball"]
     sign = "~" if row["state"] == "pruned" else ""

@@ -25,7 +25,7 @@ from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.context import new_context
 from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
-from pipeline.workflow.result import plain_rows
+from pipeline.workflow.result import json_rows
 from pipeline.workflow.tickers import requested_tickers, spelled, tickers_of
 from pipeline.workflow.validation import check_source, rows_by_ticker, validation_terms
 
@@ -83,7 +83,7 @@ def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: 
     write_whole(path, table.to_csv(index=False).encode())
     status = "partial" if (table["status"] == EXCLUDED).any() else "ok"
     findings = table[table["status"] != CLEAN]
-    values = {"status": status, "validation": status_counts(table), "findings": plain_rows(findings), "file": str(path)}
+    values = {"status": status, "validation": status_counts(table), "findings": json_rows(findings), "file": str(path)}
     call.prints(values, lambda console: show_checked(console, table, path))
     return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
 
@@ -100,9 +100,7 @@ def list_held(call: Call, name: str | None) -> int:
     if not chosen:
         raise UsageError("the price store is empty; fetch some prices with `tapecast data update --tickers AAPL,MSFT`")
     held = [(collection, inventory(collection), disk_use(collection)) for collection in chosen]
-    values = {
-        stored.name: {"tickers": plain_rows(in_text(table)), "disk": asdict(disk)} for stored, table, disk in held
-    }
+    values = {stored.name: {"tickers": json_rows(in_text(table)), "disk": asdict(disk)} for stored, table, disk in held}
     call.prints(values, lambda console: show_listed(console, held))
     return int(ExitStatus.OK)
 
@@ -122,7 +120,7 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
         "ticker": ticker,
         "file": str(stored.path),
         "versions": [version.model_dump(mode="json") for version in stored.versions],
-        "last_bars": plain_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
+        "last_bars": json_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
     }
     call.prints(values, lambda console: show_one(console, stored, last))
     return int(ExitStatus.OK)

@@ -22,7 +22,7 @@ from pipeline.workflow.ingest import IngestResult
 
 MOST_ROWS = 40
 
-HELD = {
+INVENTORY_COLUMNS = {
     "ticker": "ticker",
     "sessions": "sessions",
     "first_session": "first",
@@ -31,7 +31,7 @@ HELD = {
     "versions": "versions",
     "size_kb": "kB",
 }
-VERSIONS = {
+VERSION_COLUMNS = {
     "known_at": "known at (UTC)",
     "last_session": "last",
     "added": "added",
@@ -40,7 +40,7 @@ VERSIONS = {
     "kinds": "restated since",
 }
 
-Held = tuple[Collection, pd.DataFrame, DiskUse]
+CollectionInventory = tuple[Collection, pd.DataFrame, DiskUse]
 
 
 def show_ingest(console: Console, result: IngestResult) -> None:
@@ -76,12 +76,14 @@ def print_findings(console: Console, table: pd.DataFrame) -> None:
         console.print(f"{len(findings) - MOST_ROWS:,} more findings; --json and the file show them all", style="dim")
 
 
-def show_listed(console: Console, held: Sequence[Held]) -> None:
+def show_listed(console: Console, held: Sequence[CollectionInventory]) -> None:
     """Print what each collection holds."""
     for collection, table, disk in held:
         console.print(f"[bold]{escape(collection.name)}[/bold]  {escape(collection.terms.note)}")
         faults = table[table["fault"] != ""]
-        console.print(plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), HELD))
+        console.print(
+            plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), INVENTORY_COLUMNS)
+        )
         for ticker, fault in zip(faults["ticker"], faults["fault"], strict=True):
             console.print(f"[yellow]damaged[/yellow] {escape(ticker)}: {escape(fault)}")
         console.print(f"{disk_in_words(**asdict(disk))}  in {collection.folder}", style="dim", soft_wrap=True)
@@ -93,7 +95,7 @@ def show_one(console: Console, stored: StoredTicker, last: pd.DataFrame) -> None
     console.print(
         f"{count_of(len(stored.versions), 'version')}, {len(stored.rows):,} sessions, {stored.versions[-1].currency}"
     )
-    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSIONS))
+    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSION_COLUMNS))
     for problem in dict.fromkeys(problem for version in stored.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
     bars = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
@@ -113,7 +115,7 @@ def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
         )
         for version in versions
     ]
-    return pd.DataFrame(rows, columns=list(VERSIONS))
+    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS))
 
 
 def show_exported(console: Console, validated: ValidatedBars, path: Path) -> None:

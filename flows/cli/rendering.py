@@ -25,7 +25,7 @@ from pipeline.wording import (
 
 if TYPE_CHECKING:
     from pipeline.training.jobs import FitResult
-    from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row
+    from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result
 
 SHOWN_TICKERS = 20
 
@@ -90,7 +90,7 @@ def show_result(console: Console, result: "Result") -> None:
     show_where_next(console, result)
 
 
-def show_missing(console: Console, stale: "list[Row]", excluded: "list[Row]") -> None:
+def show_missing(console: Console, stale: "list[JsonObject]", excluded: "list[JsonObject]") -> None:
     """Print the tickers that are not up to date or excluded, with their reasons."""
     for row in stale:
         console.print(stale_sentence(_marked(row["ticker"]), row["age_sessions"], escape(row["reason"])))
@@ -107,7 +107,7 @@ def show_calendar(console: Console, summary: "CalendarSummary") -> None:
     if summary.backtest:
         first, rest = split_first_sentence(summary.backtest.verdict)
         console.print(f"\n[bold]{escape(first)}[/bold] {escape(rest)}".rstrip())
-        console.print(score_table(summary.backtest))
+        console.print(score_summary_table(summary.backtest))
         for name, line in (("Echo", summary.backtest.echo_in_short), ("Money", summary.backtest.money)):
             if line:
                 console.print(f"{name:<7} {escape(line)}")
@@ -139,7 +139,7 @@ def show_seconds(console: Console, seconds: dict[str, float]) -> None:
     console.print(f"Took    {duration(sum(seconds.values()))} in all stages", style="dim")
 
 
-def forecast_table(forecasts: "list[Row]") -> Table:
+def forecast_table(forecasts: "list[JsonObject]") -> Table:
     """Return a row per ticker: last close, then median and 80 % band at the first and the last horizon."""
     horizons = list(dict.fromkeys((1, max(row["horizon"] for row in forecasts))))
     table = Table(title=f"Forecast {common_origin(forecasts)}: median and 80 % band", title_justify="left")
@@ -155,25 +155,25 @@ def forecast_table(forecasts: "list[Row]") -> Table:
     return table
 
 
-def latest_origin(forecasts: "list[Row]") -> str:
+def latest_origin(forecasts: "list[JsonObject]") -> str:
     """Return the latest session that any forecast was made from."""
     return str(max(row["as_of"] for row in forecasts))
 
 
-def common_origin(forecasts: "list[Row]") -> str:
+def common_origin(forecasts: "list[JsonObject]") -> str:
     """Return the latest origin in words, with its age where it is not fresh."""
     latest = latest_origin(forecasts)
     age = min(row["age_sessions"] for row in forecasts)
     return f"as of {latest}" + (f" ({age} sessions ago)" if age else "")
 
 
-def heading(forecasts: "list[Row]", horizon: int) -> str:
+def heading(forecasts: "list[JsonObject]", horizon: int) -> str:
     """Return the session forecast, or the horizon where the tickers' sessions differ."""
     targets = {row["target_session"] for row in forecasts if row["horizon"] == horizon}
     return targets.pop() if len(targets) == 1 else f"+{horizon} sessions"
 
 
-def forecast_cells(rows: "dict[int, Row]", horizons: list[int], latest: str) -> list[str]:
+def forecast_cells(rows: "dict[int, JsonObject]", horizons: list[int], latest: str) -> list[str]:
     """Return the cells of one ticker; one with an older origin than the others shows it."""
     first = rows[1]
     name = escape(first["ticker"]) + ("" if first["as_of"] == latest else f" ({first['as_of']})")
@@ -181,12 +181,12 @@ def forecast_cells(rows: "dict[int, Row]", horizons: list[int], latest: str) -> 
     return [name, price(first["reference_close"]), *bands]
 
 
-def band(row: "Row") -> str:
+def band(row: "JsonObject") -> str:
     """Return median and 80 % band."""
     return f"{price(row['q50'])}  {price(row['q10'])}…{price(row['q90'])}"
 
 
-def score_table(backtest: "BacktestSummary") -> Table:
+def score_summary_table(backtest: "BacktestSummary") -> Table:
     """Return a row per forecaster at horizon 1: pinball, coverage, and the model's skill with its p."""
     title = "Backtest, one session ahead (* the model; pinball x 1e4, lower is better)"
     table = Table(title=title, title_justify="left")
@@ -206,7 +206,7 @@ def score_table(backtest: "BacktestSummary") -> Table:
     return table
 
 
-def with_error(scores: "Row", name: str, factor: float, form: str) -> str:
+def with_error(scores: "JsonObject", name: str, factor: float, form: str) -> str:
     """Return a score with its standard error, "41.47 ± 0.31"; a dash where it is undefined."""
     value = scores[name]
     number = UNDEFINED if value is None else f"{value * factor:{form}}"

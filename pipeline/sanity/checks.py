@@ -13,7 +13,7 @@ from pipeline.audit.result import AuditResult
 from pipeline.errors import SanityError
 from pipeline.evaluation.comparisons import SIGNIFICANT, comparison_table, pooled
 from pipeline.evaluation.echo import echo_of
-from pipeline.evaluation.scores import pinball, skill_of
+from pipeline.evaluation.scores import mean_pinball, skill_of
 from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import Backtest
@@ -86,7 +86,7 @@ def sanity_table(checks: Sequence[SanityCheck]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_sentence(checks: Sequence[SanityCheck]) -> str:
+def sanity_sentence(checks: Sequence[SanityCheck]) -> str:
     """Return how many checks are in range, in words."""
     failed = [check for check in checks if not check.passed]
     if not failed:
@@ -98,7 +98,7 @@ def refuse_out_of_range(checks: Sequence[SanityCheck]) -> None:
     """Raise SanityError naming every check whose number is out of its range."""
     failed = [check.sentence for check in checks if not check.passed]
     if failed:
-        raise SanityError(f"{verdict_sentence(checks)} {' '.join(failed)} Do not trust this installation's forecasts")
+        raise SanityError(f"{sanity_sentence(checks)} {' '.join(failed)} Do not trust this installation's forecasts")
 
 
 # --- Comparison with the optimal forecast ---
@@ -127,10 +127,10 @@ def compare_with_optimum(backtest: Backtest, optimal: Floats) -> OptimumComparis
     outcome = backtest.realised[where, 0].astype(np.float64)
     errors = [outcome - values[:, MEDIAN] for values in (backtest.quantiles[NETWORK][where, 0], optimal[where])]
     network, climatology = (backtest.quantiles[name][where, 0].astype(np.float64) for name in (NETWORK, CLIMATOLOGY))
-    baseline_loss = pinball(climatology, outcome)
+    baseline_loss = mean_pinball(climatology, outcome)
     return OptimumComparison(
-        skill=skill_of(pinball(network, outcome), baseline_loss),
-        optimum=skill_of(pinball(optimal[where], outcome), baseline_loss),
+        skill=skill_of(mean_pinball(network, outcome), baseline_loss),
+        optimum=skill_of(mean_pinball(optimal[where], outcome), baseline_loss),
         rmse_ratio=float(np.sqrt(np.mean(errors[0] ** 2) / np.mean(errors[1] ** 2))),
     )
 

@@ -27,7 +27,7 @@ from pipeline.wording import (
 
 RunKind = Literal["run", "backtest", "forecast", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
 
-NOTE = "mlflow.note.content"
+NOTE_TAG = "mlflow.note.content"
 MAX_NAMED_TICKERS = 5
 MAX_TAG_LENGTH = 4000
 MAX_LISTED = 20
@@ -225,7 +225,7 @@ def fold_tags(fold: Fold) -> dict[str, str]:
     return {
         "tapecast.kind": "fold",
         **{f"tapecast.{name}": range_dates(part) for name, part in ranges if len(part)},
-        NOTE: fold_note(fold),
+        NOTE_TAG: fold_note(fold),
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlflow.entities import Experiment, LifecycleStage
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
@@ -87,6 +87,17 @@ def translated(uri: str, doing: str) -> Iterator[None]:
             "expected a store that can be reached and written. Check TAPECAST_TRACKING_URI, disk space and the "
             "server's log"
         ) from error
+
+
+def found_runs(client: MlflowClient, experiment_id: str, query: str, view: int) -> Iterator[Run]:
+    """Yield the runs of an experiment that a query finds, page by page; `view` is one of MLflow's ViewType."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, view, RUNS_PER_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def run_url(store: Store, run_id: str) -> str:
@@ -167,7 +178,8 @@ def _foreign(error: Exception) -> bool:
 SQLITE = "sqlite:///"
 
 
-HEADER = b"SQLite format 3\x00"
+RUNS_PER_PAGE = 1000
+SQLITE_HEADER = b"SQLite format 3\x00"
 
 
 def is_sqlite(uri: str) -> bool:
@@ -194,10 +206,10 @@ def prepare_database(path: Path) -> None:
         if not path.exists():
             _create_database(path)
         with path.open("r+b") as file:
-            header = file.read(len(HEADER))
+            header = file.read(len(SQLITE_HEADER))
     except OSError as error:
         raise UsageError(f"cannot write the MLflow database {path}: {error}; expected a writable folder") from error
-    if header not in (b"", HEADER):
+    if header not in (b"", SQLITE_HEADER):
         raise UsageError(f"{path} begins with {header!r}; expected an MLflow database (SQLite), or no file at all")
 
 

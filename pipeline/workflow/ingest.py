@@ -19,7 +19,7 @@ from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_u
 from pipeline.market.validation.report import CLEAN, EXCLUDED, REPORT_COLUMNS
 from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import request_yahoo, yahoo_collection
-from pipeline.workflow.result import Row, plain_rows
+from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.tickers import tickers_of
 from pipeline.workflow.validation import check_collection
 
@@ -27,7 +27,7 @@ SETTLED = (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
 IMPORTS = "files"
 NO_FINDINGS = pd.DataFrame(columns=list(REPORT_COLUMNS))
 
-Reader = Callable[[Path, PriceBasis | None], InMemoryPrices]
+FileReader = Callable[[Path, PriceBasis | None], InMemoryPrices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +69,21 @@ class IngestResult:
             "states": self.states,
             "restated": [state_row(update) for update in restated],
             "not_up_to_date": [state_row(update) for update in self.not_settled],
-            "validation": plain_rows(self.findings),
+            "validation": json_rows(self.findings),
             "disk": asdict(self.disk),
             "seconds": self.seconds,
         }
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the findings of the validation, and the tickers that are not up to date."""
         tables = {
-            "validation": plain_rows(self.findings),
+            "validation": json_rows(self.findings),
             "not-up-to-date": [state_row(update) for update in self.not_settled],
         }
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def state_row(update: UpdateResult) -> Row:
+def state_row(update: UpdateResult) -> JsonObject:
     """Return one ticker's state as plain values."""
     return {
         "ticker": update.ticker,
@@ -110,7 +110,7 @@ def ingest(
     universe: Path | None,
     source: YahooSource | FilesSource,
     collection: str = IMPORTS,
-    read: Reader = open_files,
+    read: FileReader = open_files,
 ) -> IngestResult:
     """Bring the price store up to date: from Yahoo, or import files into the named collection.
 

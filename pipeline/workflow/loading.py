@@ -30,7 +30,7 @@ from pipeline.workflow.validation import (
 def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] | None = None) -> LoadedBars:
     """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
     with context.timer.stage("load"):
-        loaded = load_bars(context.settings, experiment, context.now, context.step)
+        loaded = load_accepted_bars(context.settings, experiment, context.now, context.step)
     sentences = [(out.ticker, exclusion_sentence(out.ticker, out.reason)) for out in loaded.validated.excluded]
     sentences += [(it.ticker, stale_sentence(it.ticker, it.age_sessions, it.reason)) for it in loaded.stale]
     for ticker, sentence in sentences:
@@ -39,7 +39,7 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     return loaded
 
 
-def load_bars(settings: Settings, experiment: Experiment, now: datetime, step: Step) -> LoadedBars:
+def load_accepted_bars(settings: Settings, experiment: Experiment, now: datetime, step: Step) -> LoadedBars:
     """Return the accepted bars of the experiment's tickers (none: all that its source holds).
 
     Raises NothingUsableError when none is accepted.

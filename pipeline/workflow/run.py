@@ -89,7 +89,7 @@ def _on_calendar(
         fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
     with context.timer.stage("evaluate"):
         trials = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
-        evaluation = context.step(evaluate, "evaluate")((fits, folds, frames), bars, experiment, trials)
+        evaluation = context.step(evaluate_fits, "evaluate")((fits, folds, frames), bars, experiment, trials)
     chosen = publication(evaluation, experiment.abstain)
     result = CalendarResult(
         experiment=experiment,
@@ -131,7 +131,7 @@ def fit_folds(
     return results
 
 
-def evaluate(
+def evaluate_fits(
     fits: tuple[list[FitResult], tuple[Fold, ...], Frames], bars: CalendarBars, experiment: Experiment, trials: Trials
 ) -> Evaluation:
     """Return the evaluation of the backtest of fits, given with their folds and frames."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipeline.tuning.trial import Trial, ranked_trials
 from pipeline.wording import counts_in_words, skill
-from pipeline.workflow.result import Row, plain
+from pipeline.workflow.result import JsonObject, plain
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class BestTrial:
 
     trial: int
     validation_pinball: float
-    values: Row
+    values: JsonObject
 
 
 @dataclass(frozen=True)
@@ -29,26 +29,26 @@ class TuneResult:
     tried: int  # over the study's life
     states: dict[str, int]
     total_trials: int  # with those that were tried before the experiment was given to this search
-    untried: Row  # settings of the experiment that lie outside the search space: with any of them it is no trial
+    untried: JsonObject  # settings of the experiment that lie outside the search space: with any of them it is no trial
     best: BestTrial
     reference_pinball: float  # of the last close with its volatility, on the same rows
-    trials: list[Row]
+    trials: list[JsonObject]
     validation_ranges: list[str]
     tuning_data_until: str
     experiment: str
     calendar: str
-    excluded: list[Row]
-    stale: list[Row]
+    excluded: list[JsonObject]
+    stale: list[JsonObject]
     note: str
     mlflow_run_id: str
     mlflow_url: str
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
         return asdict(self)
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the trials, the best first, their settings as columns."""
         rows = [{**row, **row["values"], "by_fold": str(row["by_fold"])} for row in self.trials]
         return {"trials": [{name: value for name, value in row.items() if name != "values"} for row in rows]}
@@ -69,7 +69,7 @@ class TuneResult:
         )
 
 
-def untried_sentence(untried: Row) -> tuple[str, ...]:
+def untried_sentence(untried: JsonObject) -> tuple[str, ...]:
     """Return a sentence where the experiment that the search started from is no trial of it."""
     if not untried:
         return ()
@@ -77,7 +77,7 @@ def untried_sentence(untried: Row) -> tuple[str, ...]:
     return (f"The experiment that was given ({settings}) lies outside the search space: it is no trial of this study.",)
 
 
-def trial_rows(trials: Sequence[Trial]) -> list[Row]:
+def trial_rows(trials: Sequence[Trial]) -> list[JsonObject]:
     """Return a row per trial, the best first."""
     return [
         {

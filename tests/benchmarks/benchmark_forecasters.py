@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import loss_per_session, pinball
+from pipeline.evaluation.scores import loss_per_session, mean_pinball
 from pipeline.evaluation.significance.mean_test import long_lags
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.boosting import BoostingSpec
@@ -63,14 +63,16 @@ def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float
     part = slice(fold.validation.start, fold.validation.stop)
     known = label_mask(frames, fold.validation)[:, part]
     found, outcome = quantiles(fitted, frames, part).astype(np.float64), frames.future_return[:, part].astype(float)
-    return [1e4 * pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+    return [1e4 * mean_pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
 
 
 def pinball_in_test(backtest: Backtest, kind: str) -> list[float]:
     """Return the mean pinball x 1e4 over what every forecaster said of the test range, by horizon."""
     outcome, scored = backtest.realised.astype(float), backtest.scored
     forecasts = backtest.quantiles[kind].astype(float)
-    return [1e4 * pinball(forecasts[scored[..., h], h], outcome[scored[..., h], h]) for h in range(backtest.horizons)]
+    return [
+        1e4 * mean_pinball(forecasts[scored[..., h], h], outcome[scored[..., h], h]) for h in range(backtest.horizons)
+    ]
 
 
 def p_values(backtest: Backtest, kind: str, against: str) -> list[str]:

@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import pinball
+from pipeline.evaluation.scores import mean_pinball
 from pipeline.experiment import Experiment
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES
@@ -112,7 +112,7 @@ def validation_of_mean(results: Sequence[FitResult], frames: Frames, fold: Fold)
     mean = np.mean([quantiles(result.fitted, frames, part) for result in results if result.fitted], axis=0)
     known = label_mask(frames, fold.validation)[:, part]
     found, outcome = mean.astype(np.float64), frames.future_return[:, part].astype(np.float64)
-    return [1e4 * pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+    return [1e4 * mean_pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
 
 
 def search(_whole: bool) -> int:

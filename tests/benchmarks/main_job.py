@@ -192,12 +192,12 @@ def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
 
 def pinball_in_return(scaled: np.ndarray, frames: Frames, fold: Fold) -> float:
     """Return the mean pinball at horizon 1 over the validation range, in log return."""
-    from pipeline.evaluation.scores import pinball  # noqa: PLC0415
+    from pipeline.evaluation.scores import mean_pinball  # noqa: PLC0415
 
     part = slice(fold.validation.start, fold.validation.stop)
     known = label_mask(frames, fold.validation)[:, part, 0]
     quantile = scaled[:, :, 0] * frames.volatility[:, part, None]
-    return pinball(quantile[known].astype(np.float64), frames.future_return[:, part, 0][known].astype(np.float64))
+    return mean_pinball(quantile[known].astype(np.float64), frames.future_return[:, part, 0][known].astype(np.float64))
 
 
 def timed(action: Callable[[], object]) -> float:

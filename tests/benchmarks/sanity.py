@@ -17,7 +17,7 @@ from pipeline.audit.steps import Steps
 from pipeline.market.specification import Process
 from pipeline.sanity.cases import NOISE_EXPERIMENT, SanityCase, random_walk_case, shuffled_case, signal_case
 from pipeline.sanity.checks import FALSE_POSITIVE_RATE, SHARE_RANGE, SINE_RATIO_RANGE, has_skill, median_informs
-from pipeline.sanity.suite import backtest_of, signal_result
+from pipeline.sanity.suite import last_fold_backtest, signal_result
 
 SEEDS = 200
 POWER_SEEDS = 20
@@ -27,7 +27,7 @@ STEPS = Steps()
 
 def flags(prices: Callable[[int], SanityCase], seeds: int) -> np.ndarray:
     """Return [seed, test]: better than climatology, and the median informs."""
-    backtests = (backtest_of(prices(seed), STEPS) for seed in range(seeds))
+    backtests = (last_fold_backtest(prices(seed), STEPS) for seed in range(seeds))
     return np.array([(has_skill(backtest), median_informs(backtest)) for backtest in backtests])
 
 

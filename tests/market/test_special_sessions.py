@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.market import calendars
-from pipeline.market.special_sessions import COLUMNS, SpecialSession, amended, special_sessions
+from pipeline.market.special_sessions import SPECIAL_SESSION_COLUMNS, SpecialSession, amended, special_sessions
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(SPECIAL_SESSION_COLUMNS)
 INDIA = timedelta(hours=5, minutes=30)
 
 

@@ -65,7 +65,7 @@ def test_the_summary_has_the_statistics_with_their_errors(outcome: CalendarResul
             assert cells[4] == f"{1e4 * row['winkler_80']:.2f} ± {1e4 * row['winkler_80_error']:.1f}"
 
 
-def test_the_summary_has_skill_and_word_of_every_model_and_of_no_baseline(
+def test_the_summary_has_skill_and_conclusion_of_every_model_and_of_no_baseline(
     outcome: CalendarResult, page: Element
 ) -> None:
     expected = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")

@@ -12,7 +12,7 @@ from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accura
 from pipeline.market.in_memory import open_sample
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.price_line_figures import (
-    SHOWN_SESSIONS,
+    LINE_SESSIONS,
     draw_echo,
     draw_popular_accuracy,
     forecast_and_realised_changes,
@@ -42,8 +42,8 @@ def test_both_panels_draw_what_they_say(made: tuple[np.ndarray, np.ndarray, np.n
     sessions, closes, forecast = made
     levels, changes = draw_echo(sessions, closes, forecast, "CHF").axes
     drawn = {line.get_label(): line for line in (*levels.lines, *changes.lines)}
-    np.testing.assert_array_equal(drawn["close"].get_ydata(), closes[-SHOWN_SESSIONS:])
-    np.testing.assert_array_equal(drawn["forecast"].get_ydata(), forecast[-SHOWN_SESSIONS:])
+    np.testing.assert_array_equal(drawn["close"].get_ydata(), closes[-LINE_SESSIONS:])
+    np.testing.assert_array_equal(drawn["forecast"].get_ydata(), forecast[-LINE_SESSIONS:])
     forecast_change, realised = forecast_and_realised_changes(closes, forecast)
     np.testing.assert_array_equal(drawn["one session"].get_xdata(), forecast_change)
     np.testing.assert_array_equal(drawn["one session"].get_ydata(), realised)

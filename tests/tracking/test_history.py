@@ -27,6 +27,7 @@ from pipeline.market.specification import (
     YahooSource,
 )
 from pipeline.tracking import history
+from pipeline.tracking import store as tracking_store
 from pipeline.tracking.history import count_tested, prices_digest, specification_digest
 from pipeline.tracking.runs import create_run, finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
@@ -149,7 +150,7 @@ def test_more_runs_than_a_page_holds_are_counted(empty: Store, monkeypatch: pyte
     client = MlflowClient(tracking_uri=empty.uri)
     for size in range(1, 8):
         create_run(client, empty, "run", attempt(size).tags)
-    monkeypatch.setattr(history, "PAGE", 3)
+    monkeypatch.setattr(tracking_store, "RUNS_PER_PAGE", 3)
     assert count(empty, attempt(99)).tested == 8
 
 

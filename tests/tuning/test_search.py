@@ -17,7 +17,7 @@ from pipeline.tuning.search import FitFunction, search, search_inputs
 from pipeline.tuning.space import Choices, with_values
 from pipeline.tuning.study import TRIALS_AT_ONCE, open_study
 from pipeline.tuning.trial import Trial
-from pipeline.tuning.tuning_data import tuning_data_of, validation_loss, validation_quantiles
+from pipeline.tuning.tuning_data import mean_validation_pinball, tuning_data_of, validation_quantiles
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 from .small_studies import SHARED_SETTINGS, real_search, storage_in
@@ -47,7 +47,7 @@ def test_the_reference_is_the_last_close_on_each_fold_by_itself(frames: Frames, 
     expected = []
     for fold in data.folds:
         (job,) = [candidate for candidate in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if candidate.fold == fold]
-        expected.append(validation_loss([validation_quantiles(fit(job, frames), data, fold)], data, fold))
+        expected.append(mean_validation_pinball([validation_quantiles(fit(job, frames), data, fold)], data, fold))
     assert reference == tuple(expected)
     assert len(set(reference)) == 3, "the folds differ in volatility"
 
@@ -61,8 +61,8 @@ def test_a_trial_is_validated_by_the_mean_of_different_seeds(frames: Frames, tmp
         assert [job.seed for job in jobs if job.fold == fold] == [5, 6]
         by_seed = [validation_quantiles(fitted, data, fold) for fitted in fits]
         assert not np.array_equal(by_seed[0], by_seed[1], equal_nan=True)
-        assert trial.losses[at] == pytest.approx(validation_loss(by_seed, data, fold), rel=1e-9)
-        assert trial.losses[at] != pytest.approx(validation_loss(by_seed[:1] * 2, data, fold), rel=1e-6)
+        assert trial.losses[at] == pytest.approx(mean_validation_pinball(by_seed, data, fold), rel=1e-9)
+        assert trial.losses[at] != pytest.approx(mean_validation_pinball(by_seed[:1] * 2, data, fold), rel=1e-6)
 
 
 def test_a_trial_above_the_median_of_those_before_costs_no_further_fit(frames: Frames, tmp_path: Path) -> None:

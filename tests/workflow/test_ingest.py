@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.workflow.context import RunContext, unwrapped
 from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
 from pipeline.workflow.progress import NoProgress, StageTimer
-from pipeline.workflow.result import plain_rows
+from pipeline.workflow.result import json_rows
 
 from .price_files import LAST, NOW, ROWS, written
 
@@ -58,7 +58,7 @@ def test_an_update_is_partial_where_a_ticker_is_excluded_by_the_validation() -> 
     assert update_of(update, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
     out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
     assert update_of(update, findings=out).status == "partial"
-    assert update_of(update, findings=out).as_json()["validation"] == plain_rows(out)
+    assert update_of(update, findings=out).as_json()["validation"] == json_rows(out)
 
 
 # --- Importing ---

@@ -23,7 +23,7 @@ from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import LoadedBars
 from pipeline.workflow.context import RunContext, unwrapped
-from pipeline.workflow.loading import accepted, known_from, load_bars, old_bars, stale_of, with_reason
+from pipeline.workflow.loading import accepted, known_from, load_accepted_bars, old_bars, stale_of, with_reason
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
 from tests.market.rows import good_rows
@@ -235,7 +235,7 @@ def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> Loaded
     """The bars that a run loads."""
     experiment = Experiment(source=source, tickers=tickers, device="cpu")
 
-    return load_bars(settings, experiment, NOW, unwrapped)
+    return load_accepted_bars(settings, experiment, NOW, unwrapped)
 
 
 def ages(stale: tuple[Stale, ...]) -> dict[str, int]:

@@ -114,7 +114,7 @@ class RecurrentNetwork(nn.Module):
             after.append(last)
         if self.decoder:
             return self.linear(self.decoder(hidden, self._ahead(inputs))), after
-        return split(self.linear(hidden), self.horizons), after
+        return split_horizons(self.linear(hidden), self.horizons), after
 
     def _with_ticker(self, inputs: Tensor, ticker: Tensor | None) -> Tensor:
         if self.embedding is None:
@@ -127,10 +127,10 @@ class RecurrentNetwork(nn.Module):
         """Return what is known of the target sessions [batch, session, horizon, known], a zero where nothing is."""
         if not self.known:
             return inputs.new_zeros(*inputs.shape[:2], self.horizons, 1)
-        return split(inputs[..., -self.horizons * self.known :], self.horizons)
+        return split_horizons(inputs[..., -self.horizons * self.known :], self.horizons)
 
 
-def split(values: Tensor, horizons: int) -> Tensor:
+def split_horizons(values: Tensor, horizons: int) -> Tensor:
     """Return values [..., horizon x n] as [..., horizon, n]."""
     return values.reshape(*values.shape[:-1], horizons, -1)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.cells import output_size
-from pipeline.forecasters.recurrent.network import RecurrentNetwork, dropped, new_network, split
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, dropped, new_network, split_horizons
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 
 INPUTS, HORIZONS = 4, 3
@@ -333,4 +333,4 @@ def test_training_begins_near_the_start_of_the_head(ahead: str, head: str) -> No
 
 
 def test_split_puts_horizons_first() -> None:
-    assert split(torch.arange(6), 3).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert split_horizons(torch.arange(6), 3).tolist() == [[0, 1], [2, 3], [4, 5]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.listings import is_ticker
 from pipeline.market.store.collection import (
-    TERMS,
+    TERMS_FILE,
     CollectionTerms,
     collections,
     disk_use,
@@ -58,14 +58,14 @@ def test_other_terms_are_refused_and_another_note_is_not(tmp_path: Path) -> None
 @pytest.mark.parametrize("spoilt", ["", "{", "[]", "null", "<html>", '{"kind": "yahoo"}'])
 def test_unreadable_terms_are_reported(tmp_path: Path, spoilt: str) -> None:
     collection = opened(tmp_path)
-    (collection.folder / TERMS).write_text(spoilt)
+    (collection.folder / TERMS_FILE).write_text(spoilt)
     for read in (lambda: opened(tmp_path), lambda: collections(tmp_path)):
         with pytest.raises(UsageError, match=r"cannot read .*collection\.json: found|cannot read .*collection\.json: "):
             read()
 
 
 def test_unknown_terms_are_reported(tmp_path: Path) -> None:
-    path = opened(tmp_path).folder / TERMS
+    path = opened(tmp_path).folder / TERMS_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
     with pytest.raises(UsageError, match="more"):
         opened(tmp_path)
