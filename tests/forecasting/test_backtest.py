@@ -11,7 +11,6 @@ from pipeline.dataset.frames import Frames
 from pipeline.forecasting.backtest import build_backtest, forecast_frames
 from pipeline.forecasting.forecasts import (
     CORE_FORECASTERS,
-    QUANTILE_COLUMNS,
     fits_of,
     forecasts_by_forecaster,
     price_quantiles,
@@ -82,8 +81,7 @@ def test_the_long_table_is_in_prices_with_what_was_actual(finished: Finished) ->
     tables = list(forecast_frames(backtest))
     assert [set(table["forecaster"]) for table in tables] == [{name} for name in backtest.quantiles]
     table = tables[0]
-    assert list(table.columns)[-8:] == [*QUANTILE_COLUMNS, "actual"]
-    assert QUANTILE_COLUMNS == ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
+    assert list(table.columns)[-8:] == ["q05", "q10", "q25", "q50", "q75", "q90", "q95", "actual"]
     assert len(table) == backtest.scored.sum()
     for row in table.iloc[::97].to_dict("records"):
         i, t = frames.tickers.index(row["ticker"]), frames.sessions.tolist().index(row["as_of"].date())

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion, Stale
@@ -23,10 +24,16 @@ from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import RecordedResult, Recording
 from pipeline.workflow.run import on_calendar
 from pipeline.workflow.summaries import result_of
+from tests.panels import frames_from, random_market
 
 from .builders import EVERYWHERE, evaluation_of, loaded_of
 
 pytestmark = [pytest.mark.timeout(300)]
+
+
+@cache
+def small_frames() -> Frames:
+    return frames_from(random_market(300, 3))
 
 
 def result_on(bars: CalendarBars, experiment: Experiment) -> CalendarResult:
@@ -37,7 +44,7 @@ def result_on(bars: CalendarBars, experiment: Experiment) -> CalendarResult:
         source_note=bars.note,
         known_at=bars.known_at,
         listings=bars.bars.listings,
-        frames=cast("Any", None),
+        frames=small_frames(),
         folds=(),
         results=(),
         problems=bars.problems,

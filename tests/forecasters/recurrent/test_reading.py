@@ -178,7 +178,8 @@ def test_a_decoder_is_told_of_its_target_sessions() -> None:
 
 
 def test_names_are_rows_of_the_embedding_in_the_order_of_training() -> None:
-    reader = Reader(new_network(RecurrentSpec(), 1, 1, torch.Generator()), None, 1, ("B", "A"))  # type: ignore[arg-type]
+    scaler = Scaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+    reader = Reader(new_network(RecurrentSpec(), 1, 1, torch.Generator()), scaler, 1, ("B", "A"))
     assert reader.names(["A", "Z", "B"]).tolist() == [2, 0, 1]
 
 
