@@ -8,8 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from pipeline.audit.result import AuditResult
 from pipeline.market.validation.report import status_counts
-from pipeline.sanity.checks import SanityCheck, sanity_sentence
-from pipeline.sanity.checks import sanity_table as check_table
+from pipeline.sanity.checks import SanityCheck, sanity_sentence, sanity_table
 from pipeline.tracking.check_records import combined_audit_table
 from pipeline.tutorials.run import TutorialResult, tutorial_table
 from pipeline.wording import (
@@ -139,7 +138,7 @@ def create_audit_artifacts(results: Sequence[AuditResult], url: str) -> None:
 def create_sanity_artifacts(checks: Sequence[SanityCheck], url: str) -> None:
     """Make the artifacts of the sanity suite."""
     text = f"{sanity_sentence(checks)} Each number found has to lie from low to high."
-    _show_check(json_rows(check_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
+    _show_check(json_rows(sanity_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
 
 
 def create_tutorials_artifacts(results: Sequence[TutorialResult], url: str) -> None:

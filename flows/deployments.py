@@ -22,7 +22,6 @@ from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
 from pipeline.wording import duration
 from pipeline.workflow import checks, tutorials
-from pipeline.workflow.context import F, new_context
 from pipeline.workflow.forecast import forecast as forecast_from_model
 from pipeline.workflow.ingest import IMPORTS, FileReader, IngestResult
 from pipeline.workflow.ingest import ingest as ingest_prices
@@ -31,6 +30,7 @@ from pipeline.workflow.progress import Progress
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
+from pipeline.workflow.run_context import F, new_context
 from pipeline.workflow.sine import sine as learn_sine
 from pipeline.workflow.summaries import result_of
 from pipeline.workflow.tune import tune as search_settings

@@ -23,9 +23,9 @@ from pipeline.market.store.pruning import prune as pruned
 from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
-from pipeline.workflow.context import new_context
 from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
 from pipeline.workflow.result import json_rows
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.tickers import requested_tickers, spelled, tickers_of
 from pipeline.workflow.validation import check_source, rows_by_ticker, validation_terms
 

@@ -22,7 +22,7 @@ from pipeline.workflow.ingest import IngestResult
 
 MOST_ROWS = 40
 
-INVENTORY_COLUMNS = {
+INVENTORY_HEADINGS = {
     "ticker": "ticker",
     "sessions": "sessions",
     "first_session": "first",
@@ -31,7 +31,7 @@ INVENTORY_COLUMNS = {
     "versions": "versions",
     "size_kb": "kB",
 }
-VERSION_COLUMNS = {
+VERSION_HEADINGS = {
     "known_at": "known at (UTC)",
     "last_session": "last",
     "added": "added",
@@ -82,7 +82,7 @@ def show_listed(console: Console, held: Sequence[CollectionInventory]) -> None:
         console.print(f"[bold]{escape(collection.name)}[/bold]  {escape(collection.terms.note)}")
         faults = table[table["fault"] != ""]
         console.print(
-            plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), INVENTORY_COLUMNS)
+            plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), INVENTORY_HEADINGS)
         )
         for ticker, fault in zip(faults["ticker"], faults["fault"], strict=True):
             console.print(f"[yellow]damaged[/yellow] {escape(ticker)}: {escape(fault)}")
@@ -95,7 +95,7 @@ def show_one(console: Console, stored: StoredTicker, last: pd.DataFrame) -> None
     console.print(
         f"{count_of(len(stored.versions), 'version')}, {len(stored.rows):,} sessions, {stored.versions[-1].currency}"
     )
-    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSION_COLUMNS))
+    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSION_HEADINGS))
     for problem in dict.fromkeys(problem for version in stored.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
     bars = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
@@ -115,7 +115,7 @@ def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
         )
         for version in versions
     ]
-    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS))
+    return pd.DataFrame(rows, columns=list(VERSION_HEADINGS))
 
 
 def show_exported(console: Console, validated: ValidatedBars, path: Path) -> None:

@@ -3,26 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from pipeline.audit.auditing import DEFAULT_STEPS, calendars_of
-from pipeline.audit.auditing import audit_source as audited
+from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, calendars_of
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult, audit_table, refuse_leak
 from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
 from pipeline.market.sources import Source, open_source
-from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sentence
-from pipeline.sanity.checks import sanity_table as check_table
+from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sentence, sanity_table
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
 from pipeline.tracking.check_records import combined_audit_table, log_audit, log_checks, start_sanity
 from pipeline.tracking.store import run_url
 from pipeline.wording import text_table
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import updated
 from pipeline.workflow.progress import Progress
 from pipeline.workflow.recording import Recording, opened_store, recorded
 from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
 from pipeline.workflow.validation import validation_terms
 
@@ -71,7 +69,7 @@ def audit(
         with context.timer.stage("audit"):
             report = reported(context.progress)
             results = [
-                context.step(audited, f"audit {inputs.calendar}")(source, inputs, spec, steps, report)
+                context.step(audit_source, f"audit {inputs.calendar}")(source, inputs, spec, steps, report)
                 for inputs in settings
             ]
         with context.timer.stage("record"):
@@ -170,7 +168,7 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
         url = run_url(store, run_id)
         show(checks, url)
         refuse_out_of_range(checks)
-    return SanitySummary(sanity_sentence(checks), json_rows(check_table(checks)), run_id, url, dict(timer.seconds))
+    return SanitySummary(sanity_sentence(checks), json_rows(sanity_table(checks)), run_id, url, dict(timer.seconds))
 
 
 def popular_figures() -> dict[str, bytes]:
@@ -183,4 +181,4 @@ def popular_figures() -> dict[str, bytes]:
 
 def checks_text(checks: Sequence[SanityCheck]) -> str:
     """Return the table of the sanity suite as lines, for a log."""
-    return text_table(check_table(checks).drop(columns="remark"))
+    return text_table(sanity_table(checks).drop(columns="remark"))

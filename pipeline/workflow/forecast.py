@@ -18,10 +18,10 @@ from pipeline.operation.model import Model, name_to_forecast_with, published_mod
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
 

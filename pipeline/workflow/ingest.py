@@ -17,9 +17,9 @@ from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooS
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_update
 from pipeline.market.validation.report import CLEAN, EXCLUDED, REPORT_COLUMNS
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import request_yahoo, yahoo_collection
 from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import tickers_of
 from pipeline.workflow.validation import check_collection
 

@@ -16,7 +16,7 @@ from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.settings import Settings
 from pipeline.wording import count_of, exclusion_sentence, stale_sentence
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
-from pipeline.workflow.context import RunContext, Step
+from pipeline.workflow.run_context import RunContext, Step
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
 from pipeline.workflow.validation import (
     age_limit,

@@ -8,9 +8,9 @@ from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.wording import exclusion_sentence
 from pipeline.workflow.calendar_bars import CalendarBars
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.recording import RecordedResult, Recording
+from pipeline.workflow.run_context import RunContext
 
 Work = Callable[[RunContext, Recording, CalendarBars, Experiment], RecordedResult]
 """What a run does on each calendar, with the experiment as it is there."""

@@ -19,7 +19,7 @@ from pipeline.operation.model import TrainedModel, model_name, publish
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
-from pipeline.tracking.history import (
+from pipeline.tracking.tested_specifications import (
     TestedSpecification,
     earlier_specification_digest,
     prices_digest,
@@ -30,10 +30,10 @@ from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
 Check = Callable[[CalendarResult], None]

@@ -11,9 +11,9 @@ from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
 from pipeline.wording import text_table
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.recording import recorded
 from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 
 TutorialChoice = TutorialName | Literal["all"]
 

@@ -22,10 +22,10 @@ from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
-from pipeline.workflow.context import new_context
 from pipeline.workflow.loading import load_accepted_bars, request_yahoo
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan, run
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.sine import measured, refuse_missed_mark, sine_experiment
 from tests.panels import TINY, changed
 from tests.reporting.html_pages import read_page

@@ -17,7 +17,6 @@ from pipeline.operation.model import LATEST, Model, TrainedModel, publish
 from pipeline.operation.publication import Publication
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import by_calendar
-from pipeline.workflow.context import RunContext, new_context
 from pipeline.workflow.forecast import (
     forecast,
     forecast_on_calendar,
@@ -28,6 +27,7 @@ from pipeline.workflow.forecast import (
 )
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import Recording
+from pipeline.workflow.run_context import RunContext, new_context
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from .builders import EVERYWHERE, NOW, loaded_of

@@ -18,10 +18,10 @@ from pipeline.market.update import UpdateResult, UpdateState
 from pipeline.market.validation.report import validation_report
 from pipeline.market.validation.rules import problem_of
 from pipeline.settings import Settings
-from pipeline.workflow.context import RunContext, unwrapped
 from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.result import json_rows
+from pipeline.workflow.run_context import RunContext, unwrapped
 
 from .price_files import LAST, NOW, ROWS, written
 

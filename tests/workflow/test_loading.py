@@ -22,9 +22,9 @@ from pipeline.market.validation.rules import problem_of
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import LoadedBars
-from pipeline.workflow.context import RunContext, unwrapped
 from pipeline.workflow.loading import accepted, known_from, load_accepted_bars, old_bars, stale_of, with_reason
 from pipeline.workflow.progress import NoProgress, StageTimer
+from pipeline.workflow.run_context import RunContext, unwrapped
 from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
 from tests.market.rows import good_rows
 

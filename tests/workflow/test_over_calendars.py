@@ -18,11 +18,11 @@ from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import CalendarBars, LoadedBars, by_calendar
-from pipeline.workflow.context import RunContext, new_context
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import RecordedResult, Recording
 from pipeline.workflow.run import on_calendar
+from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
 from tests.panels import frames_from, random_market
 

@@ -26,11 +26,11 @@ from pipeline.market.specification import (
     SyntheticSource,
     YahooSource,
 )
-from pipeline.tracking import history
 from pipeline.tracking import store as tracking_store
-from pipeline.tracking.history import count_tested, prices_digest, specification_digest
+from pipeline.tracking import tested_specifications
 from pipeline.tracking.runs import create_run, finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
+from pipeline.tracking.tested_specifications import count_tested, prices_digest, specification_digest
 from tests.panels import TINY, changed
 
 from .conftest import THIRD_PARTY
@@ -46,8 +46,8 @@ def other_size(size: int) -> Experiment:
 
 def attempt(
     size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST, tickers: tuple[str, ...] = ("A", "B")
-) -> history.TestedSpecification:
-    return history.TestedSpecification(
+) -> tested_specifications.TestedSpecification:
+    return tested_specifications.TestedSpecification(
         specification_digest(other_size(size)), prices, tickers, np.datetime64(first), np.datetime64(last)
     )
 
@@ -58,7 +58,9 @@ def empty(store: Store, request: pytest.FixtureRequest) -> Store:
     return prepare_store(store.uri, None, f"history {request.node.name}")
 
 
-def count(store: Store, what: history.TestedSpecification, status: str = "FINISHED", tuned: int = 1) -> Trials:
+def count(
+    store: Store, what: tested_specifications.TestedSpecification, status: str = "FINISHED", tuned: int = 1
+) -> Trials:
     """Run what is tested: count as it is about to look, and end."""
     run_id = start_run(store, "run", TINY)
     trials = count_tested(store, run_id, what, tuned)
