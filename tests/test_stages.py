@@ -16,7 +16,7 @@ from tests.panels import TINY, bars_of, changed, random_market
     ("head", "sold"),
     [(None, False), (PointHeadSpec(), True), (DirectionHeadSpec(), True)],
 )
-def test_an_evaluation_is_asked_with_opens_costs_and_claims(head: HeadSpec | None, sold: bool) -> None:
+def test_evaluation_inputs_have_opens_costs_and_claims(head: HeadSpec | None, sold: bool) -> None:
     bars = bars_of(random_market(300, 3))
     network = RecurrentSpec(hidden_size=6, **({"head": head} if head else {}))
     experiment = changed(TINY, network=network, money=MoneySpec(commission_bps=3.5))

@@ -211,7 +211,7 @@ class Call:
         return int(ExitStatus.PARTIAL if result.status == "partial" else ExitStatus.OK)
 
     def console(self) -> "Console":
-        """Return where people read: standard output, or standard error where JSON goes to the former."""
+        """Return the console for text: standard output, or standard error where JSON goes to the former."""
         from rich.console import Console  # noqa: PLC0415
 
         return Console(stderr=self._as_json)

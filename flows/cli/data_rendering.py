@@ -1,4 +1,4 @@
-"""What the `tapecast data` commands print for people."""
+"""What the `tapecast data` commands print to a terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they say over an experiment file."""
+"""Options that several commands share, and the values of an experiment file that they override."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -92,7 +92,7 @@ class Wanted:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What that says over an experiment file."""
+        """The values of an experiment file that these options override."""
         named = self.tickers or self.universe is not None
         return {"tickers": self.tickers, "universe": self.universe} if named else {}
 
@@ -105,7 +105,7 @@ def wanted_by(tickers: str | None, universe: Path | None) -> Wanted:
 
 
 def source_values(source: SourceName | None, path: Path | None) -> dict[str, Any]:
-    """Return what the options say about the source: a path alone means files."""
+    """Return the source that the options describe: a path alone means files."""
     if source is None and path is None:
         return {}
     place = {"path": path} if path is not None else {}
@@ -113,7 +113,7 @@ def source_values(source: SourceName | None, path: Path | None) -> dict[str, Any
 
 
 def device_value(device: Device | None) -> dict[str, Any]:
-    """Return what the option says about the device."""
+    """Return the device that the option names."""
     return {} if device is None else {"device": device.value}
 
 

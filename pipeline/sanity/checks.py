@@ -1,4 +1,4 @@
-"""Sanity checks: numbers from backtests and audits, each with the range in which it has to lie."""
+"""Sanity checks: numbers from backtests and audits, each with its accepted range."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

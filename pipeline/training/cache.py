@@ -90,7 +90,7 @@ def _read(folder: Path) -> tuple[Fitted, object]:
 
 
 def made_with(job: FitJob) -> dict[str, object]:
-    """Return what made a fit in addition to its job, for people: versions, and warm-up sessions."""
+    """Return what a fit was made with in addition to its job, to be read: versions, and warm-up sessions."""
     warm_up = {feature.name: feature.warm_up for feature in FEATURES if feature.name in job.features}
     return {"versions": {name: version(name) for name in VERSIONS_OF}, "warm_up_sessions": warm_up}
 

@@ -1,4 +1,4 @@
-"""The checks of the whole: the leak audit, and the sanity suite."""
+"""The use cases that check the whole pipeline: the leak audit and the sanity suite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

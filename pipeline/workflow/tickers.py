@@ -1,4 +1,4 @@
-"""Which tickers a run is about: those named, those of a universe, or all that the source holds."""
+"""The tickers of a run: those named, those of a universe, or all that the source has."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

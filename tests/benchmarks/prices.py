@@ -1,4 +1,4 @@
-"""Measures prices end to end: import through the command, load for training, an update that has nothing to ask for.
+"""Measures prices end to end: import through the command, load for training, an update that has nothing to request.
 
     python -m tests.benchmarks.prices
 

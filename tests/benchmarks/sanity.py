@@ -1,4 +1,4 @@
-"""How often nothing is found to be something, over 200 seeds, and which share of the optimum is reached. As a module.
+"""Measures false positives over 200 seeds, and the share of the optimum that is reached. Run as a module.
 
 On random walks and on shuffled real returns a small network is fitted per seed. The rate of those that are called
 better than climatology, and of those whose median informs, must be at most the stated level plus two standard errors;

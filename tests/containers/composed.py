@@ -1,4 +1,4 @@
-"""What docker/ says, read by docker compose itself and, for the Dockerfile, instruction by instruction."""
+"""The files of docker/, read by docker compose itself and, for the Dockerfile, instruction by instruction."""
 
 import json
 import re

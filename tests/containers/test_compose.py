@@ -1,4 +1,4 @@
-"""The compose file, checked by docker compose against the compose specification's schema, and its promises."""
+"""The compose file, checked by docker compose against the specification's schema, and its documented facts."""
 
 import itertools
 import json
@@ -135,7 +135,7 @@ def test_postgresql_is_one_that_reads_our_file_and_that_the_page_names(model: di
     assert f"PostgreSQL stays at {version[1]} in `compose.yaml`" in (DOCKER / "README.md").read_text()
 
 
-def test_cuda_is_asked_for_by_two_lines_of_the_environment_file(tmp_path: Path) -> None:
+def test_two_lines_of_the_environment_file_select_cuda(tmp_path: Path) -> None:
     for name in ("compose.yaml", "compose.cuda.yaml"):
         shutil.copy(DOCKER / name, tmp_path)
     example = (DOCKER / ".env.example").read_text()

@@ -1,4 +1,4 @@
-"""The Dockerfile: clean in hadolint's eyes, and what hadolint does not ask."""
+"""The Dockerfile: accepted by hadolint, and what hadolint does not check."""
 
 import json
 import re
@@ -104,7 +104,7 @@ def first_stage(name: str) -> list[str]:
     return [instruction.value for instruction in dockerfile() if instruction.stage == 1 and instruction.name == name]
 
 
-def test_the_image_has_code_and_environment_where_it_looks_for_them() -> None:
+def test_the_image_has_code_and_environment_at_the_configured_paths() -> None:
     (home,), (environment,) = first_stage("WORKDIR"), first_stage("ENV")
     venv = dict(word.split("=") for word in environment.split())["VIRTUAL_ENV"]
     assert first_stage("RUN")[0].endswith('uv venv "${VIRTUAL_ENV}"')
@@ -124,7 +124,7 @@ def test_the_volumes_belong_to_the_user_that_the_image_runs_as() -> None:
     assert f"install --directory --owner {uid[3]} --group {gid[2]} /var/lib/tapecast /var/lib/mlflow" in prepared
 
 
-def test_health_is_asked_often_and_with_patience() -> None:
+def test_health_is_checked_often_with_a_start_period() -> None:
     (value,) = last_stage("HEALTHCHECK")
     seconds = {name: int(number) for name, number in re.findall(r"--([a-z-]+)=(\d+)s", value)}
     assert seconds["interval"] <= 60

@@ -189,7 +189,7 @@ def test_the_run_of_the_page_completes_and_is_recorded_with_its_artifacts(stack:
     assert run_id in data_by_key["result-synthetic"]
 
 
-def test_a_study_lies_beside_mlflow_in_a_schema_of_its_own(stack: Stack, database: str) -> None:
+def test_a_study_is_stored_next_to_mlflow_in_its_own_schema(stack: Stack, database: str) -> None:
     assert stack.sql("mlflow", "SELECT count(*) FROM optuna.trials") == ["5"]
     versions = "SELECT schemaname FROM pg_tables WHERE tablename = 'alembic_version' ORDER BY 1"
     assert stack.sql("mlflow", versions) == ["optuna", "public"]

@@ -275,7 +275,7 @@ def test_names_are_selected_in_their_order_and_unknown_ones_refused_with_the_lis
     assert all(name in str(refused.value) for name in NAMES)
 
 
-def test_a_feature_that_looks_ahead_breaks_the_prefix_property() -> None:
+def test_a_feature_with_look_ahead_breaks_the_prefix_property() -> None:
     """The property above can fail: a centred mean is caught by the same comparison."""
     centred = Feature(
         "centred", 1, lambda series: np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same")

@@ -48,7 +48,7 @@ def every_result(pool: WorkerPool[str]) -> list[Finished[str]]:
     return results
 
 
-def test_each_call_comes_back_by_its_key_from_no_more_workers_than_asked_for() -> None:
+def test_each_call_comes_back_by_its_key_from_no_more_workers_than_requested() -> None:
     before, results = children(), []
     with WorkerPool[str](2) as pool:
         for number in range(6):

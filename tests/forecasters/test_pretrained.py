@@ -54,7 +54,7 @@ def frames() -> Frames:
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_it_reads_summed_returns_and_speaks_after_its_cut_off_alone(as_list: bool, frames: Frames) -> None:
+def test_it_reads_summed_returns_and_forecasts_after_its_cut_off_alone(as_list: bool, frames: Frames) -> None:
     pipeline, origins = MadePipeline(as_list), slice(300, 400)
     found = pretrained_quantiles(SPEC, frames, origins, pipeline)
     later = frames.sessions[origins] > np.datetime64(SPEC.trained_until)
@@ -79,7 +79,7 @@ def test_the_last_day_it_may_have_seen_is_not_forecast_from(frames: Frames) -> N
         assert np.isnan(pretrained_quantiles(spec, frames, slice(350, 351), MadePipeline())).all() == silent
 
 
-def test_many_origins_are_asked_in_batches(frames: Frames) -> None:
+def test_many_origins_are_forecast_in_batches(frames: Frames) -> None:
     pipeline = MadePipeline()
     spec = PretrainedSpec(weights=Path("x"), trained_until=date(2000, 1, 1))
     found = pretrained_quantiles(spec, frames, slice(100, 400), pipeline)
@@ -91,7 +91,7 @@ def test_many_origins_are_asked_in_batches(frames: Frames) -> None:
 
 
 @pytest.mark.parametrize("horizons", [1, 2])
-def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons: int) -> None:
+def test_a_cut_off_after_the_last_test_origin_is_reported_with_both_dates(horizons: int) -> None:
     experiment = changed(TINY, horizons=horizons)
     frames = frames_from(random_market(700, 3), experiment)
     _, folds = jobs_for(frames, experiment)

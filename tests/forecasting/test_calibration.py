@@ -1,4 +1,4 @@
-"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, blind to the future."""
+"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, without look-ahead."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Conformal corrections: their promises on made data, loops that say the same, and nothing read from the future."""
+"""Conformal corrections: coverage on simulated data, equality with plain loops, and no look-ahead."""
 
 import math
 from itertools import product
@@ -166,7 +166,7 @@ def test_none_cross_the_median_stays_and_gaps_stay(data: Made, spec: Calibration
     np.testing.assert_array_equal(np.isfinite(found).all(axis=-1), there)
 
 
-def test_levels_that_would_cross_are_put_in_order() -> None:
+def test_levels_that_would_cross_are_sorted() -> None:
     factors = np.array([[0.1, 3.0, 1.0, 1.0, 5.0, 1.0, 0.2]])
     found = stretched(np.float32([[[-4, -2, -1, 0, 1, 2, 4]]]), factors)
     np.testing.assert_allclose(found[0, 0], [-6, -1, -0.4, 0, 0.8, 2, 5], rtol=1e-6)

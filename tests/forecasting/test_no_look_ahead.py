@@ -152,7 +152,7 @@ def test_a_history_that_ends_at_the_origin_says_the_same(place: int) -> None:
     assert worst_change(Pipeline(), market(), truncated(market(), origin), origin) <= 1e-6
 
 
-def test_a_ticker_too_young_to_be_admitted_moves_no_forecast_of_another() -> None:
+def test_a_ticker_too_young_to_be_accepted_changes_no_forecast_of_another() -> None:
     """At this origin T3 has 62 sessions: cut there, validation excludes it; the market mean may not contain it."""
     origin = origins()[0]
     cut = truncated(market(), origin)

@@ -129,7 +129,7 @@ def test_the_views_of_many_tickers_equal_a_slow_twin(bars: pd.DataFrame, view: V
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(_bars(), st.sampled_from(["split_adjusted", "total_return"]))
-def test_every_view_tells_the_same_total_return_and_last_close(bars: pd.DataFrame, view: View) -> None:
+def test_every_view_has_the_same_total_return_and_last_close(bars: pd.DataFrame, view: View) -> None:
     seen = adjusted(bars, view)
     for ticker, rows in bars.groupby("ticker"):
         ticker_rows = seen[seen["ticker"] == ticker]

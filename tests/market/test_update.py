@@ -84,7 +84,7 @@ def test_the_first_update_asks_for_all_and_the_next_for_nothing(collection: Coll
     assert len(read_history(collection, "AAPL").versions) == 1
 
 
-def test_only_the_tail_is_asked_for_with_an_overlap(collection: Collection) -> None:
+def test_only_the_tail_is_requested_with_an_overlap(collection: Collection) -> None:
     source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.now = after(43)
@@ -232,7 +232,7 @@ def test_an_earlier_start_asks_for_the_whole_and_a_later_one_for_nothing(collect
     assert updated(collection, source, start=late)["AAPL"].state is UpdateState.CURRENT
 
 
-def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Collection) -> None:
+def test_a_restated_past_is_requested_from_where_the_store_begins(collection: Collection) -> None:
     late, source = SESSIONS[20].date(), RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = RESTATED["prices"], after(41)
@@ -240,7 +240,7 @@ def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Co
     assert source.log[-1] == ("AAPL", START)
 
 
-def test_a_ticker_named_twice_is_asked_for_once(collection: Collection) -> None:
+def test_a_ticker_named_twice_is_requested_once(collection: Collection) -> None:
     source = RecordingSource({"AAPL": ROWS}, after(40))
     plan = plan_update(collection, ("AAPL", "AAPL"), source.now, START)
     assert plan.first_days == {"AAPL": START}
@@ -248,7 +248,7 @@ def test_a_ticker_named_twice_is_asked_for_once(collection: Collection) -> None:
     assert len(plan_update(collection, ("AAPL", "AAPL"), source.now, START).results) == 1
 
 
-def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
+def test_a_blank_last_row_is_requested_again(collection: Collection) -> None:
     blank = ROWS.copy()
     blank.loc[40, ["open", "high", "low", "close"]] = np.nan
     source = RecordingSource({"AAPL": blank}, after(40))
@@ -289,7 +289,7 @@ def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collecti
 
 
 @pytest.mark.parametrize("name", ["../../x", "A/B", "<b>", "", "AAPL.QQQQ"])
-def test_a_name_that_cannot_be_one_is_missing_and_never_asked_for(name: str, collection: Collection) -> None:
+def test_an_invalid_ticker_name_is_missing_and_never_requested(name: str, collection: Collection) -> None:
     source = RecordingSource({}, after(40))
     assert updated(collection, source, name)[name].state is UpdateState.MISSING
     assert source.log == []

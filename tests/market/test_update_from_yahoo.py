@@ -112,7 +112,7 @@ def test_a_split_that_yahoo_has_not_applied_is_repaired_and_recorded(desk: Desk)
     assert "unapplied_split" in {problem.rule for problem in read_history(desk.collection, "AAPL").latest.problems}
 
 
-def test_an_adjusted_close_that_tells_other_returns_is_noted(desk: Desk) -> None:
+def test_an_adjusted_close_with_other_returns_is_noted(desk: Desk) -> None:
     desk.update(24, AAPL=ROWS)
     assert read_history(desk.collection, "AAPL").latest.problems == ()
     desk.update(24, MSFT=ROWS.assign(adj_close=ROWS["adj_close"].where(ROWS.index < 15, ROWS["adj_close"] * 1.1)))

@@ -44,7 +44,7 @@ def evaluation() -> Evaluation:
     return evaluate(made, EvaluationInputs(flat_opens(made), MoneySpec(), Trials()))
 
 
-def test_it_is_the_model_where_nobody_asked_to_abstain(evaluation: Evaluation) -> None:
+def test_it_is_the_model_where_abstaining_is_off(evaluation: Evaluation) -> None:
     chosen = publication(evaluation, "never")
     assert {chosen.forecaster(ticker, h) for ticker in ("T0", "new") for h in (1, 2)} == {NETWORK}
     assert chosen.abstained == ()

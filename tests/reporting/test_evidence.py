@@ -278,7 +278,7 @@ def test_rules_and_caveats_are_next_to_the_money(outcome: CalendarResult, page: 
     assert "expected maximum of 15 trials" in text, "five specifications with three rules each"
 
 
-def test_how_it_was_chosen_stands_beside_verdict_and_money(outcome: CalendarResult) -> None:
+def test_how_it_was_chosen_is_stated_with_verdict_and_money(outcome: CalendarResult) -> None:
     chosen = outcome.experiment.model_copy(update={"trials": 40})
     page = page_of(replace(outcome, experiment=chosen))
     assert chosen.chosen_from in page.all("header")[0].text

@@ -66,7 +66,7 @@ def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: CalendarResult) 
     assert f"{ewma['q10']:,.2f} – {ewma['q90']:,.2f}" in table.all("tr")[0].all("td")[1].text
 
 
-def test_a_page_of_the_model_alone_speaks_of_no_baseline_shown(outcome: CalendarResult) -> None:
+def test_a_page_of_the_model_alone_mentions_no_baseline_shown(outcome: CalendarResult) -> None:
     page = read_page(report_html(outcome, {}, None))
     assert "A baseline is shown" not in page.text
     assert not any("baseline ewma" in cell.text for cell in page.by_id("forecast").all("td"))

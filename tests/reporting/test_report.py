@@ -153,7 +153,7 @@ def test_scores_in_the_page_are_the_outcome_s(outcome: CalendarResult, page: Ele
             assert name.endswith("★") == (row["pinball"] == expected["pinball"].min())
 
 
-def test_learned_class_probabilities_stand_beside_the_frequencies(outcome: CalendarResult, page: Element) -> None:
+def test_learned_class_probabilities_are_shown_with_the_frequencies(outcome: CalendarResult, page: Element) -> None:
     assert not page.has_id("direction"), "no class probabilities were learned"
     rows = [
         {"horizon": 1, "rows": 12345, "log_loss": 1.09123, "log_loss_frequencies": 1.1, "brier": 0.65,

@@ -1,4 +1,4 @@
-"""The figure of a tutorial: what must be seen in it."""
+"""The figure of a tutorial: its required content."""
 
 from io import BytesIO
 
@@ -50,7 +50,7 @@ def test_the_scatter_of_levels_shows_changes_from_the_last_close(results: tuple[
     assert right.get_title("left").startswith("Change from the last close")
 
 
-def test_every_look_at_the_loss_is_drawn(results: tuple[TutorialResult, ...]) -> None:
+def test_every_validation_check_is_drawn(results: tuple[TutorialResult, ...]) -> None:
     for result in results:
         lower = draw_tutorial(result).axes[2]
         checks = result.fits[0].network.checks

@@ -80,7 +80,7 @@ def test_the_tag_says_at_which_horizons_it_abstained(
         assert final_tags(result).get("tapecast.baseline_substitutions") == expected
 
 
-def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: CalendarResult) -> None:
+def test_a_horizon_at_which_one_ticker_has_a_baseline_is_in_the_tag(outcome: CalendarResult) -> None:
     chosen = Publication(CALIBRATED, dict.fromkeys((1, 2, 3), CALIBRATED), {2: {"BBB": "ewma"}})
     assert final_tags(publishing(outcome, chosen))["tapecast.baseline_substitutions"] == "h2"
 

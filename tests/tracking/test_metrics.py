@@ -24,7 +24,7 @@ def points(*fits: Fitted) -> dict[tuple[str, int], float]:
     return named
 
 
-def test_one_network_is_told_as_it_is() -> None:
+def test_one_network_has_its_own_metrics() -> None:
     assert points(FITTED) == {
         ("fit_seconds/network_seed_3", 0): 1.5,
         ("fit_loss/train_seed_3", 10): 0.5,
@@ -35,7 +35,7 @@ def test_one_network_is_told_as_it_is() -> None:
     }
 
 
-def test_networks_of_one_ticker_each_are_told_by_their_means() -> None:
+def test_networks_of_one_ticker_each_have_mean_metrics() -> None:
     found = points(FITTED, OTHER)
     assert found[("fit_seconds/network_seed_3", 0)] == 2.0
     assert found[("fit_loss/train_seed_3", 10)] == pytest.approx(0.6)

@@ -1,4 +1,4 @@
-"""Runs that a killed process left RUNNING: ended by the next one, and nobody else's."""
+"""Runs that a killed process left RUNNING: ended by the next one, and no others."""
 
 import json
 import subprocess

@@ -211,7 +211,7 @@ def corrected(**values: Any) -> str:
     return specification_digest(changed(TINY, calibration=CalibrationSpec(**values)))
 
 
-def test_a_correction_is_another_specification_and_told_by_its_rates_where_they_count() -> None:
+def test_a_correction_is_another_specification_and_so_are_its_rates_where_they_count() -> None:
     assert corrected(method="adaptive") != corrected(method="none")
     assert corrected(method="adaptive", scale_rate=0.1) != corrected(method="adaptive", scale_rate=0.4)
     assert corrected(method="none", scale_rate=0.1) == corrected(method="none", scale_rate=0.4)
@@ -252,11 +252,11 @@ def test_other_prices_are_others(first: SourceSpec, second: SourceSpec) -> None:
     assert prices_digest(first, "XNYS") != prices_digest(second, "XNYS")
 
 
-def test_prices_are_told_by_calendar() -> None:
+def test_prices_differ_by_calendar() -> None:
     assert prices_digest(YAHOO, "XNYS") != prices_digest(YAHOO, "XBOM")
 
 
-def test_who_leaves_out_or_adds_a_ticker_does_not_begin_anew(empty: Store) -> None:
+def test_leaving_out_or_adding_a_ticker_does_not_reset_the_count(empty: Store) -> None:
     lists = (("A", "B"), ("B",), ("C", "B"), ("C", "D"), ("E",))
     found = [count(empty, attempt(size, tickers=tickers)).tested for size, tickers in enumerate(lists, start=4)]
     assert found == [1, 2, 3, 2, 1]

@@ -89,7 +89,7 @@ def test_a_missed_mark_is_a_failed_run_that_says_so(store: Store, parent: str) -
     assert "MISSED its mark" in run.data.tags["mlflow.note.content"]
 
 
-def test_figure_forecasts_and_model_lie_beside_it(
+def test_figure_forecasts_and_model_are_artifacts_of_the_run(
     store: Store, parent: str, results: tuple[TutorialResult, ...], tmp_path: Path
 ) -> None:
     client = MlflowClient(tracking_uri=store.uri)

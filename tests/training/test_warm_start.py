@@ -196,7 +196,7 @@ def test_one_network_for_all_differs_from_one_each(frames: Frames) -> None:
     assert together.key != by_ticker.key
 
 
-def test_determinism_is_asked_of_a_gpu_alone() -> None:
+def test_deterministic_algorithms_are_required_on_a_gpu_alone() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     for device, wanted, within in (("cpu", True, before), ("cuda", False, before), ("cuda", True, True)):
         with repeatable(device, wanted):
@@ -245,7 +245,7 @@ def test_the_bits_do_not_depend_on_the_order_in_which_fits_finish(frames: Frames
     assert found == [[("T0",), ("T1",)]] * 2
 
 
-def test_a_killed_worker_is_told_of_every_fold_that_waited_and_of_no_other(frames: Frames, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_for_every_fold_that_waited_and_no_other(frames: Frames, tmp_path: Path) -> None:
     training = WARM.training.model_copy(update={"min_steps": 200, "max_steps": 200})
     jobs, _ = jobs_for(frames, changed(WARM, training=training))
     save_frames(frames, tmp_path / "frames")

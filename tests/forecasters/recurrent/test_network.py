@@ -259,7 +259,7 @@ def test_an_unknown_ticker_reads_row_zero() -> None:
     assert not torch.equal(raw_of(network, x), raw_of(network, x, torch.ones(3, dtype=torch.long)))
 
 
-def test_the_embedding_is_off_unless_asked_for() -> None:
+def test_the_embedding_is_off_by_default() -> None:
     network, x = network_of(spec_of(), tickers=4), inputs()
     assert network.embedding is None
     assert torch.equal(raw_of(network, x), raw_of(network, x, torch.tensor([1, 2, 3])))

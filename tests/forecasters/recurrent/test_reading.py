@@ -158,7 +158,7 @@ def test_what_is_known_of_the_target_sessions_stands_behind_the_features_horizon
                 np.testing.assert_allclose(found[i, :, size + h * len(names) + k], expected, atol=1e-4)
 
 
-def test_a_decoder_is_told_of_its_target_sessions() -> None:
+def test_a_decoder_reads_its_target_sessions() -> None:
     """Another calendar ahead of an origin moves the horizons of one to many; at a baseline it moves nothing."""
     network = RecurrentSpec(hidden_size=6, shape="one_to_many", horizon_mode="decoder")
     experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), network=network)

@@ -156,7 +156,7 @@ def test_a_forecast_is_that_of_a_loop_over_paths(frames: Frames, values: dict[st
             np.testing.assert_allclose(found[ticker, session - origins.start], expected, atol=2e-4)
 
 
-def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Frames) -> None:
+def test_the_first_horizon_is_that_of_the_same_weights_used_directly(frames: Frames) -> None:
     network = drawn_network()
     fitted = fitted_for(frames, network)
     direct = replace(fitted, forecaster=network.spec.model_copy(update={"horizon_mode": "direct"}), horizons=1)

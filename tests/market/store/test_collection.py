@@ -223,7 +223,7 @@ def test_a_hostile_string_is_refused_in_one_printable_line(ticker: str) -> None:
     assert len(str(refused.value)) < 300
 
 
-def test_the_names_are_those_that_people_would_look_for() -> None:
+def test_file_names_are_readable() -> None:
     assert [file_name(ticker) for ticker in ("AAPL", "^GSPC", "M&M.NS", "CON.DE", "ab")] == [
         "AAPL.parquet",
         "^GSPC.parquet",

@@ -93,7 +93,7 @@ def test_two_per_cent_of_a_long_history_are_few(collection: Collection) -> None:
         commit(collection, "AAPL", fetched_of(long.drop(index=range(100, 112)), 2))
 
 
-def test_sessions_before_the_day_asked_for_are_not_lost(collection: Collection) -> None:
+def test_sessions_before_the_requested_day_are_not_lost(collection: Collection) -> None:
     commit(collection, "AAPL", fetched_of(ROWS))
     assert commit(collection, "AAPL", fetched_of(ROWS, 1, day(ROWS, 50))).rows == 60
 

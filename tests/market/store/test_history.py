@@ -241,7 +241,7 @@ def test_a_change_of_currency_is_recorded() -> None:
     assert version_at(history, after(0.5)).currency == "GBp"
 
 
-def test_the_first_day_ever_asked_for_is_remembered_through_pruning() -> None:
+def test_the_first_requested_day_survives_pruning() -> None:
     first = day(ROWS, 4)
     history = history_of(
         fetched_of(ROWS, since=first), fetched_of(ROWS, 1, day(ROWS, 15)), fetched_of(ROWS, 2, day(ROWS, 20))
@@ -256,7 +256,7 @@ def test_the_first_day_ever_asked_for_is_remembered_through_pruning() -> None:
     assert facts_of(tail).asked_from is None
 
 
-def test_an_older_row_that_comes_unasked_is_a_restatement() -> None:
+def test_an_older_row_that_was_not_requested_is_a_restatement() -> None:
     history = history_of(fetched_of(ROWS.iloc[3:]), fetched_of(ROWS, 1))
     assert [(restatement.kind, restatement.rows) for restatement in history.latest.restatements] == [("sessions", 3)]
 
@@ -270,7 +270,7 @@ def test_a_history_without_versions_or_out_of_order_is_none() -> None:
         History(history.columns, (history.latest.model_copy(update={"rows": 3}),))
 
 
-def test_times_are_utc_whatever_zone_the_fetch_tells() -> None:
+def test_times_are_utc_whatever_the_zone_of_the_fetch() -> None:
     zone = datetime.fromisoformat("2024-06-04T03:00:00+05:30").tzinfo
     history = history_of(FetchedRows(ROWS, None, "USD", after(0).astimezone(zone)))
     assert history.latest.known_at.utcoffset() == timedelta(0)

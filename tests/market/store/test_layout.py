@@ -1,4 +1,4 @@
-"""The file of a ticker: opened by hand, and never believed where it is damaged."""
+"""The file of a ticker: readable by other tools, and refused where it is damaged."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a later fetch tells otherwise: every kind is named, and rounding is none."""
+"""Rows that a later fetch restates: every kind is named, and rounding is no restatement."""
 
 from collections.abc import Callable
 
@@ -109,7 +109,7 @@ def test_a_session_between_stored_ones_is_a_restatement() -> None:
     assert kinds(ROWS.drop(index=15).iloc[:25], ROWS.iloc[10:]) == [("sessions", 15, 1)]
 
 
-def test_a_stored_session_before_the_first_reported_one_is_missed_where_it_was_asked_for() -> None:
+def test_a_stored_session_before_the_first_reported_one_is_missing_where_it_was_requested() -> None:
     tail = ROWS.iloc[12:]
     assert compare(ROWS, tail) == ()
     (missed,) = compare(ROWS, tail, since=day(ROWS, 10))

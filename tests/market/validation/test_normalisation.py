@@ -20,7 +20,7 @@ def _same(brought: NormalisedRows, rows: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(brought.frame, rows.reset_index(drop=True), check_exact=True)
 
 
-def test_the_canonical_form_is_handed_on_as_it_is() -> None:
+def test_the_canonical_form_is_returned_unchanged() -> None:
     rows = good_rows()
     assert is_normalised(rows)
     assert normalise("AAPL", rows).frame is rows

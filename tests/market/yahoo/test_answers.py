@@ -1,4 +1,4 @@
-"""Frames as yfinance hands them over, in all the shapes that were seen, brought to rows."""
+"""Frames as yfinance returns them, in all observed shapes, parsed into rows."""
 
 from datetime import UTC, date, datetime
 from typing import Any

@@ -51,13 +51,13 @@ def played(
     return list(answered), script
 
 
-def test_an_unknown_ticker_is_asked_once_and_a_silent_one_four_times() -> None:
+def test_an_unknown_ticker_is_requested_once_and_a_silent_one_four_times() -> None:
     answered, script = played({"A": [NONE], "B": [SILENT]})
     assert dict(answered) == {"A": NONE.answer, "B": SILENT.answer}
     assert [ticker for ticker, _ in script.requested] == ["A", "B", "B", "B", "B"]
 
 
-def test_what_was_never_asked_goes_before_what_failed() -> None:
+def test_what_was_never_requested_goes_before_what_failed() -> None:
     _, script = played({"A": [SILENT, GOT], "B": [GOT], "C": [GOT]})
     assert [ticker for ticker, _ in script.requested] == ["A", "B", "C", "A"]
 
@@ -151,7 +151,7 @@ def test_a_fault_of_our_own_is_not_swallowed() -> None:
         list(answers({"A": None}, ask, RequestLimits(), MovedClock().clock(), np.random.default_rng(0)))
 
 
-def test_a_closed_iterator_asks_no_more() -> None:
+def test_a_closed_iterator_requests_no_more() -> None:
     moved = MovedClock()
     script = Script({f"T{number}": [GOT] for number in range(30)}, moved)
     answered = answers(dict.fromkeys(script.written), script, RequestLimits(), moved.clock(), np.random.default_rng(0))

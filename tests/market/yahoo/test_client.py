@@ -219,7 +219,7 @@ def test_a_row_without_prices_keeps_its_dividend(client: YahooClient, fake: Fake
     assert row[["open", "high", "low", "close", "volume", "adj_close"]].isna().all()
 
 
-def test_a_live_quote_beside_the_daily_bar_is_one_session(client: YahooClient, fake: FakeYahoo) -> None:
+def test_a_live_quote_and_the_daily_bar_are_one_session(client: YahooClient, fake: FakeYahoo) -> None:
     frame = fake.frames["AAPL"]
     live = frame.iloc[[-1]].assign(Close=frame["Close"].iloc[-1] * 1.001, Volume=frame["Volume"].iloc[-1] + 1)
     fake.frames["AAPL"] = pd.concat([frame, live], ignore_index=True)

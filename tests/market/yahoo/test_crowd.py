@@ -93,7 +93,7 @@ def test_the_order_of_asking_is_the_order_given(client_with: MakeClient, crowd: 
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_no_more_are_asked_at_once_than_allowed(concurrency: int, client_with: MakeClient, crowd: FakeYahoo) -> None:
+def test_no_more_requests_run_at_once_than_allowed(concurrency: int, client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.play.answer_seconds = 0.02
     dict(client_with(replace(QUICK, concurrency=concurrency)).fetch(dict(list(HUNDRED.items())[:18])))
     assert crowd.most_at_once == concurrency

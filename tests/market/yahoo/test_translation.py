@@ -1,4 +1,4 @@
-"""Every exception that can come out of yfinance has its place among our errors."""
+"""Every exception that yfinance can raise is translated into one of Tapecast's errors."""
 
 import importlib
 import pkgutil
@@ -128,7 +128,7 @@ def test_a_reason_that_yahoo_gives_is_believed() -> None:
 @pytest.mark.parametrize(
     ("headers", "seconds"), [({"Retry-After": "30"}, 30.0), ({}, 0.0), ({"Retry-After": "Wed"}, 0.0)]
 )
-def test_the_wait_that_a_refusal_tells_is_read(headers: dict[str, str], seconds: float) -> None:
+def test_the_wait_stated_by_a_refusal_is_read(headers: dict[str, str], seconds: float) -> None:
     error = yf.YFRateLimitError()
     error.__cause__ = refused(Response(429, **headers))
     assert retry_after_seconds(error) == seconds
