@@ -1,20 +1,29 @@
 """Prefect artifacts: the results of the use cases as markdown, tables and links in the Prefect UI."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from pipeline.audit.result import AuditResult as AuditVerdict
+from pipeline.audit.result import AuditResult
 from pipeline.market.validation.report import status_counts
-from pipeline.sanity.checks import SanityCheck, verdict_sentence
-from pipeline.sanity.checks import sanity_table as check_table
+from pipeline.sanity.checks import SanityCheck, sanity_sentence, sanity_table
 from pipeline.tracking.check_records import combined_audit_table
-from pipeline.tutorials.run import TutorialResult as TutorialVerdict
-from pipeline.tutorials.run import tutorial_table
-from pipeline.wording import p_value
+from pipeline.tutorials.run import TutorialResult, tutorial_table
+from pipeline.wording import (
+    counts_in_words,
+    disk_in_words,
+    exclusion_sentence,
+    markdown_table,
+    mlflow_link,
+    p_value,
+    skill,
+    stale_sentence,
+    unseen_sentence,
+)
 from pipeline.workflow.ingest import IngestResult
-from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain_rows
+from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows
 from pipeline.workflow.tune_result import TuneResult
 
 DESCRIPTIONS: Mapping[str, str] = {
@@ -27,23 +36,23 @@ DESCRIPTIONS: Mapping[str, str] = {
 }
 
 
-def show_result(result: Result, kind: str) -> None:
+def create_result_artifacts(result: Result, kind: str) -> None:
     """Make the artifacts of a finished run on a kind of source: verdict and links, forecasts, and what is missing."""
     create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Verdict and where to look next")
-    show_tables(result.tables(), kind)
+    create_tables(result.tables(), kind)
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        show_link(one.mlflow_url, "-".join(["mlflow", kind, *([slug(one.calendar)] if several else [])]))
+    for summary in result.calendars:
+        create_run_link(summary.mlflow_url, "-".join(["mlflow", kind, *([slug(summary.calendar)] if several else [])]))
 
 
-def show_tables(tables: Mapping[str, list[Row]], ending: str) -> None:
+def create_tables(tables: Mapping[str, list[JsonObject]], ending: str) -> None:
     """Make an artifact of every table; its key is the table's name with this ending."""
     for name, rows in tables.items():
         key = f"{name}-{ending}" if ending else name
         create_table_artifact(rows, key=key, description=DESCRIPTIONS.get(name, name))
 
 
-def show_link(url: str, key: str, text: str = "MLflow run") -> None:
+def create_run_link(url: str, key: str, text: str = "MLflow run") -> None:
     """Make a link to an MLflow run, where its address is one that a browser can open."""
     if url.startswith("http"):
         create_link_artifact(url, key=key, link_text=text)
@@ -62,88 +71,82 @@ def markdown(result: Result) -> str:
 def paragraphs(result: Result) -> Iterator[str]:
     """Yield the paragraphs of the result."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        yield f"## {one.calendar}" if several else ""
-        yield one.backtest.verdict if one.backtest else ""
-        yield " ".join(one.instead)
-        yield skill_markdown(one.backtest) if one.backtest else ""
-        yield links_markdown(one)
+    for summary in result.calendars:
+        yield f"## {summary.calendar}" if several else ""
+        yield summary.backtest.verdict if summary.backtest else ""
+        yield " ".join(summary.instead)
+        yield skill_markdown(summary.backtest) if summary.backtest else ""
+        yield links_markdown(summary)
     yield f"*{result.calendars[0].note}*"
     yield from result.warnings
-    if result.excluded:
-        yield "Excluded: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.excluded)
-    if result.stale:
-        yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.stale)
-    if result.unseen:
-        yield f"Forecast though not trained on: {', '.join(result.unseen)}"
+    excluded = [exclusion_sentence(f"**{row['ticker']}**", row["reason"]) for row in result.excluded]
+    stale = [stale_sentence(f"**{row['ticker']}**", row["age_sessions"], row["reason"]) for row in result.stale]
+    yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale))
+    yield unseen_sentence(result.unseen)
 
 
-def links_markdown(one: CalendarSummary) -> str:
+def links_markdown(summary: CalendarSummary) -> str:
     """Return where the MLflow run and the report of a calendar are."""
-    return f"[MLflow run {one.mlflow_run_id}]({one.mlflow_url})  \nReport: `{one.report}`"
+    return f"{mlflow_link(summary.mlflow_url, summary.mlflow_run_id)}  \nReport: `{summary.report}`"
 
 
 def skill_markdown(backtest: BacktestSummary) -> str:
     """Return skill and p against each opponent by horizon as a markdown table."""
     opponents = list(next(iter(backtest.skill.values())))
-    head = ["| horizon | " + " | ".join(opponents) + " |", "|" + " --- |" * (len(opponents) + 1)]
-    rows = [
-        f"| {horizon} | " + " | ".join(skill_cell(backtest, horizon, name) for name in opponents) + " |"
-        for horizon in backtest.skill
-    ]
-    return "Skill against each baseline:\n\n" + "\n".join(head + rows)
+    rows = [[horizon, *(skill_cell(backtest, horizon, name) for name in opponents)] for horizon in backtest.skill]
+    return markdown_table(["horizon", *opponents], rows, "Skill against each baseline")
 
 
 def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:
     """Return one skill with its p."""
-    skill, p = backtest.skill[horizon][opponent], backtest.dm_p[horizon][opponent]
-    if skill is None:
-        return "-"
-    return f"{skill:+.2%}" + ("" if p is None else f" ({p_value(p)})")
+    against, p = backtest.skill[horizon][opponent], backtest.dm_p[horizon][opponent]
+    return skill(against) + ("" if p is None else f" ({p_value(p)})")
 
 
-def show_ingest(result: IngestResult) -> None:
+def create_ingest_artifacts(result: IngestResult) -> None:
     """Make the artifacts of an update: a summary, the findings, and the tickers that are not up to date."""
     key = result.collection.replace("_", "-")
     create_markdown_artifact(ingest_markdown(result), key=f"ingest-{key}", description="What the update did")
-    show_tables(result.tables(), key)
+    create_tables(result.tables(), key)
 
 
 def ingest_markdown(result: IngestResult) -> str:
     """Return the update in markdown."""
-    states = "\n".join(f"- {count} {state}" for state, count in result.states.items())
-    validated = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(result.validation).items())
-    size_mb = result.disk.size_bytes / 1e6
-    disk = f"{result.disk.tickers} tickers, {result.disk.versions} versions, {size_mb:.1f} MB"
-    return f"**{result.status}**\n\n{states}\n\nValidation of what changed: {validated}.\n\nThe store: {disk}."
+    paragraphs = (
+        f"**{result.status}**",
+        counts_in_words(result.states) or "nothing to update",
+        f"Validation of what changed: {counts_in_words(status_counts(result.validation)) or 'nothing checked'}.",
+        f"The store: {disk_in_words(**asdict(result.disk))}.",
+    )
+    return "\n\n".join(paragraphs)
 
 
-def show_tune(result: TuneResult) -> None:
+def create_tune_artifacts(result: TuneResult) -> None:
     """Make the artifacts of a search: what was found, the trials, and a link to the study's run."""
     text = "\n\n".join([*result.sentences, f"Run it with `tapecast run --experiment {result.experiment}`."])
     create_markdown_artifact(text, key="tuned", description="The best of the trials, and on what it was chosen")
-    show_tables(result.tables(), "")
-    show_link(result.mlflow_url, "mlflow-study", "MLflow run of the study")
+    create_tables(result.tables(), "")
+    create_run_link(result.mlflow_url, "mlflow-study", "MLflow run of the study")
 
 
-def show_audit(verdicts: Sequence[AuditVerdict], url: str) -> None:
+def create_audit_artifacts(results: Sequence[AuditResult], url: str) -> None:
     """Make the artifacts of a leak audit."""
     text = "The output of each stage, compared between the bars as they are and tampered copies"
-    _show_check(plain_rows(combined_audit_table(verdicts)), "audit-verdicts", text, (url, "mlflow-audit"))
+    _show_check(json_rows(combined_audit_table(results)), "audit-results", text, (url, "mlflow-audit"))
 
 
-def show_sanity(checks: Sequence[SanityCheck], url: str) -> None:
+def create_sanity_artifacts(checks: Sequence[SanityCheck], url: str) -> None:
     """Make the artifacts of the sanity suite."""
-    text = f"{verdict_sentence(checks)} Each number found has to lie from low to high."
-    _show_check(plain_rows(check_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
+    text = f"{sanity_sentence(checks)} Each number found has to lie from low to high."
+    _show_check(json_rows(sanity_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
 
 
-def show_tutorials(verdicts: Sequence[TutorialVerdict], url: str) -> None:
+def create_tutorials_artifacts(results: Sequence[TutorialResult], url: str) -> None:
     """Make the artifacts of the tutorials."""
     text = "The tutorials' networks compared with their marks"
-    _show_check(plain_rows(tutorial_table(tuple(verdicts))), "tutorial-verdicts", text, (url, "mlflow-tutorials"))
+    _show_check(json_rows(tutorial_table(tuple(results))), "tutorial-results", text, (url, "mlflow-tutorials"))
 
 
 def _show_check(rows: list[dict[str, Any]], key: str, description: str, link: tuple[str, str]) -> None:
     create_table_artifact(rows, key=key, description=description)
-    show_link(*link)
+    create_run_link(*link)

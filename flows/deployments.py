@@ -20,22 +20,29 @@ from pipeline.training.jobs import FitResult
 from pipeline.tuning.trial import SearchSpec
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
+from pipeline.wording import duration
 from pipeline.workflow import checks, tutorials
-from pipeline.workflow.context import F, new_context
 from pipeline.workflow.forecast import forecast as forecast_from_model
-from pipeline.workflow.ingest import IMPORTS, IngestResult, Reader
+from pipeline.workflow.ingest import IMPORTS, FileReader, IngestResult
 from pipeline.workflow.ingest import ingest as ingest_prices
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import Progress
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
+from pipeline.workflow.run_context import F, new_context
 from pipeline.workflow.sine import sine as learn_sine
 from pipeline.workflow.summaries import result_of
 from pipeline.workflow.tune import tune as search_settings
 from pipeline.workflow.tune_result import TuneResult
 
-DEFAULT, SEARCH, AUDIT, TERMS, FROM_YAHOO = Experiment(), SearchSpec(), AuditSpec(), OhlcSpec(), YahooSource()
+DEFAULT_EXPERIMENT, DEFAULT_SEARCH, DEFAULT_AUDIT, DEFAULT_TERMS, FROM_YAHOO = (
+    Experiment(),
+    SearchSpec(),
+    AuditSpec(),
+    OhlcSpec(),
+    YahooSource(),
+)
 
 
 def as_task(function: F, name: str) -> F:
@@ -52,7 +59,7 @@ class LogProgress:
 
     def stage_finished(self, stage: str, seconds: float) -> None:
         """Log the stage with its seconds."""
-        self.message(f"{stage}: {seconds:.1f} s")
+        self.message(f"{stage}: {duration(seconds)}")
 
     def fit_finished(self, result: FitResult, done: int, total: int) -> None:  # noqa: ARG002  the count is enough
         """Log every tenth fit and the last."""
@@ -82,7 +89,9 @@ class Flows:
     tutorial: Callable[..., tutorials.TutorialsSummary]
 
 
-def build_flows(progress: Progress, show_checks: checks.ShowChecks | None = None, read: Reader = open_files) -> Flows:
+def build_flows(
+    progress: Progress, show_checks: checks.ShowChecks | None = None, read: FileReader = open_files
+) -> Flows:
     """Return the flows with what receives their progress: the terminal, or the log of a deployment.
 
     `show_checks` receives the checks of the sanity suite even if it fails (default: the progress, as text); `read`
@@ -93,7 +102,7 @@ def build_flows(progress: Progress, show_checks: checks.ShowChecks | None = None
 
 def _run_flows(progress: Progress) -> FlowsByName:
     @flow(name="run", flow_run_name="run {experiment.source.kind}", persist_result=False)
-    def run(experiment: Experiment = DEFAULT, out: Path | None = None, publish: bool = False) -> Result:
+    def run(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None, publish: bool = False) -> Result:
         """Backtest the network against every baseline, then forecast the next sessions of every ticker.
 
         With `publish` the models of the trained calendars are published, for `forecast` to use; others are unchanged.
@@ -103,7 +112,7 @@ def _run_flows(progress: Progress) -> FlowsByName:
         )
 
     @flow(name="backtest", flow_run_name="backtest {experiment.source.kind}", persist_result=False)
-    def backtest(experiment: Experiment = DEFAULT, out: Path | None = None) -> Result:
+    def backtest(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
         """Backtest the network against every baseline; nothing is forecast and no model is published."""
         return shown(run_experiment(new_context("backtest", out, progress, as_task), experiment, RunPlan(live=False)))
 
@@ -118,7 +127,7 @@ def _run_flows(progress: Progress) -> FlowsByName:
         return shown(forecast_from_model(new_context("forecast", out, progress, as_task), tickers, source, as_known))
 
     @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
-    def sine(seed: int = 0, experiment: Experiment = DEFAULT, out: Path | None = None) -> Result:
+    def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
         """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
 
         Of the experiment it takes the network, its training and the device.
@@ -129,7 +138,7 @@ def _run_flows(progress: Progress) -> FlowsByName:
     return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
 
 
-def _data_flows(progress: Progress, read: Reader) -> FlowsByName:
+def _data_flows(progress: Progress, read: FileReader) -> FlowsByName:
     @flow(name="ingest", flow_run_name="ingest {source.kind}", persist_result=False)
     def ingest(
         tickers: tuple[str, ...] = (),
@@ -144,18 +153,20 @@ def _data_flows(progress: Progress, read: Reader) -> FlowsByName:
         result = ingest_prices(
             new_context("ingest", None, progress, as_task), tickers, universe, source, collection, read
         )
-        artifacts.show_ingest(result)
+        artifacts.create_ingest_artifacts(result)
         return result
 
     @flow(name="tune", flow_run_name="tune {experiment.source.kind}", persist_result=False)
-    def tune(experiment: Experiment = DEFAULT, search: SearchSpec = SEARCH, out: Path | None = None) -> TuneResult:
+    def tune(
+        experiment: Experiment = DEFAULT_EXPERIMENT, search: SearchSpec = DEFAULT_SEARCH, out: Path | None = None
+    ) -> TuneResult:
         """Search the settings of the network and its training on validation ranges alone.
 
         Trials are stored: the same search continues where it was stopped. The best experiment is written as a TOML
         file, `out` or tuned/STUDY.toml under TAPECAST_HOME.
         """
         result = search_settings(new_context("tune", None, progress, as_task), experiment, search, out)
-        artifacts.show_tune(result)
+        artifacts.create_tune_artifacts(result)
         return result
 
     return {"ingest": ingest, "tune": tune}
@@ -170,21 +181,21 @@ class _ShowChecks:
 
     def audit(self, results: Sequence[AuditResult], url: str) -> None:
         """Show the comparison of every stage."""
-        artifacts.show_audit(results, url)
+        artifacts.create_audit_artifacts(results, url)
         for result in results:
             self.progress.message(checks.audit_text(result))
 
-    def sanity(self, found: Sequence[SanityCheck], url: str) -> None:
+    def sanity(self, results: Sequence[SanityCheck], url: str) -> None:
         """Show every check with its range."""
-        artifacts.show_sanity(found, url)
+        artifacts.create_sanity_artifacts(results, url)
         if self.show_checks:
-            self.show_checks(found, url)
+            self.show_checks(results, url)
         else:
-            self.progress.message(checks.checks_text(found))
+            self.progress.message(checks.checks_text(results))
 
     def tutorials(self, results: Sequence[TutorialResult], url: str) -> None:
         """Show every tutorial with its mark."""
-        artifacts.show_tutorials(results, url)
+        artifacts.create_tutorials_artifacts(results, url)
         self.progress.message(tutorials.tutorials_text(results))
 
 
@@ -192,7 +203,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
     show = _ShowChecks(progress, show_checks)
 
     @flow(name="audit", flow_run_name="audit {experiment.source.kind}", persist_result=False)
-    def audit(experiment: Experiment = DEFAULT, spec: AuditSpec = AUDIT) -> checks.AuditSummary:
+    def audit(experiment: Experiment = DEFAULT_EXPERIMENT, spec: AuditSpec = DEFAULT_AUDIT) -> checks.AuditSummary:
         """Look for leaks: replace everything after an origin, run all stages again, and compare their outputs.
 
         Fails, naming the first stage, where anything that was known at an origin changes with what comes later.
@@ -209,7 +220,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 
     @flow(name="tutorial", flow_run_name="tutorial {name}", persist_result=False)
     def tutorial(
-        name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcSpec = TERMS, out: Path | None = None
+        name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcSpec = DEFAULT_TERMS, out: Path | None = None
     ) -> tutorials.TutorialsSummary:
         """Fit the networks of one tutorial, or of all, by the code of every run; fails when a stated mark is missed.
 
@@ -225,7 +236,7 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 def shown(finished: RecordedRun) -> Result:
     """Return the result of a finished run, after making its Prefect artifacts."""
     result = result_of(finished)
-    artifacts.show_result(result, finished.results[0].result.experiment.source.kind)
+    artifacts.create_result_artifacts(result, finished.results[0].result.experiment.source.kind)
     return result
 
 

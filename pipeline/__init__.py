@@ -1,1 +1,1 @@
-"""Tapecast's plain functions: prices in, honest quantile forecasts out. Nothing here imports Prefect."""
+"""The pipeline from daily prices to quantile forecasts, as plain functions; nothing here imports Prefect."""

@@ -90,7 +90,7 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         series = [spec.name for spec in self.covariates]
         try:
             refuse_duplicate_names(
-                series, [*(one.name for one in FEATURES), *calendar_columns(self.calendar_covariates)]
+                series, [*(feature.name for feature in FEATURES), *calendar_columns(self.calendar_covariates)]
             )
             select_features(self.features, self.file_features)
             refuse_missing_sources(self.features, self.sectors, self.index)
@@ -153,8 +153,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def network_features(self) -> tuple[str, ...]:
         """The features that the network reads: those named, then what sectors, index and past-only series add."""
         groups = ((self.sectors, SECTOR_FEATURES), (self.index, INDEX_FEATURES))
-        added = [name for given, group in groups if given and not {*group} & {*self.features} for name in group]
-        return tuple(dict.fromkeys((*self.features, *added, *(one.name for one in self.file_features))))
+        added = [name for present, group in groups if present and not {*group} & {*self.features} for name in group]
+        return tuple(dict.fromkeys((*self.features, *added, *(feature.name for feature in self.file_features))))
 
     @property
     def file_features(self) -> tuple[Feature, ...]:

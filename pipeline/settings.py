@@ -1,4 +1,4 @@
-"""Where files and databases are: TAPECAST_* in the environment, read by flows only."""
+"""Where files and databases are: TAPECAST_* in the environment, read by workflow and flows only."""
 
 from pathlib import Path
 

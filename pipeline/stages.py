@@ -56,7 +56,7 @@ def frames_of(
     cross_market = [
         _returns_of(other, market_members, universe, least)
         for other in others
-        if any(one.cross_market for one in features)
+        if any(feature.cross_market for feature in features)
     ]
     context = Context(
         membership=_membership(universe, panel),

@@ -1,7 +1,7 @@
 """How numbers, dates, names and recurring sentences are written, on the terminal, on pages and in notes alike."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +45,9 @@ def p_number(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def plus_minus(value: float, form: str, factor: float = 1.0) -> str:
-    """Return "± 0.31" of a standard error times `factor`, an empty string where undefined."""
-    return f"± {factor * value:{form}}" if math.isfinite(value) else ""
+def plus_minus(value: float | None, form: str, factor: float = 1.0) -> str:
+    """Return "± 0.31" of a standard error times `factor`, an empty string where undefined or None."""
+    return "" if value is None or not math.isfinite(value) else f"± {factor * value:{form}}"
 
 
 def signed(value: float, decimals: int = 2) -> str:
@@ -76,6 +76,16 @@ def price(value: float) -> str:
 def count_of(number: int, noun: str) -> str:
     """Return "1 session", "2 sessions"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """Return "3 clean, 1 usable" without those of which there is none; an empty string where there is nothing."""
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+
+
+def setting_value(value: object) -> str:
+    """Return the value of a setting, numbers with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
@@ -133,14 +143,9 @@ def split_first_sentence(sentences: str) -> tuple[str, str]:
     return first + mark.rstrip(), rest
 
 
-def took(seconds: float) -> str:
-    """Return "Took 12 s"."""
-    return f"Took {duration(seconds)}"
-
-
-def mlflow_url_line(url: str) -> str:
+def mlflow_address(url: str) -> str:
     """Return the address of an MLflow run for plain text, with the command that starts the server."""
-    return f"MLflow {url} (start it with `tapecast ui`)"
+    return f"{url} (start it with `tapecast ui`)"
 
 
 def mlflow_link(url: str, run_id: str) -> str:
@@ -175,7 +180,19 @@ def age_sentence(age_sessions: int, horizons: int) -> str:
     )
 
 
-# --- Markdown ---
+def disk_in_words(tickers: int, versions: int, size_bytes: int, quarantined: int) -> str:
+    """Return what a collection of the store takes: "2 tickers, 5 versions, 0.3 MB"."""
+    damaged = f", {count_of(quarantined, 'damaged file')} quarantined" if quarantined else ""
+    return f"{count_of(tickers, 'ticker')}, {count_of(versions, 'version')}, {size_bytes / 1e6:.1f} MB{damaged}"
+
+
+# --- Tables ---
+
+
+def text_table(frame: "pd.DataFrame") -> str:
+    """Return a data frame as lines for a log; False is "NO", what is missing is empty, numbers have four digits."""
+    flags = {str(name): frame[name].map({True: "yes", False: "NO"}) for name in frame.select_dtypes(bool)}
+    return str(frame.assign(**flags).to_string(index=False, na_rep="", float_format=setting_value))
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:

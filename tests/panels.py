@@ -83,14 +83,14 @@ def random_market(count: int = 700, tickers: int = 4, seed: int = 0) -> dict[str
     lengths = [count] * (tickers - 1) + [count * 5 // 8]
     rows = {f"T{k}": random_rows(length, seed * 1000 + k) for k, length in enumerate(lengths)}
     gap = np.r_[count // 2 : count // 2 + 3, count * 4 // 5 : count * 4 // 5 + 1]
-    unsplit = [row for row in gap if rows["T1"]["split"][row] == 1.0]  # a split in a gap would be one that is not told
+    unsplit = [row for row in gap if rows["T1"]["split"][row] == 1.0]  # a split in a gap would not be reported
     return {**rows, "T1": rows["T1"].drop(index=unsplit).reset_index(drop=True)}
 
 
 def bars_of(
     rows: Rows, returns_from: ReturnsFrom = "actions", minimum_sessions: int = 1, has_actions: bool = False
 ) -> Bars:
-    """What the door lets through; every ticker must. Rules on actions are left out: rows are dropped with theirs."""
+    """Validated bars, every ticker accepted. Rules on actions do not apply: rows are dropped with their actions."""
     terms = ValidationTerms(returns_from, has_actions, NOW, minimum_sessions)
     validated = validate(dict(rows), terms)
     assert validated.excluded == (), validated.excluded
@@ -98,12 +98,12 @@ def bars_of(
 
 
 def panel_of(rows: Rows, returns_from: ReturnsFrom = "actions") -> Panel:
-    """The panel of rows that pass the door."""
+    """The panel of validated rows."""
     return build_panel(bars_of(rows, returns_from))
 
 
 def frames_from(rows: Rows, experiment: Experiment = TINY, returns_from: ReturnsFrom = "actions") -> Frames:
-    """The frames of rows that pass the door."""
+    """The frames of validated rows."""
     return frames_of(bars_of(rows, returns_from), experiment)
 
 

@@ -127,9 +127,9 @@ def folder_edges(modules: dict[str, set[str]]) -> dict[str, set[str]]:
     return edges
 
 
-def common_folder(one: str, other: str) -> tuple[str, ...]:
+def common_folder(first: str, second: str) -> tuple[str, ...]:
     """The names that two dotted paths begin with, their last names excluded."""
-    pairs = zip(one.split(".")[:-1], other.split(".")[:-1], strict=False)
+    pairs = zip(first.split(".")[:-1], second.split(".")[:-1], strict=False)
     return tuple(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 

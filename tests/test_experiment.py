@@ -35,7 +35,7 @@ def test_the_defaults_are_valid_and_as_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"horizon": 5}, "horizon"),
         ({"network": {"hidden": 5}}, "network.*hidden"),
@@ -52,8 +52,8 @@ def test_the_defaults_are_valid_and_as_documented() -> None:
         ({"training": {"min_steps": 301}}, "must not exceed max_steps 300"),
     ],
 )
-def test_what_is_unknown_or_impossible_is_refused_by_name(values: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=f"(?s){told}"):
+def test_what_is_unknown_or_impossible_is_refused_by_name(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){message}"):
         Experiment.model_validate(values)
 
 
@@ -114,13 +114,13 @@ def test_every_forecaster_and_seed_gets_a_job_on_every_fold() -> None:
     folds = folds_of(frames, experiment)
     jobs = list(jobs_of(frames, folds, experiment, "cuda"))
     for fold in folds:
-        own = [job for job in jobs if job.fold == fold]
-        assert [(job.forecaster.kind, job.seed) for job in own] == [
+        fold_jobs = [job for job in jobs if job.fold == fold]
+        assert [(job.forecaster.kind, job.seed) for job in fold_jobs] == [
             *(("network", seed) for seed in (7, 8, 9)),
             *((kind, 7) for kind in ("climatology", "last_close", "drift", "ewma", "linear")),
         ]
-        assert [job.device for job in own] == ["cuda"] * 3 + ["cpu"] * 5
-        assert {job.features for job in own} == {experiment.features, LinearSpec().features, ()}
+        assert [job.device for job in fold_jobs] == ["cuda"] * 3 + ["cpu"] * 5
+        assert {job.features for job in fold_jobs} == {experiment.features, LinearSpec().features, ()}
     assert len(jobs) == len(folds) * 8
 
 
@@ -138,5 +138,5 @@ def test_defaults_that_were_chosen_on_the_tested_past_are_said() -> None:
         date(2010, 1, 4)
     )
     assert plain.look_back(date(2017, 1, 3)) == ""
-    own = plain.model_copy(update={"network": RecurrentSpec(hidden_size=7)})
-    assert "of features and training were" in own.look_back(date(2010, 1, 4))
+    other_network = plain.model_copy(update={"network": RecurrentSpec(hidden_size=7)})
+    assert "of features and training were" in other_network.look_back(date(2010, 1, 4))

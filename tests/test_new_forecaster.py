@@ -45,7 +45,7 @@ FORECASTER = Forecaster(NaiveSpec, fit, quantiles, "baseline")
 MAIN_JOB = """
 import json
 from pipeline.experiment import Experiment
-from pipeline.workflow.context import new_context
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.summaries import result_of
 from pipeline.workflow.run import RunPlan, run
 

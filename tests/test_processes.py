@@ -32,25 +32,25 @@ def test_this_process_is_neither_another_nor_gone() -> None:
 
 
 def test_another_is_at_work_until_it_ends(other: "subprocess.Popen[bytes]") -> None:
-    told = noted(other)
-    assert is_another_at_work(told)
-    assert not is_gone(told)
+    process = noted(other)
+    assert is_another_at_work(process)
+    assert not is_gone(process)
     other.communicate(timeout=10)
-    assert not is_another_at_work(told)
-    assert is_gone(told)
+    assert not is_another_at_work(process)
+    assert is_gone(process)
 
 
 @pytest.mark.parametrize(("shift", "same"), [(SAME_SECONDS / 2, True), (-2 * SAME_SECONDS, False)])
 def test_a_later_process_of_the_same_number_is_another(
     shift: float, same: bool, other: "subprocess.Popen[bytes]"
 ) -> None:
-    told = noted(other)
-    told["began"] += shift
-    assert is_another_at_work(told) == same
-    assert is_gone(told) != same
+    process = noted(other)
+    process["began"] += shift
+    assert is_another_at_work(process) == same
+    assert is_gone(process) != same
 
 
 def test_one_on_another_machine_is_neither_at_work_nor_gone(other: "subprocess.Popen[bytes]") -> None:
-    told = noted(other, host="elsewhere")
-    assert not is_another_at_work(told)
-    assert not is_gone(told)
+    process = noted(other, host="elsewhere")
+    assert not is_another_at_work(process)
+    assert not is_gone(process)

@@ -1,4 +1,4 @@
-"""What an evaluation is asked beside the backtest: opens of the bars, costs, and what is claimed."""
+"""The inputs of an evaluation other than the backtest: opens of the bars, costs, and what is claimed."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from tests.panels import TINY, bars_of, changed, random_market
     ("head", "sold"),
     [(None, False), (PointHeadSpec(), True), (DirectionHeadSpec(), True)],
 )
-def test_an_evaluation_is_asked_with_opens_costs_and_claims(head: HeadSpec | None, sold: bool) -> None:
+def test_evaluation_inputs_have_opens_costs_and_claims(head: HeadSpec | None, sold: bool) -> None:
     bars = bars_of(random_market(300, 3))
     network = RecurrentSpec(hidden_size=6, **({"head": head} if head else {}))
     experiment = changed(TINY, network=network, money=MoneySpec(commission_bps=3.5))
-    asked, expected = evaluation_inputs(bars, experiment), opens_of(build_panel(bars))
-    assert (asked.claims_direction, asked.money, asked.trials) == (sold, experiment.money, Trials())
-    np.testing.assert_array_equal(asked.opens.growth, expected.growth)
+    inputs, expected = evaluation_inputs(bars, experiment), opens_of(build_panel(bars))
+    assert (inputs.claims_direction, inputs.money, inputs.trials) == (sold, experiment.money, Trials())
+    np.testing.assert_array_equal(inputs.opens.growth, expected.growth)
     assert evaluation_inputs(bars, experiment, Trials(tested=4)).trials.tested == 4

@@ -8,20 +8,20 @@ import typer
 
 from flows.cli.data import data
 from flows.cli.options import (
-    AsKnown,
-    DataPath,
-    Day,
+    AsKnownOption,
+    DayOption,
     DeviceOption,
-    File,
-    Json,
-    Out,
-    Source,
+    ExperimentOption,
+    JsonOption,
+    OutOption,
+    PathOption,
     SourceName,
-    Terms,
-    Tickers,
+    SourceOption,
+    TermsOption,
+    TickersOption,
+    TomlOutOption,
     TutorialChoice,
-    Universe,
-    Written,
+    UniverseOption,
     device_value,
     instant,
     source_values,
@@ -44,18 +44,18 @@ app.add_typer(data)
 
 @app.command()
 def run(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    source: Source = None,
-    path: DataPath = None,
-    as_known: AsKnown = None,
-    experiment: File = None,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    source: SourceOption = None,
+    path: PathOption = None,
+    as_known: AsKnownOption = None,
+    experiment: ExperimentOption = None,
     device: DeviceOption = None,
-    out: Out = None,
+    out: OutOption = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish the models: `tapecast forecast` uses them.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
@@ -65,17 +65,17 @@ def run(
 
 @app.command()
 def backtest(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    source: Source = None,
-    path: DataPath = None,
-    as_known: AsKnown = None,
-    experiment: File = None,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    source: SourceOption = None,
+    path: PathOption = None,
+    as_known: AsKnownOption = None,
+    experiment: ExperimentOption = None,
     device: DeviceOption = None,
-    out: Out = None,
-    as_json: Json = False,
-    train_end: Day = None,
-    valid_end: Day = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    train_end: DayOption = None,
+    valid_end: DayOption = None,
 ) -> None:
     """Backtest against every baseline: a walk-forward, or one fixed split with --train-end and --valid-end."""
     folds = {name: day.date() for name, day in (("train_end", train_end), ("valid_end", valid_end)) if day is not None}
@@ -87,14 +87,16 @@ def backtest(
 
 @app.command()
 def forecast(
-    tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: the model's.")] = None,
+    tickers: Annotated[
+        str | None, typer.Option(help="TickersOption, separated by commas; default: the model's.")
+    ] = None,
     source: Annotated[SourceName | None, typer.Option(help="Where daily bars come from; default: the model's.")] = None,
-    path: DataPath = None,
-    as_known: AsKnown = None,
-    experiment: File = None,
+    path: PathOption = None,
+    as_known: AsKnownOption = None,
+    experiment: ExperimentOption = None,
     device: DeviceOption = None,
-    out: Out = None,
-    as_json: Json = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Forecast from the published model, also tickers it was not trained on; a TOML file gives tickers and source."""
     overrides = wanted_by(tickers, None).overrides | source_values(source, path) | device_value(device)
@@ -105,10 +107,10 @@ def forecast(
 @app.command()
 def sine(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the series and of the network.")] = 0,
-    experiment: File = None,
+    experiment: ExperimentOption = None,
     device: DeviceOption = None,
-    out: Out = None,
-    as_json: Json = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check the whole pipeline on a sine with noise; of a TOML file it takes network and training. Fails if missed."""
     _call(as_json, lambda call: call.sine(seed, experiment, device_value(device), out))
@@ -116,12 +118,12 @@ def sine(
 
 @app.command()
 def tune(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    source: Source = None,
-    path: DataPath = None,
-    as_known: AsKnown = None,
-    experiment: File = None,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    source: SourceOption = None,
+    path: PathOption = None,
+    as_known: AsKnownOption = None,
+    experiment: ExperimentOption = None,
     device: DeviceOption = None,
     trials: Annotated[
         int, typer.Option(min=1, help="Trials that the study has in the end, earlier ones included.")
@@ -129,8 +131,8 @@ def tune(
     study: Annotated[str | None, typer.Option(help="Study to continue; default: by what is searched.")] = None,
     folds: Annotated[int, typer.Option(min=1, help="The first folds, whose validation chooses.")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="Networks per fold in a trial.")] = 1,
-    out: Written = None,
-    as_json: Json = False,
+    out: TomlOutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search network and training settings on validation alone; the table named search in the TOML file says which."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
@@ -146,17 +148,17 @@ def tune(
 
 @app.command()
 def audit(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    source: Source = None,
-    path: DataPath = None,
-    as_known: AsKnown = None,
-    experiment: File = None,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    source: SourceOption = None,
+    path: PathOption = None,
+    as_known: AsKnownOption = None,
+    experiment: ExperimentOption = None,
     origins: Annotated[int | None, typer.Option(min=1, help="Origins to audit; default: those of every fold.")] = None,
     others: Annotated[int, typer.Option(min=0, help="Further origins, within the folds' test ranges.")] = 3,
     every_forecaster: Annotated[bool, typer.Option("--every-forecaster", help="The slow ones too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the garbage and of the other origins.")] = 0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for leaks: replace everything after an origin, run all stages again, compare; fails where one differs."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path)
@@ -175,7 +177,7 @@ def audit(
 def sanity(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the prices and of the networks.")] = 0,
     seeds: Annotated[int, typer.Option(min=5, help="How many samples without signal are examined.")] = 20,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check that planted signals are found, none in noise, and leaks detected; fails where a number is out of range."""
 
@@ -191,16 +193,16 @@ def sanity(
 def tutorial(
     name: Annotated[TutorialChoice, typer.Argument(help="Which tutorial, or all.")] = TutorialChoice.ALL,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the series and of the networks.")] = 0,
-    terms: Terms = None,
-    out: Out = None,
-    as_json: Json = False,
+    terms: TermsOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit the tutorials' networks by the code of every run; fails where a stated mark is missed."""
 
     def learn(call: "Call") -> int:
-        from flows.cli.check_commands import run_tutorial  # noqa: PLC0415  --help needs none of it
+        from flows.cli.check_commands import fit_tutorials  # noqa: PLC0415  --help needs none of it
 
-        return run_tutorial(call, name.value, seed, terms, out)
+        return fit_tutorials(call, name.value, seed, terms, out)
 
     _call(as_json, learn)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from flows.cli.commands import Call, Overrides, as_known_at, usable
-from flows.cli.experiment_file import merged, read_experiment, read_toml, sentence
+from flows.cli.experiment_file import merged_tables, read_experiment, read_toml, sentence
 from pipeline.audit.origins import AuditSpec
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
@@ -21,7 +21,7 @@ from pipeline.tutorials.ohlc import OhlcSpec
 if TYPE_CHECKING:
     from pipeline.sanity.checks import SanityCheck
 
-SEARCH = "search"
+SEARCH_TABLE = "search"
 
 
 def run_tune(
@@ -45,11 +45,11 @@ def run_tune(
 def read_search(file: Path | None, overrides: Overrides) -> tuple[Experiment, dict[str, Any]]:
     """Return the experiment of a TOML file with overrides, and its table [search] (empty without one)."""
     values = read_toml(file) if file else {}
-    table = values.pop(SEARCH, {})
+    table = values.pop(SEARCH_TABLE, {})
     if not isinstance(table, dict):
         raise UsageError(f"{file}: search: found {table!r}, expected a table [search] of names and what they may be")
     try:
-        return read_experiment(None, merged(values, overrides)), table
+        return read_experiment(None, merged_tables(values, overrides)), table
     except UsageError as error:
         raise UsageError(f"{file}: {error}" if file else str(error)) from error
 
@@ -78,19 +78,19 @@ def run_sanity(call: Call, seed: int, seeds: int) -> int:
     from flows.cli.check_rendering import check_table, show_sanity  # noqa: PLC0415
 
     refuse_unwritable(Settings().root)
-    found: list[SanityCheck] = []
+    checks: list[SanityCheck] = []
 
-    def keep(checks: "Sequence[SanityCheck]", _url: str) -> None:
-        found.extend(checks)
+    def keep(new_checks: "Sequence[SanityCheck]", _url: str) -> None:
+        checks.extend(new_checks)
 
     try:
         return call.flow(lambda flows: flows.sanity(seed, seeds), show_sanity, show_checks=keep)
     finally:
-        if found:
-            call.console().print(check_table(found))
+        if checks:
+            call.console().print(check_table(checks))
 
 
-def run_tutorial(call: Call, name: str, seed: int, terms_file: Path | None, out: Path | None) -> int:
+def fit_tutorials(call: Call, name: str, seed: int, terms_file: Path | None, out: Path | None) -> int:
     """Fit the networks of a tutorial, or of all of them."""
     from flows.cli.check_rendering import show_tutorials  # noqa: PLC0415
 

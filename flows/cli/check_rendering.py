@@ -8,11 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.rendering import show_missing, show_mlflow, show_seconds
+from pipeline.wording import setting_value
 
 if TYPE_CHECKING:
     from pipeline.sanity.checks import SanityCheck
     from pipeline.workflow.checks import AuditSummary, SanitySummary
-    from pipeline.workflow.result import Row
+    from pipeline.workflow.result import JsonObject
     from pipeline.workflow.tune_result import TuneResult
     from pipeline.workflow.tutorials import TutorialsSummary
 
@@ -46,22 +47,17 @@ def trial_table(result: "TuneResult") -> Table:
     return table
 
 
-def trial_cells(row: "Row") -> tuple[str, ...]:
+def trial_cells(row: "JsonObject") -> tuple[str, ...]:
     """Return the cells of one trial; of a pruned one the estimate of its loss."""
     loss = row["validation_pinball"]
     sign = "~" if row["state"] == "pruned" else ""
-    settings = ", ".join(f"{short_name(name)} {value_text(value)}" for name, value in sorted(row["values"].items()))
+    settings = ", ".join(f"{short_name(name)} {setting_value(value)}" for name, value in sorted(row["values"].items()))
     return (str(row["trial"]), row["state"], "" if loss is None else f"{sign}{1e4 * loss:.3f}", settings)
 
 
 def short_name(name: str) -> str:
     """Return a setting's name without its table."""
     return name.split(".", 1)[1]
-
-
-def value_text(value: object) -> str:
-    """Return a value with few digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def show_audit(console: Console, summary: "AuditSummary") -> None:
@@ -78,11 +74,11 @@ def check_table(checks: "Sequence[SanityCheck]") -> Table:
     table = Table(title="Sanity checks: every number has to lie in its range", title_justify="left")
     for name in ("check", "measure", "found", "range", ""):
         table.add_column(name, justify="right" if name in ("found", "range") else "left")
-    for one in checks:
-        word, style = ("in range", "green") if one.passed else ("OUT OF RANGE", "bold red")
-        bounds = f"{one.low:.4g} to {one.high:.4g}"
-        cells = (escape(one.name), escape(one.measure), f"{one.found:.4g}", bounds, f"[{style}]{word}[/{style}]")
-        table.add_row(*cells, style=None if one.passed else "red")
+    for check in checks:
+        style = "green" if check.passed else "bold red"
+        result = f"[{style}]{check.result}[/{style}]"
+        cells = (escape(check.name), escape(check.measure), f"{check.found:.4g}", check.bounds, result)
+        table.add_row(*cells, style=None if check.passed else "red")
     return table
 
 

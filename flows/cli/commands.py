@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="UseCaseResult")
 
-INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
+INTERRUPTED_STATUS = 130  # as the shell has it: 128 + SIGINT
 
 Overrides = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
             return action(call)
         except KeyboardInterrupt:
             print("interrupted: finished fits are cached, the next run continues from there", file=sys.stderr)
-            return INTERRUPTED
+            return INTERRUPTED_STATUS
         except TapecastError as error:
             call.fails(error)
             return int(error.exit_status)
@@ -211,7 +211,7 @@ class Call:
         return int(ExitStatus.PARTIAL if result.status == "partial" else ExitStatus.OK)
 
     def console(self) -> "Console":
-        """Return where people read: standard output, or standard error where JSON goes to the former."""
+        """Return the console for text: standard output, or standard error where JSON goes to the former."""
         from rich.console import Console  # noqa: PLC0415
 
         return Console(stderr=self._as_json)

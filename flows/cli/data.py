@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import AsKnown, DataPath, Json, Tickers, Universe, instant, wanted_by
+from flows.cli.options import AsKnownOption, JsonOption, PathOption, TickersOption, UniverseOption, instant, wanted_by
 
 if TYPE_CHECKING:
     from flows.cli.commands import Call
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 data = typer.Typer(name="data", help="The price store: fetch, check, list, show, export, prune.", no_args_is_help=True)
 
 
-class View(StrEnum):
+class ViewChoice(StrEnum):
     """How exported prices are adjusted."""
 
     AS_TRADED = "as_traded"
@@ -26,24 +26,26 @@ class View(StrEnum):
     TOTAL_RETURN = "total_return"
 
 
-Collection = Annotated[str, typer.Option(help="Which part of the store: yahoo, or the name given to an import.")]
-Into = Annotated[str | None, typer.Option("--collection", help="Name of the import; default: files.")]
-OnlyThis = Annotated[str | None, typer.Option("--collection", help="List this part of the store alone.")]
-Start = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First session wanted; default: 2000.")]
-Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Versions known only earlier are deleted.")]
-Verdicts = Annotated[
+CollectionOption = Annotated[str, typer.Option(help="Which part of the store: yahoo, or the name given to an import.")]
+ImportOption = Annotated[str | None, typer.Option("--collection", help="Name of the import; default: files.")]
+ListedCollectionOption = Annotated[str | None, typer.Option("--collection", help="List this part of the store alone.")]
+StartOption = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First session wanted; default: 2000.")
+]
+BeforeOption = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Versions known only earlier are deleted.")]
+ReportOption = Annotated[
     Path | None, typer.Option(help="CSV file for the validation report; default: under TAPECAST_HOME.")
 ]
 
 
 @data.command()
 def update(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    path: DataPath = None,
-    collection: Into = None,
-    start: Start = None,
-    as_json: Json = False,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    path: PathOption = None,
+    collection: ImportOption = None,
+    start: StartOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring the store up to date from Yahoo, or with --path import a file or folder into it."""
     wanted, first = wanted_by(tickers, universe), None if start is None else start.date()
@@ -52,12 +54,12 @@ def update(
 
 @data.command()
 def check(
-    tickers: Tickers = None,
-    universe: Universe = None,
-    path: DataPath = None,
-    collection: Collection = "yahoo",
-    out: Verdicts = None,
-    as_json: Json = False,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    path: PathOption = None,
+    collection: CollectionOption = "yahoo",
+    out: ReportOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded."""
     wanted = wanted_by(tickers, universe)
@@ -65,7 +67,7 @@ def check(
 
 
 @data.command("list")
-def list_held(collection: OnlyThis = None, as_json: Json = False) -> None:
+def list_held(collection: ListedCollectionOption = None, as_json: JsonOption = False) -> None:
     """List what the store holds, how old it is, and the disk space it takes."""
     _call(as_json, lambda call: _commands().list_held(call, collection))
 
@@ -73,9 +75,9 @@ def list_held(collection: OnlyThis = None, as_json: Json = False) -> None:
 @data.command()
 def show(
     ticker: Annotated[str, typer.Argument(help="Which ticker.")],
-    collection: Collection = "yahoo",
-    as_known: AsKnown = None,
-    as_json: Json = False,
+    collection: CollectionOption = "yahoo",
+    as_known: AsKnownOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show one ticker: its versions, what was restated, its last bars."""
     known = instant(as_known)
@@ -85,12 +87,12 @@ def show(
 @data.command()
 def export(
     path: Annotated[Path, typer.Argument(help="Parquet or CSV file to write; `run --path` reads it again.")],
-    tickers: Tickers = None,
-    universe: Universe = None,
-    collection: Collection = "yahoo",
-    view: Annotated[View, typer.Option(help="How prices are adjusted.")] = View.AS_TRADED,
-    as_known: AsKnown = None,
-    as_json: Json = False,
+    tickers: TickersOption = None,
+    universe: UniverseOption = None,
+    collection: CollectionOption = "yahoo",
+    view: Annotated[ViewChoice, typer.Option(help="How prices are adjusted.")] = ViewChoice.AS_TRADED,
+    as_known: AsKnownOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write checked prices of the store into one file."""
     wanted = wanted_by(tickers, universe)
@@ -99,7 +101,7 @@ def export(
 
 
 @data.command()
-def prune(before: Before, collection: Collection = "yahoo", as_json: Json = False) -> None:
+def prune(before: BeforeOption, collection: CollectionOption = "yahoo", as_json: JsonOption = False) -> None:
     """Delete old versions: prices as known before that day can then no longer be read."""
     at = before.replace(tzinfo=UTC)
     _call(as_json, lambda call: _commands().prune(call, at, collection))

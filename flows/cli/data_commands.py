@@ -23,9 +23,9 @@ from pipeline.market.store.pruning import prune as pruned
 from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
-from pipeline.workflow.context import new_context
 from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
-from pipeline.workflow.result import plain_rows
+from pipeline.workflow.result import json_rows
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.tickers import requested_tickers, spelled, tickers_of
 from pipeline.workflow.validation import check_source, rows_by_ticker, validation_terms
 
@@ -83,7 +83,7 @@ def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: 
     write_whole(path, table.to_csv(index=False).encode())
     status = "partial" if (table["status"] == EXCLUDED).any() else "ok"
     findings = table[table["status"] != CLEAN]
-    values = {"status": status, "validation": status_counts(table), "findings": plain_rows(findings), "file": str(path)}
+    values = {"status": status, "validation": status_counts(table), "findings": json_rows(findings), "file": str(path)}
     call.prints(values, lambda console: show_checked(console, table, path))
     return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
 
@@ -100,7 +100,7 @@ def list_held(call: Call, name: str | None) -> int:
     if not chosen:
         raise UsageError("the price store is empty; fetch some prices with `tapecast data update --tickers AAPL,MSFT`")
     held = [(collection, inventory(collection), disk_use(collection)) for collection in chosen]
-    values = {one.name: {"tickers": plain_rows(in_text(table)), "disk": asdict(disk)} for one, table, disk in held}
+    values = {stored.name: {"tickers": json_rows(in_text(table)), "disk": asdict(disk)} for stored, table, disk in held}
     call.prints(values, lambda console: show_listed(console, held))
     return int(ExitStatus.OK)
 
@@ -114,15 +114,15 @@ def show(call: Call, ticker: str, name: str, as_known: datetime | None) -> int:
     """Show one ticker: its file, its versions, its last bars."""
     held = find_collection(Settings().prices, name)
     ticker = spelled(stored_source(name), [ticker])[0]
-    one = stored_ticker(held, ticker, as_known)
-    last = one.rows.tail(LAST_BARS)
+    stored = stored_ticker(held, ticker, as_known)
+    last = stored.rows.tail(LAST_BARS)
     values = {
         "ticker": ticker,
-        "file": str(one.path),
-        "versions": [version.model_dump(mode="json") for version in one.versions],
-        "last_bars": plain_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
+        "file": str(stored.path),
+        "versions": [version.model_dump(mode="json") for version in stored.versions],
+        "last_bars": json_rows(last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))),
     }
-    call.prints(values, lambda console: show_one(console, one, last))
+    call.prints(values, lambda console: show_one(console, stored, last))
     return int(ExitStatus.OK)
 
 
@@ -134,7 +134,7 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
     terms = validation_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
     validated = validate(rows_by_ticker(opened, names), terms)
     if not validated.bars.listings:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in validated.excluded)
+        reasons = "; ".join(map(str, validated.excluded))
         raise NothingUsableError(f"nothing to export: {reasons}", validated.excluded)
     write_prices(validated.bars, view, path)
     values = {

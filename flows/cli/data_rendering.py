@@ -1,6 +1,7 @@
-"""What the `tapecast data` commands print for people."""
+"""What the `tapecast data` commands print to a terminal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from pipeline.market.store.history import Version
 from pipeline.market.store.inventory import StoredTicker
 from pipeline.market.store.pruning import PruneResult
 from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
-from pipeline.wording import count_of
+from pipeline.wording import count_of, counts_in_words, disk_in_words, exclusion_sentence
 from pipeline.workflow.ingest import IngestResult
 
 MOST_ROWS = 40
 
-HELD = {
+INVENTORY_HEADINGS = {
     "ticker": "ticker",
     "sessions": "sessions",
     "first_session": "first",
@@ -30,7 +31,7 @@ HELD = {
     "versions": "versions",
     "size_kb": "kB",
 }
-VERSIONS = {
+VERSION_HEADINGS = {
     "known_at": "known at (UTC)",
     "last_session": "last",
     "added": "added",
@@ -39,21 +40,21 @@ VERSIONS = {
     "kinds": "restated since",
 }
 
-Held = tuple[Collection, pd.DataFrame, DiskUse]
+CollectionInventory = tuple[Collection, pd.DataFrame, DiskUse]
 
 
 def show_ingest(console: Console, result: IngestResult) -> None:
     """Print what an update did, and what is not as it should be."""
-    states = ", ".join(f"{count} {state}" for state, count in result.states.items()) or "nothing to update"
+    states = counts_in_words(result.states) or "nothing to update"
     console.print(f"[bold]{escape(result.collection)}[/bold]: {states}")
-    for one in result.refreshed:
-        if one.reason and one in result.not_settled:
-            console.print(f"[yellow]{one.state.value}[/yellow] {escape(one.ticker)}: {escape(one.reason)}")
-        elif one.reason:
-            console.print(f"{one.state.value} {escape(one.ticker)}: {escape(one.reason)}")
+    for update in result.refreshed:
+        if update.reason and update in result.not_settled:
+            console.print(f"[yellow]{update.state.value}[/yellow] {escape(update.ticker)}: {escape(update.reason)}")
+        elif update.reason:
+            console.print(f"{update.state.value} {escape(update.ticker)}: {escape(update.reason)}")
     if len(result.validation):
         print_findings(console, result.validation)
-    console.print(f"The store: {disk_in_words(result.disk)}", style="dim")
+    console.print(f"The store: {disk_in_words(**asdict(result.disk))}", style="dim")
 
 
 def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
@@ -64,38 +65,41 @@ def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
 
 def print_findings(console: Console, table: pd.DataFrame) -> None:
     """Print how many tickers have which status, and the findings."""
-    judged = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(table).items() if count)
-    console.print(f"Validation: {judged or 'nothing checked'}")
+    console.print(f"Validation: {counts_in_words(status_counts(table)) or 'nothing checked'}")
     findings = table[table["status"] != CLEAN]
     for row in findings.head(MOST_ROWS).to_dict("records"):
         colour = "red" if row["status"] == EXCLUDED else "yellow" if row["severity"] != "noted" else "default"
         what = f"{row['rule']}, {row['severity']}, {count_of(row['rows'], 'row')}"
-        said = f"{row['since']}: found {row['found']}, expected {row['expected']}"
-        console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(said)}")
+        finding = f"{row['since']}: found {row['found']}, expected {row['expected']}"
+        console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(finding)}")
     if len(findings) > MOST_ROWS:
         console.print(f"{len(findings) - MOST_ROWS:,} more findings; --json and the file show them all", style="dim")
 
 
-def show_listed(console: Console, held: Sequence[Held]) -> None:
+def show_listed(console: Console, held: Sequence[CollectionInventory]) -> None:
     """Print what each collection holds."""
     for collection, table, disk in held:
         console.print(f"[bold]{escape(collection.name)}[/bold]  {escape(collection.terms.note)}")
         faults = table[table["fault"] != ""]
-        console.print(plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), HELD))
+        console.print(
+            plain_table(table.assign(size_kb=(table["size_bytes"] / 1e3).round().astype(int)), INVENTORY_HEADINGS)
+        )
         for ticker, fault in zip(faults["ticker"], faults["fault"], strict=True):
             console.print(f"[yellow]damaged[/yellow] {escape(ticker)}: {escape(fault)}")
-        console.print(f"{disk_in_words(disk)}  in {collection.folder}", style="dim", soft_wrap=True)
+        console.print(f"{disk_in_words(**asdict(disk))}  in {collection.folder}", style="dim", soft_wrap=True)
 
 
-def show_one(console: Console, one: StoredTicker, last: pd.DataFrame) -> None:
+def show_one(console: Console, stored: StoredTicker, last: pd.DataFrame) -> None:
     """Print a ticker's versions and its last bars."""
-    console.print(f"[bold]{escape(one.ticker)}[/bold]  {one.path}", soft_wrap=True)
-    console.print(f"{count_of(len(one.versions), 'version')}, {len(one.rows):,} sessions, {one.versions[-1].currency}")
-    console.print(plain_table(versions_in_words(one.versions[-MOST_ROWS:]), VERSIONS))
-    for problem in dict.fromkeys(problem for version in one.versions for problem in version.problems):
+    console.print(f"[bold]{escape(stored.ticker)}[/bold]  {stored.path}", soft_wrap=True)
+    console.print(
+        f"{count_of(len(stored.versions), 'version')}, {len(stored.rows):,} sessions, {stored.versions[-1].currency}"
+    )
+    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSION_HEADINGS))
+    for problem in dict.fromkeys(problem for version in stored.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
-    shown = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
-    console.print(plain_table(shown, {name: name for name in ("session", *COLUMNS[2:]) if name != "adj_close"}))
+    bars = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
+    console.print(plain_table(bars, {name: name for name in ("session", *COLUMNS[2:]) if name != "adj_close"}))
 
 
 def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
@@ -111,7 +115,7 @@ def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
         )
         for version in versions
     ]
-    return pd.DataFrame(rows, columns=list(VERSIONS))
+    return pd.DataFrame(rows, columns=list(VERSION_HEADINGS))
 
 
 def show_exported(console: Console, validated: ValidatedBars, path: Path) -> None:
@@ -119,7 +123,7 @@ def show_exported(console: Console, validated: ValidatedBars, path: Path) -> Non
     rows, tickers = len(validated.bars.frame), len(validated.bars.tickers)
     console.print(f"{rows:,} rows of {count_of(tickers, 'ticker')} written to {path}", soft_wrap=True)
     for out in validated.excluded:
-        console.print(f"[yellow]excluded[/yellow] {escape(out.ticker)}: {escape(out.reason)}")
+        console.print(exclusion_sentence(f"[yellow]{escape(out.ticker)}[/yellow]", escape(out.reason)))
 
 
 def show_pruned(console: Console, freed: PruneResult, before: datetime) -> None:
@@ -137,13 +141,6 @@ def cell_in_words(cell: object) -> str:
     if isinstance(cell, float):
         return f"{cell:,.0f}" if cell.is_integer() else f"{cell:,.6g}"
     return escape(f"{cell:,}" if isinstance(cell, int) else str(cell))
-
-
-def disk_in_words(disk: DiskUse) -> str:
-    """Return what a collection takes, as a sentence."""
-    aside = f", {count_of(disk.quarantined, 'damaged file')} quarantined" if disk.quarantined else ""
-    tickers, versions = count_of(disk.tickers, "ticker"), count_of(disk.versions, "version")
-    return f"{tickers}, {versions}, {disk.size_bytes / 1e6:.1f} MB{aside}"
 
 
 def plain_table(frame: pd.DataFrame, columns: Mapping[str, str]) -> Table:

@@ -19,7 +19,7 @@ def read_experiment(path: Path | None, overrides: Mapping[str, Any]) -> Experime
 
     A further table [search] is for `tapecast tune` alone.
     """
-    values = merged(read_toml(path) if path else {}, overrides)
+    values = merged_tables(read_toml(path) if path else {}, overrides)
     values.pop("search", None)
     try:
         return Experiment.model_validate(values)
@@ -38,13 +38,13 @@ def read_toml(path: Path) -> Values:
         raise UsageError(f"cannot read the experiment file {path}: {error}; expected TOML") from error
 
 
-def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Values:
+def merged_tables(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Values:
     """Return values with overrides on top, tables merged; a source of another kind replaces the whole table."""
     result = dict(values)
     for name, value in overrides.items():
         former = result.get(name)
         if isinstance(value, dict) and isinstance(former, dict) and value.get("kind") in (None, former.get("kind")):
-            result[name] = merged(former, value)
+            result[name] = merged_tables(former, value)
         else:
             result[name] = value
     return result

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they say over an experiment file."""
+"""Options that several commands share, and the values of an experiment file that they override."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -40,25 +40,35 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-Tickers = Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: all the source holds.")]
-Universe = Annotated[
-    Path | None,
-    typer.Option(help="File with tickers, or the name of a list in TAPECAST_HOME/universes."),
+TickersOption = Annotated[
+    str | None, typer.Option(help="TickersOption, separated by commas; default: all the source holds.")
 ]
-Source = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
-DataPath = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
-AsKnown = Annotated[
+UniverseOption = Annotated[
+    Path | None,
+    typer.Option(help="ExperimentOption with tickers, or the name of a list in TAPECAST_HOME/universes."),
+]
+SourceOption = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
+PathOption = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
+AsKnownOption = Annotated[
     str | None,
     typer.Option(help="Use the store as known then: 2026-10-01 (the day's end, UTC) or 2026-10-01T22:30:05."),
 ]
-File = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
+ExperimentOption = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
-Written = Annotated[Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")]
-Terms = Annotated[Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")]
-Publish = Annotated[bool, typer.Option("--publish", help="Publish the models, for `tapecast forecast` to use.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
+TomlOutOption = Annotated[
+    Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")
+]
+TermsOption = Annotated[
+    Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")
+]
+PublishOption = Annotated[
+    bool, typer.Option("--publish", help="PublishOption the models, for `tapecast forecast` to use.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
+DayOption = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")
+]
 
 
 def names_in(tickers: str | None) -> tuple[str, ...]:
@@ -82,7 +92,7 @@ class Wanted:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What that says over an experiment file."""
+        """The values of an experiment file that these options override."""
         named = self.tickers or self.universe is not None
         return {"tickers": self.tickers, "universe": self.universe} if named else {}
 
@@ -95,7 +105,7 @@ def wanted_by(tickers: str | None, universe: Path | None) -> Wanted:
 
 
 def source_values(source: SourceName | None, path: Path | None) -> dict[str, Any]:
-    """Return what the options say about the source: a path alone means files."""
+    """Return the source that the options describe: a path alone means files."""
     if source is None and path is None:
         return {}
     place = {"path": path} if path is not None else {}
@@ -103,7 +113,7 @@ def source_values(source: SourceName | None, path: Path | None) -> dict[str, Any
 
 
 def device_value(device: Device | None) -> dict[str, Any]:
-    """Return what the option says about the device."""
+    """Return the device that the option names."""
     return {} if device is None else {"device": device.value}
 
 

@@ -9,11 +9,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.wording import p_value
+from pipeline.wording import (
+    UNDEFINED,
+    duration,
+    exclusion_sentence,
+    mlflow_address,
+    p_value,
+    plus_minus,
+    price,
+    skill,
+    split_first_sentence,
+    stale_sentence,
+    unseen_sentence,
+)
 
 if TYPE_CHECKING:
     from pipeline.training.jobs import FitResult
-    from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row
+    from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result
 
 SHOWN_TICKERS = 20
 
@@ -46,7 +58,7 @@ class TerminalProgress:
         """Turn the stage into a line."""
         if self._stage is not None:
             self._bars.remove_task(self._stage)
-        self._console.print(f"[green]✓[/green] {stage:<9} {seconds:6.1f} s")
+        self._console.print(f"[green]✓[/green] {stage:<9} {duration(seconds):>10}")
 
     def fit_finished(self, result: "FitResult", done: int, total: int) -> None:
         """Move the bar, and name the fit."""
@@ -64,49 +76,53 @@ class TerminalProgress:
 def show_result(console: Console, result: "Result") -> None:
     """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
+    for summary in result.calendars:
         if several:
-            console.print(f"\n[bold]Calendar {escape(one.calendar)}[/bold]")
-        show_calendar(console, one)
+            console.print(f"\n[bold]Calendar {escape(summary.calendar)}[/bold]")
+        show_calendar(console, summary)
     if result.forecasts:
         console.print("Prices before dividends. No trading advice.", style="dim")
     if result.unseen:
-        console.print(f"Forecast though not trained on: {escape(', '.join(result.unseen))}", style="yellow")
+        console.print(escape(unseen_sentence(result.unseen)), style="yellow")
     show_missing(console, result.stale, result.excluded)
     for sentence in (*result.warnings, result.calendars[0].note):
         console.print(escape(sentence), style="yellow")
     show_where_next(console, result)
 
 
-def show_missing(console: Console, stale: "list[Row]", excluded: "list[Row]") -> None:
+def show_missing(console: Console, stale: "list[JsonObject]", excluded: "list[JsonObject]") -> None:
     """Print the tickers that are not up to date or excluded, with their reasons."""
     for row in stale:
-        console.print(f"[yellow]not up to date[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+        console.print(stale_sentence(_marked(row["ticker"]), row["age_sessions"], escape(row["reason"])))
     for row in excluded:
-        console.print(f"[yellow]excluded[/yellow] {escape(row['ticker'])}: {escape(row['reason'])}")
+        console.print(exclusion_sentence(_marked(row["ticker"]), escape(row["reason"])))
 
 
-def show_calendar(console: Console, one: "CalendarSummary") -> None:
+def _marked(ticker: str) -> str:
+    return f"[yellow]{escape(ticker)}[/yellow]"
+
+
+def show_calendar(console: Console, summary: "CalendarSummary") -> None:
     """Print the verdict, the scores, what the median is, money, and the forecast of one calendar."""
-    if one.backtest:
-        first, mark, rest = one.backtest.verdict.partition(". ")
-        console.print(f"\n[bold]{escape(first + mark)}[/bold]{escape(rest)}")
-        console.print(score_table(one.backtest))
-        for name, line in (("Echo", one.backtest.echo_in_short), ("Money", one.backtest.money)):
+    if summary.backtest:
+        first, rest = split_first_sentence(summary.backtest.verdict)
+        console.print(f"\n[bold]{escape(first)}[/bold] {escape(rest)}".rstrip())
+        console.print(score_summary_table(summary.backtest))
+        for name, line in (("Echo", summary.backtest.echo_in_short), ("Money", summary.backtest.money)):
             if line:
                 console.print(f"{name:<7} {escape(line)}")
-    for sentence in one.instead:
+    for sentence in summary.instead:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
-    if one.forecasts:
-        console.print(forecast_table(one.forecasts))
+    if summary.forecasts:
+        console.print(forecast_table(summary.forecasts))
 
 
 def show_where_next(console: Console, result: "Result") -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
     several = len(result.calendars) > 1
-    for one in result.calendars:
-        console.print(f"Report  {one.report}{f'  ({one.calendar})' if several else ''}", soft_wrap=True)
-        show_mlflow(console, one.mlflow_url)
+    for summary in result.calendars:
+        console.print(f"Report  {summary.report}{f'  ({summary.calendar})' if several else ''}", soft_wrap=True)
+        show_mlflow(console, summary.mlflow_url)
     known_at = result.calendars[0].known_at
     if known_at:
         console.print(f"Again   with --as-known {known_at[:19]}, on the prices as they are known now", soft_wrap=True)
@@ -115,15 +131,15 @@ def show_where_next(console: Console, result: "Result") -> None:
 
 def show_mlflow(console: Console, url: str) -> None:
     """Print where the MLflow run is."""
-    console.print(f"MLflow  {url}  (start it with `tapecast ui`)", soft_wrap=True)
+    console.print(f"MLflow  {mlflow_address(url)}", soft_wrap=True)
 
 
 def show_seconds(console: Console, seconds: dict[str, float]) -> None:
     """Print the seconds of all stages together."""
-    console.print(f"Took    {sum(seconds.values()):.0f} s in all stages", style="dim")
+    console.print(f"Took    {duration(sum(seconds.values()))} in all stages", style="dim")
 
 
-def forecast_table(forecasts: "list[Row]") -> Table:
+def forecast_table(forecasts: "list[JsonObject]") -> Table:
     """Return a row per ticker: last close, then median and 80 % band at the first and the last horizon."""
     horizons = list(dict.fromkeys((1, max(row["horizon"] for row in forecasts))))
     table = Table(title=f"Forecast {common_origin(forecasts)}: median and 80 % band", title_justify="left")
@@ -139,62 +155,59 @@ def forecast_table(forecasts: "list[Row]") -> Table:
     return table
 
 
-def latest_origin(forecasts: "list[Row]") -> str:
+def latest_origin(forecasts: "list[JsonObject]") -> str:
     """Return the latest session that any forecast was made from."""
     return str(max(row["as_of"] for row in forecasts))
 
 
-def common_origin(forecasts: "list[Row]") -> str:
+def common_origin(forecasts: "list[JsonObject]") -> str:
     """Return the latest origin in words, with its age where it is not fresh."""
     latest = latest_origin(forecasts)
     age = min(row["age_sessions"] for row in forecasts)
     return f"as of {latest}" + (f" ({age} sessions ago)" if age else "")
 
 
-def heading(forecasts: "list[Row]", horizon: int) -> str:
+def heading(forecasts: "list[JsonObject]", horizon: int) -> str:
     """Return the session forecast, or the horizon where the tickers' sessions differ."""
     targets = {row["target_session"] for row in forecasts if row["horizon"] == horizon}
     return targets.pop() if len(targets) == 1 else f"+{horizon} sessions"
 
 
-def forecast_cells(rows: "dict[int, Row]", horizons: list[int], latest: str) -> list[str]:
+def forecast_cells(rows: "dict[int, JsonObject]", horizons: list[int], latest: str) -> list[str]:
     """Return the cells of one ticker; one with an older origin than the others shows it."""
     first = rows[1]
     name = escape(first["ticker"]) + ("" if first["as_of"] == latest else f" ({first['as_of']})")
     bands = [band(rows[h]) for h in horizons]
-    return [name, f"{first['reference_close']:.2f}", *bands]
+    return [name, price(first["reference_close"]), *bands]
 
 
-def band(row: "Row") -> str:
+def band(row: "JsonObject") -> str:
     """Return median and 80 % band."""
-    return f"{row['q50']:.2f}  {row['q10']:.2f}…{row['q90']:.2f}"
+    return f"{price(row['q50'])}  {price(row['q10'])}…{price(row['q90'])}"
 
 
-def score_table(backtest: "BacktestSummary") -> Table:
+def score_summary_table(backtest: "BacktestSummary") -> Table:
     """Return a row per forecaster at horizon 1: pinball, coverage, and the model's skill with its p."""
     title = "Backtest, one session ahead (* the model; pinball x 1e4, lower is better)"
     table = Table(title=title, title_justify="left")
     for name in ("forecaster", "pinball", "80 % band holds", "skill over it", "test"):
         table.add_column(name, justify="left" if name == "forecaster" else "right", no_wrap=True)
     for name, scores in backtest.scores["1"].items():
-        skill, p = backtest.skill["1"].get(name), backtest.dm_p["1"].get(name)
+        against = name in backtest.skill["1"]
         model = name == backtest.model
         table.add_row(
             f"{name} *" if model else name,
-            number(scores["pinball"], 1e4, ".2f") + error(scores["pinball_error"], 1e4, ".2f"),
-            number(scores["coverage_80"], 100, ".1f") + error(scores["coverage_80_error"], 100, ".1f", " %"),
-            number(skill, 100, "+.2f", " %"),
-            "" if p is None else p_value(p),
+            with_error(scores, "pinball", 1e4, ".2f"),
+            f"{with_error(scores, 'coverage_80', 100, '.1f')} %",
+            skill(backtest.skill["1"][name]) if against else "",
+            p_value(backtest.dm_p["1"][name]) if against else "",
             style="bold" if model else None,
         )
     return table
 
 
-def error(value: float | None, factor: float, form: str, unit: str = "") -> str:
-    """Return a standard error as text after its number, the unit alone where there is none."""
-    return unit if value is None else f" ± {value * factor:{form}}{unit}"
-
-
-def number(value: float | None, factor: float, form: str, unit: str = "") -> str:
-    """Return a number as text, nothing where there is none."""
-    return "" if value is None else f"{value * factor:{form}}{unit}"
+def with_error(scores: "JsonObject", name: str, factor: float, form: str) -> str:
+    """Return a score with its standard error, "41.47 ± 0.31"; a dash where it is undefined."""
+    value = scores[name]
+    number = UNDEFINED if value is None else f"{value * factor:{form}}"
+    return f"{number} {plus_minus(scores[f'{name}_error'], form, factor)}".strip()

@@ -46,11 +46,11 @@ def calendars_of(source: Source, tickers: Iterable[str], terms: ValidationTerms)
 
 def no_ticker_error(validated: ValidatedBars) -> NothingUsableError:
     """Return the error that lists why each ticker was excluded."""
-    reasons = "; ".join(f"{excluded.ticker}: {excluded.reason}" for excluded in validated.excluded)
+    reasons = "; ".join(map(str, validated.excluded))
     return NothingUsableError(f"no usable ticker is left to audit: {reasons}", validated.excluded)
 
 
-def shortened(experiment: Experiment, spec: AuditSpec) -> Experiment:
+def audit_experiment(experiment: Experiment, spec: AuditSpec) -> Experiment:
     """Return the experiment as it is audited: one briefly trained network per fold, and with a calibration."""
     steps, calibration = spec.training_steps, experiment.calibration
     short = {
@@ -67,7 +67,7 @@ def shortened(experiment: Experiment, spec: AuditSpec) -> Experiment:
     )
 
 
-def audit(
+def audit_source(
     source: Source,
     inputs: RunInputs,
     spec: AuditSpec = DEFAULT_SPEC,
@@ -83,7 +83,7 @@ def audit(
     """
     began = time.perf_counter()
     terms = replace(inputs.validation_terms, max_age_sessions=None)
-    inputs = replace(inputs, experiment=shortened(inputs.experiment, spec), validation_terms=terms)
+    inputs = replace(inputs, experiment=audit_experiment(inputs.experiment, spec), validation_terms=terms)
     prices = in_memory_copy(source, inputs.tickers)
     origins = _origins(PipelineRun(prices, steps, inputs), spec)
     prices = with_holes(prices, [origin.session for origin in origins if origin.holed])

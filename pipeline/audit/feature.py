@@ -171,8 +171,8 @@ def _whose_bars(
     cut, tampering, seed = replacement
     all_tampered = tampered(prices, tampering, cut, seed)
     one_tampered = replace(prices, frames={**prices.frames, change.ticker: all_tampered.frames[change.ticker]})
-    own = _first_change(subject.values(prices), subject.values(one_tampered), (change.ticker,), cut)
-    return "it reads later bars" if own else "it reads later bars of other tickers"
+    own_change = _first_change(subject.values(prices), subject.values(one_tampered), (change.ticker,), cut)
+    return "it reads later bars" if own_change else "it reads later bars of other tickers"
 
 
 def _cut(prices: InMemoryPrices, cut: Cut) -> InMemoryPrices:

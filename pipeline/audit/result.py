@@ -190,14 +190,14 @@ class AuditResult:
 
 
 def audit_table(result: AuditResult) -> pd.DataFrame:
-    """Return a row per stage: stage, output, values (number compared), verdict, first_difference."""
+    """Return a row per stage: stage, output, values (number compared), result, first_difference."""
     differences = {difference.stage: difference for difference in result.differences}
     rows = [
         {
             "stage": stage,
             "output": OUTPUT_DESCRIPTIONS[stage],
             "values": count,
-            "verdict": "LEAK" if stage in differences else "same" if count else "not compared",
+            "result": "LEAK" if stage in differences else "same" if count else "not compared",
             "first_difference": str(differences.get(stage, "")),
         }
         for stage, count in result.counts.items()

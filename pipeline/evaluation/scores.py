@@ -113,7 +113,7 @@ def score(metric: str, quantiles: Floats, outcome: Floats) -> float:
     return float(np.sqrt(mean)) if metric == RMSE else mean
 
 
-def pinball(quantiles: Floats, outcome: Floats) -> float:
+def mean_pinball(quantiles: Floats, outcome: Floats) -> float:
     """Return the mean pinball loss over rows and levels."""
     return score("pinball", quantiles, outcome)
 

@@ -1,4 +1,4 @@
-"""A pool of worker processes: calls of importable functions, each run in a process of its own kind.
+"""A pool of worker processes: calls of importable functions, each run in a worker process.
 
 Workers are started as a module of this package (never by a fork, which may hang in a process that has used torch's
 threads, and never by importing the user's `__main__`), find modules where this process does, and end with it.

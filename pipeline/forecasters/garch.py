@@ -51,9 +51,11 @@ class Gjr:
 def next_variances(returns: Floats, gjr: Gjr) -> Floats:
     """Return the variance of the next session known at each session [ticker, session]; absent sessions change none."""
     variance, result = gjr.start, np.empty(returns.shape)
-    for session, own in enumerate(returns.T):
-        following = gjr.omega + (gjr.alpha + gjr.gamma * (own < 0)) * own**2 + gjr.beta * variance
-        variance = np.where(np.isfinite(own), following, variance)
+    for session, session_returns in enumerate(returns.T):
+        following = (
+            gjr.omega + (gjr.alpha + gjr.gamma * (session_returns < 0)) * session_returns**2 + gjr.beta * variance
+        )
+        variance = np.where(np.isfinite(session_returns), following, variance)
         result[:, session] = variance
     return result
 
@@ -126,9 +128,9 @@ def _parameters(returns: Floats) -> Floats | None:
             result = model.fit(disp="off", show_warning=False)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             return None
-    found = np.array([*result.params, returns.var()])
-    sound = np.isfinite(found).all() and found[4] >= SMALLEST_DEGREES_OF_FREEDOM
-    return found if result.convergence_flag == 0 and sound else None
+    parameters = np.array([*result.params, returns.var()])
+    sound = np.isfinite(parameters).all() and parameters[4] >= SMALLEST_DEGREES_OF_FREEDOM
+    return parameters if result.convergence_flag == 0 and sound else None
 
 
 def quantiles(_spec: GarchSpec, fitted: Fitted, frames: Frames, origins: slice) -> Floats32:

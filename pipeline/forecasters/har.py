@@ -41,9 +41,11 @@ def fit(_spec: HarSpec, data: FitData) -> Parameters:
         target = _mean_ahead(proxy, h)
         rows = known[..., h - 1] & np.isfinite(target) & np.isfinite(regressors).all(axis=2)
         refuse_no_rows(rows, train, h)
-        own = np.linalg.lstsq(regressors[rows], target[rows], rcond=None)[0].astype(np.float64)
-        weights.append(own)
-        units.append(_residual_quantiles(frames.future_return[..., h - 1] / _har_scale(regressors, own, h), rows))
+        coefficients = np.linalg.lstsq(regressors[rows], target[rows], rcond=None)[0].astype(np.float64)
+        weights.append(coefficients)
+        units.append(
+            _residual_quantiles(frames.future_return[..., h - 1] / _har_scale(regressors, coefficients, h), rows)
+        )
     return Parameters(
         {
             "weights": np.stack(weights, axis=1).astype(np.float32),
@@ -58,7 +60,9 @@ def quantiles(_spec: HarSpec, fitted: Fitted, frames: Frames, origins: slice) ->
     regressors = har_regressors(frames)[:, origins]
     unit = arrays["unit"][ticker_rows(fitted, frames)][:, None]  # [ticker, 1, horizon, level]
     weights = arrays["weights"].astype(np.float64).T
-    scale = np.stack([_har_scale(regressors, own, h) for h, own in enumerate(weights, start=1)], axis=-1)
+    scale = np.stack(
+        [_har_scale(regressors, coefficients, h) for h, coefficients in enumerate(weights, start=1)], axis=-1
+    )
     return (scale[..., None] * unit).astype(np.float32)
 
 
@@ -66,9 +70,9 @@ def har_regressors(frames: Frames) -> Floats:
     """Return one and the means of the log volatility over each window [ticker, session, 1 + window], NaN before."""
     proxy = frames.features[..., 0].astype(np.float64)
     result = np.full((*proxy.shape, 1 + len(HAR_WINDOWS)), np.nan)
-    for ticker, own in enumerate(proxy):
-        where = np.isfinite(own)
-        means = [trailing_mean(own[where], window) for window in HAR_WINDOWS]
+    for ticker, ticker_proxy in enumerate(proxy):
+        where = np.isfinite(ticker_proxy)
+        means = [trailing_mean(ticker_proxy[where], window) for window in HAR_WINDOWS]
         result[ticker, where] = np.stack([np.ones(where.sum()), *means], axis=1)
     return result
 
@@ -89,10 +93,10 @@ def _mean_ahead(values: Floats, h: int) -> Floats:
 
 
 def _residual_quantiles(scaled: Floats, rows: Booleans) -> Floats32:
-    own = [scaled[ticker][rows[ticker]] for ticker in range(len(scaled))]
-    each = [*own, np.concatenate(own)]
-    quantiles = [np.quantile(one, LEVELS) if len(one) else np.zeros(len(LEVELS)) for one in each]
-    enough = np.array([len(one) >= ENOUGH_RESIDUALS for one in each])
+    by_ticker = [scaled[ticker][rows[ticker]] for ticker in range(len(scaled))]
+    each = [*by_ticker, np.concatenate(by_ticker)]
+    quantiles = [np.quantile(residuals, LEVELS) if len(residuals) else np.zeros(len(LEVELS)) for residuals in each]
+    enough = np.array([len(residuals) >= ENOUGH_RESIDUALS for residuals in each])
     return per_ticker_or_pooled(np.array(quantiles, dtype=np.float32), enough)
 
 

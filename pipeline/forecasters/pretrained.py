@@ -144,8 +144,8 @@ def _in_parts(places: Indices) -> Iterator[Indices]:
 
 def _path(frames: Frames, ticker: int, origin: int, sessions: int) -> Floats32:
     """Return the sums of a ticker's own last log returns up to an origin, from zero."""
-    own = frames.log_return[ticker, : origin + 1].astype(np.float64)
-    recent = own[np.isfinite(own)][-(sessions - 1) :]
+    log_return = frames.log_return[ticker, : origin + 1].astype(np.float64)
+    recent = log_return[np.isfinite(log_return)][-(sessions - 1) :]
     return np.concatenate([[0.0], np.cumsum(recent)]).astype(np.float32)
 
 
@@ -157,7 +157,7 @@ def _predicted(pipeline: QuantilePipeline, paths: Sequence[Floats32], horizons: 
     with torch.no_grad():
         quantiles, _ = pipeline.predict_quantiles(inputs, horizons, list(LEVELS))
     shape = (horizons, len(LEVELS))
-    return np.stack([np.asarray(one, dtype=np.float32).reshape(shape) for one in quantiles])
+    return np.stack([np.asarray(prediction, dtype=np.float32).reshape(shape) for prediction in quantiles])
 
 
 def quantiles(spec: PretrainedSpec, fitted: Fitted, frames: Frames, origins: slice) -> Floats32:

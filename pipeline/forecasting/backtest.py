@@ -85,8 +85,8 @@ def build_backtest(
 def _test_forecasts(
     fits: Sequence[Fitted], frames: Frames, fold: Fold, calibration: CalibrationSpec
 ) -> dict[str, Floats32]:
-    found = forecasts_by_forecaster(fits, frames, test_slice(fold))
-    return with_calibrated(found, fits, frames, fold.test.start, correction_of(fold, calibration))
+    forecasts = forecasts_by_forecaster(fits, frames, test_slice(fold))
+    return with_calibrated(forecasts, fits, frames, fold.test.start, correction_of(fold, calibration))
 
 
 def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:

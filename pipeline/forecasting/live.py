@@ -39,7 +39,7 @@ def latest_forecasts(
 
     The bands are corrected as that fold's were in the backtest. Raises NothingUsableError as live_forecasts does.
     """
-    fold = max((result.job.fold for result in results), key=lambda one: one.test.start)
+    fold = max((result.job.fold for result in results), key=lambda candidate: candidate.test.start)
     correction = correction_of(fold, calibration)
     return live_forecasts(fits_of(results, fold), frames, calendar, now, correction, tickers)
 

@@ -69,6 +69,9 @@ class Exclusion:
     ticker: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.ticker}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Stale:

@@ -30,7 +30,7 @@ from pipeline.arrays import Sessions
 from pipeline.errors import UsageError
 
 LISTED = Path(__file__).parent / "data" / "special_sessions.csv"
-COLUMNS = ("calendar", "session", "closes_at_utc", "why", "source")
+SPECIAL_SESSION_COLUMNS = ("calendar", "session", "closes_at_utc", "why", "source")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def special_sessions(path: Path = LISTED) -> tuple[SpecialSession, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the special sessions in {path}: {error}; restore the file") from error
     rows = list(enumerate(csv.reader(lines), 1))
-    if not rows or tuple(rows[0][1]) != COLUMNS:
-        raise UsageError(f"found no header {','.join(COLUMNS)} in {path}, expected it on line 1; restore the file")
+    if not rows or tuple(rows[0][1]) != SPECIAL_SESSION_COLUMNS:
+        raise UsageError(
+            f"found no header {','.join(SPECIAL_SESSION_COLUMNS)} in {path}, expected it on line 1; restore the file"
+        )
     return tuple(_special(path, number, row) for number, row in rows[1:] if row)
 
 
@@ -79,6 +81,6 @@ def _special(path: Path, number: int, row: list[str]) -> SpecialSession:
         return SpecialSession(calendar, date.fromisoformat(session), end, why, source)
     except ValueError as error:
         raise UsageError(
-            f"line {number} of {path}: found {','.join(row)!r} ({error}), expected {','.join(COLUMNS)} such as "
-            "XBOM,2024-11-01,2024-11-01T13:30,Muhurat,press"
+            f"line {number} of {path}: found {','.join(row)!r} ({error}), expected "
+            f"{','.join(SPECIAL_SESSION_COLUMNS)} such as XBOM,2024-11-01,2024-11-01T13:30,Muhurat,press"
         ) from error

@@ -1,4 +1,4 @@
-"""The universe: which tickers a run is about, and when each of them was a member."""
+"""The universe: the tickers of a run, and when each of them was a member."""
 
 import csv
 import re

@@ -68,8 +68,8 @@ def publish(folder: Path, name: str, models: Sequence[TrainedModel]) -> None:
     Calendars whose model was written by another version are dropped: they could not be read. The file is replaced as a
     whole, so that the previous models stay until these are written.
     """
-    content = {calendar: one for calendar, one in _published(folder, name).items() if _is_current(one)}
-    content |= {one.calendar: _described(one).model_dump(mode="json") for one in models}
+    content = {calendar: model for calendar, model in _published(folder, name).items() if _is_current(model)}
+    content |= {model.calendar: _described(model).model_dump(mode="json") for model in models}
     write_whole(folder / f"{name}.json", json.dumps(content, indent=1).encode())
 
 
@@ -98,16 +98,16 @@ class _Described(BaseModel, frozen=True):
     publication: Publication = Publication()
 
 
-def _described(one: TrainedModel) -> _Described:
+def _described(model: TrainedModel) -> _Described:
     return _Described(
         format=FORMAT_VERSION,
-        experiment=one.experiment,
-        market_members=one.market_members,
-        other_tickers=one.other_tickers,
-        universe=one.universe,
-        trained_until=str(one.results[0].job.fold.validation.until),
-        fits=tuple(result.job.key for result in one.results),
-        publication=one.publication,
+        experiment=model.experiment,
+        market_members=model.market_members,
+        other_tickers=model.other_tickers,
+        universe=model.universe,
+        trained_until=str(model.results[0].job.fold.validation.until),
+        fits=tuple(result.job.key for result in model.results),
+        publication=model.publication,
     )
 
 

@@ -25,8 +25,8 @@ class Publication:
 
     def forecaster(self, ticker: str, horizon: int) -> str:
         """Return the forecaster that is published for one ticker at one horizon."""
-        own = (self.by_ticker or {}).get(horizon, {})
-        return own.get(ticker) or (self.pooled or {}).get(horizon, self.model)
+        of_horizon = (self.by_ticker or {}).get(horizon, {})
+        return of_horizon.get(ticker) or (self.pooled or {}).get(horizon, self.model)
 
     @property
     def abstained(self) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ def publication(evaluation: Evaluation, abstain: Abstain) -> Publication:
     if abstain == "never":
         return Publication(model)
     stands = {h: compare_with_baselines(evaluation.comparisons, model, h) for h in horizons}
-    pooled = {h: model if one.passed else one.best_baseline for h, one in stands.items()}
+    pooled = {h: model if standing.passed else standing.best_baseline for h, standing in stands.items()}
     if abstain == "pooled":
         return Publication(model, pooled)
     return Publication(model, pooled, {h: _of_tickers(evaluation.comparisons, model, h) for h in horizons})

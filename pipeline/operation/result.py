@@ -1,4 +1,4 @@
-"""The result of a run on one calendar: everything that is shown to people, MLflow or another program."""
+"""The result of a run on one calendar: everything that a page, MLflow or another program reads."""
 
 from dataclasses import dataclass
 from datetime import datetime

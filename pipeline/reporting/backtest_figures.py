@@ -25,7 +25,7 @@ from pipeline.reporting.canvas import (
     write_title,
 )
 from pipeline.reporting.labels import RULE_LABELS
-from pipeline.reporting.money_tables import results_of
+from pipeline.reporting.money_tables import model_and_passive_results
 from pipeline.wording import model_in_words, sessions_ahead
 
 MAX_HORIZON_TICKS = 10
@@ -73,7 +73,7 @@ def draw_equity(evaluation: Evaluation) -> Figure:
     money = evaluation.money
     figure = blank_figure(7.2, 3.6)
     axes = plain_axes(figure, (0.08, 0.1, 0.89, 0.74))
-    results = results_of(money, evaluation.verdict.model)
+    results = model_and_passive_results(money, evaluation.verdict.model)
     for result in results:
         _draw_account(axes, money.opened, result)
     scale = " (log scale)" if _set_log_scale(axes) else ""

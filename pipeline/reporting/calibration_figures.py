@@ -14,7 +14,7 @@ from pipeline.evaluation.scores import BANDS
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.reporting.calibration_tables import last_scored, network_forecasters
+from pipeline.reporting.calibration_tables import BAND, last_scored, network_forecasters
 from pipeline.reporting.canvas import (
     FAINT,
     GREY,
@@ -29,9 +29,6 @@ from pipeline.reporting.canvas import (
 from pipeline.wording import sessions_ahead
 
 NOMINAL = 100 * np.array(LEVELS)
-
-
-BAND = 80
 
 
 NETWORKS = (NETWORK, CALIBRATED)

@@ -71,7 +71,7 @@ def write_legend_below_title(axes: Axes, columns: int = 4) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, fontsize=8, frameon=False)
 
 
-def printable(text: str) -> str:
+def drawable(text: str) -> str:
     """Return the text with every character that the figures' font may lack replaced, so that drawing never fails."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown.encode("latin-1", "replace").decode("latin-1")

@@ -113,7 +113,7 @@ class SkillCell:
     """The model against one baseline at one horizon."""
 
     skill: str
-    word: str
+    conclusion: str
     symbol: str
     p: str
 
@@ -137,8 +137,8 @@ def skill_rows(evaluation: Evaluation) -> list[SkillRow]:
 
 
 def _pooled_skill(test: "pd.Series[Any]") -> SkillCell:
-    word: Conclusion = test["conclusion"]
-    return SkillCell(skill(test["skill"]), word, COMPARISON_SYMBOLS[word], p_value(test["p_adjusted"]))
+    conclusion: Conclusion = test["conclusion"]
+    return SkillCell(skill(test["skill"]), conclusion, COMPARISON_SYMBOLS[conclusion], p_value(test["p_adjusted"]))
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class TickerSkillRow:
 
     ticker: str
     forecasts: int
-    word: Conclusion
+    conclusion: Conclusion
     symbol: str
     skills: tuple[str, ...]
 
@@ -158,14 +158,14 @@ def ticker_skill_rows(evaluation: Evaluation, horizon: int) -> list[TickerSkillR
     of_model = evaluation.comparisons[
         (evaluation.comparisons["horizon"] == horizon) & (evaluation.comparisons["forecaster"] == model)
     ]
-    words = conclusions_by_ticker(evaluation.comparisons, model, horizon)
+    conclusions = conclusions_by_ticker(evaluation.comparisons, model, horizon)
     by_ticker = {str(ticker): rows for ticker, rows in of_model.groupby("ticker", sort=False)}
-    return [_ticker_row(ticker, by_ticker[ticker], word) for ticker, word in words.items()]
+    return [_ticker_row(ticker, by_ticker[ticker], conclusion) for ticker, conclusion in conclusions.items()]
 
 
-def _ticker_row(ticker: str, rows: pd.DataFrame, word: Conclusion) -> TickerSkillRow:
+def _ticker_row(ticker: str, rows: pd.DataFrame, conclusion: Conclusion) -> TickerSkillRow:
     skills = tuple(skill(value) for value in rows["skill"])
-    return TickerSkillRow(ticker, int(rows["sessions"].iloc[0]), word, COMPARISON_SYMBOLS[word], skills)
+    return TickerSkillRow(ticker, int(rows["sessions"].iloc[0]), conclusion, COMPARISON_SYMBOLS[conclusion], skills)
 
 
 TEST_COLUMNS = (

@@ -21,7 +21,7 @@ from pipeline.reporting.money_tables import (
     headline_results,
     money_of_model,
     money_of_others,
-    ranking_table,
+    ranking_report_table,
     sharpe_with_error,
     trials_sentence,
 )
@@ -64,7 +64,7 @@ def evidence_values(evaluation: Evaluation) -> TemplateValues:
         "echo": {"sentences": echo_sentences(evaluation), "table": echo_table(evaluation)},
         "calibration": _calibration(evaluation, ends),
         "money": _money(evaluation) if has_money(evaluation) else None,
-        "ranking": ranking_table(evaluation, ends),
+        "ranking": ranking_report_table(evaluation, ends),
     }
 
 

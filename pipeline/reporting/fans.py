@@ -14,9 +14,9 @@ from pipeline.evaluation.scores import BANDS
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.operation.publication import published_rows
-from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, plain_axes, printable, write_title
+from pipeline.reporting.canvas import GREY, INK, NETWORK_COLOUR, blank_figure, drawable, plain_axes, write_title
 
-SHOWN_SESSIONS = 60
+FAN_SESSIONS = 60
 FAN_SHARE = 0.5  # width of the forecast in widths of the history: at true scale five sessions could not be read
 MAX_DATED_SESSIONS = 5
 FANS_PER_ROW = 5
@@ -77,7 +77,7 @@ def _substitution(rows: pd.DataFrame, model: str) -> str:
 def recent_closes(frames: Frames, ticker: str, as_of: np.datetime64) -> tuple[Sessions, Floats]:
     """Return the ticker's last sessions up to `as_of` and their closes, adjusted for splits."""
     row = frames.tickers.index(ticker)
-    shown = np.flatnonzero(np.isfinite(frames.reference_close[row]) & (frames.sessions <= as_of))[-SHOWN_SESSIONS:]
+    shown = np.flatnonzero(np.isfinite(frames.reference_close[row]) & (frames.sessions <= as_of))[-FAN_SESSIONS:]
     closes = frames.reference_close[row, shown]
     return frames.sessions[shown], _adjusted_for_splits(closes, frames.log_return[row, shown].astype(np.float64))
 
@@ -96,12 +96,12 @@ def draw_fan(fan: Fan) -> Figure:
     figure = blank_figure(5.6, 3.2)
     axes = plain_axes(figure, (0.13, 0.18, 0.83, 0.66 if fan.substitution else 0.72))
     draw_bands(axes, fan)
-    axes.set_ylabel(f"{printable(fan.currency)} per share", fontsize=8, parse_math=False)
+    axes.set_ylabel(f"{drawable(fan.currency)} per share", fontsize=8, parse_math=False)
     _date_ticks(axes, fan)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, fontsize=7, frameon=False, handlelength=1.2)
     write_title(
         axes,
-        f"{printable(fan.ticker)}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}",
+        f"{drawable(fan.ticker)}: last close {fan.closes[-1]:,.2f} {fan.currency} on {fan.sessions[-1]}{_age(fan)}",
         pad=16 if fan.substitution else 6,
     )
     axes.text(0, 1.025, fan.substitution, transform=axes.transAxes, fontsize=8, color=SUBSTITUTION_COLOUR)
@@ -126,7 +126,7 @@ def draw_sheet(sheet: Sequence[Fan]) -> Figure:
         draw_bands(axes, fan)
         axes.set_xticks([])
         axes.tick_params(labelsize=6.5)
-        write_title(axes, printable(fan.ticker) + (" *" if fan.substitution else ""), pad=2)
+        write_title(axes, drawable(fan.ticker) + (" *" if fan.substitution else ""), pad=2)
     return figure
 
 

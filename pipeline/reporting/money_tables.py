@@ -13,7 +13,7 @@ from pipeline.reporting.labels import RULE_LABELS
 from pipeline.reporting.tables import NOTHING, Cell, Column, ReportTable, Row, report_table
 from pipeline.wording import UNDEFINED, day, percent, plus_minus, sessions_ahead, signed, signed_percent
 
-MONEY_COLUMNS = (
+MONEY_HEADINGS = (
     Column("Return", "a year"),
     Column("Volatility", "a year"),
     Column("Sharpe", "a year"),
@@ -39,7 +39,7 @@ def has_money(evaluation: Evaluation) -> bool:
     return len(evaluation.money.opened) > 1
 
 
-def results_of(money: Money, model: str) -> list[MoneyResult]:
+def model_and_passive_results(money: Money, model: str) -> list[MoneyResult]:
     """Return the results of the model's rules, then those of the passive portfolios."""
     return [result for name in (model, PASSIVE) for result in money.results if result.forecaster == name]
 
@@ -50,7 +50,7 @@ def money_of_model(evaluation: Evaluation) -> ReportTable:
     shown = pd.concat([table[table["forecaster"] == name] for name in (model, PASSIVE)])
     rows = [_money_row(row, RULE_LABELS[row["rule"]], row["forecaster"] == model) for _, row in shown.iterrows()]
     caption = f"Rules on the forecasts of {model}, then the passive portfolios; net of costs but for the gross return"
-    return report_table("Money", "Rule", MONEY_COLUMNS, rows, caption)
+    return report_table("Money", "Rule", MONEY_HEADINGS, rows, caption)
 
 
 def money_of_others(evaluation: Evaluation) -> ReportTable:
@@ -58,13 +58,13 @@ def money_of_others(evaluation: Evaluation) -> ReportTable:
     table = evaluation.money_table
     others = table[~table["forecaster"].isin((evaluation.verdict.model, PASSIVE))]
     rows = [_money_row(row, f"{row['forecaster']}, {RULE_LABELS[row['rule']]}", False) for _, row in others.iterrows()]
-    return report_table("Money of the other forecasters", "Forecaster and rule", MONEY_COLUMNS, rows)
+    return report_table("Money of the other forecasters", "Forecaster and rule", MONEY_HEADINGS, rows)
 
 
 def _money_row(row: "pd.Series[Any]", name: str, marked: bool) -> Row:
     note = "no forecast" if row["forecaster"] == PASSIVE else ""
     if not row["invested"] > 0:
-        cells = (Cell(UNDEFINED, ("never traded",)), *(Cell(UNDEFINED) for _ in MONEY_COLUMNS[1:]))
+        cells = (Cell(UNDEFINED, ("never traded",)), *(Cell(UNDEFINED) for _ in MONEY_HEADINGS[1:]))
         return Row(name, cells, note, marked)
     return Row(name, _money_cells(row), note, marked)
 
@@ -101,7 +101,7 @@ def money_in_short(evaluation: Evaluation) -> str:
 
 def headline_results(evaluation: Evaluation) -> tuple[MoneyResult, MoneyResult] | None:
     """Return the results of the model's first rule and of buy and hold; None where the rule never traded."""
-    results = results_of(evaluation.money, evaluation.verdict.model)
+    results = model_and_passive_results(evaluation.money, evaluation.verdict.model)
     if not math.isfinite(results[0].performance.sharpe):
         return None
     return results[0], next(result for result in results if result.rule == "buy_and_hold")
@@ -115,14 +115,14 @@ def sharpe_with_error(result: MoneyResult) -> str:
 
 def trials_sentence(evaluation: Evaluation) -> str:
     """Return the number of trials that the deflated Sharpe ratio of the model's rules accounts for."""
-    first = results_of(evaluation.money, evaluation.verdict.model)[0]
+    first = model_and_passive_results(evaluation.money, evaluation.verdict.model)[0]
     return (
         "The deflated Sharpe ratio is the probability that the true ratio exceeds the expected maximum of "
         f"{first.performance.trials:,} trials without skill: each specification tested, with each of its rules."
     )
 
 
-def ranking_table(evaluation: Evaluation, horizons: Sequence[int]) -> ReportTable:
+def ranking_report_table(evaluation: Evaluation, horizons: Sequence[int]) -> ReportTable:
     """Return how well each forecaster's medians rank the tickers; without rows where none ranks any."""
     ranking = evaluation.ranking
     shown = ranking[ranking["horizon"].isin(horizons) & (ranking["sessions"] > 0)]

@@ -14,14 +14,14 @@ from pipeline.reporting.canvas import (
     NETWORK_COLOUR,
     blank_figure,
     colour_of,
+    drawable,
     plain_axes,
-    printable,
     write_legend_below_title,
     write_title,
 )
 from pipeline.wording import day, signed
 
-SHOWN_SESSIONS = 250
+LINE_SESSIONS = 250
 
 
 DATES = 4
@@ -64,13 +64,13 @@ def forecast_and_realised_changes(closes: Floats, forecast: Floats) -> tuple[Flo
 
 
 def _draw_levels(axes: Axes, sessions: Sessions, closes: Floats, forecast: Floats, currency: str) -> None:
-    shown = slice(max(len(closes) - SHOWN_SESSIONS, 1), None)
+    shown = slice(max(len(closes) - LINE_SESSIONS, 1), None)
     days = sessions[shown]
     axes.plot(closes[shown], color=INK, linewidth=1.2, label="close")
     axes.plot(forecast[shown], color=FORECAST_COLOUR, linewidth=1.6, linestyle="--", label="forecast")
     dated = np.unique(np.linspace(0, len(days) - 1, DATES).astype(int))
     axes.set_xticks(dated, [day(days[place]) for place in dated])
-    axes.set_ylabel(f"{printable(currency)} per share", fontsize=8, parse_math=False)
+    axes.set_ylabel(f"{drawable(currency)} per share", fontsize=8, parse_math=False)
     write_title(axes, f"Levels: forecast and close, the last {len(days)} sessions", LEGEND_PAD)
     write_legend_below_title(axes)
 
@@ -112,13 +112,13 @@ def draw_popular_accuracy(accuracies: PopularAccuracy, currency: str = "USD") ->
         axes.set_ylim(_price_range(accuracies))
         write_title(axes, f"{line.name}: {line.accuracy:.2f} %", LEGEND_PAD)
         write_legend_below_title(axes)
-    figure.axes[0].set_ylabel(f"{printable(currency)} per share", fontsize=8, parse_math=False)
+    figure.axes[0].set_ylabel(f"{drawable(currency)} per share", fontsize=8, parse_math=False)
     return figure
 
 
 def _subtitle(accuracies: PopularAccuracy) -> str:
     return (
-        f"{printable(accuracies.ticker)}, the {len(accuracies.sessions)} sessions from {day(accuracies.sessions[0])} "
+        f"{drawable(accuracies.ticker)}, the {len(accuracies.sessions)} sessions from {day(accuracies.sessions[0])} "
         f"to {day(accuracies.sessions[-1])}; each line was fitted to the year before and starts at the last close "
         "before them"
     )

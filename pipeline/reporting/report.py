@@ -33,7 +33,7 @@ from pipeline.reporting.forecast_tables import (
     published_forecasters,
 )
 from pipeline.reporting.training_section import fold_table
-from pipeline.wording import age_sentence, day, names, split_first_sentence
+from pipeline.wording import age_sentence, day, names, split_first_sentence, unseen_sentence
 
 REPORT = "report.html"
 MAX_PROBLEMS = 50
@@ -82,6 +82,7 @@ def page_values(outcome: CalendarResult) -> TemplateValues:
         "problems": listed_problems(outcome.problems),
         "problem_count": len(outcome.problems),
         "unseen": outcome.unseen,
+        "unseen_sentence": unseen_sentence(outcome.unseen),
         "forecast": None if outcome.forecasts is None else _forecast(outcome.forecasts, outcome),
         "evidence": None if outcome.evaluation is None else evidence_values(outcome.evaluation),
         "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),

@@ -1,4 +1,4 @@
-"""Sanity checks: numbers from backtests and audits, each with the range in which it has to lie."""
+"""Sanity checks: numbers from backtests and audits, each with its accepted range."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.audit.result import AuditResult
 from pipeline.errors import SanityError
 from pipeline.evaluation.comparisons import SIGNIFICANT, comparison_table, pooled
 from pipeline.evaluation.echo import echo_of
-from pipeline.evaluation.scores import pinball, skill_of
+from pipeline.evaluation.scores import mean_pinball, skill_of
 from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import Backtest
@@ -53,10 +53,19 @@ class SanityCheck:
         return self.low <= self.found <= self.high
 
     @property
+    def result(self) -> str:
+        """Whether the number lies in its range, in words."""
+        return "in range" if self.passed else "OUT OF RANGE"
+
+    @property
+    def bounds(self) -> str:
+        """The range in words."""
+        return f"{self.low:.4g} to {self.high:.4g}"
+
+    @property
     def sentence(self) -> str:
         """The check in words."""
-        word = "is in range" if self.passed else "is OUT OF RANGE"
-        sentence = f"{self.name}: {self.measure} {self.found:.4g} {word} ({self.low:.4g} to {self.high:.4g})."
+        sentence = f"{self.name}: {self.measure} {self.found:.4g} is {self.result} ({self.bounds})."
         return f"{sentence} {self.remark}".strip()
 
 
@@ -77,7 +86,7 @@ def sanity_table(checks: Sequence[SanityCheck]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_sentence(checks: Sequence[SanityCheck]) -> str:
+def sanity_sentence(checks: Sequence[SanityCheck]) -> str:
     """Return how many checks are in range, in words."""
     failed = [check for check in checks if not check.passed]
     if not failed:
@@ -89,7 +98,7 @@ def refuse_out_of_range(checks: Sequence[SanityCheck]) -> None:
     """Raise SanityError naming every check whose number is out of its range."""
     failed = [check.sentence for check in checks if not check.passed]
     if failed:
-        raise SanityError(f"{verdict_sentence(checks)} {' '.join(failed)} Do not trust this installation's forecasts")
+        raise SanityError(f"{sanity_sentence(checks)} {' '.join(failed)} Do not trust this installation's forecasts")
 
 
 # --- Comparison with the optimal forecast ---
@@ -118,10 +127,10 @@ def compare_with_optimum(backtest: Backtest, optimal: Floats) -> OptimumComparis
     outcome = backtest.realised[where, 0].astype(np.float64)
     errors = [outcome - values[:, MEDIAN] for values in (backtest.quantiles[NETWORK][where, 0], optimal[where])]
     network, climatology = (backtest.quantiles[name][where, 0].astype(np.float64) for name in (NETWORK, CLIMATOLOGY))
-    baseline_loss = pinball(climatology, outcome)
+    baseline_loss = mean_pinball(climatology, outcome)
     return OptimumComparison(
-        skill=skill_of(pinball(network, outcome), baseline_loss),
-        optimum=skill_of(pinball(optimal[where], outcome), baseline_loss),
+        skill=skill_of(mean_pinball(network, outcome), baseline_loss),
+        optimum=skill_of(mean_pinball(optimal[where], outcome), baseline_loss),
         rmse_ratio=float(np.sqrt(np.mean(errors[0] ** 2) / np.mean(errors[1] ** 2))),
     )
 
@@ -176,12 +185,16 @@ def _false_positives(name: str, measure: str, flags: Sequence[bool]) -> SanityCh
     return SanityCheck(name, measure, sum(flags), 0, max_false_positives(len(flags)), remark)
 
 
-def planted_checks(name: str, result: OptimumComparison, found: Mapping[str, bool]) -> tuple[SanityCheck, SanityCheck]:
+def planted_checks(
+    name: str, result: OptimumComparison, detected: Mapping[str, bool]
+) -> tuple[SanityCheck, SanityCheck]:
     """Return the checks that each named test found a planted signal, and of the share of the optimum reached."""
-    tests = ", ".join(f"{test}: {'yes' if yes else 'NO'}" for test, yes in found.items())
+    tests = ", ".join(f"{test}: {'yes' if yes else 'NO'}" for test, yes in detected.items())
     remark = f"Skill over {CLIMATOLOGY} {result.skill:.1%}; the optimal forecast has {result.optimum:.1%}."
     return (
-        SanityCheck(f"{name}, found", "tests that find it", sum(found.values()), len(found), len(found), f"{tests}."),
+        SanityCheck(
+            f"{name}, found", "tests that find it", sum(detected.values()), len(detected), len(detected), f"{tests}."
+        ),
         SanityCheck(f"{name}, share", "share of the optimum", result.share, *SHARE_RANGE, remark),
     )
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.audit.auditing import audit
+from pipeline.audit.auditing import audit_source
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.steps import PipelineRun, RunInputs, Steps, default_frames
 from pipeline.dataset.folds import FoldSpec
@@ -103,22 +103,22 @@ def suite(seed: int = 0, seeds: int = 20, steps: Steps | None = None) -> Mapping
     }
 
 
-def inputs_of(case: SanityCase) -> RunInputs:
+def run_inputs(case: SanityCase) -> RunInputs:
     """Return the inputs of a run on a case."""
     prices, experiment = case.prices, case.experiment
     terms = ValidationTerms(prices.returns_from, prices.has_actions, NOW, experiment.minimum_sessions)
     return RunInputs(experiment, prices.tickers(), terms, "XNYS")
 
 
-def backtest_of(case: SanityCase, steps: Steps) -> Backtest:
+def last_fold_backtest(case: SanityCase, steps: Steps) -> Backtest:
     """Return the backtest of the last fold."""
-    run = PipelineRun(case.prices, steps, inputs_of(case))
+    run = PipelineRun(case.prices, steps, run_inputs(case))
     return run.backtest(run.folds[-1])
 
 
 def signal_result(case: SanityCase, steps: Steps) -> tuple[Backtest, OptimumComparison]:
     """Return the backtest on prices of a known process, and the network's comparison with the optimal forecast."""
-    backtest = backtest_of(case, steps)
+    backtest = last_fold_backtest(case, steps)
     if case.source is None:
         raise UsageError("found prices whose best forecast is not known, expected those of a synthetic source")
     sessions = np.sort(case.prices.rows(case.prices.tickers()[0])["session"].to_numpy().astype("datetime64[D]"))
@@ -127,15 +127,15 @@ def signal_result(case: SanityCase, steps: Steps) -> tuple[Backtest, OptimumComp
 
 def check_no_signal(name: str, cases: Sequence[SanityCase], steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks that no signal is found in data without signal."""
-    backtests = [backtest_of(case, steps) for case in cases]
+    backtests = [last_fold_backtest(case, steps) for case in cases]
     return no_signal_checks(name, [*map(has_skill, backtests)], [*map(median_informs, backtests)])
 
 
 def check_planted_return(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks on an autoregression with coefficient 0.4."""
     backtest, result = signal_result(signal_case("planted", seed, 0.4), steps)
-    found = {"skill": has_skill(backtest), "direction": median_informs(backtest)}
-    return planted_checks("planted return", result, found)
+    detected = {"skill": has_skill(backtest), "direction": median_informs(backtest)}
+    return planted_checks("planted return", result, detected)
 
 
 def check_planted_volatility(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
@@ -148,13 +148,13 @@ def check_leaks(seed: int, steps: Steps) -> tuple[SanityCheck, ...]:
     """Return the checks that the audit passes the pipeline and detects planted leaks, and that scores show a leak."""
     source = SyntheticSource(process="random_walk", sessions=620, tickers=3, seed=seed)
     case = SanityCase(open_synthetic(source), AUDIT_EXPERIMENT.model_copy(update={"seed": seed}))
-    inputs, spec = inputs_of(case), AUDIT_SPEC.model_copy(update={"seed": seed})
-    results = {stage: audit(case.prices, inputs, spec, leaking) for stage, leaking in PLANTED_LEAKS.items()}
+    inputs, spec = run_inputs(case), AUDIT_SPEC.model_copy(update={"seed": seed})
+    results = {stage: audit_source(case.prices, inputs, spec, leaking) for stage, leaking in PLANTED_LEAKS.items()}
     leaking = replace(steps, features=LEAKING_STEPS.features)
     numbers = range(seed, seed + N_LEAKING_SEEDS)
-    skilled = [has_skill(backtest_of(random_walk_case(number), leaking)) for number in numbers]
+    skilled = [has_skill(last_fold_backtest(random_walk_case(number), leaking)) for number in numbers]
     return (
-        no_leak_check(audit(case.prices, inputs, spec, steps)),
+        no_leak_check(audit_source(case.prices, inputs, spec, steps)),
         planted_leaks_check(results),
         leak_in_scores_check(skilled),
     )

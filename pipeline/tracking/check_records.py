@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from pipeline.audit.result import AuditResult, audit_table
-from pipeline.sanity.checks import SanityCheck, sanity_table, verdict_sentence
-from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE
+from pipeline.sanity.checks import SanityCheck, sanity_sentence, sanity_table
+from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE_TAG
 from pipeline.tracking.metrics import MetricValue, metric_name
 from pipeline.tracking.runs import create_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
@@ -16,7 +16,6 @@ from pipeline.wording import markdown_frame
 
 SANITY = "sanity"
 SANITY_TABLE = "tables/sanity.json"
-SIGNS: Mapping[bool, str] = {True: "🟢 in range", False: "🔴 **OUT OF RANGE**"}
 
 
 # --- Leak audit ---
@@ -33,7 +32,7 @@ def log_audit(store: Store, run_id: str, results: Sequence[AuditResult]) -> None
         tags = {
             "tapecast.verdict": short_audit_result(results),
             "tapecast.verdict_sentence": " ".join(result.sentence for result in results),
-            NOTE: audit_note(results),
+            NOTE_TAG: audit_note(results),
         }
         write_batches(client, run_id, values, tags={name: text[:MAX_TAG_LENGTH] for name, text in tags.items()})
         client.log_table(run_id, combined_audit_table(results), "tables/audit.json")
@@ -71,7 +70,7 @@ def start_sanity(store: Store, seed: int, seeds: int) -> str:
             "tapecast.kind": SANITY,
             "mlflow.source.name": f"tapecast {SANITY}",
             "mlflow.source.type": "JOB",
-            NOTE: f"The sanity suite (seed {seed}): running, no results yet.",
+            NOTE_TAG: f"The sanity suite (seed {seed}): running, no results yet.",
         }
         run_id = create_run(client, store, f"{SANITY} seed {seed}", tags)
         write_batches(client, run_id, params={"seed": str(seed), "seeds": str(seeds)})
@@ -97,9 +96,9 @@ def log_checks(
 def checks_note(checks: Sequence[SanityCheck]) -> str:
     """Return the description of the run as markdown: the result first, checks out of range in red."""
     table = sanity_table(checks)
-    table["passed"] = [SIGNS[check.passed] for check in checks]
+    table["passed"] = [f"🟢 {check.result}" if check.passed else f"🔴 **{check.result}**" for check in checks]
     return (
-        f"**{verdict_sentence(checks)}**\n\n{markdown_frame(table)}\n\n"
+        f"**{sanity_sentence(checks)}**\n\n{markdown_frame(table)}\n\n"
         "Each value must lie from low to high, both included. Random walks and shuffled returns have nothing to find; "
         "a share of the optimum above one means that later data was read. Contents: Model metrics "
         f"`sanity/<check>/found`, `low`, `high` and `passed` (1 or 0); `{SANITY_TABLE}`; "
@@ -117,7 +116,7 @@ def _sanity_tags(checks: Sequence[SanityCheck]) -> dict[str, str]:
     failed = [check.name for check in checks if not check.passed]
     return {
         "tapecast.verdict": f"{len(checks) - len(failed)} of {len(checks)} in range",
-        "tapecast.verdict_sentence": verdict_sentence(checks),
+        "tapecast.verdict_sentence": sanity_sentence(checks),
         **({"tapecast.out_of_range": ", ".join(failed)} if failed else {}),
-        NOTE: checks_note(checks),
+        NOTE_TAG: checks_note(checks),
     }

@@ -19,6 +19,7 @@ from pipeline.wording import (
     exclusion_sentence,
     markdown_table,
     p_number,
+    price,
     skill,
     stale_sentence,
     unseen_sentence,
@@ -26,7 +27,7 @@ from pipeline.wording import (
 
 RunKind = Literal["run", "backtest", "forecast", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
 
-NOTE = "mlflow.note.content"
+NOTE_TAG = "mlflow.note.content"
 MAX_NAMED_TICKERS = 5
 MAX_TAG_LENGTH = 4000
 MAX_LISTED = 20
@@ -186,9 +187,8 @@ def _next_session_table(forecasts: pd.DataFrame) -> str:
 
 
 def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
-    prices = [f"{row[name]:.2f}" for name in ("q10", "q50", "q90")]
-    close = f"{row['reference_close']:.2f}"
-    return [row["ticker"], day(row["as_of"]), close, day(row["target_session"]), *prices, row["forecaster"]]
+    close, *quantiles = (price(row[name]) for name in ("reference_close", "q10", "q50", "q90"))
+    return [row["ticker"], day(row["as_of"]), close, day(row["target_session"]), *quantiles, row["forecaster"]]
 
 
 def _data(kind: str, outcome: CalendarResult) -> str:
@@ -225,7 +225,7 @@ def fold_tags(fold: Fold) -> dict[str, str]:
     return {
         "tapecast.kind": "fold",
         **{f"tapecast.{name}": range_dates(part) for name, part in ranges if len(part)},
-        NOTE: fold_note(fold),
+        NOTE_TAG: fold_note(fold),
     }
 
 

@@ -7,7 +7,8 @@ differently, so the same specification had another digest and would count as a s
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-PAGE = 1000
+from pipeline.tracking.store import found_runs
+
 EARLIER_NAMES = {
     "horizon_mode": "ahead",
     "sampled_paths": "paths",
@@ -35,18 +36,11 @@ def migrate_tags(client: MlflowClient, experiment_id: str, tag: str, earlier: st
 
     MLflow sets no tag on a deleted run: such a run is restored and deleted again. Called a second time, it finds none.
     """
-    found: list[Run] = []
-    token = None
-    while True:  # all pages first: a run that has its new tag would move the later ones
-        query = f"tags.`{tag}` = '{earlier}'"
-        page = client.search_runs([experiment_id], query, ViewType.ALL, PAGE, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
-    for run in found:
+    # all pages first: a run that has its new tag would move the later ones
+    runs = list(found_runs(client, experiment_id, f"tags.`{tag}` = '{earlier}'", ViewType.ALL))
+    for run in runs:
         _set_tag(client, run, tag, current)
-    return len(found)
+    return len(runs)
 
 
 def _set_tag(client: MlflowClient, run: Run, tag: str, value: str) -> None:

@@ -8,4 +8,4 @@ QUIET_MLFLOW: Mapping[str, str] = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-"""For whoever starts a process that records runs: defaults to put into its environment before anything else."""
+"""Defaults for the environment of a process that records runs, to be set before mlflow is imported."""

@@ -1,4 +1,4 @@
-"""A run's artifacts, written into a folder that is then logged at once, and its tables."""
+"""A run's artifacts, written into a folder that is logged in one call, and its tables."""
 
 import json
 import re

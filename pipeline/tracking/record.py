@@ -14,7 +14,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.operation.result import CalendarResult
 from pipeline.tracking.descriptions import (
-    NOTE,
+    NOTE_TAG,
     final_name,
     final_note,
     final_tags,
@@ -47,7 +47,7 @@ def log_outcome(
         _log_parent(client, run_id, outcome, seconds)
         log_folds(client, store, run_id, outcome)
         names = log_files(client, run_id, outcome, figures, report)
-        write_batches(client, run_id, tags={NOTE: final_note(kind, outcome, names)})
+        write_batches(client, run_id, tags={NOTE_TAG: final_note(kind, outcome, names)})
         client.update_run(run_id, name=final_name(kind, outcome))
 
 

@@ -15,7 +15,7 @@ from pipeline.experiment import Experiment
 from pipeline.processes import is_gone, this_process
 from pipeline.tracking.descriptions import (
     MAX_TAG_LENGTH,
-    NOTE,
+    NOTE_TAG,
     RunKind,
     failure_note,
     first_name,
@@ -43,7 +43,7 @@ def start_run(store: Store, kind: RunKind, experiment: Experiment, parent: str |
     with translated(store.uri, "start a run"):
         client = open_client(store.uri)
         under = {"mlflow.parentRunId": parent} if parent else {}
-        tags = {**first_tags(kind, experiment), NOTE: first_note(kind, experiment), **under}
+        tags = {**first_tags(kind, experiment), NOTE_TAG: first_note(kind, experiment), **under}
         run_id = create_run(client, store, first_name(kind, experiment), tags)
         write_batches(client, run_id, params=flat_params(experiment.model_dump(mode="json", exclude={"benchmarks"})))
         return run_id
@@ -53,7 +53,7 @@ def describe_run(store: Store, run_id: str, note: str, tags: Mapping[str, str]) 
     """Write a run's description and tags."""
     with translated(store.uri, f"describe run {run_id}"):
         cut = {name: value[:MAX_TAG_LENGTH] for name, value in tags.items() if value}
-        write_batches(open_client(store.uri), run_id, tags={**cut, NOTE: note})
+        write_batches(open_client(store.uri), run_id, tags={**cut, NOTE_TAG: note})
 
 
 def finish_run(store: Store, run_id: str, status: RunStatus, error: str = "") -> None:
@@ -61,12 +61,12 @@ def finish_run(store: Store, run_id: str, status: RunStatus, error: str = "") ->
     with translated(store.uri, f"end run {run_id}"):
         client = open_client(store.uri)
         if error:
-            reason, note = error[:MAX_TAG_LENGTH], client.get_run(run_id).data.tags.get(NOTE, "")
-            write_batches(client, run_id, tags={"tapecast.error": reason, NOTE: failure_note(reason, note)})
+            reason, note = error[:MAX_TAG_LENGTH], client.get_run(run_id).data.tags.get(NOTE_TAG, "")
+            write_batches(client, run_id, tags={"tapecast.error": reason, NOTE_TAG: failure_note(reason, note)})
         end_run(client, run_id, status)
 
 
-def end_stranded(store: Store) -> list[str]:
+def end_stranded_runs(store: Store) -> list[str]:
     """Return the ids of the runs that a killed process of this machine left RUNNING, after ending them as KILLED."""
     with translated(store.uri, "end the runs of killed processes"):
         client, query = open_client(store.uri), "attributes.status = 'RUNNING'"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlflow.entities import Experiment, LifecycleStage
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
@@ -60,13 +60,13 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str |
         location = artifacts or _folder_beside_database(uri)
         _make_artifact_folder(location)
         client = open_client(uri)
-        found = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        existing = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
+    if existing.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UsageError(
-            f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. "
-            f"Restore it with `mlflow experiments restore --experiment-id {found.experiment_id}` or give another name"
+            f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. Restore "
+            f"it with `mlflow experiments restore --experiment-id {existing.experiment_id}` or give another name"
         )
-    return Store(uri, str(found.experiment_id), pages)
+    return Store(uri, str(existing.experiment_id), pages)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -87,6 +87,17 @@ def translated(uri: str, doing: str) -> Iterator[None]:
             "expected a store that can be reached and written. Check TAPECAST_TRACKING_URI, disk space and the "
             "server's log"
         ) from error
+
+
+def found_runs(client: MlflowClient, experiment_id: str, query: str, view: int) -> Iterator[Run]:
+    """Yield the runs of an experiment that a query finds, page by page; `view` is one of MLflow's ViewType."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, view, RUNS_PER_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def run_url(store: Store, run_id: str) -> str:
@@ -150,10 +161,10 @@ def _create(client: MlflowClient, name: str, location: str | None) -> Experiment
     try:
         return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
     except Exception:
-        found = client.get_experiment_by_name(name)  # another process may have been first
-        if found is None:
+        existing = client.get_experiment_by_name(name)  # another process may have been first
+        if existing is None:
             raise
-        return found
+        return existing
 
 
 def _foreign(error: Exception) -> bool:
@@ -167,7 +178,8 @@ def _foreign(error: Exception) -> bool:
 SQLITE = "sqlite:///"
 
 
-HEADER = b"SQLite format 3\x00"
+RUNS_PER_PAGE = 1000
+SQLITE_HEADER = b"SQLite format 3\x00"
 
 
 def is_sqlite(uri: str) -> bool:
@@ -194,10 +206,10 @@ def prepare_database(path: Path) -> None:
         if not path.exists():
             _create_database(path)
         with path.open("r+b") as file:
-            header = file.read(len(HEADER))
+            header = file.read(len(SQLITE_HEADER))
     except OSError as error:
         raise UsageError(f"cannot write the MLflow database {path}: {error}; expected a writable folder") from error
-    if header not in (b"", HEADER):
+    if header not in (b"", SQLITE_HEADER):
         raise UsageError(f"{path} begins with {header!r}; expected an MLflow database (SQLite), or no file at all")
 
 

@@ -10,17 +10,16 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
 from pipeline.processes import this_process
-from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE
+from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE_TAG
 from pipeline.tracking.metrics import MetricValue, flat_params
 from pipeline.tracking.runs import PROCESS, RunStatus, end_run, start_run, write_batches
-from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.store import Store, found_runs, open_client, translated
 from pipeline.tuning.trial import Trial, TrialStatus, best_trial, count_statuses, ranked_trials
-from pipeline.wording import markdown_table
+from pipeline.wording import markdown_table, setting_value
 
-TRIAL, ERROR = "tapecast.trial", "tapecast.error"
+TRIAL_TAG, ERROR_TAG = "tapecast.trial", "tapecast.error"
 STATUS: Mapping[TrialStatus, RunStatus] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SCALE = 1e4  # losses are written as pinball x 1e4, as everywhere
-PAGE = 1000
 MAX_LISTED_TRIALS = 10
 
 
@@ -33,8 +32,8 @@ def continue_run(store: Store, experiment: Experiment, former: str | None) -> st
                 former, PROCESS, json.dumps(this_process())
             )  # first, so that no other run ends it as stranded
             client.update_run(former, status="RUNNING")
-            if ERROR in client.get_run(former).data.tags:  # the reason why it ended; it continues now
-                client.delete_tag(former, ERROR)
+            if ERROR_TAG in client.get_run(former).data.tags:  # the reason why it ended; it continues now
+                client.delete_tag(former, ERROR_TAG)
             return former
     return start_run(store, "tune", experiment)
 
@@ -43,7 +42,7 @@ def log_trials(store: Store, parent: str, trials: Sequence[Trial]) -> None:
     """Write a run for every trial that has none yet; one that was half written is written again."""
     with translated(store.uri, f"write the trials of run {parent}"):
         client = open_client(store.uri)
-        written = {run.data.tags[TRIAL]: run for run in trial_runs(client, store, parent)}
+        written = {run.data.tags[TRIAL_TAG]: run for run in trial_runs(client, store, parent)}
         for trial in trials:
             former = written.get(str(trial.number))
             if former is None or former.info.status == "RUNNING":
@@ -66,20 +65,16 @@ def log_study(
             **tags,
         }
         cut = {name: text[:MAX_TAG_LENGTH] for name, text in all_tags.items() if text}
-        write_batches(client, parent, values, tags={**cut, NOTE: f"{note}\n\n{_table(trials)}"})
+        write_batches(client, parent, values, tags={**cut, NOTE_TAG: f"{note}\n\n{_table(trials)}"})
         for name, text in files.items():
             client.log_text(parent, text, name)
 
 
 def trial_runs(client: MlflowClient, store: Store, parent: str) -> list[Run]:
     """Return the runs of a study's trials."""
-    query, found, token = f"tags.`mlflow.parentRunId` = '{parent}'", list[Run](), None
-    while True:
-        page = client.search_runs([store.experiment_id], query, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
-        found += [run for run in page if TRIAL in run.data.tags]
-        token = page.token
-        if not token:
-            return found
+    query = f"tags.`mlflow.parentRunId` = '{parent}'"
+    children = found_runs(client, store.experiment_id, query, ViewType.ACTIVE_ONLY)
+    return [run for run in children if TRIAL_TAG in run.data.tags]
 
 
 def _usable(client: MlflowClient, store: Store, run_id: str) -> bool:
@@ -102,8 +97,8 @@ def _create(client: MlflowClient, store: Store, parent: str, trial: Trial) -> st
         "mlflow.parentRunId": parent,
         "tapecast.kind": "trial",
         "tapecast.state": trial.state,
-        TRIAL: str(trial.number),
-        NOTE: _note(trial),
+        TRIAL_TAG: str(trial.number),
+        NOTE_TAG: _note(trial),
     }
     name = f"trial {trial.number}" + ("" if trial.state == "complete" else f" ({trial.state})")
     run = client.create_run(store.experiment_id, _milliseconds(trial.began), tags, name)
@@ -132,7 +127,7 @@ def _table(trials: Sequence[Trial]) -> str:
     names = sorted({name for trial in best for name in trial.values})
     head = ["trial", "state", "validation pinball x1e4", *names]
     rows = [
-        [str(trial.number), trial.state, _loss(trial), *(_short(trial.values.get(name)) for name in names)]
+        [str(trial.number), trial.state, _loss(trial), *(setting_value(trial.values.get(name)) for name in names)]
         for trial in best
     ]
     return markdown_table(head, rows)
@@ -140,10 +135,6 @@ def _table(trials: Sequence[Trial]) -> str:
 
 def _loss(trial: Trial) -> str:
     return "" if trial.loss is None else f"{SCALE * trial.loss:.3f}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _milliseconds(at: datetime) -> int:

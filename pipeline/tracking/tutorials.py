@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE
+from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE_TAG
 from pipeline.tracking.metrics import MetricValue, fit_values, flat_params, metric_name
 from pipeline.tracking.runs import child_run, create_run, end_run, write_batches
 from pipeline.tracking.store import Store, open_client, translated
@@ -17,7 +17,7 @@ from pipeline.tutorials.run import TutorialFit, TutorialResult, tutorial_forecas
 from pipeline.wording import markdown_frame
 
 TUTORIAL = "tutorial"
-RESULT_TABLE = "tables/verdict.json"
+RESULT_TABLE = "tables/results.json"
 
 
 def start_tutorials(store: Store, name: str, seed: int) -> str:
@@ -28,7 +28,7 @@ def start_tutorials(store: Store, name: str, seed: int) -> str:
             "tapecast.kind": TUTORIAL,
             "mlflow.source.name": f"tapecast {TUTORIAL} {name}",
             "mlflow.source.type": "JOB",
-            NOTE: f"The tutorials' networks ({name}): running, no results yet.",
+            NOTE_TAG: f"The tutorials' networks ({name}): running, no results yet.",
         }
         run_id = create_run(client, store, f"{TUTORIAL} {name}", tags)
         write_batches(client, run_id, params={"tutorial": name, "seed": str(seed)})
@@ -63,7 +63,7 @@ def log_tutorial_table(store: Store, run_id: str, results: tuple[TutorialResult,
         ]
         passed = sum(result.passed for result in results)
         short = f"{passed} of {len(results)} passed"
-        write_batches(client, run_id, values, tags={"tapecast.verdict": short, NOTE: tutorials_note(results)})
+        write_batches(client, run_id, values, tags={"tapecast.verdict": short, NOTE_TAG: tutorials_note(results)})
         client.log_table(run_id, tutorial_table(results), RESULT_TABLE)
 
 
@@ -91,8 +91,8 @@ def tutorial_note(result: TutorialResult) -> str:
         f"The measure is the {MEASURES[tutorial.measure]}, on the test.{seeds}{starts}{_floor(result)}",
         tutorial.remark,
         f"Other measures:\n{others}",
-        "Contents: `figures` (actual and forecast, loss, scatter); `fit_loss` by step; `tables/verdict.json`; "
-        "`forecasts` (Parquet: forecast and actual); `model` (safetensors and JSON).",
+        "Contents: `figures` (actual and forecast, loss, scatter); `fit_loss` by step; "
+        f"`{RESULT_TABLE}`; `forecasts` (Parquet: forecast and actual); `model` (safetensors and JSON).",
     )
     return "\n\n".join(part for part in parts if part)
 
@@ -110,7 +110,7 @@ def _tags(result: TutorialResult) -> dict[str, str]:
         "tapecast.measure": result.tutorial.measure,
         "tapecast.found": f"{result.found:.6g}",
         "tapecast.mark": f"{result.tutorial.mark:g}",
-        NOTE: tutorial_note(result),
+        NOTE_TAG: tutorial_note(result),
     }
     return {name: text[:MAX_TAG_LENGTH] for name, text in tags.items()}
 
@@ -146,8 +146,8 @@ def _losses(result: TutorialResult) -> Iterator[MetricValue]:
 
 def _log_files(client: MlflowClient, run_id: str, fit: TutorialFit, figure: tuple[str, bytes]) -> None:
     name, image = figure
-    with tempfile.TemporaryDirectory(prefix="tapecast-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="tapecast-") as temporary:
+        folder = Path(temporary)
         for part in ("figures", "forecasts"):
             (folder / part).mkdir()
         (folder / "figures" / name).write_bytes(image)

@@ -55,8 +55,8 @@ class FitCache:
 def write_fitted(folder: Path, fitted: Fitted, job: FitJob) -> None:
     """Write a fitted forecaster into a folder that appears whole or not at all; raises UsageError if it cannot."""
     weights = save({name: array.copy() for name, array in fitted.arrays.items()})
-    made = {"job": job.description(), "made_with": made_with(job)}
-    text = json.dumps(_sealed(_description(fitted, weights) | made), indent=1)
+    job_facts = {"job": job.description(), "made_with": made_with(job)}
+    text = json.dumps(_sealed(_description(fitted, weights) | job_facts), indent=1)
     try:
         with draft_folder(folder.parent) as draft:
             write_through(draft / WEIGHTS, weights)
@@ -90,7 +90,7 @@ def _read(folder: Path) -> tuple[Fitted, object]:
 
 
 def made_with(job: FitJob) -> dict[str, object]:
-    """Return what made a fit in addition to its job, for people: versions, and warm-up sessions."""
+    """Return what a fit was made with in addition to its job, to be read: versions, and warm-up sessions."""
     warm_up = {feature.name: feature.warm_up for feature in FEATURES if feature.name in job.features}
     return {"versions": {name: version(name) for name in VERSIONS_OF}, "warm_up_sessions": warm_up}
 

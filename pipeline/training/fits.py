@@ -17,7 +17,7 @@ from pipeline.training.jobs import FitJob, FitResult
 def fit(job: FitJob, frames: Frames, former: Fitted | None = None) -> Fitted:
     """Return the fitted forecaster of a job, trained on nothing after its validation range; raises FitError.
 
-    It uses one thread, whoever calls: two inside one fit are slower than one as soon as anything else runs. `former` is
+    It always uses one thread: two inside one fit are slower than one as soon as anything else runs. `former` is
     the fit that a job with `starts_from` starts from.
     """
     visible = (

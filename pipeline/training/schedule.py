@@ -21,16 +21,16 @@ def fit_all(jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, worker
 
     A finished fit is cached before it is yielded, so that nothing is lost when the caller stops.
     """
-    waiting, found = [], {}
+    waiting, cached = [], {}
     for job in jobs:
         fitted = cache.get(job)
         if fitted is None:
             waiting.append(job)
         else:
-            found[job.key] = fitted
+            cached[job.key] = fitted
             yield FitResult(job, fitted, cached=True)
     in_process = workers <= 1 or len(waiting) <= 1 or any(job.device != "cpu" for job in waiting)
-    schedule = Schedule(waiting, found)
+    schedule = Schedule(waiting, cached)
     workers = min(workers, len(waiting))
     results = _one_by_one(schedule, frames_folder) if in_process else _in_processes(schedule, frames_folder, workers)
     for result in results:
@@ -42,14 +42,14 @@ def fit_all(jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, worker
 class Schedule:
     """Jobs in an order in which they can be fitted: one that starts from the fit of another waits for it."""
 
-    def __init__(self, jobs: Sequence[FitJob], found: Mapping[str, Fitted]) -> None:
+    def __init__(self, jobs: Sequence[FitJob], cached: Mapping[str, Fitted]) -> None:
         by_key = {job.key: job for job in jobs}
         self._order = TopologicalSorter(
             {job: [by_key[job.starts_from]] if job.starts_from in by_key else [] for job in jobs}
         )
         self._order.prepare()
         self._ready: deque[FitJob] = deque()
-        self._fits = dict(found)
+        self._fits = dict(cached)
 
     def next_ready(self) -> tuple[FitJob, Fitted | None] | None:
         """Return the next job that need not wait, with the fit that it starts from; None where there is none."""

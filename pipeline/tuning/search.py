@@ -13,16 +13,21 @@ from pipeline.dataset.folds import Fold
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.last_close import LastCloseSpec
-from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasting.forecasts import NETWORK
 from pipeline.stages import jobs_of
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import raise_failures
 from pipeline.tuning.space import with_values
 from pipeline.tuning.study import PendingTrial, Study
 from pipeline.tuning.trial import Trial
-from pipeline.tuning.tuning_data import TuningData, expected_loss, refuse_unfair, validation_loss, validation_quantiles
+from pipeline.tuning.tuning_data import (
+    TuningData,
+    expected_loss,
+    mean_validation_pinball,
+    refuse_unfair,
+    validation_quantiles,
+)
 
-NETWORK = RecurrentSpec().kind
 REFERENCE = LastCloseSpec().kind
 """The baseline to which trials' losses are related: it learns nothing, so its fits cost nothing."""
 
@@ -51,7 +56,7 @@ class TrialRun:
     def losses(self, data: TuningData) -> list[float | None]:
         """Return the loss by fold with the seeds fitted so far, None for a fold without any."""
         return [
-            validation_loss(values, data, fold) if values else None
+            mean_validation_pinball(values, data, fold) if values else None
             for values, fold in zip(self.quantiles, data.folds, strict=True)
         ]
 
@@ -64,7 +69,7 @@ def search_inputs(base: Experiment, data: TuningData, device: str, fit: FitFunct
     raise_failures(list(results.values()))
     fits = [results[job.key].fitted for job in jobs]
     losses = [
-        validation_loss([validation_quantiles(fitted, data, fold)], data, fold)
+        mean_validation_pinball([validation_quantiles(fitted, data, fold)], data, fold)
         for fitted, fold in zip(fits, data.folds, strict=True)
         if fitted
     ]

@@ -82,7 +82,7 @@ def space_of(table: Mapping[str, Any], base: Experiment) -> Space:
     """
     if not table:
         return {name: dimension for name, dimension in DEFAULT_SPACE.items() if not _fault(name, dimension, base)}
-    space = {name: _dimension(name, found, base) for name, found in _by_dotted_name(table, "")}
+    space = {name: _dimension(name, setting, base) for name, setting in _by_dotted_name(table, "")}
     faults = [fault for name, dimension in space.items() if (fault := _fault(name, dimension, base))]
     if faults:
         raise UsageError("; ".join(faults))
@@ -138,21 +138,23 @@ def _by_dotted_name(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _dimension(name: str, found: Any, base: Experiment) -> Dimension:
+def _dimension(name: str, setting: Any, base: Experiment) -> Dimension:
     leaves = _leaves(base)
     if name not in leaves:
         near = difflib.get_close_matches(name, leaves, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(leaves)}"
         raise UsageError(f"search: unknown name {name}; {hint}")
-    if isinstance(found, Mapping):
-        return _interval(name, found, _kinds(name, base))
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        return _choices(name, found)
-    raise UsageError(f"search: {name}: found {found!r}, expected a list of choices or a range {{low, high, log, step}}")
+    if isinstance(setting, Mapping):
+        return _interval(name, setting, _kinds(name, base))
+    if isinstance(setting, Sequence) and not isinstance(setting, str):
+        return _choices(name, setting)
+    raise UsageError(
+        f"search: {name}: found {setting!r}, expected a list of choices or a range {{low, high, log, step}}"
+    )
 
 
-def _choices(name: str, found: Sequence[Any]) -> Choices:
-    values = tuple(found)
+def _choices(name: str, listed: Sequence[Any]) -> Choices:
+    values = tuple(listed)
     if len(values) < 2 or len(set(values if _plain(values) else ())) != len(values):
         raise UsageError(f"search: {name}: found {list(values)!r}, expected two or more different values")
     return Choices(values)
@@ -162,19 +164,19 @@ def _plain(values: tuple[Any, ...]) -> bool:
     return all(isinstance(value, str | int | float | bool) for value in values)
 
 
-def _interval(name: str, found: Mapping[str, Any], kinds: set[type]) -> Interval:
+def _interval(name: str, setting: Mapping[str, Any], kinds: set[type]) -> Interval:
     if not kinds & {int, float}:
-        raise UsageError(f"search: {name}: found the range {dict(found)!r}, expected a list of choices")
-    if unknown := found.keys() - RANGE_KEYS:
+        raise UsageError(f"search: {name}: found the range {dict(setting)!r}, expected a list of choices")
+    if unknown := setting.keys() - RANGE_KEYS:
         raise UsageError(f"search: {name}: unknown key {min(unknown)}; expected low, high, log and step")
-    log, step, whole = found.get("log"), found.get("step"), float not in kinds
-    low, high = found.get("low", ""), found.get("high", "")
+    log, step, whole = setting.get("log"), setting.get("step"), float not in kinds
+    low, high = setting.get("low", ""), setting.get("high", "")
     if not all(_number(value, whole) for value in (low, high, *([] if step is None else [step]))):
         expected = "whole numbers" if whole else "numbers"
-        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {expected} low and high")
+        raise UsageError(f"search: {name}: found {dict(setting)!r}, expected {expected} low and high")
     interval = Interval(low, high, bool(log), step, whole)
     if expected := _expected_instead(interval, log):
-        raise UsageError(f"search: {name}: found {dict(found)!r}, expected {expected}")
+        raise UsageError(f"search: {name}: found {dict(setting)!r}, expected {expected}")
     return interval
 
 

@@ -103,7 +103,7 @@ class Study:
         """Return every trial that has ended, by number, interrupted ones excluded."""
         with self._translated("read the trials"):
             ended = self._study.get_trials(deepcopy=False, states=tuple(STATUSES))
-        counted = (_trial(one) for one in ended if NUMBER in one.user_attrs and INTERRUPTED not in one.user_attrs)
+        counted = (_trial(it) for it in ended if NUMBER in it.user_attrs and INTERRUPTED not in it.user_attrs)
         return tuple(sorted(counted, key=lambda trial: trial.number))
 
     def note(self, name: str) -> str | None:
@@ -151,7 +151,7 @@ class Study:
 
     def _is_enqueued_again(self, trial: FrozenTrial) -> bool:
         later = self._study.get_trials(deepcopy=False)[trial.number + 1 :]
-        return any(one.user_attrs.get(NUMBER) == trial.user_attrs[NUMBER] for one in later)
+        return any(enqueued.user_attrs.get(NUMBER) == trial.user_attrs[NUMBER] for enqueued in later)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
 from pipeline.errors import UsageError
-from pipeline.evaluation.scores import pinball
+from pipeline.evaluation.scores import mean_pinball
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.training.fits import quantiles
@@ -61,11 +61,12 @@ def refuse_unfair(experiment: Experiment) -> None:
         'network.scope = "ticker"': network.scope == "ticker",
         "training.warm_start = true": training.warm_start,
     }
-    found = [setting for setting, present in unfair.items() if present]
-    if found:
+    refused = [setting for setting, present in unfair.items() if present]
+    if refused:
         raise UsageError(
-            f"found {', '.join(found)} in a search, expected one network for all tickers that is trained anew on each "
-            "fold and forecasts its own distribution: the validation loss of others is not comparable; set it by hand"
+            f"found {', '.join(refused)} in a search, expected one network for all tickers that is trained anew on "
+            "each fold and forecasts its own distribution: the validation loss of others is not comparable; set it by "
+            "hand"
         )
 
 
@@ -74,7 +75,7 @@ def validation_quantiles(fitted: Fitted, data: TuningData, fold: Fold) -> Floats
     return quantiles(fitted, data.frames, slice(fold.validation.start, fold.validation.stop))
 
 
-def validation_loss(values: Sequence[Floats32], data: TuningData, fold: Fold) -> float:
+def mean_validation_pinball(values: Sequence[Floats32], data: TuningData, fold: Fold) -> float:
     """Return the pinball loss of the log return over a validation range, the mean over horizons.
 
     `values` are the quantiles of several seeds, whose mean is the forecast, as in a backtest. Rows are the usable
@@ -86,7 +87,7 @@ def validation_loss(values: Sequence[Floats32], data: TuningData, fold: Fold) ->
     known = label_mask(seen, part)[:, part.start : part.stop] & np.isfinite(mean).all(axis=-1)
     realised = seen.future_return[:, part.start : part.stop]
     by_horizon = [
-        pinball(mean[:, :, h][known[:, :, h]].astype(float), realised[:, :, h][known[:, :, h]].astype(float))
+        mean_pinball(mean[:, :, h][known[:, :, h]].astype(float), realised[:, :, h][known[:, :, h]].astype(float))
         if known[:, :, h].any()
         else float("nan")
         for h in range(seen.horizons)

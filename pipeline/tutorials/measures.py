@@ -93,13 +93,13 @@ def direction_scores(data: TutorialData, network: Fitted) -> dict[str, float]:
     realised = direction_classes(outcome[:, test][known], flat)
     counts = np.bincount(direction_classes(outcome[:, train].ravel(), flat), minlength=3)
     optimal = np.full((*outcome.shape, 3), np.nan) if data.optimal is None else data.optimal
-    own = direction_probabilities(network, data, test)[known]
-    climatology = np.broadcast_to(counts / outcome[:, train].size, own.shape)
+    probabilities = direction_probabilities(network, data, test)[known]
+    climatology = np.broadcast_to(counts / outcome[:, train].size, probabilities.shape)
     return {
-        "nll": nll(own, realised),
+        "nll": nll(probabilities, realised),
         f"nll of {CLIMATOLOGY}": nll(climatology, realised),
         f"nll of {OPTIMAL}": nll(optimal[:, test][known], realised),
-        "accuracy": accuracy(own, realised),
+        "accuracy": accuracy(probabilities, realised),
         f"accuracy of {CLIMATOLOGY}": accuracy(climatology, realised),
         f"accuracy of {OPTIMAL}": accuracy(optimal[:, test][known], realised),
     }

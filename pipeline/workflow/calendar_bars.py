@@ -65,16 +65,19 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
     Findings on tickers whose calendar has no bars are reported with the first.
     """
     bars = loaded.validated.bars
-    ordered = sorted(map(bars.of_calendar, bars.calendars), key=lambda one: (-len(one.tickers), one.calendars))
-    calendars = [one.calendars[0] for one in ordered]
+    ordered = sorted(
+        map(bars.of_calendar, bars.calendars),
+        key=lambda calendar_bars: (-len(calendar_bars.tickers), calendar_bars.calendars),
+    )
+    calendars = [calendar_bars.calendars[0] for calendar_bars in ordered]
 
-    def of_calendar(found: Sequence[T], calendar: str) -> tuple[T, ...]:
-        return tuple(one for one in found if reported_with(one.ticker, calendars) == calendar)
+    def of_calendar(items: Sequence[T], calendar: str) -> tuple[T, ...]:
+        return tuple(item for item in items if reported_with(item.ticker, calendars) == calendar)
 
     return tuple(
         CalendarBars(
-            bars=one,
-            others=tuple(other for other in ordered if other is not one),
+            bars=calendar_bars,
+            others=tuple(other for other in ordered if other is not calendar_bars),
             problems=of_calendar(loaded.validated.problems, calendar),
             excluded=of_calendar(loaded.validated.excluded, calendar),
             stale=of_calendar(loaded.stale, calendar),
@@ -82,7 +85,7 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
             known_at=loaded.known_at,
             universe=loaded.universe,
         )
-        for one, calendar in zip(ordered, calendars, strict=True)
+        for calendar_bars, calendar in zip(ordered, calendars, strict=True)
     )
 
 
@@ -116,5 +119,5 @@ def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | No
 
 def nothing_left(excluded: Sequence[Exclusion]) -> NothingUsableError:
     """Return the error that says why no ticker is left."""
-    reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+    reasons = "; ".join(map(str, excluded))
     return NothingUsableError(f"no usable ticker is left: {reasons}", excluded)

@@ -1,28 +1,26 @@
-"""The checks of the whole: the leak audit, and the sanity suite."""
+"""The use cases that check the whole pipeline: the leak audit and the sanity suite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
-from pipeline.audit.auditing import DEFAULT_STEPS, calendars_of
-from pipeline.audit.auditing import audit as audited
+from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, calendars_of
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult, audit_table, refuse_leak
 from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
 from pipeline.market.sources import Source, open_source
-from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, verdict_sentence
-from pipeline.sanity.checks import sanity_table as check_table
+from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sentence, sanity_table
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
 from pipeline.tracking.check_records import combined_audit_table, log_audit, log_checks, start_sanity
 from pipeline.tracking.store import run_url
-from pipeline.workflow.context import RunContext
+from pipeline.wording import text_table
 from pipeline.workflow.loading import updated
 from pipeline.workflow.progress import Progress
 from pipeline.workflow.recording import Recording, opened_store, recorded
-from pipeline.workflow.result import Row, plain_rows
+from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
 from pipeline.workflow.validation import validation_terms
 
@@ -34,7 +32,7 @@ class AuditSummary:
     """The result of a leak audit as plain JSON values."""
 
     verdict: str
-    stages: list[Row]
+    stages: list[JsonObject]
     origins: list[str]
     remarks: list[str]
     mlflow_run_id: str
@@ -42,11 +40,11 @@ class AuditSummary:
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "ok"
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
         return asdict(self)
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the comparison of every stage."""
         return {"audit": self.stages}
 
@@ -70,19 +68,20 @@ def audit(
             source, settings = context.step(_opened, "load")(context, experiment)
         with context.timer.stage("audit"):
             report = reported(context.progress)
-            verdicts = [
-                context.step(audited, f"audit {one.calendar}")(source, one, spec, steps, report) for one in settings
+            results = [
+                context.step(audit_source, f"audit {inputs.calendar}")(source, inputs, spec, steps, report)
+                for inputs in settings
             ]
         with context.timer.stage("record"):
-            context.step(_record_audit, "record")(context, recording.run_id, verdicts)
-        show(verdicts, recording.url)
-        for verdict in verdicts:
-            refuse_leak(verdict)
+            context.step(_record_audit, "record")(context, recording.run_id, results)
+        show(results, recording.url)
+        for result in results:
+            refuse_leak(result)
     return AuditSummary(
-        verdict=" ".join(verdict.sentence for verdict in verdicts),
-        stages=plain_rows(combined_audit_table(verdicts)),
-        origins=[str(origin) for verdict in verdicts for origin in verdict.origins],
-        remarks=list(dict.fromkeys(remark for verdict in verdicts for remark in verdict.remarks)),
+        verdict=" ".join(result.sentence for result in results),
+        stages=json_rows(combined_audit_table(results)),
+        origins=[str(origin) for result in results for origin in result.origins],
+        remarks=list(dict.fromkeys(remark for result in results for remark in result.remarks)),
         mlflow_run_id=recording.run_id,
         mlflow_url=recording.url,
         seconds=dict(context.timer.seconds),
@@ -116,13 +115,13 @@ def reported(progress: Progress) -> Callable[[int, int], None]:
     return report
 
 
-def _record_audit(context: RunContext, run_id: str, verdicts: Sequence[AuditResult]) -> None:
-    log_audit(opened_store(context.settings), run_id, verdicts)
+def _record_audit(context: RunContext, run_id: str, results: Sequence[AuditResult]) -> None:
+    log_audit(opened_store(context.settings), run_id, results)
 
 
-def audit_text(verdict: AuditResult) -> str:
+def audit_text(result: AuditResult) -> str:
     """Return the table of an audit as lines; where something differs is said in its sentence."""
-    return str(audit_table(verdict).drop(columns="first_difference").to_string(index=False))
+    return text_table(audit_table(result).drop(columns="first_difference"))
 
 
 @dataclass(frozen=True)
@@ -130,17 +129,17 @@ class SanitySummary:
     """The result of the sanity suite as plain JSON values."""
 
     verdict: str
-    checks: list[Row]
+    checks: list[JsonObject]
     mlflow_run_id: str
     mlflow_url: str
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "ok"
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
         return asdict(self)
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return every check with its range."""
         return {"sanity": self.checks}
 
@@ -169,7 +168,7 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
         url = run_url(store, run_id)
         show(checks, url)
         refuse_out_of_range(checks)
-    return SanitySummary(verdict_sentence(checks), plain_rows(check_table(checks)), run_id, url, dict(timer.seconds))
+    return SanitySummary(sanity_sentence(checks), json_rows(sanity_table(checks)), run_id, url, dict(timer.seconds))
 
 
 def popular_figures() -> dict[str, bytes]:
@@ -182,10 +181,4 @@ def popular_figures() -> dict[str, bytes]:
 
 def checks_text(checks: Sequence[SanityCheck]) -> str:
     """Return the table of the sanity suite as lines, for a log."""
-    shown = check_table(checks).drop(columns="remark")
-    shown["passed"] = shown["passed"].map({True: "yes", False: "NO"})
-    return str(shown.to_string(index=False, na_rep="", float_format=_four_digits))
-
-
-def _four_digits(value: Any) -> str:
-    return f"{value:.4g}"
+    return text_table(sanity_table(checks).drop(columns="remark"))

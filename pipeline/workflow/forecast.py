@@ -18,10 +18,10 @@ from pipeline.operation.model import Model, name_to_forecast_with, published_mod
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
 
@@ -71,22 +71,22 @@ def forecast_on_calendar(
     described = model.experiment.model_copy(update={"tickers": wanted, "source": experiment.source})
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, described, market_members(context, model, bars))
-    shown = forecastable(frames, bars, wanted)
+    forecast_frames = forecastable(frames, bars, wanted)
     correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
     with context.timer.stage("forecast"):
         live = context.step(live_forecasts, "forecast")
-        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, shown.tickers)
+        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, forecast_frames.tickers)
     result = CalendarResult(
         experiment=described,
         source_note=bars.note,
         known_at=bars.known_at,
         listings=bars.bars.listings,
-        frames=shown,
+        frames=forecast_frames,
         folds=(),
         results=(),
-        problems=tuple(one for one in bars.problems if one.ticker in wanted),
-        excluded=(*(out for out in bars.excluded if out.ticker in wanted), *left_behind(shown)),
-        stale=tuple(one for one in bars.stale if one.ticker in wanted),
+        problems=tuple(row for row in bars.problems if row.ticker in wanted),
+        excluded=(*(out for out in bars.excluded if out.ticker in wanted), *left_behind(forecast_frames)),
+        stale=tuple(row for row in bars.stale if row.ticker in wanted),
         unseen=not_trained_on(model.trained_on, forecasts),
         warnings=(),
         evaluation=None,

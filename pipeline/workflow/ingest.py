@@ -17,9 +17,9 @@ from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooS
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_update
 from pipeline.market.validation.report import CLEAN, EXCLUDED, REPORT_COLUMNS
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import request_yahoo, yahoo_collection
-from pipeline.workflow.result import Row, plain_rows
+from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import tickers_of
 from pipeline.workflow.validation import check_collection
 
@@ -27,7 +27,7 @@ SETTLED = (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
 IMPORTS = "files"
 NO_FINDINGS = pd.DataFrame(columns=list(REPORT_COLUMNS))
 
-Reader = Callable[[Path, PriceBasis | None], InMemoryPrices]
+FileReader = Callable[[Path, PriceBasis | None], InMemoryPrices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class IngestResult:
     @property
     def not_settled(self) -> tuple[UpdateResult, ...]:
         """The tickers that are missing, behind, or could not be refreshed."""
-        return tuple(one for one in self.refreshed if one.state not in SETTLED)
+        return tuple(update for update in self.refreshed if update.state not in SETTLED)
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -58,40 +58,40 @@ class IngestResult:
     @property
     def states(self) -> dict[str, int]:
         """How many tickers are in which state."""
-        return dict(Counter(one.state.value for one in self.refreshed))
+        return dict(Counter(update.state.value for update in self.refreshed))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that --json prints; tickers without a finding are counted only."""
-        restated = [one for one in self.refreshed if one.state is UpdateState.RESTATED]
+        restated = [update for update in self.refreshed if update.state is UpdateState.RESTATED]
         return {
             "status": self.status,
             "collection": self.collection,
             "states": self.states,
-            "restated": [state_row(one) for one in restated],
-            "not_up_to_date": [state_row(one) for one in self.not_settled],
-            "validation": plain_rows(self.findings),
+            "restated": [state_row(update) for update in restated],
+            "not_up_to_date": [state_row(update) for update in self.not_settled],
+            "validation": json_rows(self.findings),
             "disk": asdict(self.disk),
             "seconds": self.seconds,
         }
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the findings of the validation, and the tickers that are not up to date."""
         tables = {
-            "validation": plain_rows(self.findings),
-            "not-up-to-date": [state_row(one) for one in self.not_settled],
+            "validation": json_rows(self.findings),
+            "not-up-to-date": [state_row(update) for update in self.not_settled],
         }
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def state_row(one: UpdateResult) -> Row:
+def state_row(update: UpdateResult) -> JsonObject:
     """Return one ticker's state as plain values."""
     return {
-        "ticker": one.ticker,
-        "state": one.state.value,
-        "last_session": None if one.last_session is None else str(one.last_session),
-        "age_sessions": one.age_sessions,
-        "added": one.added,
-        "reason": one.reason,
+        "ticker": update.ticker,
+        "state": update.state.value,
+        "last_session": None if update.last_session is None else str(update.last_session),
+        "age_sessions": update.age_sessions,
+        "added": update.added,
+        "reason": update.reason,
     }
 
 
@@ -110,7 +110,7 @@ def ingest(
     universe: Path | None,
     source: YahooSource | FilesSource,
     collection: str = IMPORTS,
-    read: Reader = open_files,
+    read: FileReader = open_files,
 ) -> IngestResult:
     """Bring the price store up to date: from Yahoo, or import files into the named collection.
 
@@ -170,7 +170,7 @@ def _validated(
     max_age_sessions: int | None,
 ) -> IngestResult:
     """Return the update with the validation report on the requested tickers that are stored."""
-    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
+    missing = {update.ticker for update in refreshed if update.state is UpdateState.MISSING}
     stored = [ticker for ticker in requested if ticker not in missing]
     table = NO_FINDINGS
     if stored:

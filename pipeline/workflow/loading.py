@@ -14,9 +14,9 @@ from pipeline.market.store.collection import Collection, open_collection
 from pipeline.market.update import YAHOO_TERMS, UpdatePlan, UpdateResult, UpdateState, plan_update, run_update
 from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.settings import Settings
-from pipeline.wording import count_of
+from pipeline.wording import count_of, exclusion_sentence, stale_sentence
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
-from pipeline.workflow.context import RunContext, Step
+from pipeline.workflow.run_context import RunContext, Step
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
 from pipeline.workflow.validation import (
     age_limit,
@@ -30,16 +30,16 @@ from pipeline.workflow.validation import (
 def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] | None = None) -> LoadedBars:
     """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
     with context.timer.stage("load"):
-        loaded = load_bars(context.settings, experiment, context.now, context.step)
-    messages = [(out.ticker, f"excluded {out.ticker}: {out.reason}") for out in loaded.validated.excluded]
-    messages += [(stale.ticker, f"not up to date {stale.ticker}: {stale.reason}") for stale in loaded.stale]
-    for ticker, message in messages:
+        loaded = load_accepted_bars(context.settings, experiment, context.now, context.step)
+    sentences = [(out.ticker, exclusion_sentence(out.ticker, out.reason)) for out in loaded.validated.excluded]
+    sentences += [(it.ticker, stale_sentence(it.ticker, it.age_sessions, it.reason)) for it in loaded.stale]
+    for ticker, sentence in sentences:
         if reported is None or ticker in reported:
-            context.progress.message(message)
+            context.progress.message(sentence)
     return loaded
 
 
-def load_bars(settings: Settings, experiment: Experiment, now: datetime, step: Step) -> LoadedBars:
+def load_accepted_bars(settings: Settings, experiment: Experiment, now: datetime, step: Step) -> LoadedBars:
     """Return the accepted bars of the experiment's tickers (none: all that its source holds).
 
     Raises NothingUsableError when none is accepted.
@@ -122,8 +122,8 @@ def accepted(
     source: Source, tickers: Iterable[str], refreshed: Sequence[UpdateResult], terms: ValidationTerms
 ) -> ValidatedBars:
     """Return the validated rows; a ticker that could not be updated is reported with the reason."""
-    reasons = {one.ticker: one.reason for one in refreshed if one.reason}
-    missing = {one.ticker for one in refreshed if one.state is UpdateState.MISSING}
+    reasons = {update.ticker: update.reason for update in refreshed if update.reason}
+    missing = {update.ticker for update in refreshed if update.state is UpdateState.MISSING}
     rows = rows_by_ticker(source, [ticker for ticker in tickers if ticker not in missing])
     rows |= {ticker: SourceError(reasons[ticker]) for ticker in tickers if ticker in missing}
     validated = validate(rows, terms)
@@ -141,17 +141,17 @@ def stale_of(refreshed: Sequence[UpdateResult], validated: ValidatedBars) -> tup
     """Return the accepted tickers that are not up to date, each once."""
     excluded = {out.ticker for out in validated.excluded}
     not_refreshed = [
-        Stale(one.ticker, str(one.last_session), one.age_sessions or 0, one.reason)
-        for one in refreshed
-        if one.state in (UpdateState.BEHIND, UpdateState.NOT_REFRESHED) and one.ticker not in excluded
+        Stale(item.ticker, str(item.last_session), item.age_sessions or 0, item.reason)
+        for item in refreshed
+        if item.state in (UpdateState.BEHIND, UpdateState.NOT_REFRESHED) and item.ticker not in excluded
     ]
-    by_ticker = {one.ticker: one for one in (*not_refreshed, *validated.stale)}
+    by_ticker = {item.ticker: item for item in (*not_refreshed, *validated.stale)}
     return tuple(by_ticker.values())
 
 
 def old_bars(validated: ValidatedBars, now: datetime) -> tuple[Stale, ...]:
     """Return the tickers whose stored bars end before their last completed session, where no update was requested."""
-    excluded = {out.ticker for out in validated.excluded} | {one.ticker for one in validated.stale}
+    excluded = {out.ticker for out in validated.excluded} | {stale.ticker for stale in validated.stale}
     last = validated.bars.frame.groupby("ticker")["session"].last()
     listings = [listing for listing in validated.bars.listings if listing.ticker not in excluded]
     days = {listing.ticker: last[listing.ticker].date() for listing in listings}

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
+from pipeline.wording import exclusion_sentence
 from pipeline.workflow.calendar_bars import CalendarBars
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.recording import RecordedResult, Recording
+from pipeline.workflow.run_context import RunContext
 
 Work = Callable[[RunContext, Recording, CalendarBars, Experiment], RecordedResult]
 """What a run does on each calendar, with the experiment as it is there."""
@@ -50,7 +51,7 @@ def over_calendars(
         except NothingUsableError as error:
             excluded += _excluded(bars, error, requested)
     if not results:
-        reasons = "; ".join(f"{out.ticker}: {out.reason}" for out in excluded)
+        reasons = "; ".join(map(str, excluded))
         raise NothingUsableError(f"nothing could be done on any calendar of this run: {reasons}", excluded)
     _describe(recording, results, excluded)
     return RecordedRun(tuple(results), tuple(excluded), dict(context.timer.seconds))
@@ -78,12 +79,14 @@ def _excluded(bars: CalendarBars, error: NothingUsableError, requested: Collecti
 
 
 def _describe(recording: Recording, results: Sequence[RecordedResult], excluded: Sequence[Exclusion]) -> None:
-    calendars = [one.result.calendar for one in results]
-    sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
+    calendars = [recorded.result.calendar for recorded in results]
+    sentences = [
+        recorded.result.evaluation.verdict.sentence if recorded.result.evaluation else "" for recorded in results
+    ]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
-    reasons = [f"- **{out.ticker}** was excluded: {out.reason}" for out in excluded]
+    reasons = [f"- {exclusion_sentence(f'**{out.ticker}**', out.reason)}" for out in excluded]
     note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *reasons])
-    partial = bool(excluded) or any(one.result.status == "partial" for one in results)
+    partial = bool(excluded) or any(recorded.result.status == "partial" for recorded in results)
     recording.describe(
         note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}
     )

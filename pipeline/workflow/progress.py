@@ -21,7 +21,7 @@ class Progress(Protocol):
         """Report one more finished fit."""
 
     def message(self, text: str) -> None:
-        """Report a sentence for people."""
+        """Report a sentence."""
 
 
 class NoProgress:

@@ -14,11 +14,11 @@ from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
-from pipeline.tracking.history import TestedSpecification, count_tested
 from pipeline.tracking.record import log_outcome
-from pipeline.tracking.runs import RunStatus, describe_run, end_stranded, finish_run, log_metrics, start_run
+from pipeline.tracking.runs import RunStatus, describe_run, end_stranded_runs, finish_run, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
-from pipeline.workflow.context import RunContext
+from pipeline.tracking.tested_specifications import TestedSpecification, count_tested
+from pipeline.workflow.run_context import RunContext
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def opened_store(settings: Settings) -> Store:
     store = prepare_store(
         settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
     )
-    end_stranded(store)
+    end_stranded_runs(store)
     return store
 
 

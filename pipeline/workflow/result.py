@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.errors import TapecastError
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 class UseCaseResult(Protocol):
@@ -19,10 +19,10 @@ class UseCaseResult(Protocol):
     def status(self) -> str:
         """Return "ok", or "partial" where something could not be done."""
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the tables of the result by name, as rows of plain values; none of them is empty."""
 
 
@@ -35,16 +35,16 @@ class BacktestSummary:
     """
 
     verdict: str
-    scores: dict[str, dict[str, Row]]
-    skill: dict[str, Row]
-    dm_p: dict[str, Row]
+    scores: dict[str, dict[str, JsonObject]]
+    skill: dict[str, JsonObject]
+    dm_p: dict[str, JsonObject]
     model: str
     tickers: dict[str, str]
     echo: str
     echo_in_short: str
     money: str | None
-    summary_table: list[Row]
-    trials: Row
+    summary_table: list[JsonObject]
+    trials: JsonObject
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class CalendarSummary:
     known_at: str | None
     note: str
     warnings: list[str]
-    excluded: list[Row]
-    stale: list[Row]
+    excluded: list[JsonObject]
+    stale: list[JsonObject]
     unseen: list[str]
-    publication: Row
+    publication: JsonObject
     instead: list[str]
     mlflow_run_id: str
     mlflow_url: str
     report: str
     seconds: dict[str, float]
-    forecasts: list[Row] | None
+    forecasts: list[JsonObject] | None
     backtest: BacktestSummary | None
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the calendar as one flat object."""
         values = asdict(self)
         backtest = values.pop("backtest") or {}
@@ -90,60 +90,60 @@ class Result:
     """
 
     calendars: tuple[CalendarSummary, ...]
-    failed: tuple[Row, ...] = ()
+    failed: tuple[JsonObject, ...] = ()
     shared_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
         """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
-        return "partial" if self.failed or any(one.status == "partial" for one in self.calendars) else "ok"
+        return "partial" if self.failed or any(summary.status == "partial" for summary in self.calendars) else "ok"
 
     @property
     def verdict(self) -> str | None:
         """The verdict, of several calendars a line each; None without a backtest."""
-        found = [(one.calendar, one.backtest.verdict) for one in self.calendars if one.backtest]
+        verdicts = [(summary.calendar, summary.backtest.verdict) for summary in self.calendars if summary.backtest]
         if len(self.calendars) == 1:
-            return found[0][1] if found else None
-        return "\n".join(f"{calendar}: {verdict}" for calendar, verdict in found) or None
+            return verdicts[0][1] if verdicts else None
+        return "\n".join(f"{calendar}: {verdict}" for calendar, verdict in verdicts) or None
 
     @property
-    def forecasts(self) -> list[Row]:
+    def forecasts(self) -> list[JsonObject]:
         """The published forecasts of every calendar; none after a backtest."""
-        return [row for one in self.calendars for row in one.forecasts or []]
+        return [row for summary in self.calendars for row in summary.forecasts or []]
 
     @property
-    def excluded(self) -> list[Row]:
+    def excluded(self) -> list[JsonObject]:
         """The excluded tickers with their reasons."""
-        return [*self.failed, *(row for one in self.calendars for row in one.excluded)]
+        return [*self.failed, *(row for summary in self.calendars for row in summary.excluded)]
 
     @property
-    def stale(self) -> list[Row]:
+    def stale(self) -> list[JsonObject]:
         """The tickers that are not up to date, with their reasons."""
-        return [row for one in self.calendars for row in one.stale]
+        return [row for summary in self.calendars for row in summary.stale]
 
     @property
     def unseen(self) -> list[str]:
         """The tickers that are forecast though the model was not trained on them."""
-        return [ticker for one in self.calendars for ticker in one.unseen]
+        return [ticker for summary in self.calendars for ticker in summary.unseen]
 
     @property
     def warnings(self) -> list[str]:
         """The sentences that qualify every number, each once."""
-        return list(dict.fromkeys(warning for one in self.calendars for warning in one.warnings))
+        return list(dict.fromkeys(warning for summary in self.calendars for warning in summary.warnings))
 
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of every stage, summed over the calendars."""
-        parts = [self.shared_seconds, *(one.seconds for one in self.calendars)]
+        parts = [self.shared_seconds, *(summary.seconds for summary in self.calendars)]
         stages = dict.fromkeys(stage for part in parts for stage in part)
         return {stage: round(sum(part.get(stage, 0.0) for part in parts), 3) for stage in stages}
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints; one of several calendars has the list `calendars`."""
         if len(self.calendars) == 1 and not self.failed:
             return {**self.calendars[0].as_json(), "seconds": self.seconds}
         first = self.calendars[0]
-        values: Row = {
+        values: JsonObject = {
             "status": self.status,
             "verdict": self.verdict,
             "known_at": first.known_at,
@@ -153,23 +153,23 @@ class Result:
             "stale": self.stale,
             "unseen": self.unseen,
             "seconds": self.seconds,
-            "calendars": [one.as_json() for one in self.calendars],
+            "calendars": [summary.as_json() for summary in self.calendars],
         }
         return values | ({"forecasts": self.forecasts} if self.forecasts else {})
 
-    def tables(self) -> dict[str, list[Row]]:
+    def tables(self) -> dict[str, list[JsonObject]]:
         """Return the forecasts, and the tickers that are excluded or not up to date."""
         tables = {"forecasts": self.forecasts, "excluded": self.excluded, "stale": self.stale}
         return {name: rows for name, rows in tables.items() if rows}
 
 
-def failure_json(error: BaseException) -> Row:
+def failure_json(error: BaseException) -> JsonObject:
     """Return the object that --json prints for a command that ended with an error."""
     reason = str(error) if isinstance(error, TapecastError) else f"{type(error).__name__}: {error}"
     return {"status": "failed", "error": reason, "excluded": [asdict(out) for out in getattr(error, "excluded", ())]}
 
 
-def plain_rows(table: pd.DataFrame) -> list[Row]:
+def json_rows(table: pd.DataFrame) -> list[JsonObject]:
     """Return the rows of a table as plain JSON values."""
     return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 

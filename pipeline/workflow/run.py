@@ -19,7 +19,7 @@ from pipeline.operation.model import TrainedModel, model_name, publish
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
-from pipeline.tracking.history import (
+from pipeline.tracking.tested_specifications import (
     TestedSpecification,
     earlier_specification_digest,
     prices_digest,
@@ -30,10 +30,10 @@ from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
 Check = Callable[[CalendarResult], None]
@@ -65,7 +65,7 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
             context, recording, calendars, experiments, partial(_on_calendar, plan, device), experiment.tickers
         )
         if plan.publish:
-            models = [one.trained for one in finished.results if one.trained]
+            models = [result.trained for result in finished.results if result.trained]
             publish(context.settings.models, model_name(experiment.source), models)
         return finished
 
@@ -89,7 +89,7 @@ def _on_calendar(
         fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
     with context.timer.stage("evaluate"):
         trials = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
-        evaluation = context.step(evaluate, "evaluate")((fits, folds, frames), bars, experiment, trials)
+        evaluation = context.step(evaluate_fits, "evaluate")((fits, folds, frames), bars, experiment, trials)
     chosen = publication(evaluation, experiment.abstain)
     result = CalendarResult(
         experiment=experiment,
@@ -131,7 +131,7 @@ def fit_folds(
     return results
 
 
-def evaluate(
+def evaluate_fits(
     fits: tuple[list[FitResult], tuple[Fold, ...], Frames], bars: CalendarBars, experiment: Experiment, trials: Trials
 ) -> Evaluation:
     """Return the evaluation of the backtest of fits, given with their folds and frames."""
@@ -142,17 +142,17 @@ def with_forecasts(
     context: RunContext, result: CalendarResult, bars: CalendarBars, chosen: Publication
 ) -> CalendarResult:
     """Return the result with the live forecasts of the latest fold's fits, calibrated as in the backtest."""
-    shown = forecastable(result.frames, bars)
+    forecast_frames = forecastable(result.frames, bars)
     with context.timer.stage("forecast"):
         forecast = context.step(forecasts_of, "forecast")
         forecasts = forecast(
-            result.results, result.frames, result.experiment, bars.calendar, context.now, shown.tickers
+            result.results, result.frames, result.experiment, bars.calendar, context.now, forecast_frames.tickers
         )
     latest = results_of(result.results, result.folds[-1])
     return replace(
         result,
         forecasts=marked(forecasts, chosen),
-        excluded=(*result.excluded, *left_behind(shown)),
+        excluded=(*result.excluded, *left_behind(forecast_frames)),
         unseen=not_trained_on(trained_on(latest), forecasts),
     )
 

@@ -8,9 +8,9 @@ from pipeline.experiment import Experiment
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.specification import SyntheticSource
 from pipeline.operation.result import CalendarResult
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.run import RunPlan, run
+from pipeline.workflow.run_context import RunContext
 
 MARK = 1.10
 """Largest one-step RMSE of the median, in units of the noise. The best forecast possible has 1.00, the network

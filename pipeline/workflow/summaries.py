@@ -15,7 +15,7 @@ from pipeline.reporting.money_tables import money_in_short
 from pipeline.reporting.score_tables import echo_in_short
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
-from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain, plain_rows
+from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows, plain
 
 SCORE_NAMES = (
     "pinball",
@@ -38,7 +38,7 @@ FORECAST_NAMES = (
 def result_of(finished: RecordedRun) -> Result:
     """Return the result of a finished run, over all its calendars."""
     return Result(
-        calendars=tuple(summary_of(one) for one in finished.results),
+        calendars=tuple(summary_of(recorded) for recorded in finished.results),
         failed=tuple(asdict(out) for out in finished.excluded),
         shared_seconds=finished.seconds,
     )
@@ -54,7 +54,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         note=result.source_note,
         warnings=list(result.warnings),
         excluded=[asdict(out) for out in result.excluded],
-        stale=[asdict(one) for one in result.stale],
+        stale=[asdict(stale) for stale in result.stale],
         unseen=list(result.unseen),
         publication=publication_values(result.publication),
         instead=instead_of(result),
@@ -62,7 +62,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         mlflow_url=recorded.url,
         report=str(recorded.report),
         seconds=recorded.seconds,
-        forecasts=None if result.forecasts is None else forecast_rows(result.forecasts),
+        forecasts=None if result.forecasts is None else json_forecasts(result.forecasts),
         backtest=None if result.evaluation is None else backtest_summary(result.evaluation),
     )
 
@@ -80,12 +80,12 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         echo=verdict.echo.name,
         echo_in_short=echo_in_short(verdict.echo),
         money=money_in_short(evaluation) or None,
-        summary_table=plain_rows(evaluation.summary_table),
+        summary_table=json_rows(evaluation.summary_table),
         trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
     )
 
 
-def publication_values(chosen: Publication) -> Row:
+def publication_values(chosen: Publication) -> JsonObject:
     """Return the model, the forecaster shown by horizon for all tickers, and by ticker where it is another."""
     pooled_names = {str(horizon): name for horizon, name in (chosen.pooled or {}).items()}
     by_ticker = {
@@ -103,7 +103,7 @@ def instead_of(result: CalendarResult) -> list[str]:
     return baseline_substitutions(published_forecasters(result.forecasts), result.publication.model)
 
 
-def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
+def json_forecasts(forecasts: pd.DataFrame) -> list[JsonObject]:
     """Return the published forecasts, a row per ticker and horizon in this order, dates as ISO text."""
     rows = published_rows(forecasts)[list(FORECAST_NAMES)].copy()
     order = {ticker: place for place, ticker in enumerate(dict.fromkeys(rows["ticker"]))}
@@ -112,20 +112,20 @@ def forecast_rows(forecasts: pd.DataFrame) -> list[Row]:
     )
     for name in ("as_of", "target_session"):
         rows[name] = rows[name].dt.strftime("%Y-%m-%d")
-    return plain_rows(rows)
+    return json_rows(rows)
 
 
-def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, Row]]:
+def pooled_scores(evaluation: Evaluation) -> dict[str, dict[str, JsonObject]]:
     """Return horizon -> forecaster -> score, pooled over tickers."""
-    result: dict[str, dict[str, Row]] = {}
+    result: dict[str, dict[str, JsonObject]] = {}
     for row in evaluation.scores[evaluation.scores["ticker"] == POOLED].to_dict("records"):
         scores = {name: plain(row[name]) for name in SCORE_NAMES}
         result.setdefault(str(row["horizon"]), {})[row["forecaster"]] = scores
     return result
 
 
-def _against(evaluation: Evaluation, column: str) -> dict[str, Row]:
+def _against(evaluation: Evaluation, column: str) -> dict[str, JsonObject]:
     """Return horizon -> opponent -> a column of the model's comparisons, pooled over tickers."""
     horizons = range(1, evaluation.backtest.horizons + 1)
-    found = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
-    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in found.items()}
+    columns = {h: pooled(evaluation.comparisons, evaluation.verdict.model, h)[column] for h in horizons}
+    return {str(h): {str(name): plain(value) for name, value in row.items()} for h, row in columns.items()}

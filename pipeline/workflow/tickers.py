@@ -1,4 +1,4 @@
-"""Which tickers a run is about: those named, those of a universe, or all that the source holds."""
+"""The tickers of a run: those named, those of a universe, or all that the source has."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,9 +20,9 @@ def spelled(source: SourceSpec, names: Iterable[str]) -> tuple[str, ...]:
 
 def universe_of(settings: Settings, source: SourceSpec, named: Path) -> Universe:
     """Return the universe in a file, or in the list of that name under TAPECAST_HOME; raises UsageError without one."""
-    found = read_universe(named, settings.universes)
-    memberships = tuple(replace(spell, ticker=spelled(source, [spell.ticker])[0]) for spell in found.memberships)
-    return replace(found, tickers=spelled(source, found.tickers), memberships=memberships)
+    universe = read_universe(named, settings.universes)
+    memberships = tuple(replace(spell, ticker=spelled(source, [spell.ticker])[0]) for spell in universe.memberships)
+    return replace(universe, tickers=spelled(source, universe.tickers), memberships=memberships)
 
 
 def tickers_of(settings: Settings, source: SourceSpec, names: Sequence[str], universe: Path | None) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ from pipeline.tuning.trial import SearchSpec, Trial, best_trial, count_statuses
 from pipeline.tuning.tuning_data import TuningData, folds_after_tuning, total_trials, tuning_data_of
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, frames_on
-from pipeline.workflow.context import RunContext
 from pipeline.workflow.loading import load
 from pipeline.workflow.recording import closing, opened_store
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 from pipeline.workflow.tune_result import BestTrial, TuneResult, trial_rows, trials_csv
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pipeline.tuning.trial import Trial, ranked_trials
-from pipeline.workflow.result import Row, plain
+from pipeline.wording import counts_in_words, skill
+from pipeline.workflow.result import JsonObject, plain
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class BestTrial:
 
     trial: int
     validation_pinball: float
-    values: Row
+    values: JsonObject
 
 
 @dataclass(frozen=True)
@@ -28,26 +29,26 @@ class TuneResult:
     tried: int  # over the study's life
     states: dict[str, int]
     total_trials: int  # with those that were tried before the experiment was given to this search
-    untried: Row  # settings of the experiment that lie outside the search space: with any of them it is no trial
+    untried: JsonObject  # settings of the experiment that lie outside the search space: with any of them it is no trial
     best: BestTrial
     reference_pinball: float  # of the last close with its volatility, on the same rows
-    trials: list[Row]
+    trials: list[JsonObject]
     validation_ranges: list[str]
     tuning_data_until: str
     experiment: str
     calendar: str
-    excluded: list[Row]
-    stale: list[Row]
+    excluded: list[JsonObject]
+    stale: list[JsonObject]
     note: str
     mlflow_run_id: str
     mlflow_url: str
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
         return asdict(self)
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return the trials, the best first, their settings as columns."""
         rows = [{**row, **row["values"], "by_fold": str(row["by_fold"])} for row in self.trials]
         return {"trials": [{name: value for name, value in row.items() if name != "values"} for row in rows]}
@@ -56,11 +57,11 @@ class TuneResult:
     def sentences(self) -> tuple[str, ...]:
         """What was found, in sentences; the first says which trial is the best."""
         best, gain = self.best, 1 - self.best.validation_pinball / self.reference_pinball
-        states = ", ".join(f"{number} {state}" for state, number in self.states.items())
+        states = counts_in_words(self.states)
         return (
             f"Study {self.study}: trial {best.trial} is the best of {self.tried} ({states}), with a validation pinball "
             f"x1e4 of {1e4 * best.validation_pinball:.3f}; the last close has {1e4 * self.reference_pinball:.3f} there "
-            f"({gain:+.2%} skill).",
+            f"({skill(gain)} skill).",
             f"Chosen on {'; '.join(self.validation_ranges)}. No session from {self.tuning_data_until} on was used; a "
             "run of this experiment tests from there on.",
             "The best of many trials looks better on validation than it is: only the test of a run shows how good.",
@@ -68,7 +69,7 @@ class TuneResult:
         )
 
 
-def untried_sentence(untried: Row) -> tuple[str, ...]:
+def untried_sentence(untried: JsonObject) -> tuple[str, ...]:
     """Return a sentence where the experiment that the search started from is no trial of it."""
     if not untried:
         return ()
@@ -76,28 +77,30 @@ def untried_sentence(untried: Row) -> tuple[str, ...]:
     return (f"The experiment that was given ({settings}) lies outside the search space: it is no trial of this study.",)
 
 
-def trial_rows(trials: Sequence[Trial]) -> list[Row]:
+def trial_rows(trials: Sequence[Trial]) -> list[JsonObject]:
     """Return a row per trial, the best first."""
     return [
         {
-            "trial": one.number,
-            "state": one.state,
-            "validation_pinball": None if one.loss is None else plain(one.loss),
-            "by_fold": list(one.losses),
-            "error": one.error or None,
-            "values": dict(one.values),
+            "trial": trial.number,
+            "state": trial.state,
+            "validation_pinball": None if trial.loss is None else plain(trial.loss),
+            "by_fold": list(trial.losses),
+            "error": trial.error or None,
+            "values": dict(trial.values),
         }
-        for one in ranked_trials(trials)
+        for trial in ranked_trials(trials)
     ]
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
     """Return a line per trial by number: state, losses and values."""
-    names = sorted({name for one in trials for name in one.values})
+    names = sorted({name for trial in trials for name in trial.values})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "validation_pinball", "by_fold", "error", *names])
-    for one in trials:
-        by_fold = " ".join(map(repr, one.losses))
-        writer.writerow([one.number, one.state, one.loss, by_fold, one.error, *(one.values.get(n) for n in names)])
+    for trial in trials:
+        by_fold = " ".join(map(repr, trial.losses))
+        writer.writerow(
+            [trial.number, trial.state, trial.loss, by_fold, trial.error, *(trial.values.get(n) for n in names)]
+        )
     return text.getvalue()

@@ -5,16 +5,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from pipeline.tracking.store import Store, run_url
 from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
-from pipeline.workflow.context import RunContext
+from pipeline.wording import text_table
 from pipeline.workflow.recording import recorded
-from pipeline.workflow.result import Row, plain_rows
+from pipeline.workflow.result import JsonObject, json_rows
+from pipeline.workflow.run_context import RunContext
 
 TutorialChoice = TutorialName | Literal["all"]
 
@@ -24,18 +23,18 @@ class TutorialsSummary:
     """The result of the tutorials as plain JSON values."""
 
     verdict: str
-    tutorials: list[Row]
+    tutorials: list[JsonObject]
     mlflow_run_id: str
     mlflow_url: str
     figures: str
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "ok"
 
-    def as_json(self) -> Row:
+    def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
         return asdict(self)
 
-    def tables(self) -> Mapping[str, list[Row]]:
+    def tables(self) -> Mapping[str, list[JsonObject]]:
         """Return every tutorial with its measure and mark."""
         return {"tutorials": self.tutorials}
 
@@ -52,18 +51,18 @@ def run_tutorials(
     `terms` are those of the tutorial on Open, High, Low and Close; `show` receives the results in either case.
     """
     with recorded(context.settings, lambda store: start_tutorials(store, name, seed)) as (store, run_id):
-        verdicts = []
+        results = []
         for tutorial in tutorials(name, terms):
             with context.timer.stage(tutorial.name):
-                verdicts.append(context.step(run_tutorial, tutorial.name)(tutorial, seed))
+                results.append(context.step(run_tutorial, tutorial.name)(tutorial, seed))
         folder, url = context.report_folder(run_id), run_url(store, run_id)
         with context.timer.stage("record"):
-            context.step(_record, "record")(store, run_id, tuple(verdicts), folder)
-        show(verdicts, url)
-        refuse_missed_marks(tuple(verdicts))
+            context.step(_record, "record")(store, run_id, tuple(results), folder)
+        show(results, url)
+        refuse_missed_marks(tuple(results))
     return TutorialsSummary(
-        verdict=_sentence(verdicts),
-        tutorials=plain_rows(tutorial_table(tuple(verdicts))),
+        verdict=_sentence(results),
+        tutorials=json_rows(tutorial_table(tuple(results))),
         mlflow_run_id=run_id,
         mlflow_url=url,
         figures=str(folder),
@@ -71,27 +70,25 @@ def run_tutorials(
     )
 
 
-def _record(store: Store, run_id: str, verdicts: tuple[TutorialResult, ...], folder: Path) -> None:
+def _record(store: Store, run_id: str, results: tuple[TutorialResult, ...], folder: Path) -> None:
     """Write figures and table into a folder, and every tutorial into MLflow under the run."""
     from pipeline.reporting.tutorial_figures import draw_tutorials  # noqa: PLC0415  matplotlib, when there is something
 
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_tutorials(verdicts)
-    for verdict, (name, image) in zip(verdicts, figures.items(), strict=True):
+    figures = draw_tutorials(results)
+    for result, (name, image) in zip(results, figures.items(), strict=True):
         (folder / name).write_bytes(image)
-        log_tutorial(store, run_id, verdict, (name, image))
-    tutorial_table(verdicts).to_csv(folder / "verdict.csv", index=False)
-    log_tutorial_table(store, run_id, verdicts)
+        log_tutorial(store, run_id, result, (name, image))
+    tutorial_table(results).to_csv(folder / "results.csv", index=False)
+    log_tutorial_table(store, run_id, results)
 
 
-def _sentence(verdicts: Sequence[TutorialResult]) -> str:
-    many = len(verdicts) > 1
-    which = "All tutorials" if many else f"The tutorial {verdicts[0].tutorial.name}"
+def _sentence(results: Sequence[TutorialResult]) -> str:
+    many = len(results) > 1
+    which = "All tutorials" if many else f"The tutorial {results[0].tutorial.name}"
     return f"{which} reached {'their marks' if many else 'its mark'}."
 
 
-def tutorials_text(verdicts: Sequence[TutorialResult]) -> str:
+def tutorials_text(results: Sequence[TutorialResult]) -> str:
     """Return the table of the tutorials as lines."""
-    frame: pd.DataFrame = tutorial_table(tuple(verdicts))
-    shown = frame.assign(passed=frame["passed"].map({True: "yes", False: "NO"}))
-    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    return text_table(tutorial_table(tuple(results)))

@@ -142,7 +142,7 @@ def unpurged(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
     def open_ended(part: Range) -> Range:
         return Unpurged(part.first, part.until, part.start, part.stop)
 
-    return tuple(Fold(one.name, *map(open_ended, one.ranges)) for one in folds_of(frames, experiment))
+    return tuple(Fold(fold.name, *map(open_ended, fold.ranges)) for fold in folds_of(frames, experiment))
 
 
 # --- Fit ---

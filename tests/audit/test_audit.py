@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pipeline.audit.auditing import audit
+from pipeline.audit.auditing import audit_source
 from pipeline.audit.origins import AuditSpec, audit_origins
 from pipeline.audit.result import OUTPUT_DESCRIPTIONS, AuditResult, audit_table, refuse_leak
 from pipeline.audit.stage_outputs import STAGES
@@ -40,7 +40,7 @@ def inputs_of(source: InMemoryPrices, experiment: Experiment = H5) -> RunInputs:
 
 def result_of(steps: Steps | None = None, spec: AuditSpec = SEVEN, source: InMemoryPrices | None = None) -> AuditResult:
     source = source or prices()
-    return audit(source, inputs_of(source), spec, steps or Steps())
+    return audit_source(source, inputs_of(source), spec, steps or Steps())
 
 
 @cache
@@ -70,7 +70,7 @@ def test_a_planted_leak_is_detected_and_located(leak: str) -> None:
     assert result.leak.stage == planted.stage, result.sentence
     assert result.leak.what.startswith(planted.what), result.sentence
     assert result.sentence.startswith(f"Leak in stage `{planted.stage}`: `{planted.what}")
-    rows = audit_table(result).set_index("stage")["verdict"]
+    rows = audit_table(result).set_index("stage")["result"]
     assert rows[planted.stage] == "LEAK"
     before = list(STAGES)[: list(STAGES).index(planted.stage)]
     assert set(rows[before]) <= {"same"}
@@ -133,7 +133,7 @@ def test_the_remarks_say_how_the_audit_was_made_and_what_it_cannot_show() -> Non
     assert "chosen on test ranges" in remarks
     uncalibrated = replace(clean_result(), counts={**clean_result().counts, "calibrate": 0})
     assert "Nothing was compared at calibrate." in uncalibrated.remarks
-    assert audit_table(uncalibrated).set_index("stage").loc["calibrate", "verdict"] == "not compared"
+    assert audit_table(uncalibrated).set_index("stage").loc["calibrate", "result"] == "not compared"
 
 
 def test_covariates_from_files_are_tampered_with_as_well() -> None:
@@ -145,8 +145,8 @@ def test_covariates_from_files_are_tampered_with_as_well() -> None:
     covariates = FileCovariates(past=(PastCovariate("vix", known_from, values, True, 9.0, "vix.csv"),))
     inputs = replace(inputs_of(prices(), experiment), file_covariates=covariates)
     spec = AuditSpec(origins=3, training_steps=4)
-    assert audit(prices(), inputs, spec).passed
-    leak = audit(prices(), inputs, spec, Steps(features=series_known_too_early)).leak
+    assert audit_source(prices(), inputs, spec).passed
+    leak = audit_source(prices(), inputs, spec, Steps(features=series_known_too_early)).leak
     assert leak is not None
     assert (leak.stage, leak.what) == ("features", "feature vix")
 
@@ -156,7 +156,7 @@ def test_the_linear_forecaster_and_the_split_calibration_have_no_leak() -> None:
     folds = {"refit_months": 9, "validation_months": 3, "calibration_months": 3}
     experiment: Experiment = changed(H5, folds=folds, calibration={"method": "split"})
     spec = AuditSpec(origins=2, every_forecaster=True, training_steps=4)
-    result = audit(prices(), inputs_of(prices(), experiment), spec)
+    result = audit_source(prices(), inputs_of(prices(), experiment), spec)
     assert result.passed, result.sentence
     assert "linear" in result.forecasters
     assert result.counts["calibrate"] > 0

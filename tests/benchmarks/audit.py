@@ -8,7 +8,7 @@ Prints the seconds and the verdict; the exit status is the number of misses. A l
 import sys
 from datetime import UTC, datetime
 
-from pipeline.audit.auditing import audit
+from pipeline.audit.auditing import audit_source
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult
 from pipeline.audit.steps import RunInputs
@@ -24,7 +24,7 @@ def audited(spec: AuditSpec) -> AuditResult:
     experiment = Experiment()
     source = open_source(experiment.source)
     terms = ValidationTerms(source.returns_from, source.has_actions, datetime.now(UTC), experiment.minimum_sessions)
-    return audit(source, RunInputs(experiment, source.tickers(), terms, "XNYS"), spec)
+    return audit_source(source, RunInputs(experiment, source.tickers(), terms, "XNYS"), spec)
 
 
 def main(names: list[str]) -> int:

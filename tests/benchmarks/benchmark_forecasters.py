@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.benchmark_forecasters [whole]
 
-The protocol is that of the main job's benchmark. Each is fitted and asked in this process, on one core. The last
+The protocol is that of the main job's benchmark. Each is fitted and forecasts in this process, on one core. The last
 sessions of the test stay sealed; with `whole` they are opened.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import loss_per_session, pinball
+from pipeline.evaluation.scores import loss_per_session, mean_pinball
 from pipeline.evaluation.significance.mean_test import long_lags
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.boosting import BoostingSpec
@@ -37,7 +37,7 @@ SEALED_SESSIONS = 250
 
 
 @dataclass(frozen=True)
-class Asked:
+class TimedBenchmark:
     """A fit, what it costs to forecast the test range, and its validation pinball x 1e4 by horizon."""
 
     result: FitResult
@@ -45,8 +45,8 @@ class Asked:
     validation: list[float]
 
 
-def asked(frames: Frames, fold: Fold) -> Iterator[Asked]:
-    """Yield each benchmark and what it is compared with, fitted and asked on one core."""
+def timed_benchmarks(frames: Frames, fold: Fold) -> Iterator[TimedBenchmark]:
+    """Yield each benchmark and what it is compared with, fitted and timed on one core."""
     kinds = (*AGAINST, *(benchmark.kind for benchmark in EXPERIMENT.benchmarks))
     for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu"):
         if job.forecaster.kind in kinds:
@@ -55,7 +55,7 @@ def asked(frames: Frames, fold: Fold) -> Iterator[Asked]:
                 began = time.perf_counter()
                 quantiles(fitted, frames, slice(fold.test.start, fold.test.stop))
                 seconds = time.perf_counter() - began
-                yield Asked(FitResult(job, fitted), seconds, validation_pinball(fitted, frames, fold))
+                yield TimedBenchmark(FitResult(job, fitted), seconds, validation_pinball(fitted, frames, fold))
 
 
 def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float]:
@@ -63,14 +63,16 @@ def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float
     part = slice(fold.validation.start, fold.validation.stop)
     known = label_mask(frames, fold.validation)[:, part]
     found, outcome = quantiles(fitted, frames, part).astype(np.float64), frames.future_return[:, part].astype(float)
-    return [1e4 * pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+    return [1e4 * mean_pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
 
 
 def pinball_in_test(backtest: Backtest, kind: str) -> list[float]:
     """Return the mean pinball x 1e4 over what every forecaster said of the test range, by horizon."""
     outcome, scored = backtest.realised.astype(float), backtest.scored
-    own = backtest.quantiles[kind].astype(float)
-    return [1e4 * pinball(own[scored[..., h], h], outcome[scored[..., h], h]) for h in range(backtest.horizons)]
+    forecasts = backtest.quantiles[kind].astype(float)
+    return [
+        1e4 * mean_pinball(forecasts[scored[..., h], h], outcome[scored[..., h], h]) for h in range(backtest.horizons)
+    ]
 
 
 def p_values(backtest: Backtest, kind: str, against: str) -> list[str]:
@@ -96,13 +98,14 @@ def main(names: Sequence[str]) -> int:
     (fold,) = folds_of(frames, EXPERIMENT)
     print("validation pinball x 1e4 at horizons 1..5, seconds to fit and to forecast the test range")
     results = []
-    for one in asked(frames, fold):
-        job, fitted = one.result.job, one.result.fitted
+    for benchmark in timed_benchmarks(frames, fold):
+        job, fitted = benchmark.result.job, benchmark.result.fitted
         print(
-            f"  {job.forecaster.kind:<10} {shown(one.validation)}  {fitted.seconds:6.1f} {one.forecast_seconds:6.1f}",
+            f"  {job.forecaster.kind:<10} {shown(benchmark.validation)}  {fitted.seconds:6.1f} "
+            f"{benchmark.forecast_seconds:6.1f}",
             flush=True,
         )
-        results.append(one.result)
+        results.append(benchmark.result)
     sealed = 0 if "whole" in names else SEALED_SESSIONS
     until = fold.test.stop - sealed
     opened = replace(fold, test=replace(fold.test, until=frames.sessions[until - 1] + 1, stop=until))

@@ -81,10 +81,10 @@ def said_before(bars: Bars, folds: FoldSpec) -> list[Said]:
     )
     experiment = LARGE.model_copy(update={"folds": folds, "seeds": 1})
     frames = frames_of(early, experiment)
-    own = tuple(fold for fold in folds_of(frames, experiment) if fold.name >= "2003")
-    results = fitted(frames, experiment, own, (NETWORK,))
+    later = tuple(fold for fold in folds_of(frames, experiment) if fold.name >= "2003")
+    results = fitted(frames, experiment, later, (NETWORK,))
     said = []
-    for fold in own:
+    for fold in later:
         rows = slice(fold.calibration.start, fold.test.stop)
         values = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
         outcome = np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.float32(np.nan))
@@ -94,15 +94,18 @@ def said_before(bars: Bars, folds: FoldSpec) -> list[Said]:
 
 def judged(said: Sequence[Said], spec: CalibrationSpec) -> dict[int, tuple[float, float, float]]:
     """Return by horizon: relative change of pinball, and the quarters' mean squared (root) and worst coverage error."""
-    plain, found = [one.tested(CalibrationSpec(method="none")) for one in said], [one.tested(spec) for one in said]
+    plain, found = (
+        [forecasts.tested(CalibrationSpec(method="none")) for forecasts in said],
+        [forecasts.tested(spec) for forecasts in said],
+    )
     result = {}
     for horizon in HORIZONS:
-        losses = [np.mean([one.score("pinball", horizon) for one in some]) for some in (plain, found)]
+        losses = [np.mean([forecasts.score("pinball", horizon) for forecasts in some]) for some in (plain, found)]
         errors = [
-            one.during(own).score("coverage_80", horizon) - 0.8
-            for one in found
-            for _, own in quarters(one.sessions)
-            if own.sum() >= FEWEST_SESSIONS
+            forecasts.during(sessions).score("coverage_80", horizon) - 0.8
+            for forecasts in found
+            for _, sessions in quarters(forecasts.sessions)
+            if sessions.sum() >= FEWEST_SESSIONS
         ]
         result[horizon] = (
             float(losses[1] / losses[0] - 1),
@@ -115,8 +118,8 @@ def judged(said: Sequence[Said], spec: CalibrationSpec) -> dict[int, tuple[float
 def miss_correlation(said: Sequence[Said]) -> float:
     """Return the mean correlation, over pairs of tickers and the two 80 % levels, of lying beyond a level."""
     found = []
-    for one in said:
-        values, outcome = one.quantiles[:, :, 0], one.outcome[..., 0]
+    for forecasts in said:
+        values, outcome = forecasts.quantiles[:, :, 0], forecasts.outcome[..., 0]
         whole = np.isfinite(outcome).all(axis=0) & np.isfinite(values).all(axis=(0, 2))
         for misses in (outcome < values[..., 1], outcome > values[..., 5]):
             off = misses[:, whole] - 0.1  # [ticker, session]
@@ -162,18 +165,20 @@ def print_few(said: Sequence[Said]) -> None:
     """Print what the default costs where it has few tickers to learn from: every fifth ticker, alone and by fives."""
     for count in (1, 5, 20):
         groups = [
-            Said(one.quantiles[::5], one.outcome[::5], one.sessions, one.warm).of(slice(k, k + count))
-            for one in said
+            Said(forecasts.quantiles[::5], forecasts.outcome[::5], forecasts.sessions, forecasts.warm).of(
+                slice(k, k + count)
+            )
+            for forecasts in said
             for k in range(0, 20, count)
         ]
         print_few_changes(count, groups)
 
 
 def print_few_changes(count: int, groups: Sequence[Said]) -> None:
-    plain, found = ([one.tested(spec) for one in groups] for spec in (CalibrationSpec(method="none"), ADAPTIVE))
+    plain, found = ([group.tested(spec) for group in groups] for spec in (CalibrationSpec(method="none"), ADAPTIVE))
     for horizon in HORIZONS:
-        loss = [np.mean([one.score("pinball", horizon) for one in some]) for some in (plain, found)]
-        held = [[one.score("coverage_80", horizon) for one in some] for some in (plain, found)]
+        loss = [np.mean([forecasts.score("pinball", horizon) for forecasts in some]) for some in (plain, found)]
+        held = [[forecasts.score("coverage_80", horizon) for forecasts in some] for some in (plain, found)]
         off = [np.sqrt(np.mean(np.square(np.array(values) - 0.8))) for values in held]
         print(
             f"  {count} ticker{'s' * (count > 1)} at a time, h{horizon}: pinball {loss[1] / loss[0] - 1:+.3%}, "
@@ -194,15 +199,15 @@ def print_quarters(name: str, backtest: Backtest) -> None:
         f"\n{name}, {len(backtest.sessions)} sessions: 80 % coverage and pinball x 1e4, without -> with the correction"
     )
     periods = [("all", np.ones(len(backtest.sessions), dtype=bool)), *quarters(backtest.sessions)]
-    for period, own in periods:
+    for period, sessions in periods:
         parts = []
         for horizon in HORIZONS:
-            held = [one.during(own).score("coverage_80", horizon) for one in (plain, found)]
-            loss = [1e4 * one.during(own).score("pinball", horizon) for one in (plain, found)]
+            held = [compared.during(sessions).score("coverage_80", horizon) for compared in (plain, found)]
+            loss = [1e4 * compared.during(sessions).score("pinball", horizon) for compared in (plain, found)]
             parts.append(f"h{horizon}  {held[0]:.3f} -> {held[1]:.3f}  {loss[0]:7.2f} -> {loss[1]:7.2f}")
-        print(f"  {period:<8} {own.sum():4d}   {'     '.join(parts)}")
+        print(f"  {period:<8} {sessions.sum():4d}   {'     '.join(parts)}")
     for metric, horizon in product(("crps", "winkler_80", "winkler_90"), HORIZONS):
-        values = [1e4 * one.score(metric, horizon) for one in (plain, found)]
+        values = [1e4 * compared.score(metric, horizon) for compared in (plain, found)]
         print(f"  {metric} x 1e4, h{horizon}: {values[0]:.2f} -> {values[1]:.2f}")
 
 
@@ -214,8 +219,8 @@ def cost(name: str, backtest: Backtest, horizon: int, bound: float) -> Measured:
 
 
 def held_during(name: str, backtest: Backtest, first: str, until: str, horizon: int) -> Measured:
-    own = (backtest.sessions >= np.datetime64(first)) & (backtest.sessions < np.datetime64(until))
-    found = said_in(backtest, CALIBRATED).during(own).score("coverage_80", horizon)
+    in_range = (backtest.sessions >= np.datetime64(first)) & (backtest.sessions < np.datetime64(until))
+    found = said_in(backtest, CALIBRATED).during(in_range).score("coverage_80", horizon)
     return within(f"{name}: 80 % coverage with the correction, horizon {horizon}", found, 0.75, 0.85)
 
 
@@ -236,7 +241,9 @@ def large(whole: bool) -> Iterator[Measured]:
     print_quarters("100 tickers", backtest)
     found = said_in(backtest, CALIBRATED)
     full = [
-        found.during(own).score("coverage_80", 1) for _, own in quarters(found.sessions) if own.sum() >= FEWEST_SESSIONS
+        found.during(sessions).score("coverage_80", 1)
+        for _, sessions in quarters(found.sessions)
+        if sessions.sum() >= FEWEST_SESSIONS
     ]
     yield within(
         "large panel: 80 % coverage of the worst quarter, horizon 1", max(full, key=lambda x: abs(x - 0.8)), 0.75, 0.85
@@ -258,9 +265,9 @@ def main(names: Sequence[str]) -> int:
         print(f"no panel at {PANEL}: the correction cannot be measured here")
         return 1
     parts = [name for name in names if name != "whole"] or list(PARTS)
-    measured = [one for name in parts for one in PARTS[name]("whole" in names)]
+    measured = [measurement for name in parts for measurement in PARTS[name]("whole" in names)]
     print("", *measured, sep="\n")
-    return sum(not one.met for one in measured)
+    return sum(not measurement.met for measurement in measured)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,9 @@ def opens(backtest: Backtest) -> Opens:
 def main() -> int:
     """Print the seconds of the evaluation and return the number of misses."""
     backtest = made()
-    asked = EvaluationInputs(opens(backtest), MoneySpec(), Trials())
+    inputs = EvaluationInputs(opens(backtest), MoneySpec(), Trials())
     began = time.perf_counter()
-    evaluation = evaluate(backtest, asked)
+    evaluation = evaluate(backtest, inputs)
     seconds = time.perf_counter() - began
     print(f"{len(evaluation.comparisons):,} comparisons, {len(evaluation.coverage_tests):,} tests of coverage")
     what = f"evaluation of {TICKERS} x {SESSIONS} x {HORIZONS} x {len(NAMES)} forecasters, seconds"

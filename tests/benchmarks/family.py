@@ -6,7 +6,7 @@ The protocol is that of the main job's benchmark: train to 2014, validate on 201
 clipped. `search` prints the validation of every specification tried, and of no one anything else. `chosen` and
 `horizons` print the test of the chosen one and of its benchmarks, each with its Diebold-Mariano p-value; the last 250
 sessions stay sealed unless `whole` is named. `warm` prints what a warm start costs and saves over yearly folds, `scope`
-one network per ticker beside one for all.
+one network per ticker compared with one for all.
 """
 
 import sys
@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import pinball
+from pipeline.evaluation.scores import mean_pinball
 from pipeline.experiment import Experiment
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES
@@ -112,7 +112,7 @@ def validation_of_mean(results: Sequence[FitResult], frames: Frames, fold: Fold)
     mean = np.mean([quantiles(result.fitted, frames, part) for result in results if result.fitted], axis=0)
     known = label_mask(frames, fold.validation)[:, part]
     found, outcome = mean.astype(np.float64), frames.future_return[:, part].astype(np.float64)
-    return [1e4 * pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+    return [1e4 * mean_pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
 
 
 def search(_whole: bool) -> int:
@@ -139,8 +139,8 @@ def against_benchmarks(horizons: int, whole: bool) -> list[float]:
     folds = folds_of(frames, experiment)
     results = fitted(frames, experiment, folds)
     backtest = sealed(build_backtest(results, folds, frames), whole)
-    said = "whole test" if whole else f"test without its last {SEALED_SESSIONS} sessions"
-    print(f"{CHOSEN}, H = {horizons}, {said}: {len(backtest.sessions)} sessions; pinball x 1e4 by horizon, then the")
+    part = "whole test" if whole else f"test without its last {SEALED_SESSIONS} sessions"
+    print(f"{CHOSEN}, H = {horizons}, {part}: {len(backtest.sessions)} sessions; pinball x 1e4 by horizon, then the")
     print("p-value of the Diebold-Mariano test by horizon (-: the network has the smaller loss)")
     for name in backtest.quantiles:
         p = [] if name == NETWORK else p_values(backtest, NETWORK, name)
@@ -206,7 +206,7 @@ def warm(_whole: bool) -> int:
 
 
 def scope(_whole: bool) -> int:
-    """Print one network for all tickers beside one with an embedding and one network per ticker."""
+    """Print one network for all tickers next to one with an embedding and one network per ticker."""
     base = yearly()
     variants = {
         "one for all": base,

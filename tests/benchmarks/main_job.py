@@ -55,7 +55,7 @@ SHORT_TICKERS, SHORT_SESSIONS = 50, 1171
 
 @dataclass(frozen=True)
 class Measured:
-    """One number beside its bound."""
+    """One number and its bound."""
 
     what: str
     value: float
@@ -125,8 +125,8 @@ def accuracy() -> Iterator[Measured]:
     results, folds = fitted(frames, LARGE)
     backtest = build_backtest(results, folds, frames)
     print_scores("100 tickers, 2017-2021", backtest)
-    each = [build_backtest([one, *(r for r in results if r.job.forecaster.kind != "network")], folds, frames)
-            for one in results if one.job.forecaster.kind == "network"]  # fmt: skip
+    each = [build_backtest([result, *(r for r in results if r.job.forecaster.kind != "network")], folds, frames)
+            for result in results if result.job.forecaster.kind == "network"]  # fmt: skip
     print("  each seed alone:", " ".join(f"{pinball_at_1(alone)['network']:.3f}" for alone in each))
     losses, scores = pinball_at_1(backtest), score_table(backtest)
     p = pooled(comparison_table(backtest, Trials()), "network", 1)["p"]
@@ -192,12 +192,12 @@ def seconds_to(goal: float, frames: Frames, fold: Fold, seed: int) -> float:
 
 def pinball_in_return(scaled: np.ndarray, frames: Frames, fold: Fold) -> float:
     """Return the mean pinball at horizon 1 over the validation range, in log return."""
-    from pipeline.evaluation.scores import pinball  # noqa: PLC0415
+    from pipeline.evaluation.scores import mean_pinball  # noqa: PLC0415
 
     part = slice(fold.validation.start, fold.validation.stop)
     known = label_mask(frames, fold.validation)[:, part, 0]
     quantile = scaled[:, :, 0] * frames.volatility[:, part, None]
-    return pinball(quantile[known].astype(np.float64), frames.future_return[:, part, 0][known].astype(np.float64))
+    return mean_pinball(quantile[known].astype(np.float64), frames.future_return[:, part, 0][known].astype(np.float64))
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -240,7 +240,7 @@ def main(names: Sequence[str]) -> int:
         return sum(subprocess.run(command, check=False).returncode for command in commands)
     measured = list(PARTS[names[0]]())
     print("", *measured, sep="\n")
-    return sum(not one.met for one in measured)
+    return sum(not measurement.met for measurement in measured)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,9 @@ def loss(quantiles: np.ndarray, outcome: np.ndarray) -> np.ndarray:
 def against_climatology(world: World, said: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return t and p of each configuration against climatology, as in the pooled rows of the table of comparisons."""
     base = loss(climatology(), world.returns)
-    test = diebold_mariano_each(np.stack([loss(one, world.returns) - base for one in said]), 1, long_lags(1))
+    test = diebold_mariano_each(
+        np.stack([loss(quantiles, world.returns) - base for quantiles in said]), 1, long_lags(1)
+    )
     return test.t, test.p
 
 
@@ -142,7 +144,7 @@ def disagreement() -> float:
     """Return the largest difference between the p-value in the table and that of `against_climatology`."""
     world = noise(0)
     said = list(configurations(0, world.returns.shape, 5))
-    tables = [pooled(comparison_table(backtest_of(world, one), Trials()), NETWORK, 1) for one in said]
+    tables = [pooled(comparison_table(backtest_of(world, quantiles), Trials()), NETWORK, 1) for quantiles in said]
     return max(
         abs(comparisons["p"]["climatology"] - p)
         for comparisons, p in zip(tables, against_climatology(world, iter(said))[1], strict=True)
@@ -152,12 +154,12 @@ def disagreement() -> float:
 def found_after_all() -> float:
     """Return in how many worlds who knows the volatility is called better, though 499 others were tested before."""
     said = ((world, world.volatility[..., None] * normal_unit_quantiles()) for _, world in worlds())
-    tests = [against_climatology(world, iter([one])) for world, one in said]
+    tests = [against_climatology(world, iter([quantiles])) for world, quantiles in said]
     return float(np.mean([t[0] < 0 and Trials(tested=CONFIGURATIONS).adjusted(p[0]) <= SIGNIFICANT for t, p in tests]))
 
 
 def backtest_of(world: World, quantiles: np.ndarray) -> Backtest:
-    """Return a configuration as the network of a backtest, at horizon 1, beside climatology."""
+    """Return a configuration as the network of a backtest, at horizon 1, next to climatology."""
     shape = world.returns.shape
     days = np.datetime64("2020-01-01") + np.arange(shape[1] + 1)
     base = np.broadcast_to(climatology(), quantiles.shape)
@@ -178,7 +180,7 @@ def backtest_of(world: World, quantiles: np.ndarray) -> Backtest:
 
 def money() -> Iterator[Measured]:
     """Judge the best of the Sharpe ratios of going with each configuration's median, without costs."""
-    counted, alone = np.array([best_probabilities(*one) for one in worlds()]).T
+    counted, alone = np.array([best_probabilities(*world) for world in worlds()]).T
     print(f"\nprobability that the best of {CONFIGURATIONS} Sharpe ratios on noise is above what chance gives:")
     for name, values in (("counted", counted), ("not counted", alone)):
         print(f"  {name}: median of {WORLDS} worlds {np.median(values):.4f}, largest {values.max():.4f}")
@@ -191,8 +193,8 @@ def best_probabilities(seed: int, world: World) -> tuple[float, float]:
     simple = np.expm1(world.returns)
     middle = LEVELS.index(0.5)
     said = configurations(seed, world.returns.shape, CONFIGURATIONS)
-    earned = [(np.sign(one[..., middle]) * simple).mean(axis=0) for one in said]
-    deflated, plain = ([deflated_sharpe(one, trials) for one in earned] for trials in (CONFIGURATIONS, 1))
+    earned = [(np.sign(item[..., middle]) * simple).mean(axis=0) for item in said]
+    deflated, plain = ([deflated_sharpe(item, trials) for item in earned] for trials in (CONFIGURATIONS, 1))
     return max(deflated), max(plain)
 
 
@@ -208,16 +210,16 @@ def networks() -> Iterator[Measured]:
         simple = fit_jobs(jobs, frames, Path(folder) / "baselines")
         for k in range(1, NETWORKS + 1):
             jobs, _ = jobs_for(frames, random_experiment(base, draws))
-            own = fit_jobs(jobs, frames, Path(folder) / str(k))
-            backtest = build_backtest([*own, *simple], folds, frames)
+            fits = fit_jobs(jobs, frames, Path(folder) / str(k))
+            backtest = build_backtest([*fits, *simple], folds, frames)
             words += [
                 compare_with_baselines(comparison_table(backtest, Trials(tested=tries)), NETWORK, 1) for tries in (k, 1)
             ]
     print(
         f"\n{NETWORKS} trained networks on a random walk, {len(backtest.sessions)} sessions tested, against the best:"
     )
-    print("  " + ", ".join(f"{one.best_baseline} {one.skill:+.3%} p {one.p:.2g}" for one in words[1::2]))
-    yield at_most("trained networks better than every baseline, counted", sum(one.passed for one in words[::2]), 0)
+    print("  " + ", ".join(f"{word.best_baseline} {word.skill:+.3%} p {word.p:.2g}" for word in words[1::2]))
+    yield at_most("trained networks better than every baseline, counted", sum(word.passed for word in words[::2]), 0)
 
 
 def random_experiment(base: Experiment, draws: np.random.Generator) -> Experiment:
@@ -242,9 +244,9 @@ PARTS: Mapping[str, Callable[[], Iterator[Measured]]] = {"forecasts": forecasts,
 
 def main(names: Sequence[str]) -> int:
     """Measure the named parts (default: all) and return the number of misses."""
-    measured = [one for name in names or PARTS for one in PARTS[name]()]
+    measured = [measurement for name in names or PARTS for measurement in PARTS[name]()]
     print("", *measured, sep="\n")
-    return sum(not one.met for one in measured)
+    return sum(not measurement.met for measurement in measured)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def experiment_of(paths: int) -> Experiment:
 
 
 def main(paths: int) -> int:
-    """Print the seconds beside the bound; return 1 where it is missed."""
+    """Print the seconds and the bound; return 1 where it is missed."""
     experiment = experiment_of(paths)
     frames = synthetic_frames(experiment.source, experiment)
     with one_thread():

@@ -1,4 +1,4 @@
-"""Measures prices end to end: import through the command, load for training, an update that has nothing to ask for.
+"""Measures prices end to end: import through the command, load for training, an update that has nothing to request.
 
     python -m tests.benchmarks.prices
 
@@ -51,7 +51,7 @@ def seconds_of(home: Path, *arguments: str | Path) -> tuple[float, str]:
 
 
 def loaded(home: Path) -> Panel:
-    """The panel that a fit would be made of, from the store through the door."""
+    """The panel that a fit would be made of, from the store, validated."""
     source = open_stored(home / "prices", StoredSource(collection="files"))
     validated = validate(rows_by_ticker(source, source.tickers()), validation_terms(source, datetime.now(UTC)))
     if validated.excluded:
@@ -93,7 +93,7 @@ def measure(folder: Path) -> int:
     met = [
         said("first import of 504 tickers x 5,400 sessions, less Prefect's cold start", whole - prefect, 20, "s"),
         said("its peak memory", memory_gb, 1.5, "GB"),
-        said("load of that panel for training: store, door, panel (median of 3)", seconds_to_load(home), 2, "s"),
+        said("load of that panel for training: store, validation, panel (median of 3)", seconds_to_load(home), 2, "s"),
         said("peak memory of the load", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1.5, "GB"),
     ]
     list(commit_all(open_collection(home / "prices", YAHOO, YAHOO_TERMS), fresh_tickers(panel)))

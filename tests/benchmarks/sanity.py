@@ -1,4 +1,4 @@
-"""How often nothing is found to be something, over 200 seeds, and which share of the optimum is reached. As a module.
+"""Measures false positives over 200 seeds, and the share of the optimum that is reached. Run as a module.
 
 On random walks and on shuffled real returns a small network is fitted per seed. The rate of those that are called
 better than climatology, and of those whose median informs, must be at most the stated level plus two standard errors;
@@ -17,7 +17,7 @@ from pipeline.audit.steps import Steps
 from pipeline.market.specification import Process
 from pipeline.sanity.cases import NOISE_EXPERIMENT, SanityCase, random_walk_case, shuffled_case, signal_case
 from pipeline.sanity.checks import FALSE_POSITIVE_RATE, SHARE_RANGE, SINE_RATIO_RANGE, has_skill, median_informs
-from pipeline.sanity.suite import backtest_of, signal_result
+from pipeline.sanity.suite import last_fold_backtest, signal_result
 
 SEEDS = 200
 POWER_SEEDS = 20
@@ -27,8 +27,8 @@ STEPS = Steps()
 
 def flags(prices: Callable[[int], SanityCase], seeds: int) -> np.ndarray:
     """Return [seed, test]: better than climatology, and the median informs."""
-    backtests = (backtest_of(prices(seed), STEPS) for seed in range(seeds))
-    return np.array([(has_skill(one), median_informs(one)) for one in backtests])
+    backtests = (last_fold_backtest(prices(seed), STEPS) for seed in range(seeds))
+    return np.array([(has_skill(backtest), median_informs(backtest)) for backtest in backtests])
 
 
 def most(seeds: int) -> float:
@@ -55,12 +55,12 @@ def planted_for_the_small(seed: int) -> SanityCase:
 
 def in_range(process: Process, strength: float | None, bounds: tuple[float, float], seeds: int) -> bool:
     results = [signal_result(signal_case(process, seed, strength), STEPS)[1] for seed in range(seeds)]
-    values = np.array([one.rmse_ratio if process == "sine" else one.share for one in results])
-    optimum = np.mean([one.optimum for one in results])
+    values = np.array([result.rmse_ratio if process == "sine" else result.share for result in results])
+    optimum = np.mean([result.optimum for result in results])
     met = bool(bounds[0] <= values.min() and values.max() <= bounds[1])
-    told = "RMSE over the best" if process == "sine" else "share of the optimum"
+    measure = "RMSE over the best" if process == "sine" else "share of the optimum"
     print(
-        f"{process}: {told} {values.min():.3f} to {values.max():.3f}, median {np.median(values):.3f}, over {seeds} "
+        f"{process}: {measure} {values.min():.3f} to {values.max():.3f}, median {np.median(values):.3f}, over {seeds} "
         f"seeds; range {bounds[0]} to {bounds[1]}: {'met' if met else 'MISSED'}; the optimum is {optimum:.2%} skill"
     )
     sys.stdout.flush()

@@ -169,7 +169,7 @@ def of_candidates(n: int, trials: int) -> Iterator[Rejected]:
 def costs() -> Iterator[tuple[str, float]]:
     """Yield what is done, and its seconds once warmed up."""
     draws = np.random.default_rng(0)
-    losses, one = draws.exponential(size=(100, 1080)), draws.normal(size=1080)
+    losses, returns = draws.exponential(size=(100, 1080)), draws.normal(size=1080)
     many = draws.exponential(size=(8, 100, 1080))
     hits = (draws.uniform(size=(100, 1080)) < 0.8).astype(np.float64)
     by_name = made_losses(0, 1080, (0.0,) * 8)
@@ -177,12 +177,12 @@ def costs() -> Iterator[tuple[str, float]]:
     for k in range(100):
         ragged[k, : 3 * k] = np.nan
     counts = resampled_counts(1080, 11, 0)
-    yield "Diebold-Mariano, one", _seconds(lambda: diebold_mariano(one, 1, 20), 200)
+    yield "Diebold-Mariano, one", _seconds(lambda: diebold_mariano(returns, 1, 20), 200)
     yield "Diebold-Mariano, 100 tickers", _seconds(lambda: diebold_mariano_each(losses - 1, 1, 20), 10)
     yield "Diebold-Mariano, 100 tickers of 100 lengths", _seconds(lambda: diebold_mariano_each(ragged, 1, 20), 5)
-    yield "Giacomini-White, conditional, one", _seconds(lambda: giacomini_white(one, 1), 100)
+    yield "Giacomini-White, conditional, one", _seconds(lambda: giacomini_white(returns, 1), 100)
     yield "Clark-West, 100 tickers", _seconds(lambda: clark_west(losses, losses * 0, losses * 0.1, 1, 20), 10)
-    yield "Pesaran-Timmermann, one", _seconds(lambda: pesaran_timmermann(one, one[::-1]), 100)
+    yield "Pesaran-Timmermann, one", _seconds(lambda: pesaran_timmermann(returns, returns[::-1]), 100)
     yield "Pesaran-Timmermann, 100 tickers", _seconds(lambda: pesaran_timmermann_pooled(ragged, ragged, 1, 20), 10)
     yield "superior ability, 8 forecasters", _seconds(lambda: superior_ability(by_name, "a", 1), 3)
     yield "confidence set, 8 forecasters", _seconds(lambda: confidence_set(by_name, 1), 3)

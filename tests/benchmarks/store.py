@@ -38,34 +38,34 @@ def write_panel(path: Path) -> None:
     table = pq.read_table(SHARED)
     whole = table.set_column(0, "ticker", table["ticker"].cast(pa.string()))
     names = sorted(whole["ticker"].unique().to_pylist())
-    own = {name: whole.filter(pa.compute.equal(whole["ticker"], name)).slice(0, SESSIONS) for name in names}
+    by_ticker = {name: whole.filter(pa.compute.equal(whole["ticker"], name)).slice(0, SESSIONS) for name in names}
     with pq.ParquetWriter(path, whole.schema) as writer:
         for k in range(TICKERS):
             name = names[k % len(names)]
             ticker = pa.array([f"{name}.{k // len(names)}"] * SESSIONS)
-            writer.write_table(own[name].set_column(0, "ticker", ticker), row_group_size=SESSIONS)
+            writer.write_table(by_ticker[name].set_column(0, "ticker", ticker), row_group_size=SESSIONS)
 
 
 def answers(path: Path, since: date | None = None) -> Iterator[tuple[str, FetchedRows]]:
-    """The panel's tickers as fetches of now, from one day on or whole, read as they are asked for."""
+    """The panel's tickers as fetches of now, from one day on or whole, read when they are requested."""
     file = pq.ParquetFile(path)
     for group in range(file.num_row_groups):
         rows = file.read_row_group(group).to_pandas().rename(columns={"date": "session"})
         ticker, rows = str(rows["ticker"].iloc[0]), rows.drop(columns="ticker")
         rows = rows.astype({name: "float64" for name in rows.columns if name != "session"})
-        asked = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)].reset_index(drop=True)
-        yield ticker, FetchedRows(asked, since, "USD", datetime.now(UTC))
+        requested = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)].reset_index(drop=True)
+        yield ticker, FetchedRows(requested, since, "USD", datetime.now(UTC))
 
 
 def timed(what: str, bound_seconds: float, action: Callable[[], object]) -> bool:
-    """Run, print the seconds beside their bound, and return whether it was met."""
+    """Run, print the seconds and their bound, and return whether it was met."""
     began = time.perf_counter()
     action()
     return said(what, time.perf_counter() - began, bound_seconds, "s")
 
 
 def said(what: str, value: float, bound: float, unit: str) -> bool:
-    """Print a number beside its bound, and return whether it was met."""
+    """Print a number and its bound, and return whether it was met."""
     print(f"{'met   ' if value <= bound else 'MISSED'}  {what:<72} {value:8.3f} {unit}   at most {bound:g}", flush=True)
     return value <= bound
 

@@ -2,7 +2,8 @@
 
 For each tutorial and seed: the whole network; the same with its recurrent weights set to zero after training; one that
 was trained with them held at zero; one that was trained on shuffled targets; and the seconds of the whole one, on one
-core. As many seeds as a tutorial takes stand beside the bound on its run; the exit status is the number of those above.
+core. The seconds of as many seeds as a tutorial takes are compared with the bound on its run; the exit status is the
+number of tutorials above it.
 """
 
 import sys
@@ -40,7 +41,7 @@ def measured(tutorial: Tutorial, seed: int) -> dict[str, float]:
 
 
 def in_time(tutorial: Tutorial, seconds: list[float]) -> bool:
-    """Print the seconds of a run of the tutorial beside their bound, and return whether it was met."""
+    """Print the seconds of a run of the tutorial and their bound, and return whether it was met."""
     taken = float(np.mean(seconds)) * tutorial.seeds
     word = "met" if taken <= BOUND_SECONDS else "MISSED"
     print(f"  {'a run':<13} {taken:9.4g} s, bound {BOUND_SECONDS:g} s: {word}")

@@ -1,4 +1,4 @@
-"""What docker/ says, read by docker compose itself and, for the Dockerfile, instruction by instruction."""
+"""The files of docker/, read by docker compose itself and, for the Dockerfile, instruction by instruction."""
 
 import json
 import re
@@ -68,8 +68,10 @@ def dockerfile() -> list[Instruction]:
 def last_stage(name: str) -> list[str]:
     """Return the values of an instruction in the stage that becomes the image."""
     instructions = dockerfile()
-    stage = max(one.stage for one in instructions)
-    return [one.value for one in instructions if one.stage == stage and one.name == name]
+    stage = max(instruction.stage for instruction in instructions)
+    return [
+        instruction.value for instruction in instructions if instruction.stage == stage and instruction.name == name
+    ]
 
 
 def image_environment() -> Mapping[str, str]:

@@ -43,8 +43,8 @@ def run_block(block: str, model: Mapping[str, Any], place: Place, folder: Path, 
 
 def blocks(heading: str) -> list[str]:
     """Return the blocks of shell commands under a heading of docker/README.md."""
-    (section,) = [one for one in (DOCKER / "README.md").read_text().split("\n## ") if one.startswith(f"{heading}\n")]
-    return [one.partition("```")[0] for one in section.split("```sh\n")[1:]]
+    (section,) = [text for text in (DOCKER / "README.md").read_text().split("\n## ") if text.startswith(f"{heading}\n")]
+    return [text.partition("```")[0] for text in section.split("```sh\n")[1:]]
 
 
 def commands() -> list[list[str]]:

@@ -72,9 +72,9 @@ class Place:
 
     def environment(self, service: Mapping[str, Any], name: str) -> dict[str, str]:
         """Return what a service's processes find: what the image and compose.yaml say, and nothing of this process."""
-        said = {**(image_environment() if of_ours(service) else {}), **(service.get("environment") or {})}
+        variables = {**(image_environment() if of_ours(service) else {}), **(service.get("environment") or {})}
         (home := self.folder / f"user-{name}").mkdir(parents=True, exist_ok=True)
-        values = {key: value if key in AS_WRITTEN else self.here(value) for key, value in said.items()}
+        values = {key: value if key in AS_WRITTEN else self.here(value) for key, value in variables.items()}
         path = os.pathsep.join([str(BIN), *postgresql_path(), "/usr/bin", "/bin"])
         # As in the container of the database alone, its clients find the socket.
         socket_ = {"PGHOST": str(self.data), "PGPORT": str(self.ports["postgres"])} if name == "postgres" else {}

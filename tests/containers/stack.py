@@ -1,4 +1,4 @@
-"""The services of compose.yaml as processes: started in order, asked for their health, ended as docker would."""
+"""The services of compose.yaml as processes: started in order, checked for health, ended as docker would."""
 
 import contextlib
 import os
@@ -51,9 +51,9 @@ class Service:
 
     def end_leftovers(self) -> None:
         """End what is left, as the end of a container would."""
-        for one in [self.process, *self.seen]:
+        for process in [self.process, *self.seen]:
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                one.kill()
+                process.kill()
         self.process.wait(STOP_SECONDS)
         psutil.wait_procs(self.seen, STOP_SECONDS)
 
@@ -77,7 +77,7 @@ class Stack:
             self.wait_until_healthy(name)
 
     def launch(self, name: str, command: Sequence[str]) -> None:
-        """Start one process with its log beside the volumes."""
+        """Start one process with its log next to the volumes."""
         log = self.place.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -91,23 +91,23 @@ class Stack:
         return self.place.environment(self.services[name], name)
 
     def health_command(self, name: str) -> list[str]:
-        """Return how a service's health is asked: as compose.yaml says, else as the image does."""
+        """Return the command of a service's health check: that of compose.yaml, else that of the image."""
         kind, *words = self.services[name].get("healthcheck", {}).get("test", ["CMD", *image_health_command()])
         return self.place.command(["sh", "-c", *words] if kind == "CMD-SHELL" else words)
 
     def healthy(self, name: str) -> bool:
         """Return whether a service's own health check says so."""
         command, environment = self.health_command(name), self.environment(name)
-        asked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False)
-        return asked.returncode == 0
+        check = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False)
+        return check.returncode == 0
 
     def wait_until_healthy(self, name: str) -> None:
         """Wait for a service that has been started; fails with its log."""
         service, end = self.running[name], time.monotonic() + START_SECONDS
         while not self.healthy(name):
-            said = f"{name} is not healthy:\n{service.log.read_text(errors='replace')[-5000:]}"
-            assert service.process.poll() is None, said
-            assert time.monotonic() < end, said
+            message = f"{name} is not healthy:\n{service.log.read_text(errors='replace')[-5000:]}"
+            assert service.process.poll() is None, message
+            assert time.monotonic() < end, message
             time.sleep(1)
         service.look()
 
@@ -138,11 +138,11 @@ class Stack:
                 shutil.chown(path, "postgres")
         init = ["initdb", "--username=postgres", f"--pwfile={password}", "--pgdata", str(self.place.data / "data")]
         arguments = environment["POSTGRES_INITDB_ARGS"].split()
-        made = subprocess.run(
+        completed = subprocess.run(
             [*as_another_user(), *init, *arguments, "--auth-local=trust", "--no-sync"],
             cwd="/", env=environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert made.returncode == 0, made.stderr
+        assert completed.returncode == 0, completed.stderr
         password.unlink()
         self.launch("postgres", [*self.as_server(["postgres"])[:-1], "listen_addresses="])
         try:

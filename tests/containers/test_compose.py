@@ -1,4 +1,4 @@
-"""The compose file, checked by docker compose against the compose specification's schema, and its promises."""
+"""The compose file, checked by docker compose against the specification's schema, and its documented facts."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def test_the_services_are_there_and_come_back_after_a_fault(model: dict[str, Any
         "worker": {"mlflow", "prefect"},
     }
     for service in model["services"].values():
-        assert {one["condition"] for one in service.get("depends_on", {}).values()} <= {"service_healthy"}
+        assert {dependency["condition"] for dependency in service.get("depends_on", {}).values()} <= {"service_healthy"}
         assert service["logging"]["options"]["max-size"] == "10m"
 
 
@@ -51,8 +51,8 @@ def test_the_schema_would_refuse_it(good: str, bad: str, tmp_path: Path) -> None
 
 def test_ports_are_on_loopback_only_and_the_database_has_none(model: dict[str, Any]) -> None:
     ports = {name: service.get("ports", []) for name, service in model["services"].items()}
-    assert {one["host_ip"] for found in ports.values() for one in found} == {"127.0.0.1"}
-    assert {name: [one["target"] for one in found] for name, found in ports.items() if found} == {
+    assert {port["host_ip"] for found in ports.values() for port in found} == {"127.0.0.1"}
+    assert {name: [port["target"] for port in found] for name, found in ports.items() if found} == {
         "mlflow": [5000],
         "prefect": [4200],
     }
@@ -71,7 +71,7 @@ def test_without_a_password_nothing_starts(tmp_path: Path) -> None:
     whole = written_env(tmp_path).read_text().splitlines()
     for left_out in PASSWORDS:
         for line in ("", f"{left_out}="):
-            kept = [one for one in whole if not one.startswith(left_out)]
+            kept = [entry for entry in whole if not entry.startswith(left_out)]
             (path := tmp_path / "short.env").write_text("\n".join([*kept, line]))
             found = compose(path, "config", "--quiet")
             assert found.returncode != 0
@@ -92,8 +92,8 @@ def test_no_secret_is_written_down_and_the_example_has_every_variable() -> None:
 
 def mounted(model: dict[str, Any]) -> set[tuple[str, str, str]]:
     """Return service, volume and folder of each named volume."""
-    return {(name, one["source"], one["target"]) for name, service in model["services"].items()
-            for one in service.get("volumes", []) if one["type"] == "volume"}  # fmt: skip
+    return {(name, volume["source"], volume["target"]) for name, service in model["services"].items()
+            for volume in service.get("volumes", []) if volume["type"] == "volume"}  # fmt: skip
 
 
 def test_all_state_is_in_named_volumes(model: dict[str, Any]) -> None:
@@ -104,13 +104,16 @@ def test_all_state_is_in_named_volumes(model: dict[str, Any]) -> None:
     }
     assert set(model["volumes"]) == {"postgres", "mlflow", "home"}
     bound = [
-        one for service in model["services"].values() for one in service.get("volumes", []) if one["type"] == "bind"
+        volume
+        for service in model["services"].values()
+        for volume in service.get("volumes", [])
+        if volume["type"] == "bind"
     ]
-    assert [(one["source"], one["target"], one["read_only"]) for one in bound] == [
+    assert [(volume["source"], volume["target"], volume["read_only"]) for volume in bound] == [
         (str(DOCKER / "databases.sql"), "/docker-entrypoint-initdb.d/databases.sql", True)
     ]
-    made = next(one.value for one in dockerfile() if "install --directory" in one.value)
-    assert made.endswith("/var/lib/tapecast /var/lib/mlflow")  # else the volume would be root's
+    command = next(volume.value for volume in dockerfile() if "install --directory" in volume.value)
+    assert command.endswith("/var/lib/tapecast /var/lib/mlflow")  # else the volume would be root's
 
 
 def test_our_services_share_one_image_that_one_of_them_builds_and_have_no_privileges(model: dict[str, Any]) -> None:
@@ -132,20 +135,20 @@ def test_postgresql_is_one_that_reads_our_file_and_that_the_page_names(model: di
     assert f"PostgreSQL stays at {version[1]} in `compose.yaml`" in (DOCKER / "README.md").read_text()
 
 
-def test_cuda_is_asked_for_by_two_lines_of_the_environment_file(tmp_path: Path) -> None:
+def test_two_lines_of_the_environment_file_select_cuda(tmp_path: Path) -> None:
     for name in ("compose.yaml", "compose.cuda.yaml"):
         shutil.copy(DOCKER / name, tmp_path)
     example = (DOCKER / ".env.example").read_text()
     (files,) = re.findall(r"^#COMPOSE_FILE=(.*)$", example, re.M)
-    for asked in ({}, {"TORCH_BACKEND": "cu130", "COMPOSE_FILE": files}):
-        written_env(tmp_path, **asked)
+    for settings in ({}, {"TORCH_BACKEND": "cu130", "COMPOSE_FILE": files}):
+        written_env(tmp_path, **settings)
         found = subprocess.run(
             [BIN / "docker-compose", "config", "--format", "json"],
             cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         worker = json.loads(found.stdout)["services"]["worker"]
-        assert worker["build"]["args"] == {"TORCH_BACKEND": asked.get("TORCH_BACKEND", "cpu")}
-        assert ("deploy" in worker) == bool(asked)
+        assert worker["build"]["args"] == {"TORCH_BACKEND": settings.get("TORCH_BACKEND", "cpu")}
+        assert ("deploy" in worker) == bool(settings)
         assert worker["command"][:2] == ["tapecast", "worker"]
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
@@ -169,7 +172,7 @@ def test_the_page_names_each_volume(model: dict[str, Any]) -> None:
 def test_addresses_shown_to_people_are_those_that_a_browser_reaches(tmp_path: Path) -> None:
     found = composed(written_env(tmp_path, MLFLOW_PORT=5001, PREFECT_PORT=4201))["services"]
     for name, port in (("mlflow", "5001"), ("prefect", "4201")):
-        assert [one["published"] for one in found[name]["ports"]] == [port]
+        assert [port_mapping["published"] for port_mapping in found[name]["ports"]] == [port]
     assert found["worker"]["environment"]["TAPECAST_MLFLOW_PAGES"] == "http://127.0.0.1:5001"
     assert found["worker"]["environment"]["PREFECT_UI_URL"] == "http://127.0.0.1:4201"
     assert found["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4201/api"

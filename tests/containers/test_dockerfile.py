@@ -1,4 +1,4 @@
-"""The Dockerfile: clean in hadolint's eyes, and what hadolint does not ask."""
+"""The Dockerfile: accepted by hadolint, and what hadolint does not check."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from .composed import BIN, DOCKER, ROOT, dockerfile, image_environment, image_he
 def linted(path: Path) -> list[str]:
     command = [BIN / "hadolint", "--no-color", "--format", "json", "--no-fail", path]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [one["code"] for one in json.loads(found.stdout)]
+    return [load["code"] for load in json.loads(found.stdout)]
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -38,9 +38,11 @@ def test_hadolint_would_find_it(good: str, bad: str, code: str, tmp_path: Path) 
 
 
 def test_it_is_built_in_stages_and_runs_without_privileges() -> None:
-    bases = [one.value for one in dockerfile() if one.name == "FROM"]
+    bases = [instruction.value for instruction in dockerfile() if instruction.name == "FROM"]
     assert bases == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
-    (image,) = [one.value for one in dockerfile() if one.stage == 0 and one.name == "ARG"]
+    (image,) = [
+        instruction.value for instruction in dockerfile() if instruction.stage == 0 and instruction.name == "ARG"
+    ]
     assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+", image)
     assert last_stage("USER") == ["10001:10001"]
     assert [value for value in last_stage("COPY") if "--from=build" not in value] == []
@@ -48,7 +50,11 @@ def test_it_is_built_in_stages_and_runs_without_privileges() -> None:
 
 
 def test_the_lock_pins_what_is_installed_and_tools_of_development_stay_out() -> None:
-    installs = [one.value for one in dockerfile() if one.name == "RUN" and "pip install" in one.value]
+    installs = [
+        instruction.value
+        for instruction in dockerfile()
+        if instruction.name == "RUN" and "pip install" in instruction.value
+    ]
     tool, dependencies, project = installs
     assert '"uv==${UV_VERSION}"' in tool
     assert "--no-cache-dir" in tool
@@ -59,15 +65,17 @@ def test_the_lock_pins_what_is_installed_and_tools_of_development_stay_out() -> 
 
 
 def test_cpu_is_the_default_and_cuda_a_build_argument() -> None:
-    arguments = [one.value for one in dockerfile() if one.name == "ARG" and one.stage == 1]
+    arguments = [
+        instruction.value for instruction in dockerfile() if instruction.name == "ARG" and instruction.stage == 1
+    ]
     assert "TORCH_BACKEND=cpu" in arguments  # in the stage that uses it: elsewhere it has no effect
-    assert sum('--torch-backend "${TORCH_BACKEND}"' in one.value for one in dockerfile()) == 1
+    assert sum('--torch-backend "${TORCH_BACKEND}"' in instruction.value for instruction in dockerfile()) == 1
 
 
 def test_nothing_secret_or_foreign_is_built_in() -> None:
-    for one in dockerfile():
-        assert one.name != "ADD"
-        assert not (one.name in ("ARG", "ENV") and re.search("PASSWORD|SECRET|TOKEN|KEY", one.value))
+    for instruction in dockerfile():
+        assert instruction.name != "ADD"
+        assert not (instruction.name in ("ARG", "ENV") and re.search("PASSWORD|SECRET|TOKEN|KEY", instruction.value))
     text = (DOCKER / "Dockerfile").read_text()
     assert set(re.findall(r"https?://[^\s\"/]+", text)) == {"http://127.0.0.1:8080"}  # no registry's address
 
@@ -82,8 +90,8 @@ def test_its_health_check_asks_what_each_service_names() -> None:
 def test_what_the_build_sees_is_what_is_copied_whole_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     seen = {path for path in exclude_paths(str(ROOT), lines) if (ROOT / path).is_file()} - {".dockerignore"}
-    copied = [word for one in dockerfile() if one.name == "COPY" and "--from" not in one.value
-              for word in one.value.split()[:-1]]  # fmt: skip
+    copied = [word for instruction in dockerfile() if instruction.name == "COPY" and "--from" not in instruction.value
+              for word in instruction.value.split()[:-1]]  # fmt: skip
     found = [
         path for name in copied for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])
     ]
@@ -93,10 +101,10 @@ def test_what_the_build_sees_is_what_is_copied_whole_and_nothing_else() -> None:
 
 
 def first_stage(name: str) -> list[str]:
-    return [one.value for one in dockerfile() if one.stage == 1 and one.name == name]
+    return [instruction.value for instruction in dockerfile() if instruction.stage == 1 and instruction.name == name]
 
 
-def test_the_image_has_code_and_environment_where_it_looks_for_them() -> None:
+def test_the_image_has_code_and_environment_at_the_configured_paths() -> None:
     (home,), (environment,) = first_stage("WORKDIR"), first_stage("ENV")
     venv = dict(word.split("=") for word in environment.split())["VIRTUAL_ENV"]
     assert first_stage("RUN")[0].endswith('uv venv "${VIRTUAL_ENV}"')
@@ -116,7 +124,7 @@ def test_the_volumes_belong_to_the_user_that_the_image_runs_as() -> None:
     assert f"install --directory --owner {uid[3]} --group {gid[2]} /var/lib/tapecast /var/lib/mlflow" in prepared
 
 
-def test_health_is_asked_often_and_with_patience() -> None:
+def test_health_is_checked_often_with_a_start_period() -> None:
     (value,) = last_stage("HEALTHCHECK")
     seconds = {name: int(number) for name, number in re.findall(r"--([a-z-]+)=(\d+)s", value)}
     assert seconds["interval"] <= 60

@@ -74,7 +74,7 @@ def database(stack: Stack) -> str:
     for total in (2, 5):
         with open_study(storage_for(uri, Path("nowhere")), "s", SPACE, SHARED_SETTINGS, FIRST, 0) as study:
             trials = run_trials(study, total)
-    assert [one.number for one in trials] == list(range(5))
+    assert [trial.number for trial in trials] == list(range(5))
     assert dict(trials[0].values) == FIRST
     return uri
 
@@ -99,12 +99,12 @@ def prefect(stack: Stack, path: str, body: dict[str, Any]) -> Any:
 def runs_of(stack: Stack) -> list[dict[str, Any]]:
     """Return the runs in MLflow that are no child of another."""
     (experiment,) = [
-        one for one in mlflow(stack, "mlflow/experiments/search", {"max_results": 9})["experiments"]
-        if one["name"] == "tapecast"
+        item for item in mlflow(stack, "mlflow/experiments/search", {"max_results": 9})["experiments"]
+        if item["name"] == "tapecast"
     ]  # fmt: skip
-    asked = {"experiment_ids": [experiment["experiment_id"]], "max_results": 100}
-    found = mlflow(stack, "mlflow/runs/search", asked)["runs"]
-    return [one for one in found if "mlflow.parentRunId" not in {tag["key"] for tag in one["data"]["tags"]}]
+    query = {"experiment_ids": [experiment["experiment_id"]], "max_results": 100}
+    found = mlflow(stack, "mlflow/runs/search", query)["runs"]
+    return [item for item in found if "mlflow.parentRunId" not in {tag["key"] for tag in item["data"]["tags"]}]
 
 
 def artifact(stack: Stack, run_id: str, path: str) -> bytes:
@@ -114,8 +114,8 @@ def artifact(stack: Stack, run_id: str, path: str) -> bytes:
 def artifacts(stack: Stack, run_id: str, folder: str = "") -> set[str]:
     """Return the paths of all files of a run, as the server lists them."""
     listed = mlflow(stack, f"mlflow/artifacts/list?run_id={run_id}&path={quote(folder)}").get("files", [])
-    below = (artifacts(stack, run_id, one["path"]) for one in listed if one["is_dir"])
-    return {one["path"] for one in listed if not one["is_dir"]}.union(*below)
+    below = (artifacts(stack, run_id, entry["path"]) for entry in listed if entry["is_dir"])
+    return {entry["path"] for entry in listed if not entry["is_dir"]}.union(*below)
 
 
 def test_all_services_are_healthy_and_their_pages_answer(stack: Stack) -> None:
@@ -131,9 +131,9 @@ def test_all_services_are_healthy_and_their_pages_answer(stack: Stack) -> None:
 
 def test_the_worker_has_deployed_everything(stack: Stack) -> None:
     found = prefect(stack, "deployments/filter", {})
-    assert {one["name"] for one in found} == DEPLOYED
-    assert {one["work_pool_name"] for one in found} == {"tapecast"}
-    assert {one["name"] for one in found if one["schedules"]} == {"ingest", "daily", "sine-sanity"}
+    assert {deployment["name"] for deployment in found} == DEPLOYED
+    assert {deployment["work_pool_name"] for deployment in found} == {"tapecast"}
+    assert {deployment["name"] for deployment in found if deployment["schedules"]} == {"ingest", "daily", "sine-sanity"}
 
 
 def test_each_server_has_its_tables_in_a_database_of_its_own(stack: Stack) -> None:
@@ -179,13 +179,17 @@ def test_the_run_of_the_page_completes_and_is_recorded_with_its_artifacts(stack:
     assert b"synthetic" in (page := artifact(stack, run_id, reports[0]))
     kept = [path.read_bytes() for path in (stack.place.folder / "mlflow" / "artifacts").rglob("report.html")]
     assert kept == [page]
-    told = {one["key"]: one["data"] for one in prefect(stack, "artifacts/filter", {}) if one["key"]}
+    data_by_key = {
+        prefect_artifact["key"]: prefect_artifact["data"]
+        for prefect_artifact in prefect(stack, "artifacts/filter", {})
+        if prefect_artifact["key"]
+    }
     # The address is one that a browser on this machine can open, not the worker's own.
-    assert f"http://127.0.0.1:{stack.place.ports['mlflow']}/#/experiments/" in told["result-synthetic"]
-    assert run_id in told["result-synthetic"]
+    assert f"http://127.0.0.1:{stack.place.ports['mlflow']}/#/experiments/" in data_by_key["result-synthetic"]
+    assert run_id in data_by_key["result-synthetic"]
 
 
-def test_a_study_lies_beside_mlflow_in_a_schema_of_its_own(stack: Stack, database: str) -> None:
+def test_a_study_is_stored_next_to_mlflow_in_its_own_schema(stack: Stack, database: str) -> None:
     assert stack.sql("mlflow", "SELECT count(*) FROM optuna.trials") == ["5"]
     versions = "SELECT schemaname FROM pg_tables WHERE tablename = 'alembic_version' ORDER BY 1"
     assert stack.sql("mlflow", versions) == ["optuna", "public"]
@@ -195,11 +199,11 @@ def test_a_study_lies_beside_mlflow_in_a_schema_of_its_own(stack: Stack, databas
 
 def test_a_run_that_the_stop_caught_is_crashed_and_holds_no_place(stack: Stack) -> None:
     held = "SELECT sum(active_slots) FROM concurrency_limit_v2"
-    asked = ("prefect", "deployment", "run", "run/daily", "--param", f"experiment={json.dumps(LONG)}")
-    stack.run("worker", *asked)
+    command = ("prefect", "deployment", "run", "run/daily", "--param", f"experiment={json.dumps(LONG)}")
+    stack.run("worker", *command)
     assert wait_for(lambda: runs_in(stack, "RUNNING") != [], 120)
     assert stack.sql("prefect", held) == ["1"]
-    (daily,) = [one for one in prefect(stack, "deployments/filter", {}) if one["name"] == "daily"]
+    (daily,) = [deployment for deployment in prefect(stack, "deployments/filter", {}) if deployment["name"] == "daily"]
     api = f"http://127.0.0.1:{stack.place.ports['prefect']}/api"
     changed = {"parameters": {"experiment": {"seeds": 7}}, "paused": True}
     ask(f"{api}/deployments/{daily['id']}", changed, method="PATCH")
@@ -215,7 +219,7 @@ def test_a_run_that_the_stop_caught_is_crashed_and_holds_no_place(stack: Stack) 
     assert "Finished fits are kept" in crashed["state"]["message"]
     assert runs_in(stack, "RUNNING", "PENDING") == []
     assert stack.sql("prefect", held) == ["0"]
-    found = {one["name"]: one for one in prefect(stack, "deployments/filter", {})}
+    found = {deployment["name"]: deployment for deployment in prefect(stack, "deployments/filter", {})}
     assert set(found) == DEPLOYED
     assert found["daily"]["id"] == daily["id"]
     # Set back to what prefect.yaml says; the pool stays as it is.
@@ -305,15 +309,15 @@ def test_a_backup_is_restored_elsewhere_whole(stack: Stack, run: dict[str, Any],
 
 
 def test_nothing_stays_behind(stack: Stack) -> None:
-    seen = {one.process.pid for one in stack.running.values()}
+    seen = {running.process.pid for running in stack.running.values()}
     services = dict(stack.running)
     statuses = stack.stop(*reversed(list(stack.running)))
     assert statuses.pop("prefect", 0) in (0, -signal.SIGTERM)  # Prefect's server says by which signal it ended
     assert {"mlflow", "postgres"} <= set(statuses)
     assert set(statuses.values()) == {0}
-    seen |= {one.pid for service in services.values() for one in service.seen}
+    seen |= {running.pid for service in services.values() for running in service.seen}
     assert len(seen) > 5  # PostgreSQL alone has that many
-    assert {name: one.stragglers for name, one in services.items() if one.stragglers} == {}
+    assert {name: running.stragglers for name, running in services.items() if running.stragglers} == {}
     assert ours(stack.place.folder) == []
     for port in stack.place.ports.values():
         with socket.socket() as probe:

@@ -54,10 +54,10 @@ def test_a_member_is_named_has_enough_own_sessions_and_belongs(minimum: int) -> 
     always = market_member_mask(panel, ("T0", "T1", "T3", "ABSENT"), minimum, None)
     found = market_member_mask(panel, ("T0", "T1", "T3", "ABSENT"), minimum, membership)
     for k, ticker in enumerate(panel.tickers):
-        own = 0
+        n_sessions = 0
         for session in range(len(panel.sessions)):
-            own += bool(panel.present[k, session])
-            expected = ticker in ("T0", "T1", "T3") and own >= minimum
+            n_sessions += bool(panel.present[k, session])
+            expected = ticker in ("T0", "T1", "T3") and n_sessions >= minimum
             assert always[k, session] == expected
             assert found[k, session] == (expected and membership[k, session])
 
@@ -85,8 +85,8 @@ def test_a_sector_s_mean_is_over_its_members_or_else_over_the_market(
     for j in range(SECTOR_SHAPE[1]):
         with_value = [k for k in range(SECTOR_SHAPE[0]) if members[k, j] and math.isfinite(values[k, j])]
         for i in range(SECTOR_SHAPE[0]):
-            own = [values[k, j] for k in with_value if sectors[i] is not None and sectors[k] == sectors[i]]
-            expected = mean_of(own or [values[k, j] for k in with_value])
+            sector_values = [values[k, j] for k in with_value if sectors[i] is not None and sectors[k] == sectors[i]]
+            expected = mean_of(sector_values or [values[k, j] for k in with_value])
             expected = expected if math.isfinite(values[i, j]) else math.nan
             assert found[i, j] == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
 
@@ -116,20 +116,20 @@ def test_an_index_of_the_own_calendar_is_read_at_the_same_session() -> None:
     us = bars("XNYS", ("A", "SPY"), 1)
     panel = build_panel(us)
     found = index_values(panel, (us,), "SPY")
-    own = build_features(panel, select_features(("log_return", "log_range")), panel.tickers)
+    features = build_features(panel, select_features(("log_return", "log_range")), panel.tickers)
     unit = origin_volatility(panel)
-    np.testing.assert_allclose(found[0, 20:, 0], (own[1, :, 0] * unit[1] / unit[0])[20:], rtol=1e-6)
-    np.testing.assert_array_equal(found[0, :, 1], own[1, :, 1])
-    np.testing.assert_array_equal(found[1, :, 1], own[1, :, 1])
+    np.testing.assert_allclose(found[0, 20:, 0], (features[1, :, 0] * unit[1] / unit[0])[20:], rtol=1e-6)
+    np.testing.assert_array_equal(found[0, :, 1], features[1, :, 1])
+    np.testing.assert_array_equal(found[1, :, 1], features[1, :, 1])
 
 
 def test_an_index_of_another_calendar_is_joined_by_closing_instant() -> None:
     us, india = bars("XNYS", ("SPY",), 1), bars("XBOM", ("I.NS",), 2)
     panel, in_us = build_panel(india), build_panel(us)
     found = index_values(panel, (india, us), "SPY")[0]
-    own = build_features(in_us, select_features(("log_range",)), in_us.tickers)[0, :, 0]
+    index_range = build_features(in_us, select_features(("log_range",)), in_us.tickers)[0, :, 0]
     # Mumbai closes at 10:00 UTC: it knows New York's session of the day before
-    assert at(panel, found[:, 1], "2024-02-14") == at(in_us, own, "2024-02-13")
+    assert at(panel, found[:, 1], "2024-02-14") == at(in_us, index_range, "2024-02-13")
     expected = at(in_us, in_us.log_return[0], "2024-02-13") / at(panel, origin_volatility(panel)[0], "2024-02-14")
     assert at(panel, found[:, 0], "2024-02-14") == pytest.approx(expected, rel=1e-6)
 

@@ -85,8 +85,8 @@ class Slow:
         return math.log(sum(abs(self.clip(self.r[m])) for m in range(k - window + 1, k + 1)) / window + 1e-4)
 
     def of(self, name: str, k: int, volatility: float) -> float:
-        own = name.removeprefix("market_").removeprefix("sector_")
-        base = own.replace("return", "log_return").replace("log_log", "log")
+        plain_name = name.removeprefix("market_").removeprefix("sector_")
+        base = plain_name.replace("return", "log_return").replace("log_log", "log")
         if base.startswith("volatility_"):
             return self.mean_absolute(k, int(base.split("_")[1]))
         if base == "log_volatility":
@@ -114,16 +114,16 @@ def joined_values(panel: Panel) -> dict[str, np.ndarray]:
 
 def peers_of(panel: Panel, i: int) -> list[int]:
     """The rows whose mean is that of a ticker's sector: all where it has none."""
-    own = SECTORS.get(panel.tickers[i])
-    return [k for k, ticker in enumerate(panel.tickers) if own is None or SECTORS.get(ticker) == own]
+    sector = SECTORS.get(panel.tickers[i])
+    return [k for k, ticker in enumerate(panel.tickers) if sector is None or SECTORS.get(ticker) == sector]
 
 
 def slow_values(panel: Panel, name: str, warm_up: int) -> list[list[float]]:
     """The feature [ticker][session] in loops."""
-    own, volatility = [Slow(panel, i) for i in range(len(panel.tickers))], origin_volatility(panel)
+    by_ticker, volatility = [Slow(panel, i) for i in range(len(panel.tickers))], origin_volatility(panel)
     joined = joined_values(panel)
-    raw = [[math.nan] * len(panel.sessions) for _ in own]
-    for i, series in enumerate(own):
+    raw = [[math.nan] * len(panel.sessions) for _ in by_ticker]
+    for i, series in enumerate(by_ticker):
         for k in range(warm_up, len(series.at)):
             j = series.at[k]
             raw[i][j] = float(joined[name][j]) if name in joined else series.of(name, k, float(volatility[i, j]))
@@ -160,9 +160,9 @@ def test_the_first_value_is_right_after_the_declared_warm_up(feature: Feature) -
     panel = panel_of(random_market(150, 4))
     values = values_of(panel, [feature.name])[..., 0]
     for i, where in enumerate(panel.present):
-        own = np.isfinite(values[i, where])
-        assert not own[: feature.warm_up].any()
-        assert own[feature.warm_up :].all()
+        is_finite = np.isfinite(values[i, where])
+        assert not is_finite[: feature.warm_up].any()
+        assert is_finite[feature.warm_up :].all()
     assert not np.isfinite(values[~panel.present]).any()
 
 
@@ -275,7 +275,7 @@ def test_names_are_selected_in_their_order_and_unknown_ones_refused_with_the_lis
     assert all(name in str(refused.value) for name in NAMES)
 
 
-def test_a_feature_that_looks_ahead_breaks_the_prefix_property() -> None:
+def test_a_feature_with_look_ahead_breaks_the_prefix_property() -> None:
     """The property above can fail: a centred mean is caught by the same comparison."""
     centred = Feature(
         "centred", 1, lambda series: np.convolve(np.nan_to_num(series.log_return), np.ones(3) / 3, "same")

@@ -32,10 +32,10 @@ def same(a: Frames, b: Frames) -> bool:
 
 def test_an_origin_is_usable_once_its_ticker_has_enough_own_sessions(frames: Frames) -> None:
     for i in range(len(frames.tickers)):
-        own = 0
+        n_sessions = 0
         for j in range(len(frames.sessions)):
-            own += bool(np.isfinite(frames.reference_close[i, j]))
-            expected = np.isfinite(frames.reference_close[i, j]) and own >= TINY.minimum_sessions
+            n_sessions += bool(np.isfinite(frames.reference_close[i, j]))
+            expected = np.isfinite(frames.reference_close[i, j]) and n_sessions >= TINY.minimum_sessions
             assert frames.usable[i, j] == expected
 
 

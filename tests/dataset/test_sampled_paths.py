@@ -47,16 +47,16 @@ def wild_rows() -> Rows:
     close[90:150] = close[89]
     close[200] *= 1.5
     close[205:] *= 0.6
-    own = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close, "adj_close": close}
-    return {"WILD": rows.assign(**own)}
+    prices = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close, "adj_close": close}
+    return {"WILD": rows.assign(**prices)}
 
 
 def walked(frames: Frames, ticker: int, session: int, steps: int) -> list[SampledPaths]:
     """The paths at each step along the true returns, two equal ones."""
     paths = start_paths(return_histories(frames), np.array([ticker]), np.array([session]))
     result = [paths]
-    for own in range(session + 1, session + steps + 1):
-        paths = advance_paths(paths, np.full((1, 2), float(frames.log_return[ticker, own])))
+    for target in range(session + 1, session + steps + 1):
+        paths = advance_paths(paths, np.full((1, 2), float(frames.log_return[ticker, target])))
         result.append(paths)
     return result
 
@@ -113,15 +113,17 @@ def test_paths_do_not_mix() -> None:
             alone = start_paths(return_histories(frames), ticker[i : i + 1], session[i : i + 1])
             for step in range(25):
                 alone = advance_paths(alone, draws[i : i + 1, p : p + 1, step])
-            own = path_features(alone, NAMES, path_volatility(alone))
-            np.testing.assert_allclose(own[0, 0], whole[i, p], rtol=1e-12)
+            features = path_features(alone, NAMES, path_volatility(alone))
+            np.testing.assert_allclose(features[0, 0], whole[i, p], rtol=1e-12)
 
 
 @pytest.mark.parametrize("origin", [150, 250])
 def test_paths_begin_from_nothing_after_their_origin(frames: Frames, origin: int) -> None:
     later = np.arange(len(frames.sessions)) > origin
     spoilt = replace(frames, log_return=np.where(later, np.float32(0.1), frames.log_return))
-    before, after = (start_paths(return_histories(own), np.arange(3), np.full(3, origin)) for own in (frames, spoilt))
+    before, after = (
+        start_paths(return_histories(some_frames), np.arange(3), np.full(3, origin)) for some_frames in (frames, spoilt)
+    )
     for name in ("past_returns", "sampled_returns", "squares", "weight"):
         assert np.array_equal(getattr(before, name), getattr(after, name))
     earlier = replace(frames, log_return=np.where(later, frames.log_return, frames.log_return * np.float32(1.1)))
@@ -149,13 +151,13 @@ def test_an_accepted_feature_is_a_function_of_returns_alone() -> None:
     """Other opens, highs, lows, volumes and other tickers change none of their bits."""
     rows = random_market(300, 3)
     other = dict(rows)
-    for name, own in rows.items():
-        body = own[["open", "close"]]
-        other[name] = own.assign(
-            open=own["close"],
+    for name, ticker_rows in rows.items():
+        body = ticker_rows[["open", "close"]]
+        other[name] = ticker_rows.assign(
+            open=ticker_rows["close"],
             high=body.max(axis=1) * 1.02,
             low=body.min(axis=1) * 0.97,
-            volume=own["volume"] * 2 + 7,
+            volume=ticker_rows["volume"] * 2 + 7,
         )
     first, second = frames_of_returns(rows), frames_of_returns({"T0": other["T0"], "T2": other["T2"]})
     np.testing.assert_array_equal(first.of(("T0", "T2")).features[:, -200:], second.features[:, -200:])
@@ -169,17 +171,17 @@ def test_an_accepted_feature_is_a_function_of_returns_alone() -> None:
 def test_every_slice_of_the_levels_holds_one_draw(paths: int, step: int, key: int) -> None:
     levels = path_levels(np.array([key, key + 1], dtype=np.uint64), step, paths)
     assert levels.shape == (2, paths)
-    for own in np.sort(levels, axis=1):
-        assert (np.floor(own * paths) == np.arange(paths)).all()
+    for sorted_levels in np.sort(levels, axis=1):
+        assert (np.floor(sorted_levels * paths) == np.arange(paths)).all()
 
 
 def test_draws_are_fair_and_steps_independent() -> None:
     keys = np.arange(4000, dtype=np.uint64)
     first, second = (path_levels(keys, step, 16) for step in (0, 1))
     place = [np.floor(levels * 16).astype(int) for levels in (first, second)]
-    for own in (*place, np.floor(first * 16 % 1 * 10).astype(int), np.floor(second * 16 % 1 * 10).astype(int)):
+    for bins in (*place, np.floor(first * 16 % 1 * 10).astype(int), np.floor(second * 16 % 1 * 10).astype(int)):
         for path in (0, 5, 15):
-            counts = np.bincount(own[:, path])
+            counts = np.bincount(bins[:, path])
             assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 50  # chi squared, at most 15 degrees
     assert abs(np.corrcoef(first[:, 3], second[:, 3])[0, 1]) < 0.06
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.01

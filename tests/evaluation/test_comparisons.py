@@ -59,10 +59,10 @@ def slow_losses(backtest: Backtest, name: str, horizon: int) -> dict[tuple[int, 
 
 def slow_difference(backtest: Backtest, model: str, baseline: str, horizon: int) -> dict[int, list[float]]:
     """origin -> differences in loss of its tickers."""
-    own, other = (slow_losses(backtest, name, horizon) for name in (model, baseline))
+    model_loss, baseline_loss = (slow_losses(backtest, name, horizon) for name in (model, baseline))
     found: dict[int, list[float]] = {}
-    for (row, origin), loss in own.items():
-        found.setdefault(origin, []).append(loss - other[row, origin])
+    for (row, origin), loss in model_loss.items():
+        found.setdefault(origin, []).append(loss - baseline_loss[row, origin])
     return dict(sorted(found.items()))
 
 
@@ -75,25 +75,27 @@ def test_pooled_rows_are_the_single_tests(made: Backtest, comparisons: pd.DataFr
         assert row["p_short_lags"] == pytest.approx(diebold_mariano(difference, horizon, horizon - 1).p_student)
         expected = giacomini_white(difference, horizon).p if horizon == 1 else np.nan
         assert row["gw_p"] == pytest.approx(expected, nan_ok=True)
-        own, other = (np.mean(list(slow_losses(made, name, horizon).values())) for name in (model, baseline))
-        assert row["skill"] == pytest.approx(1 - own / other)
-        assert row["loss"] == pytest.approx(own)
+        model_loss, baseline_loss = (
+            np.mean(list(slow_losses(made, name, horizon).values())) for name in (model, baseline)
+        )
+        assert row["skill"] == pytest.approx(1 - model_loss / baseline_loss)
+        assert row["loss"] == pytest.approx(model_loss)
 
 
 def test_rows_of_tickers_are_the_single_tests_adjusted_together(made: Backtest, comparisons: pd.DataFrame) -> None:
-    own = comparisons[
+    rows = comparisons[
         (comparisons["horizon"] == 2) & (comparisons["forecaster"] == "network") & (comparisons["baseline"] == "linear")
     ]
-    own = own[own["ticker"] != POOLED].set_index("ticker")
+    rows = rows[rows["ticker"] != POOLED].set_index("ticker")
     losses = [slow_losses(made, name, 2) for name in ("network", "linear")]
     ps = []
     for row, ticker in enumerate(made.tickers):
         keys = sorted(key for key in losses[0] if key[0] == row)
         test = diebold_mariano(np.array([losses[0][key] - losses[1][key] for key in keys]), 2, 20)
-        assert own.loc[ticker, "t"] == pytest.approx(test.t)
+        assert rows.loc[ticker, "t"] == pytest.approx(test.t)
         ps.append(test.p)
-    assert own["p"].to_numpy() == pytest.approx(ps)
-    assert own["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(ps))
+    assert rows["p"].to_numpy() == pytest.approx(ps)
+    assert rows["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(ps))
 
 
 def test_which_forecasters_are_compared(comparisons: pd.DataFrame) -> None:
@@ -109,11 +111,11 @@ def test_former_trials_raise_p_and_can_change_the_conclusion(made: Backtest) -> 
     p = pooled(once, "network", 1)["p"]
     adjusted = [Trials(tested=500).adjusted(value) for value in p]
     assert pooled(often, "network", 1)["p_adjusted"].to_numpy() == pytest.approx(adjusted)
-    own, raised = (
+    unadjusted, raised = (
         table[table["ticker"] == "T1"] for table in (comparison_table(made, ALONE), comparison_table(made, Trials(5)))
     )
-    assert raised["p"].to_numpy() == pytest.approx(own["p"].to_numpy())
-    assert (raised["p_adjusted"] > own["p_adjusted"]).all()  # tickers are adjusted for the trials as well
+    assert raised["p"].to_numpy() == pytest.approx(unadjusted["p"].to_numpy())
+    assert (raised["p_adjusted"] > unadjusted["p_adjusted"]).all()  # tickers are adjusted for the trials as well
     few, many = (pooled(comparison_table(made, Trials(tested=n)), "network", 1) for n in (1, 40))
     assert (many["p_adjusted"] > few["p_adjusted"]).all()
 
@@ -193,11 +195,11 @@ def test_the_conclusion_follows_sign_and_significance(t: float, p: float, conclu
 
 def test_the_error_of_a_skill_is_that_of_a_loop(made: Backtest, comparisons: pd.DataFrame) -> None:
     row = pooled(comparisons, "network", 1).loc["ewma"]
-    own, other = (slow_losses(made, name, 1) for name in ("network", "ewma"))
-    origins = sorted({origin for _, origin in own})
+    model_loss, baseline_loss = (slow_losses(made, name, 1) for name in ("network", "ewma"))
+    origins = sorted({origin for _, origin in model_loss})
     means = [
         [np.mean([loss for (_, at), loss in losses.items() if at == origin]) for origin in origins]
-        for losses in (own, other)
+        for losses in (model_loss, baseline_loss)
     ]
     drawn = resampled_counts(len(origins), block_length(len(origins), 1), 0)
     skills = [1 - np.dot(counts, means[0]) / np.dot(counts, means[1]) for counts in drawn]

@@ -58,8 +58,8 @@ def test_the_summary_table_equals_its_parts(evaluation: Evaluation) -> None:
 
 
 def test_sharpe_ratios_are_deflated_by_all_trials(evaluation: Evaluation) -> None:
-    own = evaluation.money_table[evaluation.money_table["forecaster"] == "network"]
-    assert set(own["trials"]) == {(3 + 2 - 1) * 3}  # specifications times rules
+    network_rows = evaluation.money_table[evaluation.money_table["forecaster"] == "network"]
+    assert set(network_rows["trials"]) == {(3 + 2 - 1) * 3}  # specifications times rules
 
 
 def test_candidates_are_the_tests_over_all(evaluation: Evaluation) -> None:

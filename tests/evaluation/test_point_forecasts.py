@@ -175,9 +175,9 @@ def test_the_table_is_the_mean_over_scored_sessions() -> None:
     row = ranking_table(backtest).set_index(["horizon", "forecaster"]).loc[(2, "ewma")]
     scored, medians = backtest.scored[..., 1], backtest.quantiles["ewma"][:, :, 1, MEDIAN]
     each = [
-        pearsonr(medians[own, t].astype(float), backtest.realised[own, t, 1].astype(float)).statistic
-        for t, own in enumerate(scored.T)
-        if own.sum() >= 5
+        pearsonr(medians[is_scored, t].astype(float), backtest.realised[is_scored, t, 1].astype(float)).statistic
+        for t, is_scored in enumerate(scored.T)
+        if is_scored.sum() >= 5
     ]
     assert row["ic"] == pytest.approx(np.mean(each))
     assert row["icir"] == pytest.approx(np.mean(each) / np.std(each, ddof=1))
@@ -188,12 +188,12 @@ def test_the_table_is_the_mean_over_scored_sessions() -> None:
 def test_deciles_rise_with_a_planted_order_and_end_in_the_spread() -> None:
     backtest = planted(12, 0.5)
     deciles = decile_table(backtest)
-    own = deciles[(deciles["horizon"] == 1) & (deciles["forecaster"] == "network")]
-    assert own["group"].tolist() == list(range(1, 11))
-    assert own["mean_return"].is_monotonic_increasing
+    rows = deciles[(deciles["horizon"] == 1) & (deciles["forecaster"] == "network")]
+    assert rows["group"].tolist() == list(range(1, 11))
+    assert rows["mean_return"].is_monotonic_increasing
     spread = ranking_table(backtest).set_index(["horizon", "forecaster"]).loc[(1, "network"), "spread"]
-    assert spread == pytest.approx(own["mean_return"].iloc[-1] - own["mean_return"].iloc[0], abs=2e-3)
-    assert (own["mean_return_error"] > 0).all()
+    assert spread == pytest.approx(rows["mean_return"].iloc[-1] - rows["mean_return"].iloc[0], abs=2e-3)
+    assert (rows["mean_return_error"] > 0).all()
 
 
 def test_few_tickers_have_quintiles_or_nothing() -> None:

@@ -109,9 +109,9 @@ def test_the_table_has_every_horizon_forecaster_and_ticker_on_the_same_rows() ->
     table = score_table(backtest)
     assert len(table) == 2 * 6 * 4
     for row in table.to_dict("records"):
-        h, own = row["horizon"] - 1, [i for i, t in enumerate(backtest.tickers) if row["ticker"] in (POOLED, t)]
+        h, tickers = row["horizon"] - 1, [i for i, t in enumerate(backtest.tickers) if row["ticker"] in (POOLED, t)]
         rows = []
-        for i in own:
+        for i in tickers:
             for t in range(60):
                 all_spoke = all(np.isfinite(values[i, t, h]).all() for values in backtest.quantiles.values())
                 if all_spoke and np.isfinite(backtest.realised[i, t, h]):
@@ -167,8 +167,8 @@ def table() -> pd.DataFrame:
 
 
 def row_of(table: pd.DataFrame, horizon: int, forecaster: str, ticker: str) -> pd.Series:
-    own = (table["horizon"] == horizon) & (table["forecaster"] == forecaster) & (table["ticker"] == ticker)
-    return table[own].iloc[0]
+    is_row = (table["horizon"] == horizon) & (table["forecaster"] == forecaster) & (table["ticker"] == ticker)
+    return table[is_row].iloc[0]
 
 
 def slow_error(horizon: int, forecaster: str, metric: str, ticker: int | None) -> float:
@@ -188,8 +188,8 @@ def slow_error(horizon: int, forecaster: str, metric: str, ticker: int | None) -
             for row in rows
         ]
         if metric == "rmse_return":
-            each = [one**2 for one in each]
-        known = [one for one in each if np.isfinite(one)]
+            each = [error**2 for error in each]
+        known = [error for error in each if np.isfinite(error)]
         values.append(np.mean(known) if known else np.nan)
     drawn = resampled_counts(len(sessions), block_length(len(sessions), horizon), 0)
     means = []

@@ -1,4 +1,4 @@
-"""The command audit: a verdict per stage, MLflow; and a failure where a stage reads later bars."""
+"""The command audit: a result per stage, MLflow; and a failure where a stage reads later bars."""
 
 import json
 from functools import partial
@@ -39,7 +39,7 @@ def test_an_audit_without_a_leak_is_reported_and_recorded(tapecast: Command, sma
     assert status == ExitStatus.OK
     assert summary["status"] == "ok"
     assert summary["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 11 stages and ")
-    assert [row["verdict"] for row in summary["stages"]] == ["same"] * 11
+    assert [row["result"] for row in summary["stages"]] == ["same"] * 11
     assert len(summary["origins"]) == 3
     assert any("Not shown" in remark for remark in summary["remarks"])
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")

@@ -156,7 +156,7 @@ def test_unknown_key_in_the_file_is_named_with_the_one_meant(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("option", [("--colour", "blue"), ("--source", "moon"), ("--tickers", " , ")])
-def test_wrong_options_are_exit_2_and_json_where_asked_for(tmp_path: Path, option: tuple[str, str]) -> None:
+def test_wrong_options_are_exit_2_and_json_where_requested(tmp_path: Path, option: tuple[str, str]) -> None:
     assert Command(tmp_path)("run", *option).returncode == 2
     status, found = Command(tmp_path).json("run", *option)
     assert (status, found["status"]) == (2, "failed")

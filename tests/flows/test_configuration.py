@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.experiment_file import merged, read_experiment
+from flows.cli.experiment_file import merged_tables, read_experiment
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 
@@ -28,7 +28,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_source_of_another_kind_replaces_the_whole_table() -> None:
-    assert merged({"source": {"kind": "files", "path": "a"}}, {"source": {"kind": "sample"}}) == {
+    assert merged_tables({"source": {"kind": "files", "path": "a"}}, {"source": {"kind": "sample"}}) == {
         "source": {"kind": "sample"}
     }
 

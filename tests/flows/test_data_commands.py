@@ -72,7 +72,7 @@ def printed(command: Callable[..., int], capsys: pytest.CaptureFixture[str], *ar
 def test_list_says_what_is_there_and_what_it_takes(collection: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     status, found = answered(data_commands.list_held, None)
     assert (status, list(found)) == (0, ["files"])
-    assert {one["ticker"]: (one["sessions"], one["versions"]) for one in found["files"]["tickers"]} == {
+    assert {row["ticker"]: (row["sessions"], row["versions"]) for row in found["files"]["tickers"]} == {
         "AAA": (150, 2),
         "BAD": (150, 2),
         "BBB": (150, 2),
@@ -184,7 +184,7 @@ def test_one_bad_name_in_a_file_stops_no_other(tmp_path: Path) -> None:
     pd.concat([rows.assign(ticker=name) for name, rows in names.items()]).to_csv(path, index=False)
     prices = open_files(path)
     made = open_collection(tmp_path / "prices", "files", terms_of(prices))
-    found = {one.ticker: one.state.value for one in import_prices(made, prices, prices.tickers(), THEN)}
+    found = {update.ticker: update.state.value for update in import_prices(made, prices, prices.tickers(), THEN)}
     assert found == {"": "missing", "../../x": "missing", "AAA": "updated"}
 
 

@@ -22,10 +22,10 @@ from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
-from pipeline.workflow.context import new_context
-from pipeline.workflow.loading import load_bars, request_yahoo
+from pipeline.workflow.loading import load_accepted_bars, request_yahoo
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan, run
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.sine import measured, refuse_missed_mark, sine_experiment
 from tests.panels import TINY, changed
 from tests.reporting.html_pages import read_page
@@ -92,7 +92,7 @@ def test_when_no_ticker_is_usable_every_reason_is_named(tmp_path: Path, monkeypa
 
     @flow
     def loading() -> None:
-        load_bars(Settings(), gone, NOW, as_task)
+        load_accepted_bars(Settings(), gone, NOW, as_task)
 
     with pytest.raises(NothingUsableError, match=r"GONE: unknown ticker .*; \.\./x: found '\.\./x' as a ticker"):
         loading()

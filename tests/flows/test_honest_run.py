@@ -84,12 +84,12 @@ class Reported:
     def against(self, horizon: int) -> pd.DataFrame:
         """The pooled comparisons of the model, by baseline."""
         comparisons = self.table("comparisons")
-        own = (
+        rows = (
             (comparisons["forecaster"] == self.json["model"])
             & (comparisons["ticker"] == POOLED)
             & (comparisons["horizon"] == horizon)
         )
-        return comparisons[own].set_index("baseline")
+        return comparisons[rows].set_index("baseline")
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +108,15 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
 
 
 def test_a_network_without_skill_is_not_published(reported: dict[str, Reported]) -> None:
-    for one in (reported["first"].json, reported["second"].json):
-        shown = one["publication"]["pooled"]
+    for values in (reported["first"].json, reported["second"].json):
+        shown = values["publication"]["pooled"]
         assert set(shown) == {"1", "2"}
         assert set(shown.values()) <= {*BASELINE_KINDS}
-        assert one["publication"]["model"] == one["model"] == "calibrated"
-        rows = [(row["ticker"], str(row["horizon"]), row["forecaster"]) for row in one["forecasts"]]
+        assert values["publication"]["model"] == values["model"] == "calibrated"
+        rows = [(row["ticker"], str(row["horizon"]), row["forecaster"]) for row in values["forecasts"]]
         assert len(rows) == 3 * 2
         assert {(horizon, name) for _, horizon, name in rows} == {*shown.items()}
-        sentences = " ".join(one["instead"])
+        sentences = " ".join(values["instead"])
         assert all(f"Baseline {name} is shown" in sentences for name in shown.values())
 
 
@@ -127,13 +127,13 @@ def test_the_baseline_shown_is_the_one_with_the_smallest_loss(reported: dict[str
 
 
 def test_mlflow_says_where_it_abstained_and_what_the_median_is(reported: dict[str, Reported]) -> None:
-    for one in (reported["first"], reported["second"]):
-        tags = one.run.data.tags
+    for run in (reported["first"], reported["second"]):
+        tags = run.run.data.tags
         assert tags["tapecast.baseline_substitutions"] == "h1 h2"
-        assert tags["tapecast.echo"] == one.json["echo"]
+        assert tags["tapecast.echo"] == run.json["echo"]
         # A point head claims accuracy in levels: its echo cannot be that it claims nothing.
-        assert one.json["echo"] != "no claim"
-        echoes = one.table("echoes").set_index("forecaster")
+        assert run.json["echo"] != "no claim"
+        echoes = run.table("echoes").set_index("forecaster")
         assert echoes["claims"][["network", "calibrated"]].all()
         assert tags["tapecast.echo"] == echoes.loc["calibrated", "name"]
 
@@ -142,15 +142,15 @@ def test_the_second_specification_on_the_same_prices_is_judged_as_the_second(rep
     assert reported["first"].json["trials"]["tested"] == 1
     assert reported["second"].json["trials"]["tested"] == 2
     for name, factor in (("first", 1), ("second", 2)):
-        one = reported[name]
-        metrics, rows = one.run.data.metrics, one.against(1)
-        assert one.run.data.tags["tapecast.tested_specifications"] == str(factor)
+        run = reported[name]
+        metrics, rows = run.run.data.metrics, run.against(1)
+        assert run.run.data.tags["tapecast.tested_specifications"] == str(factor)
         assert set(rows.index) == {*BASELINE_KINDS}
         for baseline, row in rows.iterrows():
             wanted = pytest.approx(min(1.0, factor * row["p"]))
             assert row["p_adjusted"] == wanted
             assert metrics[f"h1/dm_p/{baseline}"] == wanted
-            assert one.json["dm_p"]["1"][baseline] == wanted
+            assert run.json["dm_p"]["1"][baseline] == wanted
     raised = reported["second"].against(1)
     assert (raised["p_adjusted"] > raised["p"]).any()
 

@@ -56,8 +56,8 @@ def shown(key: str) -> Any:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
     if not found:
         return None
-    (one,) = found
-    return one.data if one.type == "markdown" else json.loads(str(one.data))
+    (artifact,) = found
+    return artifact.data if artifact.type == "markdown" else json.loads(str(artifact.data))
 
 
 @pytest.fixture
@@ -76,8 +76,7 @@ def test_findings_become_artifacts_that_name_them(ingested: Callable[..., Ingest
     assert result.status == "partial"
     summary = shown("ingest-half-good")
     assert summary.startswith("**partial**")
-    assert "- 3 updated" in summary
-    assert "- 1 missing" in summary
+    assert "1 missing, 3 updated" in summary
     assert "1 clean, 1 usable, 1 excluded" in summary
     assert "3 tickers, 3 versions" in summary
     table = shown("validation-half-good")
@@ -178,7 +177,7 @@ def test_an_export_without_one_of_its_tickers_is_partial(mine: Collection, tmp_p
     assert (status, call.object["tickers"], call.object["rows"]) == (3, 1, 130)
     assert [out["ticker"] for out in call.object["excluded"]] == [name]
     assert call.object["excluded"][0]["reason"]
-    assert f"excluded {name}: " in call.words
+    assert f"{name} was excluded: " in call.words
     assert open_files(tmp_path / "out.csv").tickers() == ("AAA",)
 
 

@@ -6,10 +6,12 @@ from io import StringIO
 import pandas as pd
 from rich.console import Console
 
+from flows.artifacts import markdown
 from flows.cli.rendering import show_result
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.market.bars import Exclusion, Stale
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
 from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published
@@ -45,11 +47,11 @@ def test_the_terminal_has_a_line_on_the_median_and_one_on_money(
     echo = evaluation.verdict.echo
     assert f"Echo    {echo.name}: the variance of the median's changes is {100 * echo.moved_share:.1f} %" in text
     money = evaluation.money_table.set_index(["forecaster", "rule"])
-    own, held = (money.xs(key) for key in ((CALIBRATED, "long_only"), (PASSIVE, "buy_and_hold")))
+    long_only, buy_and_hold = (money.xs(key) for key in ((CALIBRATED, "long_only"), (PASSIVE, "buy_and_hold")))
     (line,) = [line for line in text.splitlines() if line.startswith("Money")]
     expected = (
-        f"Sharpe, long only, net of costs {own['sharpe']:+.2f} ± {own['sharpe_error']:.2f}; "
-        f"buy and hold {held['sharpe']:+.2f} ± {held['sharpe_error']:.2f}"
+        f"Sharpe, long only, net of costs {long_only['sharpe']:+.2f} ± {long_only['sharpe_error']:.2f}; "
+        f"buy and hold {buy_and_hold['sharpe']:+.2f} ± {buy_and_hold['sharpe_error']:.2f}"
     )
     assert line.removeprefix("Money").strip() == expected.replace("-", "−")
 
@@ -67,6 +69,25 @@ def test_the_terminal_names_the_baseline_that_is_shown(outcome: CalendarResult, 
     ewma = forecasts.query("ticker == 'AAA' and horizon == 1 and forecaster == 'ewma'").iloc[0]
     assert f"{ewma['q10']:.2f}…{ewma['q90']:.2f}" in text
     assert "Shown" not in printed(outcome)
+
+
+def test_missing_tickers_are_reported_in_the_same_sentences_on_the_terminal_and_in_the_artifact(
+    outcome: CalendarResult,
+) -> None:
+    missing = replace(
+        outcome,
+        excluded=(Exclusion("BAD", "found [no] prices"),),
+        stale=(Stale("AAA", "2021-08-09", 2, "no answer"),),
+        unseen=("BBB",),
+    )
+    terminal, artifact = printed(missing, width=2000), markdown(recorded_result(missing))
+    for sentence in (
+        "BAD was excluded: found [no] prices",
+        "AAA is not up to date, its last bar is 2 sessions old: no answer",
+        "The model was not trained on BBB.",
+    ):
+        assert sentence in terminal
+        assert sentence in artifact.replace("**", "")
 
 
 def test_the_terminal_has_no_line_on_money_without_a_backtest(outcome: CalendarResult) -> None:

@@ -71,7 +71,7 @@ def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_
     flows = build_flows(NoProgress())
     summary = flows.run(experiment, tmp_path / "out", publish=True)
     assert (summary.status, summary.excluded) == ("ok", [])
-    assert [one.calendar for one in summary.calendars] == ["XBOM", "XNYS", "24/7"]
+    assert [calendar.calendar for calendar in summary.calendars] == ["XBOM", "XNYS", "24/7"]
     first = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 1}
     assert first == {
         "AAA": "2024-11-29",  # Thursday is Thanksgiving
@@ -82,7 +82,7 @@ def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_
     }
     second = {row["ticker"]: row["target_session"] for row in summary.forecasts or [] if row["horizon"] == 2}
     assert second["INFY.NS"] == "2024-11-01"  # Diwali: no session in the library's calendar
-    reports = [Path(str(one.report)) for one in summary.calendars]
+    reports = [Path(str(calendar.report)) for calendar in summary.calendars]
     assert len(set(reports)) == 3
     assert all(path.is_file() for path in reports)
     assert {path.parent.name for path in reports} == {"XBOM", "XNYS", "24-7"}
@@ -114,7 +114,7 @@ def test_a_calendar_that_is_too_short_stops_no_other(experiment: Experiment, tmp
     source = FilesSource(path=write_mixed(tmp_path, XBOM=130))
     summary = build_flows(NoProgress()).backtest(experiment.model_copy(update={"source": source}))
     assert summary.status == "partial"
-    assert [one.calendar for one in summary.calendars] == ["XNYS", "24/7"]
+    assert [calendar.calendar for calendar in summary.calendars] == ["XNYS", "24/7"]
     assert {out["ticker"] for out in summary.excluded} == {"INFY.NS", "TCS.BO"}
     assert all("too short" in out["reason"] for out in summary.excluded)
 

@@ -134,11 +134,11 @@ def test_a_finished_search_makes_no_further_trials(tuned: TuneResult, home: Path
 
 
 def test_another_experiment_is_another_study_unless_it_is_named(tuned: TuneResult, home: Path) -> None:
-    other, one = changed(TINY, seed=5), SEARCH.model_copy(update={"trials": 1})
-    found = build_flows(NoProgress()).tune(other, one)
+    other, one_trial = changed(TINY, seed=5), SEARCH.model_copy(update={"trials": 1})
+    found = build_flows(NoProgress()).tune(other, one_trial)
     assert found.study != tuned.study
     with pytest.raises(UsageError, match=f"study {tuned.study} was begun with other settings"):
-        build_flows(NoProgress()).tune(other, one.model_copy(update={"study": tuned.study}))
+        build_flows(NoProgress()).tune(other, one_trial.model_copy(update={"study": tuned.study}))
 
 
 def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: TuneResult, home: Path) -> None:
@@ -234,9 +234,10 @@ def test_a_killed_search_continues_where_it_was_stopped(tmp_path: Path) -> None:
         SMALL_TOML.replace("workers = 1", "workers = 2")
         + '[search]\n"network.hidden_size" = {low = 2, high = 8}\nnetwork.cell = ["lstm", "gru"]\n'
     )
-    asked: list[str | Path] = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
+    arguments: list[str | Path] = ["tune", "--experiment", file, "--trials", "11", "--study", "mine", "--folds", "1"]
     run = subprocess.Popen(
-        [TAPECAST, *map(str, asked)], env=tapecast.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [TAPECAST, *map(str, arguments)],
+        env=tapecast.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -247,7 +248,7 @@ def test_a_killed_search_continues_where_it_was_stopped(tmp_path: Path) -> None:
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait(timeout=20)
-    status, found = tapecast.json(*asked)
+    status, found = tapecast.json(*arguments)
     assert status == 0
     assert (found["tried"], len(found["trials"])) == (11, 11)
     assert sorted(row["trial"] for row in found["trials"]) == list(range(11))

@@ -1,4 +1,4 @@
-"""The command tutorial: a verdict table, figures, MLflow; and a failure where a mark is missed."""
+"""The command tutorial: a table of results, figures, MLflow; and a failure where a mark is missed."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_tutorial_is_learned_reported_and_recorded(tapecast: Command, tmp_path
     (row,) = summary["tutorials"]
     assert (row["tutorial"], row["measure"], row["mark"], row["passed"]) == ("relu-sequence", "mse", 0.001, True)
     assert row["found"] <= row["mark"]
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["relu-sequence.png", "verdict.csv"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["relu-sequence.png", "results.csv"]
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
     run = client.get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"

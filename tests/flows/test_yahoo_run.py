@@ -44,11 +44,11 @@ def test_runs_from_yahoo_continue_without_what_it_does_not_answer(small: Path, t
         status, found = tapecast.json(
             "run", "--experiment", small, "--source", "yahoo", "--tickers", "AAPL,GONE,MSFT", "--publish"
         )
-        asked = set(fake.asked)
+        requested = set(fake.requested)
         fake.play.everything = "reset"
         later_status, later = tapecast.json("forecast")
     assert (status, found["status"]) == (3, "partial")
-    assert asked == {"AAPL", "MSFT", "GONE"}
+    assert requested == {"AAPL", "MSFT", "GONE"}
     assert [out["ticker"] for out in found["excluded"]] == ["GONE"]
     assert [(one["ticker"], one["age_sessions"]) for one in found["stale"]] == [("MSFT", 2)]
     assert "the source has no bar after" in found["stale"][0]["reason"]
@@ -62,4 +62,4 @@ def test_runs_from_yahoo_continue_without_what_it_does_not_answer(small: Path, t
     assert later["forecasts"] == found["forecasts"]
     page = Path(later["report"]).read_text("utf-8")
     assert "1 not up to date" in page
-    assert set(fake.asked[3:]) == {"MSFT"}  # AAPL is known to the last session: nobody is asked
+    assert set(fake.requested[3:]) == {"MSFT"}  # AAPL is known to the last session: nothing is requested

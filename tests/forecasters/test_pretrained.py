@@ -42,10 +42,10 @@ class MadePipeline:
     ) -> tuple[object, object]:
         self.given += inputs
         self.batches.append(len(inputs))
-        last = torch.stack([one[-1] for one in inputs])  # [series]
+        last = torch.stack([series[-1] for series in inputs])  # [series]
         ahead = torch.arange(1, prediction_length + 1)[:, None] + torch.tensor(quantile_levels)  # [horizon, level]
         quantiles = last[:, None, None] + ahead
-        return ([one[None] for one in quantiles], None) if self.as_list else (quantiles, None)
+        return ([quantile[None] for quantile in quantiles], None) if self.as_list else (quantiles, None)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def frames() -> Frames:
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_it_reads_summed_returns_and_speaks_after_its_cut_off_alone(as_list: bool, frames: Frames) -> None:
+def test_it_reads_summed_returns_and_forecasts_after_its_cut_off_alone(as_list: bool, frames: Frames) -> None:
     pipeline, origins = MadePipeline(as_list), slice(300, 400)
     found = pretrained_quantiles(SPEC, frames, origins, pipeline)
     later = frames.sessions[origins] > np.datetime64(SPEC.trained_until)
@@ -67,10 +67,10 @@ def test_it_reads_summed_returns_and_speaks_after_its_cut_off_alone(as_list: boo
     assert len(pipeline.given) == spoken.sum()
     for place in (0, -1):
         ticker, origin = np.argwhere(spoken)[place]
-        own = frames.log_return[ticker, : origins.start + origin + 1]
-        own = own[np.isfinite(own)][-49:]
-        np.testing.assert_allclose(np.diff(pipeline.given[place].numpy()), own, atol=1e-6)
-    assert {len(one) for one in pipeline.given} == {50}
+        log_return = frames.log_return[ticker, : origins.start + origin + 1]
+        log_return = log_return[np.isfinite(log_return)][-49:]
+        np.testing.assert_allclose(np.diff(pipeline.given[place].numpy()), log_return, atol=1e-6)
+    assert {len(series) for series in pipeline.given} == {50}
 
 
 def test_the_last_day_it_may_have_seen_is_not_forecast_from(frames: Frames) -> None:
@@ -79,19 +79,19 @@ def test_the_last_day_it_may_have_seen_is_not_forecast_from(frames: Frames) -> N
         assert np.isnan(pretrained_quantiles(spec, frames, slice(350, 351), MadePipeline())).all() == silent
 
 
-def test_many_origins_are_asked_in_batches(frames: Frames) -> None:
+def test_many_origins_are_forecast_in_batches(frames: Frames) -> None:
     pipeline = MadePipeline()
     spec = PretrainedSpec(weights=Path("x"), trained_until=date(2000, 1, 1))
     found = pretrained_quantiles(spec, frames, slice(100, 400), pipeline)
-    asked = int(frames.usable[:, 100:400].sum())
-    assert asked > 2 * ORIGINS_AT_ONCE
-    assert sum(pipeline.batches) == asked
+    n_usable = int(frames.usable[:, 100:400].sum())
+    assert n_usable > 2 * ORIGINS_AT_ONCE
+    assert sum(pipeline.batches) == n_usable
     assert max(pipeline.batches) == ORIGINS_AT_ONCE
     np.testing.assert_array_equal(np.isfinite(found).all(axis=(2, 3)), frames.usable[:, 100:400])
 
 
 @pytest.mark.parametrize("horizons", [1, 2])
-def test_a_cut_off_behind_the_last_test_origin_is_told_with_both_dates(horizons: int) -> None:
+def test_a_cut_off_after_the_last_test_origin_is_reported_with_both_dates(horizons: int) -> None:
     experiment = changed(TINY, horizons=horizons)
     frames = frames_from(random_market(700, 3), experiment)
     _, folds = jobs_for(frames, experiment)

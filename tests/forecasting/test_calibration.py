@@ -1,4 +1,4 @@
-"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, blind to the future."""
+"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, without look-ahead."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -89,9 +89,9 @@ def test_live_says_what_the_backtest_says_of_that_origin(
     assert table["forecaster"].drop_duplicates().tolist() == [NETWORK, CALIBRATED, "last_close", "ewma"]
     expected = price_quantiles(backtest.reference_close[..., None, None], backtest.quantiles[CALIBRATED])
     for row, ticker in enumerate(frames.tickers):
-        own = table[(table["ticker"] == ticker) & (table["forecaster"] == CALIBRATED)]
-        assert set(own["as_of"]) == {frames.sessions[stop - 1]}
-        ours = np.log(own[list(QUANTILE_COLUMNS)].to_numpy())
+        ticker_rows = table[(table["ticker"] == ticker) & (table["forecaster"] == CALIBRATED)]
+        assert set(ticker_rows["as_of"]) == {frames.sessions[stop - 1]}
+        ours = np.log(ticker_rows[list(QUANTILE_COLUMNS)].to_numpy())
         np.testing.assert_allclose(ours, np.log(expected[row, into_test]), atol=2e-6)
 
 
@@ -108,11 +108,11 @@ def test_origins_before_the_correction_begins_are_the_networks_own(finished: Fin
     frames, folds, results = finished
     fits, fold = fits_of(results, folds[-1]), folds[-1]
     start, stop = fold.calibration.start - 5, fold.calibration.start + 30
-    own = forecasts_by_forecaster(fits, frames, slice(start, stop))
-    found = with_calibrated(own, fits, frames, start, correction_of(fold, ADAPTIVE))[CALIBRATED]
-    assert found.shape == own[NETWORK].shape
-    np.testing.assert_array_equal(found[:, :5], own[NETWORK][:, :5])
-    assert np.nanmax(np.abs(found[:, 10:] - own[NETWORK][:, 10:])) > 1e-5
+    uncorrected = forecasts_by_forecaster(fits, frames, slice(start, stop))
+    found = with_calibrated(uncorrected, fits, frames, start, correction_of(fold, ADAPTIVE))[CALIBRATED]
+    assert found.shape == uncorrected[NETWORK].shape
+    np.testing.assert_array_equal(found[:, :5], uncorrected[NETWORK][:, :5])
+    assert np.nanmax(np.abs(found[:, 10:] - uncorrected[NETWORK][:, 10:])) > 1e-5
     early = with_calibrated(
         forecasts_by_forecaster(fits, frames, slice(start, start + 4)),
         fits,
@@ -126,17 +126,21 @@ def test_origins_before_the_correction_begins_are_the_networks_own(finished: Fin
 def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> None:
     frames, folds, results = finished
     fold = folds[-1]
-    at = fold.test.start + 40  # the origin of which is asked
+    at = fold.test.start + 40  # the origin that is forecast
     draws = np.random.default_rng(0)
     known_at = np.arange(len(frames.sessions))[:, None] + np.arange(1, frames.horizons + 1)
     garbage = draws.normal(0, 3, frames.future_return.shape).astype(np.float32)
     other = replace(frames, future_return=np.where(known_at > at, garbage, frames.future_return))
     shown = slice(0, at - fold.test.start + 1)
     for spec in (ADAPTIVE, SPLIT):
-        first, second = (build_backtest(results, [fold], one, spec).quantiles[CALIBRATED] for one in (frames, other))
+        first, second = (
+            build_backtest(results, [fold], some_frames, spec).quantiles[CALIBRATED] for some_frames in (frames, other)
+        )
         assert first[:, shown].tobytes() == second[:, shown].tobytes()
     assert first.tobytes() == second.tobytes()  # split: nothing of the test at all
-    adaptive = [build_backtest(results, [fold], one, ADAPTIVE).quantiles[CALIBRATED] for one in (frames, other)]
+    adaptive = [
+        build_backtest(results, [fold], some_frames, ADAPTIVE).quantiles[CALIBRATED] for some_frames in (frames, other)
+    ]
     assert adaptive[0].tobytes() != adaptive[1].tobytes()
 
 
@@ -160,8 +164,8 @@ def test_a_published_model_knows_its_correction_from_the_end_of_its_training(
 ) -> None:
     frames, _, _ = finished
     experiment = changed(EXPERIMENT, folds=folds)
-    _, own = jobs_for(frames, experiment)
-    for fold in own:
+    _, results = jobs_for(frames, experiment)
+    for fold in results:
         assert correction_after(fold.validation.until, folds, ADAPTIVE) == correction_of(fold, ADAPTIVE)
 
 
@@ -188,7 +192,7 @@ def test_the_correction_changes_no_fit(finished: Finished) -> None:
 
 def test_a_ticker_that_was_not_trained_on_teaches_the_others_nothing(tmp_path: Path) -> None:
     rows = random_market(700, 4)
-    known = {ticker: own for ticker, own in rows.items() if ticker != "T3"}
+    known = {ticker: correction for ticker, correction in rows.items() if ticker != "T3"}
     experiment = changed(TINY, folds=FOLDS)
     few, more = frames_from(known, experiment), frames_from(rows, experiment)
     jobs, folds = jobs_for(few, experiment, kinds=(NETWORK, "ewma"), folds=slice(-1, None))

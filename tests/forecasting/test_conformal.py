@@ -1,4 +1,4 @@
-"""Conformal corrections: their promises on made data, loops that say the same, and nothing read from the future."""
+"""Conformal corrections: coverage on simulated data, equality with plain loops, and no look-ahead."""
 
 import math
 from itertools import product
@@ -47,7 +47,7 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
     """The recursion as one would tell it: session by session, horizon by horizon, ticker by ticker."""
     tickers, origins, horizons, _ = quantiles.shape
     issued = np.full(quantiles.shape, np.nan, dtype=np.float32)
-    scale, own = [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
+    scale, factors = [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
     for now in range(origins):
         for h in range(1, min(now, horizons) + 1):
             origin = now - h
@@ -63,13 +63,13 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
             scale[h - 1] += spec.scale_rate * sum(excess.values()) / 6 / h
             scale[h - 1] = min(max(scale[h - 1], -math.log(4)), math.log(4))
             for level in LEVEL_INDICES:
-                moved = own[h - 1][level] + spec.level_rate * excess[level] / h
-                own[h - 1][level] = min(max(moved, -math.log(2)), math.log(2))
+                moved = factors[h - 1][level] + spec.level_rate * excess[level] / h
+                factors[h - 1][level] = min(max(moved, -math.log(2)), math.log(2))
         for k, h in product(range(tickers), range(horizons)):
             median = float(quantiles[k, now, h, MEDIAN])
             if not math.isnan(median):
                 issued[k, now, h] = sorted(
-                    median + math.exp(scale[h] + own[h][level]) * (float(quantiles[k, now, h, level]) - median)
+                    median + math.exp(scale[h] + factors[h][level]) * (float(quantiles[k, now, h, level]) - median)
                     for level in range(7)
                 )
     return issued
@@ -166,7 +166,7 @@ def test_none_cross_the_median_stays_and_gaps_stay(data: Made, spec: Calibration
     np.testing.assert_array_equal(np.isfinite(found).all(axis=-1), there)
 
 
-def test_levels_that_would_cross_are_put_in_order() -> None:
+def test_levels_that_would_cross_are_sorted() -> None:
     factors = np.array([[0.1, 3.0, 1.0, 1.0, 5.0, 1.0, 0.2]])
     found = stretched(np.float32([[[-4, -2, -1, 0, 1, 2, 4]]]), factors)
     np.testing.assert_allclose(found[0, 0], [-6, -1, -0.4, 0, 0.8, 2, 5], rtol=1e-6)

@@ -47,8 +47,8 @@ def forecasts(ready: Ready, now: datetime = EVENING) -> pd.DataFrame:
 
 
 def days(table: pd.DataFrame, ticker: str, column: str) -> list[str]:
-    own = table[(table["ticker"] == ticker) & (table["forecaster"] == "network")]
-    return [str(day.date()) for day in own[column]]
+    ticker_rows = table[(table["ticker"] == ticker) & (table["forecaster"] == "network")]
+    return [str(day.date()) for day in ticker_rows[column]]
 
 
 def test_targets_are_the_sessions_of_the_exchange(ready: Ready) -> None:
@@ -65,7 +65,9 @@ def test_the_table_has_a_row_per_ticker_forecaster_and_horizon(ready: Ready) -> 
     table = forecasts(ready)
     columns = ["ticker", "as_of", "horizon", "target_session", "forecaster", "reference_close", "age_sessions"]
     assert list(table.columns) == [*columns, *QUANTILE_COLUMNS]
-    assert all(own["horizon"].tolist() == [1, 2, 3, 4, 5] for _, own in table.groupby(["ticker", "forecaster"]))
+    assert all(
+        ticker_rows["horizon"].tolist() == [1, 2, 3, 4, 5] for _, ticker_rows in table.groupby(["ticker", "forecaster"])
+    )
     assert set(table["ticker"]) == {"T0", "T1", "T2", "T4"}
     assert set(table["forecaster"]) == set(KINDS)
     assert (table[list(QUANTILE_COLUMNS)].diff(axis=1).iloc[:, 1:] > 0).all(axis=None)
@@ -140,6 +142,6 @@ def test_a_live_forecast_is_what_the_backtest_says_of_that_origin(ready: Ready) 
     for name in KINDS:
         expected = price_quantiles(backtest.reference_close[..., None, None], backtest.quantiles[name])
         for ticker, behind in (("T0", 0), ("T1", 3), ("T2", 10)):
-            own = table[(table["ticker"] == ticker) & (table["forecaster"] == name)]
-            ours = np.log(own[list(QUANTILE_COLUMNS)].to_numpy())
+            ticker_rows = table[(table["ticker"] == ticker) & (table["forecaster"] == name)]
+            ours = np.log(ticker_rows[list(QUANTILE_COLUMNS)].to_numpy())
             np.testing.assert_allclose(ours, np.log(expected[frames.tickers.index(ticker), -1 - behind]), atol=1e-6)

@@ -1,4 +1,4 @@
-"""No look-ahead over the whole pipeline (DESIGN 6.1): rows, door, panel, features, frames, folds, fits, quantiles.
+"""No look-ahead over the whole pipeline (DESIGN 6.1): from rows and validation to fits and quantiles.
 
 Everything after an origin is replaced by other valid bars and actions: each forecast at or before it keeps every bit.
 """
@@ -152,8 +152,8 @@ def test_a_history_that_ends_at_the_origin_says_the_same(place: int) -> None:
     assert worst_change(Pipeline(), market(), truncated(market(), origin), origin) <= 1e-6
 
 
-def test_a_ticker_too_young_to_be_admitted_moves_no_forecast_of_another() -> None:
-    """At this origin T3 has 62 sessions: cut there, the door leaves it out, and its bars may not make the market."""
+def test_a_ticker_too_young_to_be_accepted_changes_no_forecast_of_another() -> None:
+    """At this origin T3 has 62 sessions: cut there, validation excludes it; the market mean may not contain it."""
     origin = origins()[0]
     cut = truncated(market(), origin)
     assert sorted(cut) == ["T0", "T1", "T2"]

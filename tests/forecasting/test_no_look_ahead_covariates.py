@@ -112,15 +112,15 @@ def differing(before: Forecasts, after: Forecasts, chosen: Callable[[np.datetime
 
 def changed_by(origin: np.datetime64, before: tuple[Frames, Forecasts], after: tuple[Frames, Forecasts]) -> list[str]:
     """What of the frames and forecasts at or before the origin is not the same to the bit."""
-    (one, told), (other, now) = before, after
-    stop = int(np.searchsorted(one.sessions, origin)) + 1
+    (known, values_before), (known_after, values_after) = before, after
+    stop = int(np.searchsorted(known.sessions, origin)) + 1
     parts = [
         name
         for name in ("features", "known_future")
-        if np.ascontiguousarray(getattr(one.until(stop), name)).tobytes()
-        != np.ascontiguousarray(getattr(other.until(stop), name)).tobytes()
+        if np.ascontiguousarray(getattr(known.until(stop), name)).tobytes()
+        != np.ascontiguousarray(getattr(known_after.until(stop), name)).tobytes()
     ]
-    return parts + sorted({key[0] for key in differing(told, now, lambda session: session <= origin)})
+    return parts + sorted({key[0] for key in differing(values_before, values_after, lambda session: session <= origin)})
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, and the certificate of a server that it signed."""
+"""A temporary certificate authority, and the certificate of a server that it signed."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address

@@ -1,7 +1,7 @@
 """A fake Yahoo Finance on a loopback socket, for the real yfinance client to talk to.
 
 It is an HTTP proxy: the client keeps Yahoo's addresses, host names, cookies and TLS, and CONNECT leads to a server
-with a certificate of a throw-away authority that the session is told to trust.
+with a certificate of a temporary authority that the session trusts.
 """
 
 import json
@@ -39,7 +39,7 @@ Chart = dict[str, Any]
 Spoil = Callable[[Chart], Chart]
 Fault = int | str | Spoil
 """An HTTP status; a name in BODIES; "cut" (the connection ends within the answer), "reset" (before it) or "slow" (after
-`slow_seconds`); or a function from the chart's sound result to the one that is told."""
+`slow_seconds`); or a function from the chart's sound result to the one that is sent."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Quote:
     opens: str = "09:30"
     currency: str | None = "USD"
     kind: str = "EQUITY"
-    told_zone: str | None = None
-    told_offset_seconds: int | None = None
+    reported_zone: str | None = None
+    reported_offset_seconds: int | None = None
 
 
 @dataclass
-class Asked:
+class Request:
     """One request: host, path, query, and when it came and was answered on the fake's clock."""
 
     host: str
@@ -71,7 +71,7 @@ class Play:
     """What the fake answers. Everything may be changed while it runs.
 
     `faults` hold per ticker one fault that stays, or a list of faults that are used up; `everything` is a fault of all
-    tickers; after `refuse_after` charts told all are refused with 429, `retry_after` being told with each 429.
+    tickers; after `refuse_after` charts all are refused with 429, each with the header `retry_after`.
     """
 
     frames: dict[str, pd.DataFrame]
@@ -93,8 +93,8 @@ class FakeYahoo:
     ) -> None:
         self.play = Play(frames)
         self.clock = clock
-        self.log: list[Asked] = []
-        self.told = 0
+        self.log: list[Request] = []
+        self.charts_sent = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.authority, certificate = certificates(folder)
@@ -123,19 +123,19 @@ class FakeYahoo:
         return self.play.faults
 
     @property
-    def charts(self) -> list[Asked]:
+    def charts(self) -> list[Request]:
         """The requests for prices."""
-        return [one for one in self.log if one.path.startswith(CHART)]
+        return [request for request in self.log if request.path.startswith(CHART)]
 
     @property
-    def asked(self) -> list[str]:
+    def requested(self) -> list[str]:
         """The tickers of the requests for prices."""
-        return [ticker_of(one.path) for one in self.charts]
+        return [ticker_of(chart.path) for chart in self.charts]
 
     @property
     def most_at_once(self) -> int:
         """The largest number of requests for prices that were under way at one moment."""
-        edges = sorted([(one.began, 1) for one in self.charts] + [(one.ended, -1) for one in self.charts])
+        edges = sorted([(chart.began, 1) for chart in self.charts] + [(chart.ended, -1) for chart in self.charts])
         return max((sum(step for _, step in edges[: at + 1]) for at in range(len(edges))), default=0)
 
     def session(self) -> requests.Session:
@@ -144,34 +144,34 @@ class FakeYahoo:
             impersonate="chrome", verify=str(self.authority), proxies={"https": proxy, "http": proxy}
         )
 
-    def answer(self, asked: Asked, cookie: str) -> tuple[int | str, bytes]:
+    def answer(self, request: Request, cookie: str) -> tuple[int | str, bytes]:
         """Status and body; instead of a status the name of what happens to the connection."""
-        if asked.path == "/v1/test/getcrumb":
+        if request.path == "/v1/test/getcrumb":
             return (200, self.play.crumb.encode()) if "A3=" in cookie else (401, b"")
-        if not asked.path.startswith(CHART):
+        if not request.path.startswith(CHART):
             return 404, b""
         self.closing.wait(self.play.answer_seconds)
-        fault = self._fault(ticker_of(asked.path))
+        fault = self._fault(ticker_of(request.path))
         if isinstance(fault, int):
             return fault, b"Too Many Requests" if fault == 429 else b"oops"
-        if "A3=" not in cookie or asked.query.get("crumb") != self.play.crumb:
+        if "A3=" not in cookie or request.query.get("crumb") != self.play.crumb:
             return 401, b'{"finance":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}'
-        return self._told(asked, fault)
+        return self._chart_or_fault(request, fault)
 
-    def _told(self, asked: Asked, fault: str | Spoil | None) -> tuple[int | str, bytes]:
+    def _chart_or_fault(self, request: Request, fault: str | Spoil | None) -> tuple[int | str, bytes]:
         if isinstance(fault, str) and fault in BODIES:
             return 200, BODIES[fault]
-        status, body = self._chart(ticker_of(asked.path), asked.query, fault if callable(fault) else None)
+        status, body = self._chart(ticker_of(request.path), request.query, fault if callable(fault) else None)
         return (fault, body) if isinstance(fault, str) else (status, body)
 
     def _fault(self, ticker: str) -> Fault | None:
         with self.lock:
-            if self.play.refuse_after is not None and self.told >= self.play.refuse_after:
+            if self.play.refuse_after is not None and self.charts_sent >= self.play.refuse_after:
                 return 429
             fault = self.play.faults.get(ticker, self.play.everything)
             if isinstance(fault, list):
                 fault = fault.pop(0) if fault else None
-            self.told += fault is None
+            self.charts_sent += fault is None
         return fault
 
     def _chart(self, ticker: str, query: dict[str, str], spoil: Spoil | None) -> tuple[int, bytes]:
@@ -181,8 +181,8 @@ class FakeYahoo:
         opens = pd.to_datetime(frame["Date"]) + pd.Timedelta(quote.opens + ":00")
         stamps = opens.dt.tz_localize(quote.zone).dt.as_unit("s").astype("int64")
         first, last = int(query.get("period1", stamps.iloc[-1])), int(query.get("period2", 2**40))
-        asked = (stamps >= first) & (stamps < last)
-        result = _result(ticker, quote, frame[asked], stamps[asked])
+        requested = (stamps >= first) & (stamps < last)
+        result = _result(ticker, quote, frame[requested], stamps[requested])
         return 200, json.dumps({"chart": {"result": [spoil(result) if spoil else result], "error": None}}).encode()
 
 
@@ -191,9 +191,9 @@ def ticker_of(path: str) -> str:
 
 
 def _result(ticker: str, quote: Quote, frame: pd.DataFrame, stamps: pd.Series) -> Chart:
-    zone = quote.told_zone or quote.zone
+    zone = quote.reported_zone or quote.zone
     now = pd.Timestamp(stamps.iloc[-1] if len(stamps) else 0, unit="s", tz=quote.zone)
-    offset = now.utcoffset().total_seconds() if quote.told_offset_seconds is None else quote.told_offset_seconds
+    offset = now.utcoffset().total_seconds() if quote.reported_offset_seconds is None else quote.reported_offset_seconds
     meta = {
         "currency": quote.currency,
         "symbol": ticker,
@@ -256,25 +256,25 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fake, url = self.server.fake, urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        asked = Asked(self.headers.get("Host", ""), url.path, query, fake.clock())
+        request = Request(self.headers.get("Host", ""), url.path, query, fake.clock())
         with fake.lock:
-            fake.log.append(asked)
-        asked.status, body = fake.answer(asked, self.headers.get("Cookie", ""))
-        if asked.status == "slow":
+            fake.log.append(request)
+        request.status, body = fake.answer(request, self.headers.get("Cookie", ""))
+        if request.status == "slow":
             fake.closing.wait(fake.play.slow_seconds)
-        asked.ended = fake.clock()
-        if asked.status == "reset":
+        request.ended = fake.clock()
+        if request.status == "reset":
             self._reset()
         else:
-            self._send(asked, body)
+            self._send(request, body)
 
-    def _send(self, asked: Asked, body: bytes) -> None:
-        fake, cut = self.server.fake, asked.status == "cut"
-        self.send_response(asked.status if isinstance(asked.status, int) else 200)
+    def _send(self, request: Request, body: bytes) -> None:
+        fake, cut = self.server.fake, request.status == "cut"
+        self.send_response(request.status if isinstance(request.status, int) else 200)
         self.send_header("Content-Length", str(len(body)))
-        if asked.path == "/":
+        if request.path == "/":
             self.send_header("Set-Cookie", COOKIE)
-        if asked.status == 429 and fake.play.retry_after:
+        if request.status == 429 and fake.play.retry_after:
             self.send_header("Retry-After", fake.play.retry_after)
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if cut else body)

@@ -12,7 +12,7 @@ NOW = datetime(2024, 12, 31, 12, tzinfo=UTC)
 """A moment before the close of the year's last session, which is thus not over."""
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-"""Large real data beside the checkout; tests that need it skip where it is absent."""
+"""Large real data next to the checkout; tests that need it skip where it is absent."""
 
 
 def good_rows(count: int = 60, after: str = "2024-01-31", seed: int = 0) -> pd.DataFrame:
@@ -41,16 +41,16 @@ def good_rows(count: int = 60, after: str = "2024-01-31", seed: int = 0) -> pd.D
 
 def split_adjusted(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows as a vendor tells them after the fact, slowly: each split divides every earlier price."""
-    told = rows.copy()
+    reported = rows.copy()
     for at, factor in enumerate(rows["split"]):
-        told.loc[: at - 1, ["open", "high", "low", "close", "dividend"]] /= factor
-        told.loc[: at - 1, "volume"] *= factor
-    return told
+        reported.loc[: at - 1, ["open", "high", "low", "close", "dividend"]] /= factor
+        reported.loc[: at - 1, "volume"] *= factor
+    return reported
 
 
 def as_yahoo_exports(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows under the names of a Yahoo export, split-adjusted, with 0 where there was no split."""
-    told = split_adjusted(rows).assign(session=rows["session"].dt.strftime("%Y-%m-%d"))
-    told["split"] = told["split"].where(told["split"] != 1.0, 0.0)
+    reported = split_adjusted(rows).assign(session=rows["session"].dt.strftime("%Y-%m-%d"))
+    reported["split"] = reported["split"].where(reported["split"] != 1.0, 0.0)
     names = {"session": "Date", "adj_close": "Adj Close", "dividend": "Dividends", "split": "Stock Splits"}
-    return told.rename(columns=lambda name: names.get(name, name.title()))
+    return reported.rename(columns=lambda name: names.get(name, name.title()))

@@ -14,11 +14,11 @@ PRICES = ["open", "high", "low", "close"]
 
 
 def test_a_split_by_hand() -> None:
-    told = pd.DataFrame(
+    reported = pd.DataFrame(
         {name: [25.0, 26.0, 27.0] for name in ("open", "high", "low", "close")}
         | {"volume": [400.0, 800.0, 300.0], "dividend": [0.0, 0.1, 0.2], "split": [1.0, 1.0, 4.0], "adj_close": 1.0}
     )
-    traded = as_traded(told)
+    traded = as_traded(reported)
     assert traded["close"].tolist() == [100.0, 104.0, 27.0]
     assert traded["volume"].tolist() == [100.0, 200.0, 300.0]
     assert traded["dividend"].tolist() == [0.0, 0.4, 0.2]
@@ -91,17 +91,17 @@ def test_the_total_return_view_by_hand() -> None:
 
 def _slowly(rows: pd.DataFrame, view: View) -> pd.DataFrame:
     """One ticker's view, each action applied by itself to all that came before it."""
-    told = rows.astype(dict.fromkeys((*PRICES, "volume", "dividend"), float))
+    view_rows = rows.astype(dict.fromkeys((*PRICES, "volume", "dividend"), float))
     for row in range(len(rows)):
         split, dividend, close = (rows[name].iloc[row] for name in ("split", "dividend", "close"))
-        before = told.index[:row]
+        before = view_rows.index[:row]
         if view == "split_adjusted":
-            told.loc[before, PRICES] /= split
-            told.loc[told.index[: row + 1], "dividend"] /= split
+            view_rows.loc[before, PRICES] /= split
+            view_rows.loc[view_rows.index[: row + 1], "dividend"] /= split
         else:
-            told.loc[before, PRICES] *= close / (close * split + dividend)
-        told.loc[before, "volume"] *= split
-    return told.assign(split=1.0, **({"dividend": 0.0} if view == "total_return" else {}))
+            view_rows.loc[before, PRICES] *= close / (close * split + dividend)
+        view_rows.loc[before, "volume"] *= split
+    return view_rows.assign(split=1.0, **({"dividend": 0.0} if view == "total_return" else {}))
 
 
 @st.composite
@@ -129,12 +129,12 @@ def test_the_views_of_many_tickers_equal_a_slow_twin(bars: pd.DataFrame, view: V
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(_bars(), st.sampled_from(["split_adjusted", "total_return"]))
-def test_every_view_tells_the_same_total_return_and_last_close(bars: pd.DataFrame, view: View) -> None:
+def test_every_view_has_the_same_total_return_and_last_close(bars: pd.DataFrame, view: View) -> None:
     seen = adjusted(bars, view)
     for ticker, rows in bars.groupby("ticker"):
-        own = seen[seen["ticker"] == ticker]
-        np.testing.assert_allclose(_total_returns(own), _total_returns(rows), rtol=1e-9)
-        assert own["close"].iloc[-1] == rows["close"].iloc[-1]
+        ticker_rows = seen[seen["ticker"] == ticker]
+        np.testing.assert_allclose(_total_returns(ticker_rows), _total_returns(rows), rtol=1e-9)
+        assert ticker_rows["close"].iloc[-1] == rows["close"].iloc[-1]
 
 
 def _total_returns(rows: pd.DataFrame) -> np.ndarray:
@@ -153,10 +153,10 @@ def test_no_bars_have_every_view() -> None:
 
 def _adjusted_by_yahoo(rows: pd.DataFrame) -> np.ndarray:
     """Yahoo's adjusted close, slowly: each dividend takes its share of the former close off all that came before."""
-    told = rows["close"].to_numpy().copy()
+    adj_close = rows["close"].to_numpy().copy()
     for row in range(1, len(rows)):
-        told[:row] *= (1.0 - rows["dividend"][row] / rows["close"][row - 1]) / rows["split"][row]
-    return told
+        adj_close[:row] *= (1.0 - rows["dividend"][row] / rows["close"][row - 1]) / rows["split"][row]
+    return adj_close
 
 
 def test_each_vendor_s_rule_agrees_with_itself_only() -> None:
@@ -180,9 +180,9 @@ def test_a_wrong_return_is_seen_at_its_row() -> None:
 
 def test_six_decimals_of_a_cheap_stock_are_no_disagreement() -> None:
     rows = good_rows().assign(adj_close=lambda frame: (frame["adj_close"] / 20_000).round(6))
-    told = rows["adj_close"] / rows["adj_close"].shift()
+    adjusted_growth = rows["adj_close"] / rows["adj_close"].shift()
     plain = (rows["close"] * rows["split"] + rows["dividend"]) / rows["close"].shift()
-    assert (told - plain).abs().max() > 1e-4
+    assert (adjusted_growth - plain).abs().max() > 1e-4
     assert not disagreements(rows, "total_return", 1e-5).any()
 
 

@@ -1,4 +1,4 @@
-"""Importing files into the store: what is stored of them, and what is told of the rest."""
+"""Importing files into the store: what is stored, and what is reported of the rest."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +33,9 @@ def imported(
 ) -> tuple[Collection, dict[str, UpdateResult]]:
     """The collection after an import, and how each ticker stands."""
     collection = open_collection(root, "mine", terms_of(prices))
-    return collection, {one.ticker: one for one in import_prices(collection, prices, names or prices.tickers(), now)}
+    return collection, {
+        update.ticker: update for update in import_prices(collection, prices, names or prices.tickers(), now)
+    }
 
 
 def test_the_terms_are_those_of_the_files() -> None:
@@ -86,7 +88,7 @@ SPOILT = {
 def test_rows_that_no_reader_can_trust_leave_out_their_ticker_alone(tmp_path: Path, fault: str) -> None:
     rows, words = SPOILT[fault]
     collection, found = imported(tmp_path, held({"AAA": ROWS, "BAD": rows, "CCC": ROWS}))
-    assert {name: one.state for name, one in found.items()} == {
+    assert {name: result.state for name, result in found.items()} == {
         "AAA": UpdateState.UPDATED,
         "BAD": UpdateState.MISSING,
         "CCC": UpdateState.UPDATED,
@@ -131,8 +133,8 @@ def test_every_name_that_has_no_rows_is_reported_with_its_reason(tmp_path: Path)
     prices = held({"AAA": ROWS, "BBB.QQQQ": ROWS, "../../x": ROWS}, HALF="its file has no column split")
     collection, found = imported(tmp_path, prices, NOW, "AAA", "GONE", "HALF", "BBB.QQQQ", "../../x")
     assert found.pop("AAA").state is UpdateState.UPDATED
-    assert {one.state for one in found.values()} == {UpdateState.MISSING}
-    reasons = {name: one.reason for name, one in found.items()}
+    assert {result.state for result in found.values()} == {UpdateState.MISSING}
+    reasons = {name: result.reason for name, result in found.items()}
     assert "unknown ticker 'GONE'" in reasons["GONE"]
     assert reasons["HALF"] == "its file has no column split"
     assert "QQQQ" in reasons["BBB.QQQQ"]

@@ -1,4 +1,4 @@
-"""The dated list of special sessions: what it says, that the calendar follows it, and that a bad row is told."""
+"""The dated list of special sessions: its content, that the calendar follows it, and that a bad row is refused."""
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -8,43 +8,50 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.market import calendars
-from pipeline.market.special_sessions import COLUMNS, SpecialSession, amended, special_sessions
+from pipeline.market.special_sessions import SPECIAL_SESSION_COLUMNS, SpecialSession, amended, special_sessions
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(SPECIAL_SESSION_COLUMNS)
 INDIA = timedelta(hours=5, minutes=30)
 
 
 def test_each_year_from_2000_to_2026_has_one_muhurat_session_in_the_season_of_diwali() -> None:
-    days = [one.session for one in special_sessions() if one.why.startswith("Muhurat")]
+    days = [
+        special_session.session for special_session in special_sessions() if special_session.why.startswith("Muhurat")
+    ]
     assert [day.year for day in days] == list(range(2000, 2027))
     assert all(date(day.year, 10, 14) <= day <= date(day.year, 11, 16) for day in days)
 
 
 def test_the_list_is_sorted_has_each_day_once_and_closes_on_the_day_itself() -> None:
     listed = special_sessions()
-    days = [(one.calendar, one.session) for one in listed]
+    days = [(special_day.calendar, special_day.session) for special_day in listed]
     assert days == sorted(set(days))
-    for one in listed:
-        if one.closes_at_utc:
-            local = one.closes_at_utc + INDIA
-            assert local.date() == one.session
+    for special_day in listed:
+        if special_day.closes_at_utc:
+            local = special_day.closes_at_utc + INDIA
+            assert local.date() == special_day.session
             assert 11 <= local.hour < 20
-    assert {one.source.split(" ")[0].rstrip(",") for one in listed} == {"press", "list", "circular"}
+    assert {special_day.source.split(" ")[0].rstrip(",") for special_day in listed} == {"press", "list", "circular"}
 
 
 def test_a_session_said_to_be_on_a_weekend_is_on_one() -> None:
-    for one in special_sessions():
+    for special_session in special_sessions():
         for name, weekday in (("Saturday", 5), ("Sunday", 6)):
-            if name in one.why:
-                assert one.session.weekday() == weekday
+            if name in special_session.why:
+                assert special_session.session.weekday() == weekday
 
 
 def test_the_calendar_follows_every_row_of_the_list() -> None:
-    for one in special_sessions():
-        day = np.array([one.session], "datetime64[D]")
-        assert (len(calendars.unknown_sessions(one.calendar, day)) == 0) == (one.closes_at_utc is not None)
-        if one.closes_at_utc:
-            assert calendars.closed_at(one.calendar, one.session).replace(tzinfo=None) == one.closes_at_utc
+    for special_session in special_sessions():
+        day = np.array([special_session.session], "datetime64[D]")
+        assert (len(calendars.unknown_sessions(special_session.calendar, day)) == 0) == (
+            special_session.closes_at_utc is not None
+        )
+        if special_session.closes_at_utc:
+            assert (
+                calendars.closed_at(special_session.calendar, special_session.session).replace(tzinfo=None)
+                == special_session.closes_at_utc
+            )
 
 
 def days(*texts: str) -> np.ndarray:
@@ -78,7 +85,10 @@ def test_a_list_of_one_s_own_is_read_and_may_have_blank_lines(tmp_path: Path) ->
     path.write_text(
         f"\ufeff{HEADER}\n\nXBOM,2030-01-05,2030-01-05T07:15,Saturday,press\nXBOM,2030-01-07,,closed,press\n"
     )
-    assert [(str(one.session), one.closes_at_utc is None) for one in special_sessions(path)] == [
+    assert [
+        (str(special_session.session), special_session.closes_at_utc is None)
+        for special_session in special_sessions(path)
+    ] == [
         ("2030-01-05", False),
         ("2030-01-07", True),
     ]

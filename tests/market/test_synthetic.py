@@ -1,4 +1,4 @@
-"""Synthetic prices: seeded, sound, and with the predictable part that their description promises."""
+"""Synthetic prices: seeded, valid, and with the predictable part that their description states."""
 
 from typing import get_args
 

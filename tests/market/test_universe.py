@@ -73,7 +73,7 @@ def test_one_date_column_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("AAPL\n../../x\n", r"line 2 of .*list\.txt: found '../../x', expected a ticker: 1 to 32 letters"),
         ("AAPL\n\nMSFT\nAAPL\n", r"line 4 of .*found 'AAPL', expected it once.*on line 1 too"),
@@ -102,8 +102,8 @@ def test_one_date_column_is_enough(tmp_path: Path) -> None:
         (b"\xff\xfeA\x00", r"cannot read .*expected UTF-8 text"),
     ],
 )
-def test_what_cannot_be_read_is_reported_with_its_line(tmp_path: Path, content: str | bytes, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_what_cannot_be_read_is_reported_with_its_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         read_universe(written(tmp_path, content), tmp_path)
 
 
@@ -187,10 +187,10 @@ def test_the_mask_is_what_a_plain_loop_says(borders: list[date], sessions: list[
     found = membership_mask(universe, ("A", "B"), np.array(at, "datetime64[D]"))
     for row, ticker in enumerate(("A", "B")):
         for column, day in enumerate(at):
-            own = [period for period in universe.memberships if period.ticker == ticker]
+            member_periods = [period for period in universe.memberships if period.ticker == ticker]
             inside = any(
                 (not s.member_from or s.member_from <= day) and (not s.member_until or day <= s.member_until)
-                for s in own
+                for s in member_periods
             )
             assert found[row, column] == inside
 
@@ -200,14 +200,14 @@ def test_today_s_list_on_the_past_is_warned_of_and_a_dated_one_is_not() -> None:
         Universe("u", ("A", "B")),
         Universe("u", ("A", "B"), (MembershipPeriod("A", date(2001, 1, 1), None),)),
     )
-    told = survivorship_warning(
+    warning = survivorship_warning(
         plain, ("A", "B", "C", "D", "E"), np.datetime64("2004-01-05"), np.datetime64("2013-01-31")
     )
-    assert told == (
+    assert warning == (
         "These 5 tickers were chosen today and are tested on 2004 to 2013: companies that failed since are missing, so "
         "results look better than they were (survivorship). A list with membership dates avoids that."
     )
-    assert told == survivorship_warning(None, tuple("ABCDE"), date(2004, 1, 5), date(2013, 1, 31))
+    assert warning == survivorship_warning(None, tuple("ABCDE"), date(2004, 1, 5), date(2013, 1, 31))
     assert survivorship_warning(dated, ("A", "B"), date(2004, 1, 5), date(2013, 1, 31)) is None
     alone = survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 5))
     assert alone is not None

@@ -1,4 +1,4 @@
-"""Updates of a collection: what is asked for, what a restatement does, and what stays where nothing can be had."""
+"""Updates of a collection: what is requested, what a restatement does, and what stays where nothing can be fetched."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ SESSIONS = ROWS["session"]
 
 
 @dataclass
-class Asked:
-    """A source that tells the rows it is given, up to its clock, and keeps a list of what it was asked for."""
+class RecordingSource:
+    """A source that returns given rows up to its clock and records what was requested."""
 
     rows: dict[str, pd.DataFrame]
     now: datetime
@@ -36,8 +36,8 @@ class Asked:
     currency: str = "USD"
     log: list[tuple[str, date | None]] = field(default_factory=list)
 
-    def fetch(self, asked: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
-        for ticker, since in asked.items():
+    def fetch(self, requested: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
+        for ticker, since in requested.items():
             self.log.append((ticker, since))
             yield ticker, self._answer(ticker, since)
 
@@ -47,9 +47,11 @@ class Asked:
             return errors[ticker]
         if ticker not in self.rows:
             return SourceError("no such ticker")
-        told = self.rows[ticker]
-        own = told[(told["session"] >= pd.Timestamp(since or START)) & (told["session"].dt.date <= self.now.date())]
-        return FetchedRows(own.assign(adj_close=np.nan).reset_index(drop=True), since, self.currency, self.now)
+        rows = self.rows[ticker]
+        reported = rows[
+            (rows["session"] >= pd.Timestamp(since or START)) & (rows["session"].dt.date <= self.now.date())
+        ]
+        return FetchedRows(reported.assign(adj_close=np.nan).reset_index(drop=True), since, self.currency, self.now)
 
 
 def after(row: int) -> datetime:
@@ -62,15 +64,17 @@ def collection(tmp_path: Path) -> Collection:
     return open_collection(tmp_path / "prices", YAHOO, YAHOO_TERMS)
 
 
-def updated(collection: Collection, source: Asked, *tickers: str, start: date = START) -> dict[str, UpdateResult]:
+def updated(
+    collection: Collection, source: RecordingSource, *tickers: str, start: date = START
+) -> dict[str, UpdateResult]:
     """How the tickers stand after an update at the source's time; the source's list begins anew."""
     source.log.clear()
     plan = plan_update(collection, tickers or tuple(source.rows), source.now, start)
-    return {one.ticker: one for one in (*plan.results, *run_update(collection, source, plan))}
+    return {result.ticker: result for result in (*plan.results, *run_update(collection, source, plan))}
 
 
 def test_the_first_update_asks_for_all_and_the_next_for_nothing(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     first = updated(collection, source)
     assert first["AAPL"] == UpdateResult("AAPL", UpdateState.UPDATED, SESSIONS[40].date(), 0, 41)
     assert source.log == [("AAPL", START)]
@@ -80,8 +84,8 @@ def test_the_first_update_asks_for_all_and_the_next_for_nothing(collection: Coll
     assert len(read_history(collection, "AAPL").versions) == 1
 
 
-def test_only_the_tail_is_asked_for_with_an_overlap(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+def test_only_the_tail_is_requested_with_an_overlap(collection: Collection) -> None:
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.now = after(43)
     found = updated(collection, source)
@@ -95,20 +99,20 @@ def test_only_the_tail_is_asked_for_with_an_overlap(collection: Collection) -> N
 
 
 def test_a_session_that_is_not_over_is_never_stored(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40) - timedelta(hours=3))
+    source = RecordingSource({"AAPL": ROWS}, after(40) - timedelta(hours=3))
     assert updated(collection, source)["AAPL"].last_session == SESSIONS[39].date()
     assert current_rows(collection, "AAPL")["session"].max() == SESSIONS[39]
 
 
 def test_a_ticker_whose_only_bar_is_not_over_is_missing(collection: Collection) -> None:
-    source = Asked({"NEW": ROWS.iloc[40:41]}, after(40) - timedelta(hours=3))
+    source = RecordingSource({"NEW": ROWS.iloc[40:41]}, after(40) - timedelta(hours=3))
     found = updated(collection, source)["NEW"]
     assert found.state is UpdateState.MISSING
     assert "no bar of a completed session" in found.reason
 
 
 def changed(row: int, **values: float) -> pd.DataFrame:
-    """The rows told otherwise in one of them."""
+    """The rows with one of them restated."""
     rows = ROWS.copy()
     for name, factor in values.items():
         rows.loc[row, name] = rows.loc[row, name] * factor if name not in ("dividend", "split") else factor
@@ -125,7 +129,7 @@ RESTATED = {
 
 @pytest.mark.parametrize("kind", RESTATED)
 def test_a_past_restated_is_fetched_anew_and_recorded(kind: str, collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS, "MSFT": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS, "MSFT": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = RESTATED[kind].copy(), after(41)
     source.rows["AAPL"].loc[3, "close"] *= 1.0002  # a repair that the overlap alone would not tell
@@ -135,16 +139,16 @@ def test_a_past_restated_is_fetched_anew_and_recorded(kind: str, collection: Col
     assert (found["AAPL"].state, found["MSFT"].state) == (UpdateState.RESTATED, UpdateState.UPDATED)
     assert kind in found["AAPL"].reason
     version = read_history(collection, "AAPL").latest
-    assert {kind, "prices"} <= {one.kind for one in version.restatements}
+    assert {kind, "prices"} <= {restatement.kind for restatement in version.restatements}
     now = current_rows(collection, "AAPL")
-    told = source.rows["AAPL"][source.rows["AAPL"]["session"] <= SESSIONS[41]]
-    np.testing.assert_allclose(now["close"], told["close"], rtol=1e-12)
+    reported = source.rows["AAPL"][source.rows["AAPL"]["session"] <= SESSIONS[41]]
+    np.testing.assert_allclose(now["close"], reported["close"], rtol=1e-12)
     before = as_known(read_history(collection, "AAPL"), after(40))
     np.testing.assert_allclose(before["close"], ROWS["close"].head(41), rtol=1e-12)
 
 
 def test_a_settled_volume_is_recorded_without_fetching_anew(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = changed(40, volume=1.01), after(41)
     found = updated(collection, source)
@@ -154,7 +158,7 @@ def test_a_settled_volume_is_recorded_without_fetching_anew(collection: Collecti
 
 
 def test_a_last_close_that_is_settled_later_is_recorded_without_fetching_anew(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = changed(40, close=1.0001), after(41)
     assert updated(collection, source)["AAPL"].reason == "prices"
@@ -163,7 +167,7 @@ def test_a_last_close_that_is_settled_later_is_recorded_without_fetching_anew(co
 
 
 def test_what_cannot_be_refreshed_is_served_as_it_is_with_its_age(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS, "MSFT": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS, "MSFT": ROWS}, after(40))
     updated(collection, source, "AAPL")
     source.errors["AAPL"] = source.whole_errors["MSFT"] = SourceUnavailableError("429")
     source.now = after(50)
@@ -176,7 +180,7 @@ def test_what_cannot_be_refreshed_is_served_as_it_is_with_its_age(collection: Co
 
 
 def test_where_the_whole_cannot_be_fetched_nothing_is_stored(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     before = path_of(collection, "AAPL").read_bytes()
     source.rows["AAPL"], source.now = RESTATED["dividend"], after(41)
@@ -188,14 +192,14 @@ def test_where_the_whole_cannot_be_fetched_nothing_is_stored(collection: Collect
 
 
 def test_a_source_without_newer_bars_leaves_the_ticker_behind(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS.head(41)}, after(43))
+    source = RecordingSource({"AAPL": ROWS.head(41)}, after(43))
     found = updated(collection, source)["AAPL"]
     assert (found.state, found.last_session, found.age_sessions) == (UpdateState.BEHIND, SESSIONS[40].date(), 3)
     assert "no bar after 2024" in found.reason
 
 
 def test_a_damaged_file_is_quarantined_and_fetched_anew(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     path = path_of(collection, "AAPL")
     content = bytearray(path.read_bytes())
@@ -210,7 +214,7 @@ def test_a_damaged_file_is_quarantined_and_fetched_anew(collection: Collection) 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing"])
 def test_a_file_without_a_footer_is_quarantined_too(content: bytes, collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     path_of(collection, "AAPL").write_bytes(content)
     assert updated(collection, source)["AAPL"].state is UpdateState.UPDATED
@@ -219,7 +223,7 @@ def test_a_file_without_a_footer_is_quarantined_too(content: bytes, collection: 
 
 
 def test_an_earlier_start_asks_for_the_whole_and_a_later_one_for_nothing(collection: Collection) -> None:
-    late, source = SESSIONS[20].date(), Asked({"AAPL": ROWS}, after(40))
+    late, source = SESSIONS[20].date(), RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source, start=late)
     assert len(current_rows(collection, "AAPL")) == 21
     assert updated(collection, source, start=START)["AAPL"].added == 20
@@ -228,26 +232,26 @@ def test_an_earlier_start_asks_for_the_whole_and_a_later_one_for_nothing(collect
     assert updated(collection, source, start=late)["AAPL"].state is UpdateState.CURRENT
 
 
-def test_a_restated_past_is_asked_for_from_where_the_store_begins(collection: Collection) -> None:
-    late, source = SESSIONS[20].date(), Asked({"AAPL": ROWS}, after(40))
+def test_a_restated_past_is_requested_from_where_the_store_begins(collection: Collection) -> None:
+    late, source = SESSIONS[20].date(), RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = RESTATED["prices"], after(41)
     updated(collection, source, start=late)
     assert source.log[-1] == ("AAPL", START)
 
 
-def test_a_ticker_named_twice_is_asked_for_once(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+def test_a_ticker_named_twice_is_requested_once(collection: Collection) -> None:
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     plan = plan_update(collection, ("AAPL", "AAPL"), source.now, START)
     assert plan.first_days == {"AAPL": START}
     updated(collection, source)
     assert len(plan_update(collection, ("AAPL", "AAPL"), source.now, START).results) == 1
 
 
-def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
+def test_a_blank_last_row_is_requested_again(collection: Collection) -> None:
     blank = ROWS.copy()
     blank.loc[40, ["open", "high", "low", "close"]] = np.nan
-    source = Asked({"AAPL": blank}, after(40))
+    source = RecordingSource({"AAPL": blank}, after(40))
     updated(collection, source)
     source.rows["AAPL"] = ROWS
     assert updated(collection, source)["AAPL"].state is UpdateState.RESTATED
@@ -256,7 +260,7 @@ def test_a_blank_last_row_is_asked_for_again(collection: Collection) -> None:
 
 
 def test_a_source_that_is_late_takes_no_stored_bar_away(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = ROWS.head(39), after(41)
     found = updated(collection, source)["AAPL"]
@@ -265,7 +269,7 @@ def test_a_source_that_is_late_takes_no_stored_bar_away(collection: Collection) 
 
 
 def test_an_action_reported_late_on_the_last_session_fetches_all_anew(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.rows["AAPL"], source.now = changed(40, dividend=0.7), after(41)
     assert "dividend" in updated(collection, source)["AAPL"].reason
@@ -273,7 +277,7 @@ def test_an_action_reported_late_on_the_last_session_fetches_all_anew(collection
 
 
 def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     path = path_of(collection, "AAPL")
     content = bytearray(path.read_bytes())
@@ -285,14 +289,14 @@ def test_a_damaged_file_of_an_up_to_date_ticker_is_fetched_anew_at_once(collecti
 
 
 @pytest.mark.parametrize("name", ["../../x", "A/B", "<b>", "", "AAPL.QQQQ"])
-def test_a_name_that_cannot_be_one_is_missing_and_never_asked_for(name: str, collection: Collection) -> None:
-    source = Asked({}, after(40))
+def test_an_invalid_ticker_name_is_missing_and_never_requested(name: str, collection: Collection) -> None:
+    source = RecordingSource({}, after(40))
     assert updated(collection, source, name)[name].state is UpdateState.MISSING
     assert source.log == []
 
 
 def test_another_currency_is_recorded(collection: Collection) -> None:
-    source = Asked({"AAPL": ROWS}, after(40))
+    source = RecordingSource({"AAPL": ROWS}, after(40))
     updated(collection, source)
     source.currency, source.now = "EUR", after(41)
     found = updated(collection, source)["AAPL"]

@@ -40,13 +40,13 @@ class Desk:
     client: YahooClient
     clock: "Evening"
 
-    def update(self, row: int, **told: pd.DataFrame) -> dict[str, UpdateResult]:
-        """How the tickers stand after Yahoo told these rows, as traded, up to the evening of a row."""
-        for ticker, rows in told.items():
+    def update(self, row: int, **reported: pd.DataFrame) -> dict[str, UpdateResult]:
+        """The state of each ticker after Yahoo reported these rows, as traded, up to the evening of a row."""
+        for ticker, rows in reported.items():
             self.yahoo.frames[ticker] = as_yahoo_exports(rows.head(row + 1))
         self.clock.instant = evening(row)
-        plan = plan_update(self.collection, told or tuple(self.yahoo.frames), self.clock.instant, START)
-        return {one.ticker: one for one in (*plan.results, *run_update(self.collection, self.client, plan))}
+        plan = plan_update(self.collection, reported or tuple(self.yahoo.frames), self.clock.instant, START)
+        return {result.ticker: result for result in (*plan.results, *run_update(self.collection, self.client, plan))}
 
 
 class Evening(MovedClock):
@@ -101,18 +101,18 @@ def test_an_earlier_price_that_yahoo_repairs_is_fetched_anew(desk: Desk) -> None
 
 
 def test_a_split_that_yahoo_has_not_applied_is_repaired_and_recorded(desk: Desk) -> None:
-    told = as_yahoo_exports(ROWS)
-    old = told.index < SPLIT_AT
-    told.loc[old, ["Open", "High", "Low", "Close"]] *= 4.0
-    told.loc[old, "Volume"] /= 4.0
-    desk.yahoo.frames["AAPL"] = told
+    reported = as_yahoo_exports(ROWS)
+    old = reported.index < SPLIT_AT
+    reported.loc[old, ["Open", "High", "Low", "Close"]] *= 4.0
+    reported.loc[old, "Volume"] /= 4.0
+    desk.yahoo.frames["AAPL"] = reported
     desk.update(59)
     stored = current_rows(desk.collection, "AAPL")
     np.testing.assert_allclose(stored["close"], ROWS["close"], rtol=1e-12)
     assert "unapplied_split" in {problem.rule for problem in read_history(desk.collection, "AAPL").latest.problems}
 
 
-def test_an_adjusted_close_that_tells_other_returns_is_noted(desk: Desk) -> None:
+def test_an_adjusted_close_with_other_returns_is_noted(desk: Desk) -> None:
     desk.update(24, AAPL=ROWS)
     assert read_history(desk.collection, "AAPL").latest.problems == ()
     desk.update(24, MSFT=ROWS.assign(adj_close=ROWS["adj_close"].where(ROWS.index < 15, ROWS["adj_close"] * 1.1)))
@@ -124,15 +124,15 @@ def test_eighty_of_a_hundred_refused_yield_a_hundred_dated_rows(desk: Desk) -> N
     names = [f"T{number}" for number in range(100)]
     frame, later = as_yahoo_exports(ROWS.head(12)), as_yahoo_exports(ROWS.head(14))
     desk.yahoo.frames.update(dict.fromkeys(names, frame))
-    assert {one.state for one in desk.update(11).values()} == {UpdateState.UPDATED}
+    assert {result.state for result in desk.update(11).values()} == {UpdateState.UPDATED}
     desk.yahoo.frames.update(dict.fromkeys(names, later))
-    desk.yahoo.play.refuse_after = desk.yahoo.told + 20
+    desk.yahoo.play.refuse_after = desk.yahoo.charts_sent + 20
     found = desk.update(13)
     assert len(found) == 100
-    fresh = [one for one in found.values() if one.state is UpdateState.UPDATED]
-    stale = [one for one in found.values() if one.state is UpdateState.NOT_REFRESHED]
+    fresh = [result for result in found.values() if result.state is UpdateState.UPDATED]
+    stale = [result for result in found.values() if result.state is UpdateState.NOT_REFRESHED]
     assert (len(fresh), len(stale)) == (20, 80)
-    assert {one.last_session for one in fresh} == {ROWS["session"][13].date()}
-    assert {(one.last_session, one.age_sessions) for one in stale} == {(ROWS["session"][11].date(), 2)}
-    assert all("Yahoo refuses for now (429)" in one.reason for one in stale)
+    assert {result.last_session for result in fresh} == {ROWS["session"][13].date()}
+    assert {(result.last_session, result.age_sessions) for result in stale} == {(ROWS["session"][11].date(), 2)}
+    assert all("Yahoo refuses for now (429)" in result.reason for result in stale)
     assert {len(current_rows(desk.collection, name)) for name in names} == {12, 14}

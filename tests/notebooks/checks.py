@@ -32,7 +32,7 @@ LAST = "2013-03-01"
 
 
 def sample_rows(ticker: str) -> pd.DataFrame:
-    """The bundled file's own rows of a ticker, read without the door."""
+    """The rows of a ticker in the bundled file, read without validation."""
     packed = Path(pipeline.market.__file__).parent / "data" / "stocks_wiki_2000_2013.csv.gz"
     with gzip.open(packed) as unpacked:
         frame = pd.read_csv(unpacked)
@@ -41,22 +41,22 @@ def sample_rows(ticker: str) -> pd.DataFrame:
 
 def three_fates(refused: ValidatedBars, delivered: Mapping[str, pd.DataFrame], shown: pd.DataFrame) -> None:
     """One is whole, one lacks a session, one ends at a session, one has no bar; and the table says so."""
-    own = {ticker: refused.bars.frame.query("ticker == @ticker") for ticker in delivered}
-    left = {one.ticker for one in refused.excluded}
-    assert len(own["AAPL"]) == len(delivered["AAPL"])
-    assert len(own["IBM"]) == len(delivered["IBM"]) - 1
-    assert own["IBM"]["session"].max() == own["AAPL"]["session"].max()
-    assert 100 < len(own["GOOG"]) < len(delivered["GOOG"])
-    assert own["GOOG"]["close"].max() < 1000, "no cents among dollars"
-    assert len(own["MSFT"]) == 0
+    frames = {ticker: refused.bars.frame.query("ticker == @ticker") for ticker in delivered}
+    left = {exclusion.ticker for exclusion in refused.excluded}
+    assert len(frames["AAPL"]) == len(delivered["AAPL"])
+    assert len(frames["IBM"]) == len(delivered["IBM"]) - 1
+    assert frames["IBM"]["session"].max() == frames["AAPL"]["session"].max()
+    assert 100 < len(frames["GOOG"]) < len(delivered["GOOG"])
+    assert frames["GOOG"]["close"].max() < 1000, "no cents among dollars"
+    assert len(frames["MSFT"]) == 0
     assert left == {"GOOG", "MSFT"}
     by_ticker = shown.groupby("ticker")
-    assert by_ticker["bars"].first().to_dict() == {ticker: len(rows) for ticker, rows in own.items()}
+    assert by_ticker["bars"].first().to_dict() == {ticker: len(rows) for ticker, rows in frames.items()}
     assert by_ticker["status"].first().to_dict() == {
         "AAPL": "clean", "IBM": "usable", "GOOG": "excluded", "MSFT": "excluded"
     }  # fmt: skip
     (ends,) = shown.loc[shown["severity"] == "bars truncated"].query("ticker == 'GOOG'")["since"]
-    assert str(own["GOOG"]["session"].max())[:10] < ends, "the bars end before the session that is named"
+    assert str(frames["GOOG"]["session"].max())[:10] < ends, "the bars end before the session that is named"
     assert "rows quarantined" in set(shown.query("ticker == 'IBM'")["severity"])
 
 
@@ -67,8 +67,8 @@ def sound_prices(prices: ValidatedBars, shown: pd.DataFrame) -> None:
     for ticker in shown.index:
         rows = sample_rows(ticker)
         assert shown.loc[ticker, "count"] == len(rows)
-        own = prices.bars.frame.query("ticker == @ticker")
-        np.testing.assert_array_equal(own["close"], rows["Close"])
+        ticker_rows = prices.bars.frame.query("ticker == @ticker")
+        np.testing.assert_array_equal(ticker_rows["close"], rows["Close"])
 
 
 def folds_in_order(folds: Sequence[Fold], frames: Frames, shown: pd.DataFrame) -> None:
@@ -112,27 +112,27 @@ def verdict_is_shown(evaluation: Evaluation, backtest: Backtest, shown: Any) -> 
     """The sentence that is shown names the best baseline, and claims no more than the losses bear."""
     said = str(shown.data)
     assert said == evaluation.verdict.sentence
-    own = losses(backtest, "calibrated").mean()
+    network_loss = losses(backtest, "calibrated").mean()
     others = {
         name: losses(backtest, name).mean() for name in backtest.quantiles if name not in ("network", "calibrated")
     }
     best = min(others, key=lambda name: others[name])
     assert said.startswith("The calibrated network is ")
     assert best in said.split(". ", maxsplit=1)[0]
-    assert own < others[best] or "better than every baseline: " not in said
+    assert network_loss < others[best] or "better than every baseline: " not in said
     for size, word in re.findall(r"pinball loss is ([\d.]+)% (smaller|larger)", said):
-        assert float(size) == round(abs(100 * (1 - own / others[best])), 1)
-        assert word == ("smaller" if own <= others[best] else "larger")
+        assert float(size) == round(abs(100 * (1 - network_loss / others[best])), 1)
+        assert word == ("smaller" if network_loss <= others[best] else "larger")
 
 
 def skill_is_shown(backtest: Backtest, shown: Any) -> None:
     """Every cell of the skill table, read as it is displayed."""
-    own = losses(backtest, "calibrated")
+    network_loss = losses(backtest, "calibrated")
     lines = [line.split("|") for line in shown.to_string(delimiter="|").splitlines() if "%" in line]
     assert len(lines) == len(backtest.quantiles) - 2
     for baseline, skill, p, word, sessions in lines:
         other = losses(backtest, baseline)
-        expected = 100 * (1 - own.mean() / other.mean())
+        expected = 100 * (1 - network_loss.mean() / other.mean())
         assert skill == f"{expected:+.2f} %".replace("-", "−"), (baseline, skill, expected)
         assert re.fullmatch(r"< 0\.001|[01]\.\d{3}", p), p
         passed = p == "< 0.001" or float(p) <= 0.05
@@ -208,9 +208,9 @@ def echo_sees_no_close(echo: Callable[[np.ndarray], np.ndarray], closes: np.ndar
 
 def accuracy_is_shown(closes: np.ndarray, forecast: np.ndarray, shown: str) -> None:
     """Both percentages of the sentence."""
-    told = [float(number) for number in re.findall(r"([\d.]+) %", shown)]
+    accuracies = [float(number) for number in re.findall(r"([\d.]+) %", shown)]
     lines = (forecast[1:], closes[:-1])
-    assert told == [round(100 - 100 * np.sqrt(np.mean((line / closes[1:] - 1) ** 2)), 1) for line in lines]
+    assert accuracies == [round(100 - 100 * np.sqrt(np.mean((line / closes[1:] - 1) ** 2)), 1) for line in lines]
 
 
 def echo_is_drawn(closes: np.ndarray, forecast: np.ndarray, figure: Figure, shown: Any) -> None:

@@ -49,10 +49,10 @@ def test_there_is_a_first_one() -> None:
 
 @each
 def test_no_output_is_kept(path: Path) -> None:
-    own = cells(path, "code")
-    assert len(own) > 5
-    assert [cell["outputs"] for cell in own] == [[]] * len(own)
-    assert {cell["execution_count"] for cell in own} == {None}
+    code_cells = cells(path, "code")
+    assert len(code_cells) > 5
+    assert [cell["outputs"] for cell in code_cells] == [[]] * len(code_cells)
+    assert {cell["execution_count"] for cell in code_cells} == {None}
 
 
 @each
@@ -72,10 +72,10 @@ def test_only_imports_are_not_counted() -> None:
 @each
 def test_whatever_is_shown_is_checked_in_the_kernel(path: Path) -> None:
     """Every function of checks.py runs once, and no cell shows a thing that none of them sees."""
-    own = cells(path, "code")
-    unseen = [source(cell) for cell in own if shows_something(source(cell)) and not checked(cell)]
+    code_cells = cells(path, "code")
+    unseen = [source(cell) for cell in code_cells if shows_something(source(cell)) and not checked(cell)]
     assert [code for code in unseen if "fits, " not in code] == []
-    assert sorted(name for cell in own for name in checked(cell)) == sorted(checks_of_the_notebook())
+    assert sorted(name for cell in code_cells for name in checked(cell)) == sorted(checks_of_the_notebook())
 
 
 def checks_of_the_notebook() -> Iterator[str]:

@@ -44,7 +44,7 @@ def evaluation() -> Evaluation:
     return evaluate(made, EvaluationInputs(flat_opens(made), MoneySpec(), Trials()))
 
 
-def test_it_is_the_model_where_nobody_asked_to_abstain(evaluation: Evaluation) -> None:
+def test_it_is_the_model_where_abstaining_is_off(evaluation: Evaluation) -> None:
     chosen = publication(evaluation, "never")
     assert {chosen.forecaster(ticker, h) for ticker in ("T0", "new") for h in (1, 2)} == {NETWORK}
     assert chosen.abstained == ()
@@ -74,8 +74,8 @@ def test_by_ticker_each_has_what_it_has_shown(evaluation: Evaluation) -> None:
 
 def test_the_corrected_network_is_the_model_where_there_is_one() -> None:
     made = backtest()
-    own = made.quantiles[NETWORK]
-    both = replace(made, quantiles={NETWORK: own, CALIBRATED: own, **made.quantiles})
+    network_quantiles = made.quantiles[NETWORK]
+    both = replace(made, quantiles={NETWORK: network_quantiles, CALIBRATED: network_quantiles, **made.quantiles})
     found = evaluate(both, EvaluationInputs(flat_opens(both), MoneySpec(), Trials()))
     assert found.verdict.model == CALIBRATED
     assert publication(found, "never").forecaster("T0", 1) == CALIBRATED

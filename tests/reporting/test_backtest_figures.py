@@ -21,19 +21,19 @@ def test_every_account_is_drawn_to_its_end(outcome: CalendarResult) -> None:
     evaluation = outcome.evaluation
     (axes,) = draw_equity(evaluation).axes
     drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
-    own = {one.rule: one for one in evaluation.money.results if one.forecaster in (CALIBRATED, PASSIVE)}
-    assert set(drawn) == {RULE_LABELS[rule] for rule in own}
-    for rule, one in own.items():
-        np.testing.assert_array_equal(drawn[RULE_LABELS[rule]], one.equity)
-        assert drawn[RULE_LABELS[rule]][-1] == pytest.approx(1 + one.performance.net_return)
+    by_rule = {result.rule: result for result in evaluation.money.results if result.forecaster in (CALIBRATED, PASSIVE)}
+    assert set(drawn) == {RULE_LABELS[rule] for rule in by_rule}
+    for rule, account in by_rule.items():
+        np.testing.assert_array_equal(drawn[RULE_LABELS[rule]], account.equity)
+        assert drawn[RULE_LABELS[rule]][-1] == pytest.approx(1 + account.performance.net_return)
     assert len(axes.lines[0].get_xdata()) == len(evaluation.money.opened)
 
 
 def test_an_account_that_moved_by_much_has_a_log_scale(outcome: CalendarResult) -> None:
     money = outcome.evaluation.money
     grown = tuple(
-        replace(one, equity=np.geomspace(1, 30 if one.rule == "long_only" else 0.4, len(one.equity)))
-        for one in money.results
+        replace(result, equity=np.geomspace(1, 30 if result.rule == "long_only" else 0.4, len(result.equity)))
+        for result in money.results
     )
     (axes,) = draw_equity(replace(outcome.evaluation, money=replace(money, results=grown))).axes
     assert axes.get_yscale() == "log"
@@ -46,24 +46,24 @@ def test_an_account_that_moved_by_much_has_a_log_scale(outcome: CalendarResult) 
 
 def test_groups_are_the_table_s(outcome: CalendarResult) -> None:
     (axes,) = draw_groups(outcome.evaluation).axes
-    own = outcome.evaluation.deciles.query("forecaster == @CALIBRATED and horizon == 1")
-    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], 1e4 * own["mean_return"])
+    groups = outcome.evaluation.deciles.query("forecaster == @CALIBRATED and horizon == 1")
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], 1e4 * groups["mean_return"])
     assert not has_groups(small_outcome().evaluation)
 
 
 def test_pit_bars_are_outcomes_over_those_expected(outcome: CalendarResult) -> None:
     axes = draw_pit(outcome.evaluation).axes
-    assert [one.get_title("left").split(":")[0] for one in axes] == ["1 session ahead", f"{HORIZONS} sessions ahead"]
+    assert [axis.get_title("left").split(":")[0] for axis in axes] == ["1 session ahead", f"{HORIZONS} sessions ahead"]
     backtest = outcome.evaluation.backtest
-    for one, horizon in zip(axes, (1, HORIZONS), strict=True):
+    for panel, horizon in zip(axes, (1, HORIZONS), strict=True):
         where = backtest.scored[..., horizon - 1]
         values = backtest.quantiles[CALIBRATED][where, horizon - 1].astype(np.float64)
         came = backtest.realised[where, horizon - 1].astype(np.float64)
-        below = np.mean([outcome <= own[0] for outcome, own in zip(came, values, strict=True)])
-        bars = [patch for patch in one.patches if isinstance(patch, Rectangle)]
+        below = np.mean([outcome <= quantiles[0] for outcome, quantiles in zip(came, values, strict=True)])
+        bars = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
         assert bars[0].get_height() == pytest.approx(below / 0.05)
         assert [bar.get_width() for bar in bars] == pytest.approx([5, 5, 15, 25, 25, 15, 5, 5])
-        labels = {text.get_text() for text in one.get_legend().get_texts()}
+        labels = {text.get_text() for text in panel.get_legend().get_texts()}
         assert labels == {NETWORK, CALIBRATED}
 
 

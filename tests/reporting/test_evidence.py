@@ -53,11 +53,11 @@ def test_the_summary_has_the_statistics_with_their_errors(outcome: CalendarResul
     first, last = page.by_id("summary").all("table")
     for horizon, table in ((1, first), (HORIZONS, last)):
         table_of_run = outcome.evaluation.summary_table
-        own = table_of_run[table_of_run["horizon"] == horizon].set_index("forecaster")
+        expected = table_of_run[table_of_run["horizon"] == horizon].set_index("forecaster")
         rows = {name.removesuffix(" the model"): cells for name, cells in cells_of(table) if "no forecast" not in name}
-        assert list(rows) == list(own.index)
+        assert list(rows) == list(expected.index)
         for name, cells in rows.items():
-            row = own.loc[name]
+            row = expected.loc[name]
             assert cells[0] == f"{1e4 * row['pinball']:.2f} ± {1e4 * row['pinball_error']:.2f}"
             p = "p < 0.001" if row["mcs_p"] < 0.001 else f"p = {row['mcs_p']:.3f}"
             assert cells[2] == f"{'yes' if row['may_be_best'] else 'no'} {p}"
@@ -65,13 +65,13 @@ def test_the_summary_has_the_statistics_with_their_errors(outcome: CalendarResul
             assert cells[4] == f"{1e4 * row['winkler_80']:.2f} ± {1e4 * row['winkler_80_error']:.1f}"
 
 
-def test_the_summary_has_skill_and_word_of_every_model_and_of_no_baseline(
+def test_the_summary_has_skill_and_conclusion_of_every_model_and_of_no_baseline(
     outcome: CalendarResult, page: Element
 ) -> None:
-    own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
+    expected = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
     rows = dict(cells_of(page.by_id("summary").all("table")[0]))
     for name, shown in ((NETWORK, NETWORK), (CALIBRATED, f"{CALIBRATED} the model")):
-        row, cell = own.loc[name], rows[shown][1]
+        row, cell = expected.loc[name], rows[shown][1]
         assert number(cell) == pytest.approx(100 * row["skill"], abs=0.00501)
         assert f"{row['conclusion']} over {row['best_baseline']}, p " in cell
     assert rows["ewma"][1] == ""
@@ -79,8 +79,8 @@ def test_the_summary_has_skill_and_word_of_every_model_and_of_no_baseline(
 
 def test_the_summary_has_direction_rank_and_money(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("summary").all("table")[0]
-    own = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
-    rows, row = dict(cells_of(table)), own.loc[CALIBRATED]
+    expected = outcome.evaluation.summary_table.query("horizon == 1").set_index("forecaster")
+    rows, row = dict(cells_of(table)), expected.loc[CALIBRATED]
     cells = rows[f"{CALIBRATED} the model"]
     assert f"p = {row['direction_p']:.3f}" in cells[5]
     assert number(cells[6]) == pytest.approx(row["rank_ic"], abs=0.000501)
@@ -104,7 +104,7 @@ def test_buying_without_a_forecast_stands_in_the_same_table(outcome: CalendarRes
 
 
 def test_money_stands_only_where_it_was_made(outcome: CalendarResult, page: Element) -> None:
-    """The rules trade on one horizon: their ratios beside another's statistics would say nothing of it."""
+    """The rules trade on one horizon: their ratios next to another horizon's statistics would say nothing."""
     last = page.by_id("summary").all("table")[1]
     assert not any("Sharpe" in head for head in heads_of(last))
     assert not any("no forecast" in name for name, _ in cells_of(last))
@@ -215,7 +215,7 @@ def test_tickers_with_a_wrong_coverage_are_counted_as_benjamini_and_hochberg_do(
         tests = every.get_group(key)
         for cell, column in zip(cells[5:], ("kupiec_p", "christoffersen_p"), strict=True):
             p = sorted(tests[column].dropna())
-            below = [k for k, one in enumerate(p, start=1) if one <= 0.05 * k / len(p)]
+            below = [k for k, value in enumerate(p, start=1) if value <= 0.05 * k / len(p)]
             assert cell == f"{max(below, default=0)} of {len(p)}"
             counts.add(cell)
     assert len(counts) > 1, "the network's band is much too narrow, the corrected one is right"
@@ -278,7 +278,7 @@ def test_rules_and_caveats_are_next_to_the_money(outcome: CalendarResult, page: 
     assert "expected maximum of 15 trials" in text, "five specifications with three rules each"
 
 
-def test_how_it_was_chosen_stands_beside_verdict_and_money(outcome: CalendarResult) -> None:
+def test_how_it_was_chosen_is_stated_with_verdict_and_money(outcome: CalendarResult) -> None:
     chosen = outcome.experiment.model_copy(update={"trials": 40})
     page = page_of(replace(outcome, experiment=chosen))
     assert chosen.chosen_from in page.all("header")[0].text
@@ -299,9 +299,12 @@ def test_ranking_on_the_page_is_the_outcome_s(outcome: CalendarResult, page: Ele
 
 def test_the_tiles_have_money_and_buy_and_hold(outcome: CalendarResult, page: Element) -> None:
     money = outcome.evaluation.money_table.set_index(["forecaster", "rule"])
-    own, held = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
+    long_only, buy_and_hold = money.loc[(CALIBRATED, "long_only")], money.loc[(PASSIVE, "buy_and_hold")]
     header = page.all("header")[0].text.replace("−", "-")
-    assert f"{own['sharpe']:+.2f} ± {own['sharpe_error']:.2f} buy and hold {held['sharpe']:+.2f}" in header
+    assert (
+        f"{long_only['sharpe']:+.2f} ± {long_only['sharpe_error']:.2f} buy and hold {buy_and_hold['sharpe']:+.2f}"
+        in header
+    )
 
 
 # --- Nothing to show ---

@@ -58,8 +58,8 @@ def test_fan_name_is_a_plain_file_name(ticker: str) -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text("aA./\\_", max_size=4), st.text("aA./\\_", max_size=4))
-def test_different_tickers_have_different_file_names_in_any_case(one: str, other: str) -> None:
-    assert (fan_name(one).lower() == fan_name(other).lower()) == (one == other)
+def test_different_tickers_have_different_file_names_in_any_case(first: str, second: str) -> None:
+    assert (fan_name(first).lower() == fan_name(second).lower()) == (first == second)
 
 
 @pytest.mark.parametrize("count", [1, MAX_SINGLE_FANS, MAX_SINGLE_FANS + 1, 1000])

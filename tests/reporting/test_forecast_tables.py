@@ -29,7 +29,7 @@ def under(outcome: CalendarResult, chosen: Publication) -> CalendarResult:
 
 
 def rows(names: dict[str, list[str]]) -> list[tuple[str, int, str]]:
-    return [(ticker, h, name) for ticker, own in names.items() for h, name in enumerate(own, start=1)]
+    return [(ticker, h, name) for ticker, by_horizon in names.items() for h, name in enumerate(by_horizon, start=1)]
 
 
 def test_nothing_is_said_of_the_model() -> None:
@@ -66,7 +66,7 @@ def test_the_page_says_so_at_the_top_and_in_every_cell(outcome: CalendarResult) 
     assert f"{ewma['q10']:,.2f} – {ewma['q90']:,.2f}" in table.all("tr")[0].all("td")[1].text
 
 
-def test_a_page_of_the_model_alone_speaks_of_no_baseline_shown(outcome: CalendarResult) -> None:
+def test_a_page_of_the_model_alone_mentions_no_baseline_shown(outcome: CalendarResult) -> None:
     page = read_page(report_html(outcome, {}, None))
     assert "A baseline is shown" not in page.text
     assert not any("baseline ewma" in cell.text for cell in page.by_id("forecast").all("td"))

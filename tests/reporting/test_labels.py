@@ -60,7 +60,7 @@ def test_every_conclusion_of_a_comparison(outcome: CalendarResult, conclusion: C
     pooled = comparisons[(comparisons["ticker"] == POOLED) & (comparisons["forecaster"] == evaluation.verdict.model)]
     assert page.by_id("skill").all("table")[0].text.count(shown) == len(pooled)
     assert shown in page.by_id("summary").text
-    concluded = tuple(replace(one, conclusion=conclusion) for one in evaluation.verdict.comparisons)
+    concluded = tuple(replace(comparison, conclusion=conclusion) for comparison in evaluation.verdict.comparisons)
     assert short_verdict(replace(evaluation.verdict, comparisons=concluded))
 
 
@@ -78,7 +78,9 @@ def test_every_trading_rule_and_passive_portfolio(outcome: CalendarResult, rule:
 
 
 def test_the_passive_portfolios_are_those_of_the_simulation(outcome: CalendarResult) -> None:
-    assert {one.rule for one in outcome.evaluation.money.results if one.forecaster == PASSIVE} == set(PASSIVE_RULES)
+    assert {result.rule for result in outcome.evaluation.money.results if result.forecaster == PASSIVE} == set(
+        PASSIVE_RULES
+    )
 
 
 @pytest.mark.parametrize("severity", Severity)

@@ -12,7 +12,7 @@ from pipeline.evaluation.popular_accuracy import PopularAccuracy, popular_accura
 from pipeline.market.in_memory import open_sample
 from pipeline.reporting.canvas import png_bytes
 from pipeline.reporting.price_line_figures import (
-    SHOWN_SESSIONS,
+    LINE_SESSIONS,
     draw_echo,
     draw_popular_accuracy,
     forecast_and_realised_changes,
@@ -42,8 +42,8 @@ def test_both_panels_draw_what_they_say(made: tuple[np.ndarray, np.ndarray, np.n
     sessions, closes, forecast = made
     levels, changes = draw_echo(sessions, closes, forecast, "CHF").axes
     drawn = {line.get_label(): line for line in (*levels.lines, *changes.lines)}
-    np.testing.assert_array_equal(drawn["close"].get_ydata(), closes[-SHOWN_SESSIONS:])
-    np.testing.assert_array_equal(drawn["forecast"].get_ydata(), forecast[-SHOWN_SESSIONS:])
+    np.testing.assert_array_equal(drawn["close"].get_ydata(), closes[-LINE_SESSIONS:])
+    np.testing.assert_array_equal(drawn["forecast"].get_ydata(), forecast[-LINE_SESSIONS:])
     forecast_change, realised = forecast_and_realised_changes(closes, forecast)
     np.testing.assert_array_equal(drawn["one session"].get_xdata(), forecast_change)
     np.testing.assert_array_equal(drawn["one session"].get_ydata(), realised)
@@ -89,7 +89,7 @@ def test_popular_accuracy_is_drawn_side_by_side(google: PopularAccuracy) -> None
     assert titles[:2] == ["last value: 92.10 %", "straight drift line: 92.85 %"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1, "one scale, so that they can be compared"
     for axes, line in zip(figure.axes, google.lines, strict=True):
-        drawn = {one.get_label(): list(one.get_ydata()) for one in axes.lines}
+        drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
         assert drawn["forecast"] == [google.fitted_closes[-1], *line.prices]
         assert drawn["close"][-30:] == list(google.closes)
     assert [axes.get_ylabel() for axes in figure.axes] == ["USD per share", "", ""]

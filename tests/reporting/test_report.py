@@ -144,16 +144,16 @@ def cell_class(page: Element, baseline: str, horizon: int) -> str:
 def test_scores_in_the_page_are_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     scores = outcome.evaluation.scores
     for horizon, table in enumerate(page.by_id("scores").all("table"), start=1):
-        own = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)].set_index("forecaster")
+        expected = scores[(scores["horizon"] == horizon) & (scores["ticker"] == POOLED)].set_index("forecaster")
         for name, cells in rows_of(table).items():
-            row = own.loc[name.removesuffix(" ★")]
+            row = expected.loc[name.removesuffix(" ★")]
             assert cells[0] == f"{1e4 * row['pinball']:.2f}"
             assert cells[3] == f"{100 * row['coverage_80']:.1f} %"
             assert cells[-1] == ("–" if np.isnan(row["directional_accuracy"]) else cells[-1])
-            assert name.endswith("★") == (row["pinball"] == own["pinball"].min())
+            assert name.endswith("★") == (row["pinball"] == expected["pinball"].min())
 
 
-def test_learned_class_probabilities_stand_beside_the_frequencies(outcome: CalendarResult, page: Element) -> None:
+def test_learned_class_probabilities_are_shown_with_the_frequencies(outcome: CalendarResult, page: Element) -> None:
     assert not page.has_id("direction"), "no class probabilities were learned"
     rows = [
         {"horizon": 1, "rows": 12345, "log_loss": 1.09123, "log_loss_frequencies": 1.1, "brier": 0.65,
@@ -178,10 +178,10 @@ def test_undefined_direction_is_a_dash(page: Element) -> None:
 def test_skill_of_every_ticker_is_the_outcome_s(outcome: CalendarResult, page: Element) -> None:
     table = page.by_id("tickers").all("table")[1]
     comparisons = outcome.evaluation.comparisons
-    own = comparisons[
+    expected = comparisons[
         (comparisons["horizon"] == HORIZONS) & (comparisons["ticker"] == "BBB") & (comparisons["forecaster"] == NETWORK)
     ]
-    skill = own.set_index("baseline")["skill"]
+    skill = expected.set_index("baseline")["skill"]
     assert conclusions_by_ticker(comparisons, NETWORK, HORIZONS)["BBB"] in rows_of(table)["BBB"][1]
     cells = rows_of(table)["BBB"][2:]
     for name, cell in zip(outcome.evaluation.backtest.opponents, cells, strict=True):
@@ -239,7 +239,7 @@ def test_age_and_unseen_tickers_are_marked(outcome: CalendarResult) -> None:
     assert all("2 sessions old" in row.text for row in rows)
     assert ["not trained on" in row.text for row in rows] == [False, True]
     assert "2 sessions have closed" in page.all("header")[0].text
-    assert "Not trained on. BBB" in page.all("header")[0].text
+    assert "The model was not trained on BBB. No backtest covers it." in page.all("header")[0].text
 
 
 def test_fresh_data_is_not_called_old(page: Element) -> None:

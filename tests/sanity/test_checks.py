@@ -24,9 +24,9 @@ from pipeline.sanity.checks import (
     planted_checks,
     planted_leaks_check,
     refuse_out_of_range,
+    sanity_sentence,
     sanity_table,
     sine_check,
-    verdict_sentence,
 )
 from pipeline.workflow.sine import MARK
 from tests.sanity.forecasters import NOISE, UNIT, backtest_from, returns, spread
@@ -48,7 +48,7 @@ def test_no_number_is_out_of_range_and_stays_out_of_the_table() -> None:
 
 def test_what_is_out_of_range_is_named_and_what_is_not_is_not() -> None:
     refuse_out_of_range([GOOD])
-    assert verdict_sentence([GOOD]) == "All 1 sanity checks are in range."
+    assert sanity_sentence([GOOD]) == "All 1 sanity checks are in range."
     with pytest.raises(SanityError) as error:
         refuse_out_of_range([GOOD, BAD])
     assert str(error.value).startswith("1 of 2 sanity checks are out of range. b: share 0.2 is OUT OF RANGE")
@@ -124,7 +124,7 @@ def test_half_the_signal_is_too_little_and_a_part_of_the_outcome_too_much() -> N
     peeking = spread(expectation + 0.2 * (outcome - expectation))
     leak = planted_checks("planted", result_of(peeking, expectation, outcome), found)
     assert leak[1].found > SHARE_RANGE[1]
-    assert [one[1].passed for one in (half, whole, leak)] == [False, True, False]
+    assert [checks[1].passed for checks in (half, whole, leak)] == [False, True, False]
     assert whole[0].passed
     unseen = planted_checks("planted", result_of(spread(expectation), expectation, outcome), {**found, "skill": False})
     assert not unseen[0].passed

@@ -1,4 +1,4 @@
-"""A small but real outcome: two folds of made prices, every forecaster, a ticker left out and a problem."""
+"""A small but real outcome: two folds of simulated prices, every forecaster, a ticker left out and a problem."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""An audit's run: counts, verdict, table."""
+"""An audit's run: counts, result, table."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ FOUND = Difference("features", "feature centred", "GOOG", "2011-03-04", "2011-03
 LEAKING = replace(CLEAN, calendar="XBOM", differences=(FOUND,))
 
 
-def test_the_verdicts_of_every_calendar_are_written(store: Store, tmp_path: Path) -> None:
+def test_the_results_of_every_calendar_are_written(store: Store, tmp_path: Path) -> None:
     run_id = start_run(store, "audit", Experiment())
     log_audit(store, run_id, (CLEAN, LEAKING))
     data = open_client(store.uri).get_run(run_id).data
@@ -45,11 +45,11 @@ def test_the_verdicts_of_every_calendar_are_written(store: Store, tmp_path: Path
     assert "Leak in stage `features`: `feature centred` of GOOG at 2011-03-04" in data.tags["mlflow.note.content"]
     file = open_client(store.uri).download_artifacts(run_id, "tables/audit.json", str(tmp_path))
     table = pd.read_json(file, orient="split")
-    assert list(table["verdict"]).count("LEAK") == 1
+    assert list(table["result"]).count("LEAK") == 1
     assert set(table["calendar"]) == {"XNYS", "XBOM"}
 
 
-def test_a_verdict_in_a_few_words() -> None:
+def test_an_audit_result_in_a_few_words() -> None:
     assert short_audit_result([CLEAN]) == "no leak found"
     assert short_audit_result([CLEAN, LEAKING]) == "leak in features"
 

@@ -64,7 +64,7 @@ def test_the_tag_says_how_many_were_tested(outcome: CalendarResult, tested: int,
 
 
 @pytest.mark.parametrize(
-    ("pooled", "told"),
+    ("pooled", "expected"),
     [
         (None, None),
         ({1: CALIBRATED, 2: CALIBRATED, 3: CALIBRATED}, None),
@@ -73,14 +73,14 @@ def test_the_tag_says_how_many_were_tested(outcome: CalendarResult, tested: int,
     ],
 )
 def test_the_tag_says_at_which_horizons_it_abstained(
-    outcome: CalendarResult, pooled: dict[int, str] | None, told: str | None
+    outcome: CalendarResult, pooled: dict[int, str] | None, expected: str | None
 ) -> None:
     chosen = Publication(CALIBRATED, pooled)
-    for one in (publishing(outcome, chosen), replace(only_backtest(outcome), publication=chosen)):
-        assert final_tags(one).get("tapecast.baseline_substitutions") == told
+    for result in (publishing(outcome, chosen), replace(only_backtest(outcome), publication=chosen)):
+        assert final_tags(result).get("tapecast.baseline_substitutions") == expected
 
 
-def test_a_horizon_at_which_one_ticker_has_a_baseline_is_told_too(outcome: CalendarResult) -> None:
+def test_a_horizon_at_which_one_ticker_has_a_baseline_is_in_the_tag(outcome: CalendarResult) -> None:
     chosen = Publication(CALIBRATED, dict.fromkeys((1, 2, 3), CALIBRATED), {2: {"BBB": "ewma"}})
     assert final_tags(publishing(outcome, chosen))["tapecast.baseline_substitutions"] == "h2"
 
@@ -103,25 +103,25 @@ def next_session(outcome: CalendarResult) -> list[dict[str, str]]:
 def test_the_table_of_the_next_session_is_what_is_published_and_names_it(
     outcome: CalendarResult, chosen: Publication
 ) -> None:
-    one = publishing(outcome, chosen)
-    assert one.forecasts is not None
-    rows = published_rows(one.forecasts)
+    result = publishing(outcome, chosen)
+    assert result.forecasts is not None
+    rows = published_rows(result.forecasts)
     wanted = rows[rows["horizon"] == 1]
-    told = next_session(one)
-    assert [row["ticker"] for row in told] == list(wanted["ticker"]) == list(outcome.frames.tickers)
-    assert [row["forecaster"] for row in told] == [chosen.forecaster(row["ticker"], 1) for row in told]
-    for row, (_, own) in zip(told, wanted.iterrows(), strict=True):
-        assert row["10 %"] == f"{own['q10']:.2f}"
-        assert row["median"] == f"{own['q50']:.2f}"
-        assert row["90 %"] == f"{own['q90']:.2f}"
+    note_rows = next_session(result)
+    assert [row["ticker"] for row in note_rows] == list(wanted["ticker"]) == list(outcome.frames.tickers)
+    assert [row["forecaster"] for row in note_rows] == [chosen.forecaster(row["ticker"], 1) for row in note_rows]
+    for row, (_, expected) in zip(note_rows, wanted.iterrows(), strict=True):
+        assert row["10 %"] == f"{expected['q10']:.2f}"
+        assert row["median"] == f"{expected['q50']:.2f}"
+        assert row["90 %"] == f"{expected['q90']:.2f}"
 
 
 def test_the_note_says_in_words_where_a_baseline_is_shown(outcome: CalendarResult) -> None:
-    one = publishing(outcome, MIXED)
-    assert one.forecasts is not None
-    sentences = baseline_substitutions(published_forecasters(one.forecasts), CALIBRATED)
+    result = publishing(outcome, MIXED)
+    assert result.forecasts is not None
+    sentences = baseline_substitutions(published_forecasters(result.forecasts), CALIBRATED)
     assert len(sentences) == 3
-    for note in (final_note("run", one, []), final_note("forecast", only_forecast(one), [])):
+    for note in (final_note("run", result, []), final_note("forecast", only_forecast(result), [])):
         assert all(sentence in note for sentence in sentences)
     assert "has not shown skill" not in final_note("run", publishing(outcome, Publication(CALIBRATED)), [])
 
@@ -131,7 +131,9 @@ def test_money_is_that_of_the_model_and_of_buying_without_one(outcome: CalendarR
     table = evaluation.money_table.set_index(["forecaster", "rule"])
     rules = {name: set(table.loc[name].index) for name in (CALIBRATED, PASSIVE)}
     points = {point.key: point.value for point in money_values(evaluation)}
-    assert {*points} == {f"money/{name}/{rule}/{of}" for name, own in rules.items() for rule in own for of in MONEY}
+    assert {*points} == {
+        f"money/{name}/{rule}/{of}" for name, rule_names in rules.items() for rule in rule_names for of in MONEY
+    }
     for key, value in points.items():
         _, name, rule, of = key.split("/")
         assert value == pytest.approx(table.loc[(name, rule), of], nan_ok=True)

@@ -7,15 +7,15 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
-from pipeline.tracking import history
-from pipeline.tracking.history import (
+from pipeline.tracking import tested_specifications
+from pipeline.tracking.runs import start_run
+from pipeline.tracking.store import Store, prepare_store
+from pipeline.tracking.tested_specifications import (
     SPECIFICATION,
     count_tested,
     earlier_specification_digest,
     specification_digest,
 )
-from pipeline.tracking.runs import start_run
-from pipeline.tracking.store import Store, prepare_store
 from tests.panels import TINY
 
 from .conftest import THIRD_PARTY
@@ -48,8 +48,8 @@ def test_the_earlier_digest_is_what_the_earlier_version_wrote(experiment: Experi
     assert specification_digest(experiment) != digest
 
 
-def to_test(experiment: Experiment) -> history.TestedSpecification:
-    return history.TestedSpecification(
+def to_test(experiment: Experiment) -> tested_specifications.TestedSpecification:
+    return tested_specifications.TestedSpecification(
         specification_digest(experiment),
         "these",
         ("A",),
@@ -59,7 +59,7 @@ def to_test(experiment: Experiment) -> history.TestedSpecification:
     )
 
 
-def as_before(what: history.TestedSpecification) -> history.TestedSpecification:
+def as_before(what: tested_specifications.TestedSpecification) -> tested_specifications.TestedSpecification:
     """The same test as an earlier version recorded it."""
     return replace(what, specification=what.earlier_specification, earlier_specification="")
 
@@ -78,7 +78,10 @@ def earlier(store: Store, request: pytest.FixtureRequest) -> tuple[Store, list[s
 
 def test_the_count_does_not_change_with_the_names(earlier: tuple[Store, list[str]]) -> None:
     store, _ = earlier
-    counts = [count_tested(store, start_run(store, "run", one), to_test(one)).tested for one in (TINY, RENAMED, TINY)]
+    counts = [
+        count_tested(store, start_run(store, "run", experiment), to_test(experiment)).tested
+        for experiment in (TINY, RENAMED, TINY)
+    ]
     assert counts == [2, 2, 2]
 
 

@@ -20,11 +20,11 @@ OTHER = replace(FITTED, tickers=("B",), checks=(ValidationCheck(10, 0.7, 0.6),),
 def points(*fits: Fitted) -> dict[tuple[str, int], float]:
     found = list(fit_values(fits, 3))
     named = {(point.key, point.step): point.value for point in found}
-    assert len(named) == len(found), "no metric is told twice"
+    assert len(named) == len(found), "no metric is written twice"
     return named
 
 
-def test_one_network_is_told_as_it_is() -> None:
+def test_one_network_has_its_own_metrics() -> None:
     assert points(FITTED) == {
         ("fit_seconds/network_seed_3", 0): 1.5,
         ("fit_loss/train_seed_3", 10): 0.5,
@@ -35,7 +35,7 @@ def test_one_network_is_told_as_it_is() -> None:
     }
 
 
-def test_networks_of_one_ticker_each_are_told_by_their_means() -> None:
+def test_networks_of_one_ticker_each_have_mean_metrics() -> None:
     found = points(FITTED, OTHER)
     assert found[("fit_seconds/network_seed_3", 0)] == 2.0
     assert found[("fit_loss/train_seed_3", 10)] == pytest.approx(0.6)
@@ -65,8 +65,8 @@ def test_fits_that_were_not_trained_by_steps_have_seconds_alone() -> None:
 
 
 def test_the_fits_of_a_fold_stand_by_kind_and_seed() -> None:
-    own = changed(TINY, seeds=2, network=RecurrentSpec(hidden_size=6, scope="ticker"))
-    jobs, (fold, *_) = jobs_for(frames_from(random_market(700, 4)), own, ("network", "ewma"))
+    experiment = changed(TINY, seeds=2, network=RecurrentSpec(hidden_size=6, scope="ticker"))
+    jobs, (fold, *_) = jobs_for(frames_from(random_market(700, 4)), experiment, ("network", "ewma"))
     results = [FitResult(job, replace(FITTED, forecaster=job.forecaster)) for job in jobs if job.fold.name == fold.name]
     grouped = [(seed, fits[0].forecaster.kind, len(fits)) for seed, fits in by_kind_and_seed(results)]
     assert sorted(grouped) == [(0, "ewma", 1), (0, "network", 3), (1, "network", 3)]

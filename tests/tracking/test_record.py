@@ -256,7 +256,7 @@ def test_no_active_run_and_no_other_tracking_uri_are_left(recorded: Recorded) ->
     assert recorded.store.uri != mlflow.get_tracking_uri()
 
 
-def test_a_run_under_way_can_be_told_from_a_finished_one(store: Store, outcome: CalendarResult) -> None:
+def test_a_run_under_way_differs_from_a_finished_one(store: Store, outcome: CalendarResult) -> None:
     run = MlflowClient(tracking_uri=store.uri).get_run(start_run(store, "backtest", outcome.experiment))
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "backtest · synthetic"

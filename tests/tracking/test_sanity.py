@@ -26,13 +26,13 @@ def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> Non
     finish_run(store, run_id, "FAILED", "out of range")
     client = MlflowClient(tracking_uri=store.uri)
     run = client.get_run(run_id)
-    told = {name.removeprefix("sanity/"): value for name, value in run.data.metrics.items()}
-    assert (told["random_walk_no_skill/found"], told["random_walk_no_skill/passed"]) == (1, 1)
-    assert (told["planted_return_share/found"], told["planted_return_share/passed"]) == (pytest.approx(0.31), 0)
-    assert (told["planted_return_share/low"], told["planted_return_share/high"]) == (0.75, 1.05)
-    assert told["sine/passed"] == 0
-    assert "sine/found" not in told
-    assert told["seconds/random_walk"] == 4.5
+    metrics = {name.removeprefix("sanity/"): value for name, value in run.data.metrics.items()}
+    assert (metrics["random_walk_no_skill/found"], metrics["random_walk_no_skill/passed"]) == (1, 1)
+    assert (metrics["planted_return_share/found"], metrics["planted_return_share/passed"]) == (pytest.approx(0.31), 0)
+    assert (metrics["planted_return_share/low"], metrics["planted_return_share/high"]) == (0.75, 1.05)
+    assert metrics["sine/passed"] == 0
+    assert "sine/found" not in metrics
+    assert metrics["seconds/random_walk"] == 4.5
     assert run.data.params == {"seed": "3", "seeds": "20"}
     assert run.data.tags["tapecast.kind"] == "sanity"
     assert run.data.tags["tapecast.verdict"] == "1 of 3 in range"

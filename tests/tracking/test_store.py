@@ -28,7 +28,7 @@ def test_a_second_use_finds_the_first_ones_experiment(store: Store) -> None:
     assert found.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_files_lie_beside_the_database_unless_told_otherwise(store: Store) -> None:
+def test_artifacts_are_next_to_the_database_by_default(store: Store) -> None:
     other = prepare_store(store.uri, None, "another")
     location = MlflowClient(tracking_uri=store.uri).get_experiment(other.experiment_id).artifact_location
     assert location.endswith("/not/there/artifacts")
@@ -101,7 +101,7 @@ def test_a_deleted_experiment_is_not_written_to(store: Store) -> None:
         prepare_store(store.uri, None, "gone")
 
 
-def test_a_server_that_does_not_answer_is_told_at_once() -> None:
+def test_a_server_that_does_not_answer_is_reported_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(TrackingError, match=f"no MLflow server answers at http://127.0.0.1:{port}"):
@@ -119,8 +119,8 @@ def test_addresses_for_people_have_no_password() -> None:
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("locked"), ConnectionResetError("gone")])
 def test_errors_from_beneath_are_translated(error: Exception) -> None:
-    said = f"could not write in the MLflow store sqlite:///x: found .*{error}"
-    with pytest.raises(TrackingError, match=said), translated("sqlite:///x", "write"):
+    message = f"could not write in the MLflow store sqlite:///x: found .*{error}"
+    with pytest.raises(TrackingError, match=message), translated("sqlite:///x", "write"):
         raise error
 
 

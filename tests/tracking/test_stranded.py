@@ -1,4 +1,4 @@
-"""Runs that a killed process left RUNNING: ended by the next one, and nobody else's."""
+"""Runs that a killed process left RUNNING: ended by the next one, and no others."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.processes import this_process
-from pipeline.tracking.runs import PROCESS, STRANDED, end_stranded, finish_run
+from pipeline.tracking.runs import PROCESS, STRANDED, end_stranded_runs, finish_run
 from pipeline.tracking.store import Store
 
 from .conftest import THIRD_PARTY
@@ -42,18 +42,18 @@ def test_only_the_run_of_a_process_that_is_gone_is_ended(store: Store) -> None:
     elsewhere = run_of(client, store, {**mine, "host": "elsewhere", "process": 2**22 + 1})
     others = [run_of(client, store, mine), elsewhere, run_of(client, store, None)]
     killed = died.stdout.strip()
-    assert end_stranded(store) == [killed]
+    assert end_stranded_runs(store) == [killed]
     found = client.get_run(killed)
     assert found.info.status == "KILLED"
     assert found.data.tags["tapecast.error"] == STRANDED
     assert "Begun." in found.data.tags["mlflow.note.content"]
-    assert {client.get_run(one).info.status for one in others} == {"RUNNING"}
-    assert end_stranded(store) == []
-    for one in others:
-        finish_run(store, one, "FINISHED")
+    assert {client.get_run(other).info.status for other in others} == {"RUNNING"}
+    assert end_stranded_runs(store) == []
+    for run in others:
+        finish_run(store, run, "FINISHED")
 
 
 @pytest.mark.parametrize("process", [{"process": 2**22 + 1}, {"began": 1.0}])
 def test_another_process_of_the_same_number_is_another(store: Store, process: dict[str, object]) -> None:
     run_id = run_of(MlflowClient(store.uri), store, {**this_process(), **process})
-    assert end_stranded(store) == [run_id]
+    assert end_stranded_runs(store) == [run_id]

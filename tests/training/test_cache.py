@@ -160,7 +160,7 @@ def _resealed(folder: Path, **values: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"format": 0}, "another format"),
         ({"mood": "good"}, "mood"),
@@ -169,13 +169,13 @@ def _resealed(folder: Path, **values: object) -> None:
     ],
 )
 def test_what_is_sealed_but_not_known_is_refused(
-    values: dict, told: str, job: FitJob, fitted: Fitted, tmp_path: Path
+    values: dict, message: str, job: FitJob, fitted: Fitted, tmp_path: Path
 ) -> None:
     write_fitted(tmp_path / "fit", fitted, job)
     _resealed(tmp_path / "fit")
     assert equal(read_fitted(tmp_path / "fit"), fitted)
     _resealed(tmp_path / "fit", **values)
-    with pytest.raises(FitError, match=told):
+    with pytest.raises(FitError, match=message):
         read_fitted(tmp_path / "fit")
 
 

@@ -96,11 +96,11 @@ def test_fits_on_another_device_run_one_at_a_time_in_this_process(
     """Several at once would share its memory. The CPU by another name stands for a GPU, which is not at hand."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # it would be left behind
     elsewhere = [replace(job, device="cpu:0") for job in jobs if job.forecaster.kind == "network"]
-    beside = [job for job in jobs if job.forecaster.kind != "network"]
-    assert (len(elsewhere), len(beside)) == (2, 2)
+    on_cpu = [job for job in jobs if job.forecaster.kind != "network"]
+    assert (len(elsewhere), len(on_cpu)) == (2, 2)
     save_frames(frames, tmp_path / "frames")
     before, made = children(), 0
-    for result in fit_all([*beside, *elsewhere], tmp_path / "frames", FitCache(tmp_path / "kept"), 4):
+    for result in fit_all([*on_cpu, *elsewhere], tmp_path / "frames", FitCache(tmp_path / "kept"), 4):
         assert result.fitted is not None, result.error
         assert children() <= before, "a worker process was started"
         made += 1

@@ -191,12 +191,12 @@ def test_each_ticker_is_forecast_by_its_own_network_and_a_new_one_by_all(frames:
 
 
 def test_one_network_for_all_differs_from_one_each(frames: Frames) -> None:
-    together, own = jobs_for(frames, TINY)[0][0], chains(OWN, frames)[0][0]
+    together, by_ticker = jobs_for(frames, TINY)[0][0], chains(OWN, frames)[0][0]
     assert len(together.tickers) == 2  # the third is listed later
-    assert together.key != own.key
+    assert together.key != by_ticker.key
 
 
-def test_determinism_is_asked_of_a_gpu_alone() -> None:
+def test_deterministic_algorithms_are_required_on_a_gpu_alone() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     for device, wanted, within in (("cpu", True, before), ("cuda", False, before), ("cuda", True, True)):
         with repeatable(device, wanted):
@@ -245,7 +245,7 @@ def test_the_bits_do_not_depend_on_the_order_in_which_fits_finish(frames: Frames
     assert found == [[("T0",), ("T1",)]] * 2
 
 
-def test_a_killed_worker_is_told_of_every_fold_that_waited_and_of_no_other(frames: Frames, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_for_every_fold_that_waited_and_no_other(frames: Frames, tmp_path: Path) -> None:
     training = WARM.training.model_copy(update={"min_steps": 200, "max_steps": 200})
     jobs, _ = jobs_for(frames, changed(WARM, training=training))
     save_frames(frames, tmp_path / "frames")

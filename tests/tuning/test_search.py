@@ -17,7 +17,7 @@ from pipeline.tuning.search import FitFunction, search, search_inputs
 from pipeline.tuning.space import Choices, with_values
 from pipeline.tuning.study import TRIALS_AT_ONCE, open_study
 from pipeline.tuning.trial import Trial
-from pipeline.tuning.tuning_data import tuning_data_of, validation_loss, validation_quantiles
+from pipeline.tuning.tuning_data import mean_validation_pinball, tuning_data_of, validation_quantiles
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market
 
 from .small_studies import SHARED_SETTINGS, real_search, storage_in
@@ -46,8 +46,8 @@ def test_the_reference_is_the_last_close_on_each_fold_by_itself(frames: Frames, 
     reference = search_inputs(EXPERIMENT, data, "cpu", fit_function(tmp_path, [])).reference
     expected = []
     for fold in data.folds:
-        (job,) = [one for one in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if one.fold == fold]
-        expected.append(validation_loss([validation_quantiles(fit(job, frames), data, fold)], data, fold))
+        (job,) = [candidate for candidate in jobs_for(frames, EXPERIMENT, ("last_close",))[0] if candidate.fold == fold]
+        expected.append(mean_validation_pinball([validation_quantiles(fit(job, frames), data, fold)], data, fold))
     assert reference == tuple(expected)
     assert len(set(reference)) == 3, "the folds differ in volatility"
 
@@ -61,8 +61,8 @@ def test_a_trial_is_validated_by_the_mean_of_different_seeds(frames: Frames, tmp
         assert [job.seed for job in jobs if job.fold == fold] == [5, 6]
         by_seed = [validation_quantiles(fitted, data, fold) for fitted in fits]
         assert not np.array_equal(by_seed[0], by_seed[1], equal_nan=True)
-        assert trial.losses[at] == pytest.approx(validation_loss(by_seed, data, fold), rel=1e-9)
-        assert trial.losses[at] != pytest.approx(validation_loss(by_seed[:1] * 2, data, fold), rel=1e-6)
+        assert trial.losses[at] == pytest.approx(mean_validation_pinball(by_seed, data, fold), rel=1e-9)
+        assert trial.losses[at] != pytest.approx(mean_validation_pinball(by_seed[:1] * 2, data, fold), rel=1e-6)
 
 
 def test_a_trial_above_the_median_of_those_before_costs_no_further_fit(frames: Frames, tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def test_a_trial_above_the_median_of_those_before_costs_no_further_fit(frames: F
     first = {"training.learning_rate": 4e-3, "network.hidden_size": 6}
     with open_study(storage_in(tmp_path), "s", space, SHARED_SETTINGS, first, 3) as study:
         *_, trials = search(study, inputs, 15)
-    pruned = [one for one in trials if one.state == "pruned"]
+    pruned = [trial for trial in trials if trial.state == "pruned"]
     assert len(pruned) >= 2
-    assert {one.state for one in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before them"
-    for one in pruned:
-        assert one.loss is not None
-        assert one.loss > median_before(trials, one)
-        assert len(one.losses) < len(data.folds)
+    assert {trial.state for trial in trials[:TRIALS_AT_ONCE]} == {"complete"}, "there is no median before them"
+    for pruned_trial in pruned:
+        assert pruned_trial.loss is not None
+        assert pruned_trial.loss > median_before(trials, pruned_trial)
+        assert len(pruned_trial.losses) < len(data.folds)
     fitted = {job.key for job in fitted_jobs if job.forecaster.kind == "network"}
-    assert fitted == {key for one in trials for key in keys_of(one, frames)}
+    assert fitted == {key for pruned_trial in trials for key in keys_of(pruned_trial, frames)}
 
 
 def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
@@ -92,9 +92,9 @@ def median_before(trials: Sequence[Trial], pruned: Trial) -> float:
     An estimate is the sum of the known losses times a factor that is the same for all with the same known folds.
     """
     group = pruned.number // TRIALS_AT_ONCE
-    before = [one for one in trials if one.state == "complete" and one.number // TRIALS_AT_ONCE < group]
+    before = [trial for trial in trials if trial.state == "complete" and trial.number // TRIALS_AT_ONCE < group]
     scale = (pruned.loss or 0.0) / sum(pruned.losses)
-    return float(np.median([scale * sum(one.losses[: len(pruned.losses)]) for one in before]))
+    return float(np.median([scale * sum(earlier.losses[: len(pruned.losses)]) for earlier in before]))
 
 
 def keys_of(trial: Trial, frames: Frames) -> list[str]:

@@ -79,7 +79,7 @@ def test_the_default_space_omits_what_is_incompatible_with_the_experiment() -> N
     assert DEFAULT_SPACE.keys() - space_of({}, read_longer).keys() == {"training.chunk_sessions"}
 
 
-def test_values_are_put_into_an_experiment_and_read_back() -> None:
+def test_values_are_set_in_an_experiment_and_read_back() -> None:
     values = {"network.hidden_size": 5, "training.learning_rate": 0.02}
     changed = with_values(TINY, values)
     assert (changed.network.hidden_size, changed.training.learning_rate) == (5, 0.02)

@@ -39,27 +39,27 @@ def rows_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 def test_it_begins_with_the_first_values(whole: tuple[Trial, ...]) -> None:
     assert dict(whole[0].values) == FIRST
-    assert [one.number for one in whole] == list(range(TOTAL))
-    assert len({str(one.values) for one in whole}) > TOTAL / 2
+    assert [trial.number for trial in whole] == list(range(TOTAL))
+    assert len({str(trial.values) for trial in whole}) > TOTAL / 2
 
 
 def test_trials_that_are_worse_than_the_median_are_pruned(whole: tuple[Trial, ...]) -> None:
     by_state = count_statuses(whole)
     assert by_state["complete"] + by_state["pruned"] == TOTAL
     assert by_state["pruned"] >= 2
-    first = [one.losses[0] for one in whole]
-    for one in whole:
-        if one.state == "pruned":
-            assert one.number >= TRIALS_AT_ONCE
-            assert len(one.losses) == 1
-            assert one.loss == one.losses[0]
-            assert one.losses[0] > sorted(first)[0]
+    first = [trial.losses[0] for trial in whole]
+    for trial in whole:
+        if trial.state == "pruned":
+            assert trial.number >= TRIALS_AT_ONCE
+            assert len(trial.losses) == 1
+            assert trial.loss == trial.losses[0]
+            assert trial.losses[0] > sorted(first)[0]
 
 
 def test_the_search_finds_better_values_than_the_first(whole: tuple[Trial, ...]) -> None:
     best = best_trial(whole)
     assert best is not None
-    assert best.loss == min(one.loss for one in whole if one.state == "complete" and one.loss is not None)
+    assert best.loss == min(trial.loss for trial in whole if trial.state == "complete" and trial.loss is not None)
     assert best.loss < (whole[0].loss or 0.0)
 
 
@@ -101,7 +101,7 @@ def test_after_kill_9_it_makes_the_same_trials(reports: int, whole: tuple[Trial,
         [sys.executable, "-c", KILLED_SCRIPT, tmp_path, str(reports)], cwd=ROOT, check=False, timeout=100
     )
     assert killed.returncode == -signal.SIGKILL
-    under_way = [one for one in rows_of(tmp_path) if one.state == optuna.trial.TrialState.RUNNING]
+    under_way = [trial for trial in rows_of(tmp_path) if trial.state == optuna.trial.TrialState.RUNNING]
     assert under_way
     with opened(tmp_path) as study:
         before = study.trials()
@@ -109,7 +109,7 @@ def test_after_kill_9_it_makes_the_same_trials(reports: int, whole: tuple[Trial,
         trials = run_trials(study, SHORT)
     assert results_of(trials) == results_of(whole)[:SHORT]
     rows = rows_of(tmp_path)
-    interrupted = [one for one in rows if INTERRUPTED in one.user_attrs]
+    interrupted = [row for row in rows if INTERRUPTED in row.user_attrs]
     assert len(interrupted) == len(under_way)
     assert len(rows) == SHORT + len(interrupted), "an interrupted trial is repeated once, and counted once"
 
@@ -146,14 +146,14 @@ def test_a_failed_trial_has_its_reason_and_is_counted(tmp_path: Path) -> None:
     with opened(tmp_path) as study:
         first, *rest = study.ask(3)
         study.fail(first, "the loss is not finite")
-        for one in rest:
-            study.report(one, 0, [1.0], 1.0)
-            study.complete(one, 1.0)
+        for later in rest:
+            study.report(later, 0, [1.0], 1.0)
+            study.complete(later, 1.0)
         trials = study.trials()
         assert not study.ask(3)
     assert count_statuses(trials) == {"complete": 2, "pruned": 0, "failed": 1}
     assert (trials[0].error, trials[0].loss) == ("the loss is not finite", None)
-    assert [one.number for one in ranked_trials(trials)] == [1, 2, 0]
+    assert [trial.number for trial in ranked_trials(trials)] == [1, 2, 0]
     assert best_trial(trials[:1]) is None
 
 
@@ -170,16 +170,16 @@ def test_a_study_with_other_shared_settings_is_refused(tmp_path: Path) -> None:
 def test_a_study_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as study:
         run_trials(study, 1)
-        own = study._study.user_attrs[WORKER]
-    assert own["process"] == os.getpid()
+        worker = study._study.user_attrs[WORKER]
+    assert worker["process"] == os.getpid()
     other = psutil.Process(os.getppid())
     raw = optuna.load_study(study_name="s", storage=storage_in(tmp_path).uri)
     began = other.create_time() - psutil.boot_time()
-    raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began})
+    raw.set_user_attr(WORKER, {**worker, "process": other.pid, "began": began})
     with pytest.raises(UsageError, match=f"process {other.pid} works on study s"):
         opened(tmp_path).__enter__()
     for gone in ({"began": began - 5.0}, {"host": "elsewhere"}):  # the process id was reused, or is of another host
-        raw.set_user_attr(WORKER, {**own, "process": other.pid, "began": began, **gone})
+        raw.set_user_attr(WORKER, {**worker, "process": other.pid, "began": began, **gone})
         with opened(tmp_path) as study:
             assert len(study.trials()) == 1
 
@@ -245,7 +245,7 @@ def test_ranks_put_complete_trials_first() -> None:
         return Trial(number, state, {}, (), loss, "", NOW, NOW)  # type: ignore[arg-type]
 
     trials = [trial(0, "failed", None), trial(1, "pruned", 0.1), trial(2, "complete", 2.0), trial(3, "complete", 1.0)]
-    assert [one.number for one in ranked_trials(trials)] == [3, 2, 1, 0]
+    assert [trial.number for trial in ranked_trials(trials)] == [3, 2, 1, 0]
     best = best_trial([*trials, trial(4, "complete", 1.0)])
     assert best is not None
     assert best.number == 3

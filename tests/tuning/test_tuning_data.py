@@ -23,10 +23,10 @@ from pipeline.tuning.study import open_study
 from pipeline.tuning.tuning_data import (
     expected_loss,
     folds_after_tuning,
+    mean_validation_pinball,
     refuse_unfair,
     total_trials,
     tuning_data_of,
-    validation_loss,
     validation_quantiles,
 )
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
@@ -109,10 +109,12 @@ def test_the_loss_equals_a_slow_twin(at: int, frames: Frames, tmp_path: Path) ->
                 if np.isnan(outcome):  # a gap of the ticker
                     continue
                 for k, level in enumerate(LEVELS):
-                    value = float(sum(one[ticker, origin - part.start, h, k] for one in by_seed)) / len(by_seed)
+                    value = float(sum(quantiles[ticker, origin - part.start, h, k] for quantiles in by_seed)) / len(
+                        by_seed
+                    )
                     losses.append(max(level * (outcome - value), (level - 1) * (outcome - value)))
         by_horizon.append(np.mean(losses))
-    assert validation_loss(by_seed, data, fold) == pytest.approx(float(np.mean(by_horizon)), rel=1e-6)
+    assert mean_validation_pinball(by_seed, data, fold) == pytest.approx(float(np.mean(by_horizon)), rel=1e-6)
 
 
 def test_a_loss_without_a_known_label_is_not_a_number(frames: Frames) -> None:
@@ -120,7 +122,7 @@ def test_a_loss_without_a_known_label_is_not_a_number(frames: Frames) -> None:
     data = tuning_data_of(replace(frames, usable=np.zeros_like(frames.usable)), folds, 1)
     origins = len(folds[0].validation)
     values = np.zeros((len(frames.tickers), origins, frames.horizons, len(LEVELS)), np.float32)
-    assert np.isnan(validation_loss([values], data, folds[0]))
+    assert np.isnan(mean_validation_pinball([values], data, folds[0]))
 
 
 def test_the_expected_loss_is_relative_to_the_baseline() -> None:

@@ -28,7 +28,6 @@ def test_the_noisy_sine_is_a_sine_and_uniform_noise_of_the_stated_variance() -> 
     assert 0 <= noise.min() < 0.001
     assert 1.999 < noise.max() <= 2
     assert noise.var() == pytest.approx(NOISE_VARIANCE, rel=0.01)
-    assert pytest.approx(1 / 3) == NOISE_VARIANCE
 
 
 def test_the_value_to_forecast_is_the_next_one() -> None:

@@ -26,8 +26,8 @@ def test_a_ticker_is_reported_with_its_own_calendar_or_the_first() -> None:
 
 
 def test_every_calendar_has_the_findings_on_its_own_tickers() -> None:
-    problems = tuple(problem_of(one, "missing_sessions", "2024-01-08", "2 sessions") for one in EVERYWHERE)
-    excluded = tuple(Exclusion(one, "why") for one in ("GONE", "GONE.NS", "GONE.L", "GONE.QQQQ"))
+    problems = tuple(problem_of(finding, "missing_sessions", "2024-01-08", "2 sessions") for finding in EVERYWHERE)
+    excluded = tuple(Exclusion(finding, "why") for finding in ("GONE", "GONE.NS", "GONE.L", "GONE.QQQQ"))
     stale = (Stale("AAA", "2024-05-30", 1, "429"), Stale("TCS.BO", "2024-05-30", 1, "429"))
     universe = Universe("mine", EVERYWHERE)
     loaded = loaded_of(*EVERYWHERE, "CCC", problems=problems, excluded=excluded, stale=stale, universe=universe)
@@ -35,11 +35,11 @@ def test_every_calendar_has_the_findings_on_its_own_tickers() -> None:
     assert (first.calendar, second.calendar) == ("XNYS", "XBOM")
     assert (first.bars.tickers, second.bars.tickers) == (("AAA", "BBB", "CCC"), ("INFY.NS", "TCS.BO"))
     assert (first.other_tickers, second.other_tickers) == (("INFY.NS", "TCS.BO"), ("AAA", "BBB", "CCC"))
-    assert [one.ticker for one in first.problems] == ["AAA", "BBB"]
-    assert [one.ticker for one in second.problems] == ["INFY.NS", "TCS.BO"]
-    assert [one.ticker for one in first.excluded] == ["GONE", "GONE.L", "GONE.QQQQ"]
-    assert [one.ticker for one in second.excluded] == ["GONE.NS"]
-    assert [[one.ticker for one in bars.stale] for bars in (first, second)] == [["AAA"], ["TCS.BO"]]
+    assert [problem.ticker for problem in first.problems] == ["AAA", "BBB"]
+    assert [problem.ticker for problem in second.problems] == ["INFY.NS", "TCS.BO"]
+    assert [finding.ticker for finding in first.excluded] == ["GONE", "GONE.L", "GONE.QQQQ"]
+    assert [finding.ticker for finding in second.excluded] == ["GONE.NS"]
+    assert [[finding.ticker for finding in bars.stale] for bars in (first, second)] == [["AAA"], ["TCS.BO"]]
     assert {(bars.note, bars.known_at, bars.universe) for bars in (first, second)} == {("Made up.", NOW, universe)}
 
 

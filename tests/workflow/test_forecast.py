@@ -3,13 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.last_close import LastCloseSpec
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import MembershipPeriod, Universe
@@ -17,7 +17,6 @@ from pipeline.operation.model import LATEST, Model, TrainedModel, publish
 from pipeline.operation.publication import Publication
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import by_calendar
-from pipeline.workflow.context import RunContext, new_context
 from pipeline.workflow.forecast import (
     forecast,
     forecast_on_calendar,
@@ -28,6 +27,7 @@ from pipeline.workflow.forecast import (
 )
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import Recording
+from pipeline.workflow.run_context import RunContext, new_context
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
 from .builders import EVERYWHERE, NOW, loaded_of
@@ -47,7 +47,7 @@ class Messages(NoProgress):
 
 def model_of(*members: str, until: str = "2024-06-03", other_tickers: tuple[str, ...] = ("BTC-USD",)) -> Model:
     experiment = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
-    fitted = cast("Fitted", None)
+    fitted = Fitted(LastCloseSpec(), ("volatility",), members, horizons=5, lookback_sessions=1, arrays={})
     return Model(experiment, members, other_tickers, None, until, (fitted,), Publication())
 
 
@@ -100,15 +100,16 @@ def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages
     context, _ = with_messages
     (bars,) = by_calendar(loaded_of("AAA", "BBB", excluded=(Exclusion("GONE", "no such ticker"),)))
     requested = Experiment(tickers=("AAA", "GONE"), device="cpu")
+    recording = Recording(context.settings, context.kind, requested)
     with pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught:
-        forecast_on_calendar({"XBOM": model_of("TCS.BO")}, context, cast("Recording", None), bars, requested)
+        forecast_on_calendar({"XBOM": model_of("TCS.BO")}, context, recording, bars, requested)
     assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
 
 
 def test_a_forecast_has_the_requested_tickers_of_each_calendar() -> None:
     requested = Experiment(tickers=("TCS.BO", "AAA", "GONE"), device="cpu")
     calendars = by_calendar(loaded_of(*EVERYWHERE, excluded=(Exclusion("GONE", "none"),)))
-    found = {one.calendar: requested_on(requested, one).tickers for one in calendars}
+    found = {calendar.calendar: requested_on(requested, calendar).tickers for calendar in calendars}
     assert found == {"XBOM": ("TCS.BO",), "XNYS": ("AAA", "GONE")}
 
 

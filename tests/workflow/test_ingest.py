@@ -18,10 +18,10 @@ from pipeline.market.update import UpdateResult, UpdateState
 from pipeline.market.validation.report import validation_report
 from pipeline.market.validation.rules import problem_of
 from pipeline.settings import Settings
-from pipeline.workflow.context import RunContext, unwrapped
 from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
 from pipeline.workflow.progress import NoProgress, StageTimer
-from pipeline.workflow.result import plain_rows
+from pipeline.workflow.result import json_rows
+from pipeline.workflow.run_context import RunContext, unwrapped
 
 from .price_files import LAST, NOW, ROWS, written
 
@@ -44,9 +44,9 @@ def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) ->
 @pytest.mark.parametrize("state", UpdateState)
 def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: UpdateState) -> None:
     settled = state in (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
-    fine, one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0), UpdateResult("BBB", state, LAST, 0, reason="so")
-    assert update_of(fine, one).status == ("ok" if settled else "partial")
-    reported = update_of(fine, one).as_json()
+    fine, update = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0), UpdateResult("BBB", state, LAST, 0, reason="so")
+    assert update_of(fine, update).status == ("ok" if settled else "partial")
+    reported = update_of(fine, update).as_json()
     assert [row["ticker"] for row in reported["not_up_to_date"]] == ([] if settled else ["BBB"])
     assert [row["ticker"] for row in reported["restated"]] == (["BBB"] if state is UpdateState.RESTATED else [])
 
@@ -54,11 +54,11 @@ def test_an_update_is_partial_where_a_ticker_is_not_up_to_date(state: UpdateStat
 def test_an_update_is_partial_where_a_ticker_is_excluded_by_the_validation() -> None:
     noted = problem_of("AAA", "missing_sessions", "2024-01-08", "2 sessions without a bar", 2)
     nothing = Bars(pd.DataFrame(columns=["ticker"]), (), "actions")
-    one = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0)
-    assert update_of(one, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
+    update = UpdateResult("AAA", UpdateState.UPDATED, LAST, 0)
+    assert update_of(update, findings=validation_report(ValidatedBars(nothing, (noted,), ()))).status == "ok"
     out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
-    assert update_of(one, findings=out).status == "partial"
-    assert update_of(one, findings=out).as_json()["validation"] == plain_rows(out)
+    assert update_of(update, findings=out).status == "partial"
+    assert update_of(update, findings=out).as_json()["validation"] == json_rows(out)
 
 
 # --- Importing ---
@@ -85,7 +85,7 @@ def test_an_import_takes_completed_sessions_and_reports_what_it_did_not_take(tmp
 
     names = ("AAA", "BAD", "../../x", "CCC", "AAA", "GONE")
     result = import_files(context_at(settings, before_the_close), prices, names, "mine")
-    assert {one.ticker: one.state.value for one in result.refreshed} == {
+    assert {update.ticker: update.state.value for update in result.refreshed} == {
         "AAA": "updated",
         "BAD": "missing",
         "../../x": "missing",

@@ -22,9 +22,9 @@ from pipeline.market.validation.rules import problem_of
 from pipeline.market.validation.validate import validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import LoadedBars
-from pipeline.workflow.context import RunContext, unwrapped
-from pipeline.workflow.loading import accepted, known_from, load_bars, old_bars, stale_of, with_reason
+from pipeline.workflow.loading import accepted, known_from, load_accepted_bars, old_bars, stale_of, with_reason
 from pipeline.workflow.progress import NoProgress, StageTimer
+from pipeline.workflow.run_context import RunContext, unwrapped
 from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
 from tests.market.rows import good_rows
 
@@ -120,8 +120,8 @@ def test_a_ticker_that_the_validation_marks_as_old_is_not_reported_twice(setting
     source = opened(settings)
     commit(source.collection, "AAA", FetchedRows(spoilt, None, "USD", BEFORE + timedelta(hours=1)))
     validated = validated_from(source, ("AAA", "BBB"))
-    assert [one.ticker for one in validated.stale] == ["AAA"]
-    assert [one.ticker for one in old_bars(validated, NOW)] == ["BBB"]
+    assert [stale_bars.ticker for stale_bars in validated.stale] == ["AAA"]
+    assert [stale.ticker for stale in old_bars(validated, NOW)] == ["BBB"]
 
 
 def refreshed(ticker: str, state: UpdateState, age: int | None, reason: str = "429") -> UpdateResult:
@@ -148,9 +148,9 @@ def test_a_ticker_that_is_not_up_to_date_is_stale_with_its_age_and_reason(settin
 
 
 def test_a_ticker_is_stale_once_with_the_reason_of_the_validation(settings: Settings) -> None:
-    own = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were quarantined")
-    validated = ValidatedBars(validated_from(opened(settings), ("BBB",)).bars, (), (), (own,))
-    assert stale_of((refreshed("BBB", UpdateState.NOT_REFRESHED, 2),), validated) == (own,)
+    by_validation = Stale("BBB", str(SESSIONS.iloc[-5]), 4, "its rows were quarantined")
+    validated = ValidatedBars(validated_from(opened(settings), ("BBB",)).bars, (), (), (by_validation,))
+    assert stale_of((refreshed("BBB", UpdateState.NOT_REFRESHED, 2),), validated) == (by_validation,)
 
 
 def test_an_excluded_ticker_also_has_the_reason_why_it_was_not_updated() -> None:
@@ -201,17 +201,17 @@ def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
     collection = stored(tmp_path, YAHOO, YAHOO_TERMS, dict.fromkeys(HUNDRED, lacking))
     plan = plan_update(collection, HUNDRED, NOW, SESSIONS[0])
     updates = tuple(run_update(collection, Refusing(frozenset(HUNDRED[:20])), plan))
-    assert {one.ticker for one in updates if one.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
+    assert {update.ticker for update in updates if update.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
     validated = accepted(
         source, HUNDRED, updates, validation_terms(source, NOW, max_age_sessions=age_limit(source, None))
     )
     last = validated.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
-    assert last == {one: SESSIONS.iloc[-1 - lacking if one in REFUSED else -1] for one in HUNDRED}
+    assert last == {item: SESSIONS.iloc[-1 - lacking if item in REFUSED else -1] for item in HUNDRED}
     stale = stale_of(updates, validated)
     assert tuple(out.ticker for out in validated.excluded) == excluded
-    assert {one.ticker for one in stale} == set(REFUSED) - set(excluded)
-    assert {(one.age_sessions, one.reason) for one in stale} <= {(3, "HTTP 429, too many requests")}
+    assert {item.ticker for item in stale} == set(REFUSED) - set(excluded)
+    assert {(item.age_sessions, item.reason) for item in stale} <= {(3, "HTTP 429, too many requests")}
     assert all("6 sessions old" in out.reason and "429" in out.reason for out in validated.excluded)
 
 
@@ -235,11 +235,11 @@ def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> Loaded
     """The bars that a run loads."""
     experiment = Experiment(source=source, tickers=tickers, device="cpu")
 
-    return load_bars(settings, experiment, NOW, unwrapped)
+    return load_accepted_bars(settings, experiment, NOW, unwrapped)
 
 
 def ages(stale: tuple[Stale, ...]) -> dict[str, int]:
-    return {one.ticker: one.age_sessions for one in stale}
+    return {stale_bars.ticker: stale_bars.age_sessions for stale_bars in stale}
 
 
 def test_stored_prices_of_yahoo_are_marked_or_excluded_by_their_age(settings: Settings) -> None:
@@ -285,6 +285,6 @@ def test_the_validation_excludes_an_old_ticker_only_where_a_limit_is_given(setti
     rows: dict[str, pd.DataFrame | SourceError] = {"CCC": ROWS.head(len(ROWS) - 6)}
     source = opened(settings)
     found = {limit: validate(rows, validation_terms(source, NOW, max_age_sessions=limit)) for limit in (None, 6, 5)}
-    assert [len(one.excluded) for one in found.values()] == [0, 0, 1]
-    (problem,) = [one for one in found[5].problems if one.fatal]
+    assert [len(loaded.excluded) for loaded in found.values()] == [0, 0, 1]
+    (problem,) = [problem for problem in found[5].problems if problem.fatal]
     assert (problem.rule, problem.severity) == ("stale_tail", Severity.TICKER)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion, Stale
@@ -17,16 +18,22 @@ from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import CalendarBars, LoadedBars, by_calendar
-from pipeline.workflow.context import RunContext, new_context
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import RecordedResult, Recording
 from pipeline.workflow.run import on_calendar
+from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
+from tests.panels import frames_from, random_market
 
 from .builders import EVERYWHERE, evaluation_of, loaded_of
 
 pytestmark = [pytest.mark.timeout(300)]
+
+
+@cache
+def small_frames() -> Frames:
+    return frames_from(random_market(300, 3))
 
 
 def result_on(bars: CalendarBars, experiment: Experiment) -> CalendarResult:
@@ -37,7 +44,7 @@ def result_on(bars: CalendarBars, experiment: Experiment) -> CalendarResult:
         source_note=bars.note,
         known_at=bars.known_at,
         listings=bars.bars.listings,
-        frames=cast("Any", None),
+        frames=small_frames(),
         folds=(),
         results=(),
         problems=bars.problems,
@@ -99,7 +106,7 @@ def fake_work(*tickers: str, **failing: NothingUsableError) -> FakeWork:
 
 def run_over(recorded_runs: RecordedRuns, work: FakeWork, loaded: LoadedBars) -> RecordedRun:
     calendars = by_calendar(loaded)
-    experiments = {one.calendar: on_calendar(work.requested, one) for one in calendars}
+    experiments = {calendar.calendar: on_calendar(work.requested, calendar) for calendar in calendars}
     with Recording(recorded_runs.context.settings, recorded_runs.context.kind, work.requested) as recording:
         return over_calendars(recorded_runs.context, recording, calendars, experiments, work, work.requested.tickers)
 
@@ -111,17 +118,17 @@ EXCLUDED_BEFORE = (Exclusion("WIPRO.NS", "unknown ticker"), Exclusion("GONE", "n
 def test_a_calendar_that_fails_stops_no_other_and_its_tickers_keep_their_reasons(recorded_runs: RecordedRuns) -> None:
     loaded = loaded_of(*EVERYWHERE, excluded=EXCLUDED_BEFORE)
     finished = run_over(recorded_runs, fake_work(XBOM=SHORT), replace(loaded))
-    (one,) = finished.results
-    assert one.result.calendar == "XNYS"
-    assert one.result.experiment.tickers == ("AAA", "BBB")
+    (recorded,) = finished.results
+    assert recorded.result.calendar == "XNYS"
+    assert recorded.result.experiment.tickers == ("AAA", "BBB")
     assert recorded_runs.context.out is not None
-    assert one.report == recorded_runs.context.out / "XNYS"
+    assert recorded.report == recorded_runs.context.out / "XNYS"
     assert {out.ticker: out.reason for out in finished.excluded} == {
         "TCS.BO": "20 usable sessions",
         "WIPRO.NS": "unknown ticker",
         "INFY.NS": "the history is too short",
     }
-    assert (list(one.seconds), finished.seconds) == (["work"], {})
+    assert (list(recorded.seconds), finished.seconds) == (["work"], {})
     parent, children = recorded_runs.runs()
     assert parent.data.tags["tapecast.status"] == "partial"
     assert parent.data.tags["tapecast.calendar"] == "XNYS"
@@ -131,7 +138,7 @@ def test_a_calendar_that_fails_stops_no_other_and_its_tickers_keep_their_reasons
     ended = {run.info.status: run for run in children}
     assert (len(children), set(ended)) == (2, {"FAILED", "FINISHED"})
     assert ended["FAILED"].data.tags["tapecast.error"] == "the history is too short"
-    assert ended["FINISHED"].info.run_id == one.run_id
+    assert ended["FINISHED"].info.run_id == recorded.run_id
     assert parent.info.status == "FINISHED"
 
 
@@ -163,7 +170,7 @@ def test_where_every_calendar_fails_every_ticker_is_reported(recorded_runs: Reco
 def test_the_status_of_a_run_is_that_of_its_worst_calendar(recorded_runs: RecordedRuns, status: str) -> None:
     stale = (Stale("TCS.BO", "2024-05-30", 1, "429"),) if status == "partial" else ()
     finished = run_over(recorded_runs, fake_work(), loaded_of(*EVERYWHERE, stale=stale))
-    assert [one.result.calendar for one in finished.results] == ["XBOM", "XNYS"]
+    assert [result.result.calendar for result in finished.results] == ["XBOM", "XNYS"]
     assert finished.excluded == ()
     parent, _ = recorded_runs.runs()
     assert parent.data.tags["tapecast.status"] == status
@@ -172,10 +179,10 @@ def test_the_status_of_a_run_is_that_of_its_worst_calendar(recorded_runs: Record
 
 def test_one_calendar_alone_is_the_run_itself(recorded_runs: RecordedRuns) -> None:
     finished = run_over(recorded_runs, fake_work("AAA"), loaded_of("AAA", "BBB"))
-    (one,) = finished.results
-    assert one.report == recorded_runs.context.out
+    (recorded,) = finished.results
+    assert recorded.report == recorded_runs.context.out
     parent, children = recorded_runs.runs()
-    assert (parent.info.run_id, children) == (one.run_id, [])
+    assert (parent.info.run_id, children) == (recorded.run_id, [])
     with pytest.raises(NothingUsableError, match="no fold"):
         run_over(recorded_runs, fake_work(XNYS=NothingUsableError("no fold")), loaded_of("AAA"))
 

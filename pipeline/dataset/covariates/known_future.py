@@ -41,9 +41,9 @@ def known_future_values(
 def target_sessions(calendar: str, sessions: Sessions, horizons: int) -> Sessions:
     """Return the next sessions after each session [session, horizon] as they were expected then, datetime64[D].
 
-    On 2001-09-10 the next session was expected on the 11th. That it took place on the 17th nobody knew, so no forecast
-    may use it. The sessions are taken from the exchange's calendar, never from the bars, so that they do not depend on
-    where a history ends. NaT where a session lies before the calendar's first year.
+    On 2001-09-10 the next session was expected on the 11th. That it would take place on the 17th was unknown, so no
+    forecast may use it. The sessions are taken from the exchange's calendar, never from the bars, so that they do not
+    depend on where a history ends. NaT where a session lies before the calendar's first year.
     """
     foreseen = foreseen_sessions(calendar)
     first = np.searchsorted(foreseen, sessions, side="right")

@@ -32,7 +32,7 @@ def quantiles(spec: RecurrentSpec, fitted: Fitted, frames: Frames, origins: slic
     return scaled * origin_scale(frames.volatility[:, origins], fitted.horizons)[..., None]
 
 
-def split(spec: RecurrentSpec, training: TrainingSpec, frames: Frames, fold: Fold) -> Iterator[Frames]:
+def frames_by_network(spec: RecurrentSpec, training: TrainingSpec, frames: Frames, fold: Fold) -> Iterator[Frames]:
     """Yield the frames of each network of a fold: all tickers, or each ticker that can be learned alone."""
     if spec.scope == "universe":
         yield from all_together(spec, training, frames, fold)
@@ -59,7 +59,7 @@ FORECASTER = Forecaster(
     quantiles,
     "network",
     features=lambda _: None,  # those of the experiment
-    split=split,
+    split=frames_by_network,
     per_ticker=lambda spec: spec.scope == "ticker",
     lookback_sessions=lookback_of,
 )

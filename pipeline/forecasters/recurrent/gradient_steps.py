@@ -61,11 +61,11 @@ def _descend(
     states: States | None = None
     losses = []
     for part in _segments(training):
-        own = session[:, part]
-        raw, states = network(data.inputs[ticker, own], name, states, noise)  # [batch, part, horizon, size]
+        segment = session[:, part]
+        raw, states = network(data.inputs[ticker, segment], name, states, noise)  # [batch, part, horizon, size]
         if known[:, part].any():
-            values = network.head.loss(raw, data.target[ticker, own])  # [batch, part, horizon]
-            loss = masked_mean(values, known[:, part], data.weight[ticker, own])
+            values = network.head.loss(raw, data.target[ticker, segment])  # [batch, part, horizon]
+            loss = masked_mean(values, known[:, part], data.weight[ticker, segment])
             update(loss)
             losses.append(loss.detach())
         states = [detached(state) for state in states]
@@ -81,8 +81,8 @@ def _names(network: RecurrentNetwork, ticker: Tensor, generator: torch.Generator
     """Return the embedding's row [batch] of each chunk's ticker, 0 for some of them."""
     if network.embedding is None:
         return None
-    shown = torch.rand(ticker.shape, generator=generator, device=ticker.device) >= UNKNOWN_SHARE
-    return ((ticker + 1) * shown)[:, 0]
+    is_named = torch.rand(ticker.shape, generator=generator, device=ticker.device) >= UNKNOWN_SHARE
+    return ((ticker + 1) * is_named)[:, 0]
 
 
 def _updates(network: RecurrentNetwork, training: TrainingSpec, total: int) -> Update:

@@ -114,23 +114,23 @@ class RecurrentNetwork(nn.Module):
             after.append(last)
         if self.decoder:
             return self.linear(self.decoder(hidden, self._ahead(inputs))), after
-        return split(self.linear(hidden), self.horizons), after
+        return split_horizons(self.linear(hidden), self.horizons), after
 
     def _with_ticker(self, inputs: Tensor, ticker: Tensor | None) -> Tensor:
         if self.embedding is None:
             return inputs
         row = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device) if ticker is None else ticker
-        own = self.embedding(row)[:, None].expand(-1, inputs.shape[1], -1)  # [batch, session, embedding]
-        return torch.cat((inputs, own), dim=-1)
+        embedded = self.embedding(row)[:, None].expand(-1, inputs.shape[1], -1)  # [batch, session, embedding]
+        return torch.cat((inputs, embedded), dim=-1)
 
     def _ahead(self, inputs: Tensor) -> Tensor:
         """Return what is known of the target sessions [batch, session, horizon, known], a zero where nothing is."""
         if not self.known:
             return inputs.new_zeros(*inputs.shape[:2], self.horizons, 1)
-        return split(inputs[..., -self.horizons * self.known :], self.horizons)
+        return split_horizons(inputs[..., -self.horizons * self.known :], self.horizons)
 
 
-def split(values: Tensor, horizons: int) -> Tensor:
+def split_horizons(values: Tensor, horizons: int) -> Tensor:
     """Return values [..., horizon x n] as [..., horizon, n]."""
     return values.reshape(*values.shape[:-1], horizons, -1)
 

@@ -37,8 +37,8 @@ class Reader:
 
 def fit_input_scaler(frames: Frames, train: Range) -> Scaler:
     """Return the scaler [input] of what a network reads, over training rows only."""
-    own, known_future = fit_scaler(frames, train), fit_known_future_scaler(frames, train)
-    pairs = ((own.mean, known_future.mean), (own.std, known_future.std))
+    features, known_future = fit_scaler(frames, train), fit_known_future_scaler(frames, train)
+    pairs = ((features.mean, known_future.mean), (features.std, known_future.std))
     mean, std = (np.concatenate((first, np.tile(second, frames.horizons))) for first, second in pairs)
     return Scaler(mean, std)
 
@@ -167,5 +167,5 @@ def network_arrays(fitted: Fitted) -> dict[str, Tensor]:
 
 
 def _part(fitted: Fitted, prefix: str) -> dict[str, Tensor]:
-    own = {name: value for name, value in fitted.arrays.items() if name.startswith(prefix)}
-    return {name.removeprefix(prefix): torch.from_numpy(value) for name, value in own.items()}
+    arrays = {name: value for name, value in fitted.arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): torch.from_numpy(value) for name, value in arrays.items()}

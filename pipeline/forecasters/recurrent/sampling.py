@@ -97,8 +97,8 @@ def _unrolled(sampler: Sampler, start: Start, horizons: int) -> Floats:
     """Return quantiles [origin, horizon, level] in units of vol x sqrt(h)."""
     head, walk = sampler.reader.network.head, _begun(sampler, start)
     keys, unit = origin_keys(sampler.frames, start.ticker, start.session), walk.volatility
-    own = head.inverse(start.raw, torch.tensor(LEVELS), sampler.spread)  # [origin, 1, level]
-    result = [own[:, 0].double().numpy()]
+    next_session = head.inverse(start.raw, torch.tensor(LEVELS), sampler.spread)  # [origin, 1, level]
+    result = [next_session[:, 0].double().numpy()]
     total = np.zeros_like(unit)
     for step in range(horizons):
         if step:
@@ -149,10 +149,10 @@ def _starts(sampler: Sampler, origins: slice) -> Iterator[Start]:
     for start in (_from_windows if many_to_one else _from_passes)(sampler, origins):
         usable = np.flatnonzero(sampler.frames.usable[start.ticker, start.session])
         for first in range(0, len(usable), sampler.origins_at_once):
-            own = usable[first : first + sampler.origins_at_once]
-            kept = torch.from_numpy(own)
-            states = [_selected(state, kept) for state in start.states]
-            yield Start(start.ticker[own], start.session[own], start.raw[kept], states)
+            places = usable[first : first + sampler.origins_at_once]
+            rows = torch.from_numpy(places)
+            states = [_selected(state, rows) for state in start.states]
+            yield Start(start.ticker[places], start.session[places], start.raw[rows], states)
 
 
 def _from_passes(sampler: Sampler, origins: slice) -> Iterator[Start]:
@@ -181,9 +181,9 @@ def _from_windows(sampler: Sampler, origins: slice) -> Iterator[Start]:
 
 
 def _joined(read: list[Start]) -> Start:
-    states = [_side_by_side(list(of_layer)) for of_layer in zip(*(one.states for one in read), strict=True)]
-    ticker, session = (np.concatenate([getattr(one, name) for one in read]) for name in ("ticker", "session"))
-    return Start(ticker, session, torch.cat([one.raw for one in read]), states)
+    states = [_side_by_side(list(of_layer)) for of_layer in zip(*(start.states for start in read), strict=True)]
+    ticker, session = (np.concatenate([getattr(start, name) for start in read]) for name in ("ticker", "session"))
+    return Start(ticker, session, torch.cat([start.raw for start in read]), states)
 
 
 def _side_by_side(states: list[State]) -> State:

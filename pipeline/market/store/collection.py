@@ -16,7 +16,7 @@ from pipeline.market.store.history import Facts, History
 from pipeline.market.store.layout import DamagedFileError, OpenedFile, decoded, opened, read_header
 from pipeline.market.store.writing import one_writer, write_atomically
 
-TERMS = "collection.json"
+TERMS_FILE = "collection.json"
 SUFFIX = ".parquet"
 _OTHER_THAN_PLAIN = re.compile(r"[^A-Z0-9.\-=&_^]")
 
@@ -90,7 +90,7 @@ def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection
     """
     if not re.fullmatch(COLLECTION_NAME, name):
         raise UsageError(f"found {name[:80]!r} as a collection, expected 1 to 32 lower case letters, digits, - and _")
-    path = root / name / TERMS
+    path = root / name / TERMS_FILE
     if not path.is_file():
         _write_terms(path, terms)
     stored = _read_terms(path)
@@ -104,12 +104,12 @@ def open_collection(root: Path, name: str, terms: CollectionTerms) -> Collection
 
 def collections(root: Path) -> tuple[Collection, ...]:
     """Return all collections under `root`, by name; raises UsageError where one's terms cannot be read."""
-    return tuple(stored_collection(path.parent) for path in sorted(root.glob(f"*/{TERMS}")))
+    return tuple(stored_collection(path.parent) for path in sorted(root.glob(f"*/{TERMS_FILE}")))
 
 
 def find_collection(root: Path, name: str) -> Collection:
     """Return the collection of that name under `root`; raises UsageError naming the existing ones."""
-    existing = sorted(path.parent.name for path in root.glob(f"*/{TERMS}"))
+    existing = sorted(path.parent.name for path in root.glob(f"*/{TERMS_FILE}"))
     if name not in existing:
         raise UsageError(
             f"found no collection {name[:80]!r} in the price store {root} (existing: "
@@ -121,7 +121,7 @@ def find_collection(root: Path, name: str) -> Collection:
 
 def stored_collection(folder: Path) -> Collection:
     """Return the collection of a folder; raises UsageError where its terms cannot be read."""
-    return Collection(folder, _read_terms(folder / TERMS))
+    return Collection(folder, _read_terms(folder / TERMS_FILE))
 
 
 def tickers(collection: Collection) -> tuple[str, ...]:
@@ -194,18 +194,18 @@ def _names(collection: Collection) -> list[str]:
 def _size_bytes(path: Path) -> int:
     """Return the file's size, 0 for a folder and for a draft that has just been renamed."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _versions(collection: Collection, ticker: str) -> int:
     try:
-        found = facts(collection, ticker)
+        ticker_facts = facts(collection, ticker)
     except DamagedFileError:
         return 0
-    return found.versions if found else 0
+    return ticker_facts.versions if ticker_facts else 0
 
 
 def _content(collection: Collection, ticker: str) -> bytes | None:
@@ -226,9 +226,9 @@ def _read_terms(path: Path) -> CollectionTerms:
     try:
         return CollectionTerms.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        found = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"cannot read {path}: {found}; expected the terms that Tapecast wrote. Restore the file, or move its "
+            f"cannot read {path}: {reason}; expected the terms that Tapecast wrote. Restore the file, or move its "
             "folder away to start anew"
         ) from error
 

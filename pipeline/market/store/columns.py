@@ -43,7 +43,7 @@ def is_current(columns: Columns) -> Booleans:
     return np.isnat(columns["known_until"])
 
 
-def plain_rows(columns: Columns) -> pd.DataFrame:
+def bar_rows(columns: Columns) -> pd.DataFrame:
     """Return the rows as a frame with the columns of bars: session as tz-naive datetime64[s], all else float64."""
     numbers = {name: values for name, values in columns.items() if name not in ("session", *KNOWN)}
     return pd.DataFrame({"session": columns["session"].astype("datetime64[s]"), **numbers})

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import Problem
-from pipeline.market.store.columns import INSTANT, KNOWN, Columns, is_current, plain_rows, taken
+from pipeline.market.store.columns import INSTANT, KNOWN, Columns, bar_rows, is_current, taken
 from pipeline.market.store.restatement import Restatement
 
 
@@ -94,13 +94,13 @@ def as_known(history: History, at: datetime | None = None) -> pd.DataFrame:
     version_at(history, at)
     instant = np.datetime64(in_utc(at), "us")
     begun, ended = history.columns["known_from"] <= instant, history.columns["known_until"] <= instant
-    return plain_rows(taken(history.columns, begun & ~ended))  # a comparison with NaT, still current, is False
+    return bar_rows(taken(history.columns, begun & ~ended))  # a comparison with NaT, still current, is False
 
 
 def current_rows_of(columns: Columns) -> pd.DataFrame:
     """Return the rows that are not superseded, as plain_rows does."""
     current = is_current(columns)
-    return plain_rows(columns if current.all() else taken(columns, current))
+    return bar_rows(columns if current.all() else taken(columns, current))
 
 
 def version_at(history: History, at: datetime) -> Version:
@@ -119,7 +119,7 @@ def version_at(history: History, at: datetime) -> Version:
 def all_rows(history: History) -> pd.DataFrame:
     """Return every row, superseded ones too, with known_from and known_until as UTC times (NaT: still current)."""
     times = {name: pd.DatetimeIndex(history.columns[name]).tz_localize("UTC") for name in KNOWN}
-    return plain_rows(history.columns).assign(**times)
+    return bar_rows(history.columns).assign(**times)
 
 
 def in_utc(at: datetime) -> datetime:

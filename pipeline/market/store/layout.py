@@ -21,7 +21,7 @@ HEADER, HEADER_DIGEST, VERSIONS = b"tapecast", b"tapecast.sha256", b"tapecast.ve
 FEW_VALUES = ["dividend", "split", *KNOWN]
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 3
 
-UNREADABLE = (OSError, MemoryError, ValueError, LookupError, TypeError, pa.ArrowException)
+DECODING_ERRORS = (OSError, MemoryError, ValueError, LookupError, TypeError, pa.ArrowException)
 """What pyarrow and pydantic raise on bytes that are not what was written; corrupt pages come as OSErrors."""
 
 _VERSIONS: TypeAdapter[tuple[Version, ...]] = TypeAdapter(tuple[Version, ...])
@@ -77,16 +77,16 @@ def opened(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> Ope
     """Return the file's content, verified; raises DamagedFileError where it is not what was written."""
     try:
         return _opened(content, ticker, keep_adj_close)
-    except UNREADABLE as error:
+    except DECODING_ERRORS as error:
         raise DamagedFileError(path, _described(error)) from error
 
 
 def decoded(content: bytes, path: Path, ticker: str, keep_adj_close: bool) -> History:
     """Return the history in the file's content; raises DamagedFileError where it is not what was written."""
     try:
-        found = _opened(content, ticker, keep_adj_close)
-        return History(found.columns, _VERSIONS.validate_json(found.versions))
-    except UNREADABLE as error:
+        stored = _opened(content, ticker, keep_adj_close)
+        return History(stored.columns, _VERSIONS.validate_json(stored.versions))
+    except DECODING_ERRORS as error:
         raise DamagedFileError(path, _described(error)) from error
 
 
@@ -95,7 +95,7 @@ def read_header(path: Path, ticker: str) -> FileHeader:
     with path.open("rb") as file:  # opened here, so that an OSError from pyarrow can only mean the content
         try:
             return _header(_footer(pq.read_metadata(file)), ticker)
-        except UNREADABLE as error:
+        except DECODING_ERRORS as error:
             raise DamagedFileError(path, _described(error)) from error
 
 

@@ -101,12 +101,12 @@ def _restatements(
 ) -> tuple[Restatement, ...]:
     if history is None:
         return ()
-    found = restatements(current_rows, reported, _day(fetched.since), _day(history.latest.asked_from))
+    changes = restatements(current_rows, reported, _day(fetched.since), _day(history.latest.asked_from))
     if history.latest.currency == fetched.currency:
-        return found
+        return changes
     first = reported["session"][0].astype(object)
     change = {"found": fetched.currency, "stored": history.latest.currency}
-    return (*found, Restatement(kind="currency", first_session=first, rows=len(reported["session"]), **change))
+    return (*changes, Restatement(kind="currency", first_session=first, rows=len(reported["session"]), **change))
 
 
 def _asked_from(history: History | None, since: date | None) -> date | None:

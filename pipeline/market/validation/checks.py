@@ -24,7 +24,7 @@ from pipeline.market.validation.row_checks import quarantine_bad_rows, repair_hi
 from pipeline.market.validation.rows import CheckedRows, Rows, finding_at
 from pipeline.market.validation.rules import RULES, TICKER, Finding
 
-Step = Callable[[Rows], CheckedRows]
+ValidationStep = Callable[[Rows], CheckedRows]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def check_rows(rows: Rows, days: CalendarDays, traits: SourceTraits) -> CheckedR
     return passed, [*_until(noted, end), *note_missing_sessions(seen, days), *unfinished]
 
 
-def _steps(days: CalendarDays, traits: SourceTraits) -> list[Step]:
+def _steps(days: CalendarDays, traits: SourceTraits) -> list[ValidationStep]:
     """Return the checks that may change rows, in the order in which they are applied."""
-    always: list[Step] = [
+    always: list[ValidationStep] = [
         partial(quarantine_non_sessions, days=days),
         partial(quarantine_bad_rows, adjusted_returns=traits.returns_from == "adj_close"),
         repair_high_low,
@@ -61,7 +61,7 @@ def _steps(days: CalendarDays, traits: SourceTraits) -> list[Step]:
     return [*always, _check_vendor_adjustment, actions, cut_at_unrecorded_split]
 
 
-def _apply(steps: list[Step], rows: Rows) -> CheckedRows:
+def _apply(steps: list[ValidationStep], rows: Rows) -> CheckedRows:
     findings: list[Finding] = []
     for step in steps:
         rows, more = step(rows)

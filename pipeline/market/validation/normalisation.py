@@ -56,8 +56,8 @@ def normalise(ticker: str, rows: pd.DataFrame) -> NormalisedRows:
         return NormalisedRows(NO_ROWS, (problem_of(ticker, "columns", "all sessions", fault),))
     parsed, problems = _parse(ticker, rows)
     for step in _STEPS:
-        parsed, found = step(ticker, parsed)
-        problems += found
+        parsed, step_problems = step(ticker, parsed)
+        problems += step_problems
     return NormalisedRows(_framed(parsed), tuple(problems))
 
 
@@ -142,12 +142,12 @@ def _of_one_zone(ticker: str, parsed: _Parsed) -> tuple[_Parsed, list[Problem]]:
     if not len(parsed.day) or np.isnan(parsed.offset).all():
         return parsed, []
     first = parsed.offset[0]
-    other = (np.isnan(parsed.offset) != np.isnan(first)) | (np.abs(parsed.offset - first) > DAYLIGHT_SAVING_MINUTES)
-    if not other.any():
+    differs = (np.isnan(parsed.offset) != np.isnan(first)) | (np.abs(parsed.offset - first) > DAYLIGHT_SAVING_MINUTES)
+    if not differs.any():
         return parsed, []
-    row = int(other.argmax())
+    row = int(differs.argmax())
     found = f"{_clock(parsed.offset[row])} after {_clock(first)}"
-    problem = problem_of(ticker, "time_zone", str(parsed.day[row]), found, int(other.sum()))
+    problem = problem_of(ticker, "time_zone", str(parsed.day[row]), found, int(differs.sum()))
     return parsed.at(parsed.day < parsed.day[row]), [problem]
 
 
@@ -161,16 +161,16 @@ def _each_once(ticker: str, parsed: _Parsed) -> tuple[_Parsed, list[Problem]]:
     if not again.any():
         return parsed, []
     numbers, keep = parsed.numbers.copy(), ~again
-    found: dict[str, list[Sessions]] = {}
+    sessions_by_reason: dict[str, list[Sessions]] = {}
     for day in np.unique(parsed.day[again]):
         first, last = parsed.day.searchsorted(day, "left"), parsed.day.searchsorted(day, "right")
         rule, merged = _merged(parsed.numbers[first:last], parsed.names)
-        found.setdefault(rule, []).append(day)
+        sessions_by_reason.setdefault(rule, []).append(day)
         keep[first] = merged is not None
         numbers[first] = 0.0 if merged is None else merged
     problems = [
         problem_of(ticker, rule, str(days[0]), f"{days[0]} more than once{_DIFFERENT[rule]}", len(days))
-        for rule, days in found.items()
+        for rule, days in sessions_by_reason.items()
     ]
     return replace(parsed, numbers=numbers).at(keep), problems
 

@@ -34,9 +34,11 @@ def quarantine_bad_rows(rows: Rows, adjusted_returns: bool) -> CheckedRows:
     if not faults:
         return filled, blank_volume
     bad = np.logical_or.reduce([broken for _, broken, _ in faults])
-    found = [Finding(rule, rows.session[broken], describe(int(broken.argmax()))) for rule, broken, describe in faults]
+    findings = [
+        Finding(rule, rows.session[broken], describe(int(broken.argmax()))) for rule, broken, describe in faults
+    ]
     kept, carried = quarantine_rows(filled, bad)
-    return kept, [*blank_volume, *found, *carried]
+    return kept, [*blank_volume, *findings, *carried]
 
 
 def repair_high_low(rows: Rows) -> CheckedRows:

@@ -37,8 +37,8 @@ def unapplied_splits(close: Floats, split: Floats) -> Booleans:
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.log(np.where(np.isfinite(split) & (split > 0), split, 1.0))
         left_over = np.log(after / before) + size
-    found: Booleans = (np.abs(size) >= np.log(MIN_FACTOR)) & (np.abs(left_over) <= MAX_MOVE * np.abs(size))
-    return found
+    unapplied: Booleans = (np.abs(size) >= np.log(MIN_FACTOR)) & (np.abs(left_over) <= MAX_MOVE * np.abs(size))
+    return unapplied
 
 
 def _first_close_from(close: Floats) -> Floats:
@@ -85,6 +85,6 @@ def _fall(close: Floats) -> Floats:
     return np.asarray(pd.Series(close).ffill().shift(), np.float64) - close
 
 
-def _nearer_to_first(found: Floats, first: Floats, second: Floats) -> Booleans:
-    nearer: Booleans = np.abs(found - first) < np.abs(found - second)
+def _nearer_to_first(measured: Floats, first: Floats, second: Floats) -> Booleans:
+    nearer: Booleans = np.abs(measured - first) < np.abs(measured - second)
     return nearer

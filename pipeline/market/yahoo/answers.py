@@ -20,7 +20,7 @@ GAINS = "capital_gains"
 LATEST_START = pd.Timedelta(hours=1)
 """A bar is stamped with the midnight that begins its day, an hour later where the clocks skip that midnight."""
 
-MIN_SESSIONS = 10
+MIN_WEEK_SESSIONS = 10
 """With fewer sessions the days of the week are not checked."""
 
 WEEK_BEGINS_ON_SUNDAY = ("Africa/Cairo", "Asia/")
@@ -184,7 +184,7 @@ def _refuse_shifted_week(days: pd.DatetimeIndex, zone: str) -> None:
     traded = set(days.day_of_week)
     early = SUNDAY in traded and FRIDAY not in traded and not zone.startswith(WEEK_BEGINS_ON_SUNDAY)
     late = SATURDAY in traded and MONDAY not in traded
-    if len(days) >= MIN_SESSIONS and (early or late):
+    if len(days) >= MIN_WEEK_SESSIONS and (early or late):
         found = "Sundays and no Friday" if early else "Saturdays and no Monday"
         raise _shifted(f"bars on {found} in {zone}", "days on which there is trading")
 

@@ -22,7 +22,7 @@ from pipeline.market.listings import refuse_bad_name
 from pipeline.market.yahoo.answers import YahooResponse, parse_response
 from pipeline.market.yahoo.batch import Answer, RequestAttempt, answers
 from pipeline.market.yahoo.rate_limit import Clock, RateLimitedSession, RequestLimits, rate_limiter
-from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, translated
+from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, source_error
 
 ANY_ZONE = "UTC"
 METADATA = ("currency", "exchangeTimezoneName", "gmtoffset", "lastTrade")
@@ -65,7 +65,7 @@ class YahooClient:
             response = YahooResponse(ticker, frame, _metadata(request), self.clock.now())
         except Exception as error:  # noqa: BLE001  whatever yfinance raises is translated: the other tickers go on
             return RequestAttempt(
-                translated(error), failure_kind(error) is FailureKind.REFUSED, retry_after_seconds(error)
+                source_error(error), failure_kind(error) is FailureKind.REFUSED, retry_after_seconds(error)
             )
         return RequestAttempt(_rows_or_error(response, first_day, since))
 

@@ -62,7 +62,7 @@ def failure_kind(error: Exception) -> FailureKind | None:
     return FailureKind.SILENT if isinstance(error, SILENT_KINDS) else None
 
 
-def translated(error: Exception) -> SourceError:
+def source_error(error: Exception) -> SourceError:
     """Return the error as a SourceError for an unknown ticker, or as a SourceUnavailableError for a passing failure.
 
     An unexpected kind of error counts as an unreadable answer: one ticker must not stop the others.

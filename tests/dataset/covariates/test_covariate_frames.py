@@ -114,10 +114,10 @@ def test_sectors_an_index_a_series_and_the_calendar_become_frames(
     # every session has a 0 or 1 in turn, and the target is the next one
     np.testing.assert_array_equal(frames.known_future[:, 0, -1], (np.arange(300) + 1) % 2)
     np.testing.assert_array_equal(frames.known_future[:, 1, -1], np.arange(300) % 2)
-    own = frames.with_features(("sector_log_range", "log_range", "market_log_range")).features
-    assert (own[2, 100:150, 0] == own[2, 100:150, 1]).all()  # T2 is alone in its sector
-    assert (own[3, 200:, 0] == own[3, 200:, 2]).all()  # T3 has none: the market's mean is used
-    assert (own[0, 100:, 0] == own[1, 100:, 0])[np.isfinite(own[1, 100:, 0])].all()
+    features = frames.with_features(("sector_log_range", "log_range", "market_log_range")).features
+    assert (features[2, 100:150, 0] == features[2, 100:150, 1]).all()  # T2 is alone in its sector
+    assert (features[3, 200:, 0] == features[3, 200:, 2]).all()  # T3 has none: the market's mean is used
+    assert (features[0, 100:, 0] == features[1, 100:, 0])[np.isfinite(features[1, 100:, 0])].all()
 
 
 def test_a_run_reads_the_files_of_an_experiment(frames: Frames, experiment: Experiment, bars: Bars) -> None:
@@ -204,23 +204,23 @@ def test_a_day_of_an_unforeseen_closing_needs_no_value(tmp_path: Path) -> None:
 
 
 def test_sectors_of_other_tickers_are_refused_unless_another_calendar_has_them(experiment: Experiment) -> None:
-    asking = experiment.model_copy(update={"covariates": (), "index": None, "calendar_covariates": ()})
-    file_covariates = read_file_covariates(asking.sectors, ())
+    with_sectors = experiment.model_copy(update={"covariates": (), "index": None, "calendar_covariates": ()})
+    file_covariates = read_file_covariates(with_sectors.sectors, ())
     us, coins = bars_on("XNYS", ("T0",), 1), bars_on("24/7", ("BTC-USD",), 5)
     with pytest.raises(UsageError, match="no sector of BTC-USD in"):
-        frames_of(coins, asking, file_covariates=file_covariates)
-    found = frames_of(coins, asking, others=[us], file_covariates=file_covariates)
-    own = found.with_features(("sector_log_range", "market_log_range")).features
-    np.testing.assert_array_equal(own[..., 0], own[..., 1])
+        frames_of(coins, with_sectors, file_covariates=file_covariates)
+    frames = frames_of(coins, with_sectors, others=[us], file_covariates=file_covariates)
+    features = frames.with_features(("sector_log_range", "market_log_range")).features
+    np.testing.assert_array_equal(features[..., 0], features[..., 1])
 
 
 def test_bitcoin_has_a_session_every_day_and_reads_an_index_of_new_york(experiment: Experiment) -> None:
-    asking = experiment.model_copy(update={"sectors": None, "covariates": ()})
+    with_index = experiment.model_copy(update={"sectors": None, "covariates": ()})
     us, coins = bars_on("XNYS", ("T0",), 1), bars_on("24/7", ("BTC-USD",), 5)
-    found = frames_of(coins, asking, others=[us])
-    assert (found.known_future[..., found.known_future_names.index("days_to_next")] == 1).all()
-    friday = int(np.flatnonzero(found.sessions == np.datetime64("2024-06-07"))[0])
-    index = found.with_features(("index_return", "index_log_range")).features[0]
+    frames = frames_of(coins, with_index, others=[us])
+    assert (frames.known_future[..., frames.known_future_names.index("days_to_next")] == 1).all()
+    friday = int(np.flatnonzero(frames.sessions == np.datetime64("2024-06-07"))[0])
+    index = frames.with_features(("index_return", "index_log_range")).features[0]
     assert index[friday, 0] != 0  # New York's Friday ends before the coin's
     assert (index[friday + 1 : friday + 3, 0] == 0).all()
     assert (index[friday : friday + 3, 1] == index[friday, 1]).all()

@@ -78,7 +78,7 @@ def test_the_lag_is_counted_in_calendar_days(tmp_path: Path, lag: float, first: 
 def test_a_time_counts_where_one_is_given_and_midnights_alone_are_days(
     tmp_path: Path, written_as: list[str], first: str
 ) -> None:
-    text = "date,close\n" + "".join(f"{one},1\n" for one in written_as)
+    text = "date,close\n" + "".join(f"{instant},1\n" for instant in written_as)
     found = read_past_covariate(past(written(tmp_path, text), publication_lag_days=0))
     assert found.known_from.tolist()[0] == instants(first)[0]
 
@@ -209,8 +209,8 @@ def test_all_files_of_a_run_are_read_each_into_its_own_type(tmp_path: Path) -> N
     file_covariates = read_file_covariates(
         tmp_path / "sectors.csv", (known(path), past(path), past(path, name="other"))
     )
-    assert [one.name for one in file_covariates.past] == ["vix", "other"]
-    assert [one.name for one in file_covariates.known_future] == ["fed"]
+    assert [covariate.name for covariate in file_covariates.past] == ["vix", "other"]
+    assert [covariate.name for covariate in file_covariates.known_future] == ["fed"]
     assert file_covariates.sectors is not None
     assert file_covariates.sectors.of(("A",)) == ("Tech",)
     assert read_file_covariates(None, ()) == FileCovariates()

@@ -109,7 +109,7 @@ def test_the_waves_express_any_function_of_five_weekdays_and_a_weekend_lies_with
 
 def test_the_columns_are_in_the_order_of_the_names() -> None:
     known = calendar_covariates(("half_day", "day_of_week"), "XNYS")
-    assert tuple(one.name for one in known) == calendar_columns(("half_day", "day_of_week"))
+    assert tuple(covariate.name for covariate in known) == calendar_columns(("half_day", "day_of_week"))
     assert calendar_covariates((), "XNYS") == ()
     assert known_future_values((), "XNYS", days("2024-06-03"), 4).shape == (1, 4, 0)
 

@@ -169,9 +169,11 @@ def test_the_feature_begins_right_after_its_warm_up_at_every_ticker_that_has_a_b
     found, expected = features_of(panel, feature, covariate), values_at(covariate, panel)
     assert feature.warm_up == int(changes)
     for i, where in enumerate(panel.present):
-        own = found[i, where]
-        assert np.isnan(own[: feature.warm_up]).all()
-        np.testing.assert_array_equal(own[feature.warm_up :], expected[where][feature.warm_up :].astype(np.float32))
+        ticker_values = found[i, where]
+        assert np.isnan(ticker_values[: feature.warm_up]).all()
+        np.testing.assert_array_equal(
+            ticker_values[feature.warm_up :], expected[where][feature.warm_up :].astype(np.float32)
+        )
     assert np.isnan(found[~panel.present]).all()
     eager = features_of(panel, replace(feature, warm_up=0), covariate)[0]
     assert np.isnan(eager[0]) == changes  # no shorter warm-up would do: the panel's first session has no previous one

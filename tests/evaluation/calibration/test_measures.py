@@ -65,13 +65,13 @@ def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
     table, scored = pit_table(backtest), backtest.scored
     assert len(table) == 8 * len(backtest.quantiles) * 2
     assert table["expected"].iloc[:8].tolist() == pytest.approx([0.05, 0.05, 0.15, 0.25, 0.25, 0.15, 0.05, 0.05])
-    for (horizon, name), own in table.groupby(["horizon", "forecaster"]):
+    for (horizon, name), pit_rows in table.groupby(["horizon", "forecaster"]):
         counts = [0] * 8
         for k, t in np.argwhere(scored[..., horizon - 1]):
             y = backtest.realised[k, t, horizon - 1]
             counts[sum(bool(y > q) for q in backtest.quantiles[name][k, t, horizon - 1])] += 1
-        assert (own["observed"] * own["rows"]).tolist() == pytest.approx(counts)
-        assert own["rows"].tolist() == [scored[..., horizon - 1].sum()] * 8
+        assert (pit_rows["observed"] * pit_rows["rows"]).tolist() == pytest.approx(counts)
+        assert pit_rows["rows"].tolist() == [scored[..., horizon - 1].sum()] * 8
 
 
 def test_the_coverage_table_counts_what_a_plain_loop_counts() -> None:
@@ -151,17 +151,17 @@ def test_bands_are_tested_at_their_share_and_horizon_each_p_under_its_name(
     banded: Backtest, horizon: int, band: int
 ) -> None:
     table = coverage_test_table(banded, (NETWORK,))
-    own = table[(table["horizon"] == horizon) & (table["band"] == band)].set_index("ticker")
+    rows = table[(table["horizon"] == horizon) & (table["band"] == band)].set_index("ticker")
     tests = coverage_tests_overlapping(slow_hits(banded, NETWORK, horizon, band), band / 100, horizon)
-    assert list(own.index) == list(banded.tickers)
-    assert own["coverage"].to_numpy() == pytest.approx(tests.coverage)
+    assert list(rows.index) == list(banded.tickers)
+    assert rows["coverage"].to_numpy() == pytest.approx(tests.coverage)
     expected = {
         "kupiec_p": tests.unconditional_p,
         "independence_p": tests.independence_p,
         "christoffersen_p": tests.conditional_p,
     }
     for name, values in expected.items():
-        assert own[name].to_numpy() == pytest.approx(values), name
+        assert rows[name].to_numpy() == pytest.approx(values), name
     if horizon == 1:  # three different p-values, so that a swap would be seen
         assert all(len({*row}) == 3 for row in zip(*expected.values(), strict=True))
 

@@ -41,9 +41,9 @@ def directions(
     """Forecasts and outcomes [ticker, session]: each has a common part over tickers; forecasts are persistent."""
     shape = (tickers, sessions)
     market = np.sqrt(common) * draws.normal(size=(2, 1, sessions))
-    own = np.sqrt(1 - common) * draws.normal(size=(2, *shape))
-    outcome = market[0] + own[0]
-    return skill * outcome + market[1] + own[1] + 0.3, outcome + 0.1
+    idiosyncratic = np.sqrt(1 - common) * draws.normal(size=(2, *shape))
+    outcome = market[0] + idiosyncratic[0]
+    return skill * outcome + market[1] + idiosyncratic[1] + 0.3, outcome + 0.1
 
 
 def largest_size(replications: int, nominal: float = 0.05) -> float:

@@ -171,14 +171,14 @@ def test_it_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize(("sessions", "coverage"), [(30, 0.5), (40, 0.8), (31, 0.98)])
 def test_counts_drawn_without_the_hits_are_those_of_drawn_hits(sessions: int, coverage: float) -> None:
-    """Every count of 4,999 simulations beside those of hits drawn one by one: the same means, spreads and ties."""
+    """Counts of 4,999 simulations have the means, spreads and ties of hits drawn one by one."""
     drawn = counts_of(np.random.default_rng(3).uniform(size=(40_000, sessions)) < coverage)
     found = simulated_counts(sessions, coverage, 5)
     for name in ("hits", "first", "last", "pairs"):
-        one, other = getattr(found, name).astype(float), getattr(drawn, name).astype(float)
-        error = other.std() * np.sqrt(1 / len(one) + 1 / len(other))
-        assert abs(one.mean() - other.mean()) <= 4 * error, name
-        assert one.std() == pytest.approx(other.std(), rel=0.08), name
+        simulated_values, drawn_values = getattr(found, name).astype(float), getattr(drawn, name).astype(float)
+        error = drawn_values.std() * np.sqrt(1 / len(simulated_values) + 1 / len(drawn_values))
+        assert abs(simulated_values.mean() - drawn_values.mean()) <= 4 * error, name
+        assert simulated_values.std() == pytest.approx(drawn_values.std(), rel=0.08), name
     both = [np.mean((part.first == 1) & (part.last == 1)) for part in (found, drawn)]
     assert both[0] == pytest.approx(both[1], abs=0.03)
     together = [np.corrcoef(part.hits, part.pairs)[0, 1] for part in (found, drawn)]

@@ -86,9 +86,11 @@ def test_pooled_it_is_the_mean_product_of_signs_by_session() -> None:
     y = [np.mean(o[k] > 0) for o, k in zip(outcome, known, strict=True)]
     sessions = []
     for t in range(80):
-        own = [(float(forecast[i, t] > 0) - x[i]) * (float(outcome[i, t] > 0) - y[i]) for i in range(3) if known[i, t]]
-        if own:
-            sessions.append(sum(own) / len(own))
+        products = [
+            (float(forecast[i, t] > 0) - x[i]) * (float(outcome[i, t] > 0) - y[i]) for i in range(3) if known[i, t]
+        ]
+        if products:
+            sessions.append(sum(products) / len(products))
     found = pesaran_timmermann_pooled(forecast, outcome, 1, 7)
     assert found.sessions == len(sessions) == 79
     assert found.statistic == pytest.approx(np.mean(sessions) / math.sqrt(slow_variance(sessions, 7) / 79), rel=1e-8)

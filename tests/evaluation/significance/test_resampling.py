@@ -54,19 +54,23 @@ def test_it_is_the_spread_of_the_means_over_drawn_sessions() -> None:
 
 def test_the_skill_is_resampled_as_a_ratio_over_common_sessions() -> None:
     draws = np.random.default_rng(2)
-    own, other = draws.exponential(size=(2, 60)), draws.exponential(1.2, size=(2, 60))
-    own[0, 3:9], other[0, 30], other[1, 5] = np.nan, np.nan, np.nan
-    found = skill_error_bar(own, other, COUNTS)
+    model_loss, baseline_loss = draws.exponential(size=(2, 60)), draws.exponential(1.2, size=(2, 60))
+    model_loss[0, 3:9], baseline_loss[0, 30], baseline_loss[1, 5] = np.nan, np.nan, np.nan
+    found = skill_error_bar(model_loss, baseline_loss, COUNTS)
     for k in range(2):
-        both = np.isfinite(own[k]) & np.isfinite(other[k])
+        both = np.isfinite(model_loss[k]) & np.isfinite(baseline_loss[k])
         skills = []
         for row in COUNTS:
             sessions = [t for t in drawn_sessions(row) if both[t]]
-            skills.append(1 - own[k, sessions].mean() / other[k, sessions].mean())
-        assert found.estimate[k] == pytest.approx(1 - own[k, both].mean() / other[k, both].mean(), rel=1e-9)
+            skills.append(1 - model_loss[k, sessions].mean() / baseline_loss[k, sessions].mean())
+        assert found.estimate[k] == pytest.approx(
+            1 - model_loss[k, both].mean() / baseline_loss[k, both].mean(), rel=1e-9
+        )
         assert found.standard_error[k] == pytest.approx(np.std(skills, ddof=1), rel=1e-8)
         assert (found.low[k], found.high[k]) == pytest.approx(tuple(np.quantile(skills, (0.025, 0.975))))
-    assert skill_error_bar(own, own, COUNTS).standard_error.tolist() == pytest.approx([0.0, 0.0], abs=1e-12)
+    assert skill_error_bar(model_loss, model_loss, COUNTS).standard_error.tolist() == pytest.approx(
+        [0.0, 0.0], abs=1e-12
+    )
 
 
 def test_its_variance_is_the_analytic_one() -> None:

@@ -103,8 +103,8 @@ def test_a_cell_is_its_formula(spec: RecurrentSpec) -> None:
         with torch.no_grad():
             found, after = cell(x, state)
         np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-5)
-        for own, slow in zip(parts(after), last, strict=True):
-            np.testing.assert_allclose(own[0, 0].numpy(), slow, atol=1e-5)
+        for actual, slow in zip(parts(after), last, strict=True):
+            np.testing.assert_allclose(actual[0, 0].numpy(), slow, atol=1e-5)
 
 
 @every_cell
@@ -127,8 +127,8 @@ def test_reading_in_two_parts_with_the_state_is_reading_the_whole(name: str, cut
         second, after = cell(x[:, cut:], between)
         cold, _ = cell(x[:, cut:], None)
     torch.testing.assert_close(torch.cat((first, second), dim=1), whole, atol=1e-6, rtol=0)
-    for own, other in zip(parts(after), parts(last), strict=True):
-        torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
+    for actual, other in zip(parts(after), parts(last), strict=True):
+        torch.testing.assert_close(actual, other, atol=1e-6, rtol=0)
     assert not torch.allclose(cold[:, :1], second[:, :1], atol=1e-3)  # and the state does matter
 
 
@@ -169,8 +169,8 @@ def test_both_rnns_make_one_network_from_the_same_weights() -> None:
 
     by_hand, fused = of("rnncell"), of("rnn")
     assert [value.shape for value in by_hand.parameters()] == [value.shape for value in fused.parameters()]
-    for own, other in zip(by_hand.parameters(), fused.parameters(), strict=True):
-        assert torch.equal(own, other)  # drawn alike
+    for actual, other in zip(by_hand.parameters(), fused.parameters(), strict=True):
+        assert torch.equal(actual, other)  # drawn alike
     x = drawn(6, 2, 30, INPUTS)
     torch.testing.assert_close(by_hand(x)[0], fused(x)[0], atol=1e-6, rtol=0)
 
@@ -201,15 +201,15 @@ def test_elman_has_no_bias_anywhere(ahead: str) -> None:
 
 
 def test_a_detached_state_carries_values_and_no_gradient() -> None:
-    one = drawn(0, 1, 2, HIDDEN).requires_grad_() * 2
+    state = drawn(0, 1, 2, HIDDEN).requires_grad_() * 2
     assert detached(None) is None
-    cut = detached((one, one + 1))
+    cut = detached((state, state + 1))
     assert isinstance(cut, tuple)
     assert not cut[0].requires_grad
     assert not cut[1].requires_grad
-    assert torch.equal(cut[0], one)
-    assert torch.equal(cut[1], one + 1)
-    alone = detached(one)
+    assert torch.equal(cut[0], state)
+    assert torch.equal(cut[1], state + 1)
+    alone = detached(state)
     assert isinstance(alone, torch.Tensor)
-    assert torch.equal(alone, one)
+    assert torch.equal(alone, state)
     assert not alone.requires_grad

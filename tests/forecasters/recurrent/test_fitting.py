@@ -109,9 +109,9 @@ def test_every_step_of_a_fit_on_another_device_is_deterministic_where_that_is_wa
     device: str, wanted: bool, within: bool, frames: Frames, job: FitJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # it would be left behind
-    asked = replace(job, device=device, training=job.training.model_copy(update={"deterministic": wanted}))
+    device_job = replace(job, device=device, training=job.training.model_copy(update={"deterministic": wanted}))
     with Watch() as watch:
-        fit(asked, frames)
+        fit(device_job, frames)
     trained = {name: flags for name, flags in watch.seen.items() if "backward" in name or "lerp" in name}
     assert len(trained) >= 2, "the loss was differentiated and the weights were averaged"
     assert set.union(*trained.values()) == {within}
@@ -294,13 +294,14 @@ def test_what_is_validated_is_an_average_of_the_weights_that_trails_them(frames:
     for step, _ in steps(by_hand, data, training, 8, torch.Generator().manual_seed(2)):
         decay = min(0.3, step / (step + 10))
         mean = [
-            decay * own + (1 - decay) * value.detach() for own, value in zip(mean, by_hand.parameters(), strict=True)
+            decay * average_value + (1 - decay) * value.detach()
+            for average_value, value in zip(mean, by_hand.parameters(), strict=True)
         ]
     reader = Reader(found, fit_scaler(seen, job.fold.train), 160, job.tickers)
     shorter = data_of(replace(job, training=training), frames)
     train_network(reader, data, validation_of(shorter), shorter, torch.Generator().manual_seed(2))
-    for own, expected in zip(found.parameters(), mean, strict=True):
-        torch.testing.assert_close(own.double(), expected, atol=1e-6, rtol=0)
+    for average_value, expected in zip(found.parameters(), mean, strict=True):
+        torch.testing.assert_close(average_value.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_an_average_follows_by_its_decay() -> None:
@@ -308,8 +309,8 @@ def test_an_average_follows_by_its_decay() -> None:
     average, network = network_for(job, frames, 1), network_for(job, frames, 2)
     expected = [0.75 * a + 0.25 * b for a, b in zip(average.parameters(), network.parameters(), strict=True)]
     follow(average, network, 0.75)
-    for own, value in zip(average.parameters(), expected, strict=True):
-        torch.testing.assert_close(own, value)
+    for average_value, value in zip(average.parameters(), expected, strict=True):
+        torch.testing.assert_close(average_value, value)
 
 
 # --- Errors ---

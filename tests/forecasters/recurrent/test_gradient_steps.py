@@ -96,7 +96,7 @@ def slow_truncated(
     generator, losses = seeded(2), []
     chunks = Chunks(data, training, training.burn_in_sessions)
     for _ in range(count):
-        chunk, own = chunks.draw(generator), []
+        chunk, segments = chunks.draw(generator), []
         states = None
         for start in range(0, training.chunk_sessions, length):
             part = slice(start, min(start + length, training.chunk_sessions))
@@ -110,14 +110,14 @@ def slow_truncated(
             if not counted.any():
                 continue
             loss = network.head.loss(raw, data.target[ticker, session])[counted].mean()
-            own.append(float(loss.detach()))
+            segments.append(float(loss.detach()))
             network.zero_grad()
             loss.backward()
             with torch.no_grad():
                 for parameter in network.parameters():
                     if parameter.grad is not None:  # a concat cell's state is read one step later
                         parameter.sub_(training.learning_rate * parameter.grad)
-        losses.append(sum(own) / len(own))
+        losses.append(sum(segments) / len(segments))
     return losses
 
 
@@ -133,9 +133,9 @@ def test_truncation_is_a_loop_of_segments_with_a_detached_state(cell: str, lengt
     expected = slow_truncated(slow, data, training, 2, length)
     found = [float(loss) for _, loss in steps(quick, data, training, 2, seeded(2))]
     assert found == pytest.approx(expected, abs=1e-6)
-    for own, other in zip(quick.parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
-    moved = [not torch.equal(own, old) for own, old in zip(quick.parameters(), before, strict=True)]
+    for actual, other in zip(quick.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(actual, other, atol=1e-6, rtol=0)
+    moved = [not torch.equal(actual, old) for actual, old in zip(quick.parameters(), before, strict=True)]
     assert all(moved) or (cell, length) == ("concat", 1)
 
 
@@ -216,8 +216,8 @@ def test_the_optimizer_is_the_one_that_is_named(name: str, optimizer: Any) -> No
         for parameter in expected.parameters():
             parameter.grad *= min(1.0, 0.2 / size)
         by_hand.step()
-    for own, other in zip(found.parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-5)
+    for actual, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(actual, other, atol=1e-6, rtol=1e-5)
 
 
 def batch_loss(network: RecurrentNetwork, data: Supervision, chunk: Chunk, training: TrainingSpec) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.recurrent.cells import output_size
-from pipeline.forecasters.recurrent.network import RecurrentNetwork, dropped, new_network, split
+from pipeline.forecasters.recurrent.network import RecurrentNetwork, dropped, new_network, split_horizons
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 
 INPUTS, HORIZONS = 4, 3
@@ -93,8 +93,8 @@ def test_reading_in_two_parts_with_the_states_is_reading_the_whole(cell: str, la
         second, after = network(x[:, 13:], ticker, states)
     torch.testing.assert_close(torch.cat((first, second), dim=1), whole, atol=1e-5, rtol=0)
     assert len(states) == layers
-    for own, other in zip(after, last, strict=True):
-        torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
+    for actual, other in zip(after, last, strict=True):
+        torch.testing.assert_close(actual, other, atol=1e-6, rtol=0)
 
 
 @every_cell
@@ -167,8 +167,8 @@ def test_the_head_switches_the_size_of_the_answer_alone(ahead: str, head: str, s
     network = network_of(spec_of(horizon_mode=ahead, head={"kind": head}))
     assert raw_of(network, inputs()).shape == (3, 20, HORIZONS, size)
     plain = network_of(spec_of(horizon_mode=ahead))
-    for (name, own), (_, other) in zip(network.named_parameters(), plain.named_parameters(), strict=True):
-        assert name.startswith("linear") or torch.equal(own, other), name
+    for (name, parameter), (_, other) in zip(network.named_parameters(), plain.named_parameters(), strict=True):
+        assert name.startswith("linear") or torch.equal(parameter, other), name
 
 
 # --- The decoder ---
@@ -201,8 +201,10 @@ def test_the_decoder_takes_a_step_per_horizon(cell: str, known: int) -> None:
         hidden = slow_layers(network, x)
         for i in range(2):
             for t in range(6):
-                told = [[x[i, t, INPUTS + known * h + k] for k in range(known)] or [0.0] for h in range(HORIZONS)]
-                expected = slow_decoder(network, hidden[i, t], torch.tensor(told))
+                known_future = [
+                    [x[i, t, INPUTS + known * h + k] for k in range(known)] or [0.0] for h in range(HORIZONS)
+                ]
+                expected = slow_decoder(network, hidden[i, t], torch.tensor(known_future))
                 torch.testing.assert_close(found[i, t], expected, atol=1e-5, rtol=0)
 
 
@@ -257,7 +259,7 @@ def test_an_unknown_ticker_reads_row_zero() -> None:
     assert not torch.equal(raw_of(network, x), raw_of(network, x, torch.ones(3, dtype=torch.long)))
 
 
-def test_the_embedding_is_off_unless_asked_for() -> None:
+def test_the_embedding_is_off_by_default() -> None:
     network, x = network_of(spec_of(), tickers=4), inputs()
     assert network.embedding is None
     assert torch.equal(raw_of(network, x), raw_of(network, x, torch.tensor([1, 2, 3])))
@@ -331,4 +333,4 @@ def test_training_begins_near_the_start_of_the_head(ahead: str, head: str) -> No
 
 
 def test_split_puts_horizons_first() -> None:
-    assert split(torch.arange(6), 3).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert split_horizons(torch.arange(6), 3).tolist() == [[0, 1], [2, 3], [4, 5]]

@@ -39,19 +39,21 @@ def reader_for(frames: Frames, lookback: int, seed: int = 0, **values: Any) -> t
     """A network as it is drawn, with weights large enough that what it reads matters."""
     experiment = changed(TINY, network=RecurrentSpec.model_validate({"hidden_size": 6, **values}))
     job = first_job(frames, experiment)
-    own = frames.with_features(job.features)
+    job_frames = frames.with_features(job.features)
     network = network_for(job, frames, seed)
     with torch.no_grad():
         network.linear.weight.mul_(10.0)
     scaler = fit_scaler(seen_by(job, frames), job.fold.train)
-    return Reader(network.eval(), scaler, lookback, job.tickers), own
+    return Reader(network.eval(), scaler, lookback, job.tickers), job_frames
 
 
 def moved_at(reader: Reader, frames: Frames, origins: slice, session: int) -> np.ndarray:
     """True [origin] where another row of the first ticker at a session moves its forecast."""
     features = np.array(frames.features)
     features[0, session] += 1.0
-    before, after = (read_raw(reader, own, origins) for own in (frames, replace(frames, features=features)))
+    before, after = (
+        read_raw(reader, some_frames, origins) for some_frames in (frames, replace(frames, features=features))
+    )
     assert torch.equal(after[1:].nan_to_num(), before[1:].nan_to_num())
     return (after[0] != before[0]).flatten(1).any(dim=1).numpy()
 
@@ -66,8 +68,8 @@ def moved_at(reader: Reader, frames: Frames, origins: slice, session: int) -> np
 def test_one_to_one_and_one_to_many_read_the_origins_session_alone(
     frames: Frames, cell: str, values: dict[str, Any]
 ) -> None:
-    reader, own = reader_for(frames, 160, cell=cell, **values)
-    moved = moved_at(reader, own, slice(300, 340), 320)
+    reader, job_frames = reader_for(frames, 160, cell=cell, **values)
+    moved = moved_at(reader, job_frames, slice(300, 340), 320)
     assert np.flatnonzero(moved).tolist() == [20]
 
 
@@ -75,51 +77,51 @@ def test_one_to_one_and_one_to_many_read_the_origins_session_alone(
 def test_many_to_one_reads_exactly_its_window(frames: Frames, cell: str) -> None:
     """The first session of the window moves a forecast, the one before it does not."""
     window = 12
-    reader, own = reader_for(frames, window, cell=cell, shape="many_to_one")
-    moved = moved_at(reader, own, slice(300, 360), 320)
+    reader, job_frames = reader_for(frames, window, cell=cell, shape="many_to_one")
+    moved = moved_at(reader, job_frames, slice(300, 360), 320)
     assert np.flatnonzero(moved).tolist() == list(range(20, 20 + window))
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_many_to_one_reads_every_window_from_a_zero_state(frames: Frames, cell: str) -> None:
     """Window by window, one ticker after the other; a ticker younger than the window shows its first session again."""
-    reader, own = reader_for(frames, 20, cell=cell, shape="many_to_one")
-    first = int(own.first[3])
+    reader, job_frames = reader_for(frames, 20, cell=cell, shape="many_to_one")
+    first = int(job_frames.first[3])
     origins = slice(first - 5, first + 25)
-    found = read_raw(reader, own, origins)
-    scaled = reader.scaler.apply(np.asarray(own.features))
+    found = read_raw(reader, job_frames, origins)
+    scaled = reader.scaler.apply(np.asarray(job_frames.features))
     with torch.no_grad():
         for i in range(4):
-            for t in range(max(int(own.first[i]), origins.start), origins.stop):
-                rows = [max(s, int(own.first[i])) for s in range(t - 19, t + 1)]
+            for t in range(max(int(job_frames.first[i]), origins.start), origins.stop):
+                rows = [max(s, int(job_frames.first[i])) for s in range(t - 19, t + 1)]
                 expected = reader.network(torch.from_numpy(scaled[i : i + 1, rows]))[0][0, -1]
                 torch.testing.assert_close(found[i, t - origins.start], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_many_to_many_reads_all_since_its_lookback(frames: Frames) -> None:
-    reader, own = reader_for(frames, 8, cell="rnn")
-    assert not moved_at(reader, own, slice(300, 305), 291).any()
-    assert moved_at(reader, own, slice(300, 305), 292)[0]
+    reader, job_frames = reader_for(frames, 8, cell="rnn")
+    assert not moved_at(reader, job_frames, slice(300, 305), 291).any()
+    assert moved_at(reader, job_frames, slice(300, 305), 292)[0]
 
 
 def test_a_late_ticker_is_read_from_its_first_session_in_a_zero_state(frames: Frames) -> None:
-    reader, own = reader_for(frames, 40)
-    first = int(own.first[3])
+    reader, job_frames = reader_for(frames, 40)
+    first = int(job_frames.first[3])
     assert first > 200
-    scaled = torch.from_numpy(reader.scaler.apply(own.features[3:4, first : first + 30]))
+    scaled = torch.from_numpy(reader.scaler.apply(job_frames.features[3:4, first : first + 30]))
     with torch.no_grad():
         expected = reader.network(scaled)[0][0]
-    found = read_raw(reader, own, slice(first - 10, first + 30))[3]
+    found = read_raw(reader, job_frames, slice(first - 10, first + 30))[3]
     torch.testing.assert_close(found[10:], expected, atol=1e-5, rtol=1e-5)
     assert found[:10].isnan().all()
 
 
 @pytest.mark.parametrize("shape", ["many_to_many", "many_to_one", "one_to_one"])
 def test_what_comes_after_an_origin_changes_none_of_its_bits(frames: Frames, shape: str) -> None:
-    reader, own = reader_for(frames, 40, shape=shape)
-    later = np.arange(len(own.sessions)) >= 330
-    spoilt = replace(own, features=np.where(later[:, None], np.float32(9.0), own.features))
-    before, after = (read_raw(reader, some, slice(300, 360)) for some in (own, spoilt))
+    reader, job_frames = reader_for(frames, 40, shape=shape)
+    later = np.arange(len(job_frames.sessions)) >= 330
+    spoilt = replace(job_frames, features=np.where(later[:, None], np.float32(9.0), job_frames.features))
+    before, after = (read_raw(reader, some, slice(300, 360)) for some in (job_frames, spoilt))
     assert torch.equal(before[:3, :30], after[:3, :30])
     assert not torch.equal(before[:3, 30:], after[:3, 30:])
 
@@ -156,7 +158,7 @@ def test_what_is_known_of_the_target_sessions_stands_behind_the_features_horizon
                 np.testing.assert_allclose(found[i, :, size + h * len(names) + k], expected, atol=1e-4)
 
 
-def test_a_decoder_is_told_of_its_target_sessions() -> None:
+def test_a_decoder_reads_its_target_sessions() -> None:
     """Another calendar ahead of an origin moves the horizons of one to many; at a baseline it moves nothing."""
     network = RecurrentSpec(hidden_size=6, shape="one_to_many", horizon_mode="decoder")
     experiment = changed(TINY, calendar_covariates=("day_of_week", "month_end"), network=network)
@@ -165,7 +167,9 @@ def test_a_decoder_is_told_of_its_target_sessions() -> None:
     known_future = np.array(frames.known_future)
     known_future[400] += 1.0
     origins = slice(395, 405)
-    before, after = (quantiles(fitted, own, origins) for own in (frames, replace(frames, known_future=known_future)))
+    before, after = (
+        quantiles(fitted, some_frames, origins) for some_frames in (frames, replace(frames, known_future=known_future))
+    )
     moved = (before != after).any(axis=(0, 2, 3))
     assert np.flatnonzero(moved).tolist() == [5]
 
@@ -174,7 +178,8 @@ def test_a_decoder_is_told_of_its_target_sessions() -> None:
 
 
 def test_names_are_rows_of_the_embedding_in_the_order_of_training() -> None:
-    reader = Reader(new_network(RecurrentSpec(), 1, 1, torch.Generator()), None, 1, ("B", "A"))  # type: ignore[arg-type]
+    scaler = Scaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+    reader = Reader(new_network(RecurrentSpec(), 1, 1, torch.Generator()), scaler, 1, ("B", "A"))
     assert reader.names(["A", "Z", "B"]).tolist() == [2, 0, 1]
 
 
@@ -229,9 +234,9 @@ def test_the_bands_come_from_the_validation_range(frames: Frames, head: str) -> 
                 scaled = float(seen.future_return[i, t, h]) / (float(seen.volatility[i, t]) * 2**0.5)
                 point = float(raw[i, t - part.start, h, 0]) if head == "point" else 0.0
                 outcomes.append(scaled - point)
-    own = np.array(outcomes)
+    outcome_array = np.array(outcomes)
     name = "spread.residual" if head == "point" else "spread.up"
-    expected = own if head == "point" else own[own > 0.25]
+    expected = outcome_array if head == "point" else outcome_array[outcome_array > 0.25]
     np.testing.assert_allclose(fitted.arrays[name][h], np.quantile(expected, np.linspace(0, 1, 201)), atol=1e-4)
 
 

@@ -81,12 +81,12 @@ def slow_features(returns: np.ndarray) -> tuple[list[float], float]:
     rolling = max(float(np.std(returns[-20:], ddof=1)), 1e-3)
     volatility = math.sqrt((rolling**2 + ewma**2) / 2)
     clipped = np.clip(returns, -0.3, 0.3)
-    own = {
+    features = {
         "log_return": clipped[-1] / volatility,
         "log_volatility": math.log(volatility),
         **{f"volatility_{n}": math.log(float(np.abs(clipped[-n:]).mean()) + 1e-4) for n in (5, 20, 60)},
     }
-    return [own[name] for name in NAMES], volatility
+    return [features[name] for name in NAMES], volatility
 
 
 def slow_paths(fitted: Fitted, frames: Frames, ticker: int, session: int) -> np.ndarray:
@@ -96,13 +96,17 @@ def slow_paths(fitted: Fitted, frames: Frames, ticker: int, session: int) -> np.
     back, first = reader.lookback_sessions, int(frames.first[ticker])
     whole = network.spec.shape == "many_to_one"  # a window of its full length, the first session again before it
     rows = np.maximum(np.arange(session + 1 - back if whole else max(session - back, first), session + 1), first)
-    own = frames.log_return[ticker, : session + 1].astype(np.float64)
+    log_return = frames.log_return[ticker, : session + 1].astype(np.float64)
     seen = reader.scaler.apply(np.asarray(frames.features[ticker, rows]))
     key = origin_keys(frames, np.array([ticker]), np.array([session]))
     count = network.spec.sampled_paths
     total = np.zeros((count, HORIZONS))
     for path in range(count):
-        returns, inputs, volatility = own[np.isfinite(own)], seen, float(frames.volatility[ticker, session])
+        returns, inputs, volatility = (
+            log_return[np.isfinite(log_return)],
+            seen,
+            float(frames.volatility[ticker, session]),
+        )
         for step in range(HORIZONS):
             raw = network(torch.from_numpy(inputs)[None], names)[0][:, -1]  # [1, 1, size]
             level = torch.tensor([path_levels(key, step, count)[0, path]]).float()
@@ -152,7 +156,7 @@ def test_a_forecast_is_that_of_a_loop_over_paths(frames: Frames, values: dict[st
             np.testing.assert_allclose(found[ticker, session - origins.start], expected, atol=2e-4)
 
 
-def test_the_first_horizon_is_that_of_the_same_weights_asked_directly(frames: Frames) -> None:
+def test_the_first_horizon_is_that_of_the_same_weights_used_directly(frames: Frames) -> None:
     network = drawn_network()
     fitted = fitted_for(frames, network)
     direct = replace(fitted, forecaster=network.spec.model_copy(update={"horizon_mode": "direct"}), horizons=1)
@@ -278,7 +282,7 @@ def test_what_comes_after_an_origin_changes_none_of_its_bits(frames: Frames, sha
         log_return=np.where(later, noise, frames.log_return),
         volatility=np.where(later, np.float32(0.05), frames.volatility),
     )
-    before, after = (quantiles(fitted, own, slice(390, 420)) for own in (frames, spoilt))
+    before, after = (quantiles(fitted, some_frames, slice(390, 420)) for some_frames in (frames, spoilt))
     assert np.array_equal(before[:, :11], after[:, :11], equal_nan=True)
     assert not np.array_equal(before[:, 11:], after[:, 11:], equal_nan=True)
 

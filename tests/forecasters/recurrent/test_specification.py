@@ -1,5 +1,8 @@
 """Specifications: what a form or a file may say of a network, and what is refused."""
 
+import itertools
+
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,8 +29,9 @@ HEADS: dict[str, HeadSpec] = {
 
 
 def test_the_levels_increase_around_the_median() -> None:
-    assert LEVELS == (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
+    assert all(low < high for low, high in itertools.pairwise(LEVELS))
     assert LEVELS[MEDIAN] == 0.5
+    np.testing.assert_allclose(np.add(LEVELS, LEVELS[::-1]), 1.0)
 
 
 @pytest.mark.parametrize("kind", HEADS)

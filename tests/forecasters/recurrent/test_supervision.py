@@ -50,14 +50,14 @@ def test_only_labels_known_before_the_training_ends_are_supervised(frames: Frame
 def test_an_origin_weighs_its_volatility_to_a_power(frames: Frames, job: FitJob, power: float) -> None:
     """One on average over the usable origins of the training range."""
     data, seen, part = supervised(job, frames, power), seen_by(job, frames), job.fold.train
-    own = [
+    weights = [
         (i, t, float(seen.volatility[i, t]) ** power)
         for i in range(len(seen.tickers))
         for t in range(part.start, part.stop)
         if seen.usable[i, t]
     ]
-    mean = sum(weight for _, _, weight in own) / len(own)
-    for i, t, weight in own:
+    mean = sum(weight for _, _, weight in weights) / len(weights)
+    for i, t, weight in weights:
         assert float(data.weight[i, t, 0]) == pytest.approx(weight / mean, rel=1e-4)
     assert torch.isfinite(data.weight).all()
 
@@ -83,9 +83,9 @@ def test_chunks_lie_within_the_series_and_start_anywhere_with_equal_chance() -> 
     chunk = Chunks(data, training, 10).draw(seeded(1))
     assert ((chunk.session[:, 1:] - chunk.session[:, :-1] == 1) | ~chunk.inside[:, 1:]).all()
     starts = {i: chunk.session[chunk.ticker[:, 0] == i, 0].numpy() for i in range(len(seen.tickers))}
-    for i, own in starts.items():
-        assert own.min() >= seen.first[i]
-        assert own.max() < 250
+    for i, ticker_starts in starts.items():
+        assert ticker_starts.min() >= seen.first[i]
+        assert ticker_starts.max() < 250
     assert seen.tickers[1] == "T0"
     counts = np.bincount(starts[1])[starts[1].min() :]
     assert (starts[1].min(), len(counts)) == (seen.first[1], 250 - 60 - seen.first[1] + 1)

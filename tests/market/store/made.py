@@ -35,8 +35,8 @@ def day(rows: pd.DataFrame, at: int) -> date:
 
 def fetched_of(rows: pd.DataFrame, hours: float = 0.0, since: date | None = None, currency: str = "USD") -> FetchedRows:
     """A fetch of the rows from `since` on, some hours after BEGIN."""
-    asked = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)]
-    return FetchedRows(asked.reset_index(drop=True), since, currency, after(hours))
+    requested = rows if since is None else rows[rows["session"] >= pd.Timestamp(since)]
+    return FetchedRows(requested.reset_index(drop=True), since, currency, after(hours))
 
 
 def opened(root: Path, terms: CollectionTerms = TERMS) -> Collection:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.listings import is_ticker
 from pipeline.market.store.collection import (
-    TERMS,
+    TERMS_FILE,
     CollectionTerms,
     collections,
     disk_use,
@@ -58,14 +58,14 @@ def test_other_terms_are_refused_and_another_note_is_not(tmp_path: Path) -> None
 @pytest.mark.parametrize("spoilt", ["", "{", "[]", "null", "<html>", '{"kind": "yahoo"}'])
 def test_unreadable_terms_are_reported(tmp_path: Path, spoilt: str) -> None:
     collection = opened(tmp_path)
-    (collection.folder / TERMS).write_text(spoilt)
+    (collection.folder / TERMS_FILE).write_text(spoilt)
     for read in (lambda: opened(tmp_path), lambda: collections(tmp_path)):
         with pytest.raises(UsageError, match=r"cannot read .*collection\.json: found|cannot read .*collection\.json: "):
             read()
 
 
 def test_unknown_terms_are_reported(tmp_path: Path) -> None:
-    path = opened(tmp_path).folder / TERMS
+    path = opened(tmp_path).folder / TERMS_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "more": 1}))
     with pytest.raises(UsageError, match="more"):
         opened(tmp_path)
@@ -204,8 +204,8 @@ def test_a_file_lies_in_the_folder_or_the_name_is_refused(ticker: str) -> None:
 @given(NAMES.filter(is_ticker), NAMES.filter(is_ticker))
 @example("AAPL", "aapl")
 @example("CON", "con")
-def test_two_tickers_never_share_a_file_even_where_case_is_ignored(one: str, other: str) -> None:
-    assert (file_name(one).casefold() == file_name(other).casefold()) == (one == other)
+def test_two_tickers_never_share_a_file_even_where_case_is_ignored(first: str, second: str) -> None:
+    assert (file_name(first).casefold() == file_name(second).casefold()) == (first == second)
 
 
 @settings(max_examples=600, derandomize=True, deadline=None)
@@ -223,7 +223,7 @@ def test_a_hostile_string_is_refused_in_one_printable_line(ticker: str) -> None:
     assert len(str(refused.value)) < 300
 
 
-def test_the_names_are_those_that_people_would_look_for() -> None:
+def test_file_names_are_readable() -> None:
     assert [file_name(ticker) for ticker in ("AAPL", "^GSPC", "M&M.NS", "CON.DE", "ab")] == [
         "AAPL.parquet",
         "^GSPC.parquet",

@@ -40,7 +40,7 @@ def test_an_equal_fetch_is_a_version_without_rows(collection: Collection) -> Non
     commit(collection, "AAPL", fetched_of(ROWS))
     version = commit(collection, "AAPL", fetched_of(ROWS, 24))
     history = read_history(collection, "AAPL")
-    assert [one.known_at for one in history.versions] == [after(0), after(24)]
+    assert [version.known_at for version in history.versions] == [after(0), after(24)]
     assert (version.added, version.restated, version.removed, version.rows) == (0, 0, 0, 60)
     assert len(history.columns["session"]) == 60
     assert files(collection) == ["AAPL.parquet", "collection.json"]
@@ -93,7 +93,7 @@ def test_two_per_cent_of_a_long_history_are_few(collection: Collection) -> None:
         commit(collection, "AAPL", fetched_of(long.drop(index=range(100, 112)), 2))
 
 
-def test_sessions_before_the_day_asked_for_are_not_lost(collection: Collection) -> None:
+def test_sessions_before_the_requested_day_are_not_lost(collection: Collection) -> None:
     commit(collection, "AAPL", fetched_of(ROWS))
     assert commit(collection, "AAPL", fetched_of(ROWS, 1, day(ROWS, 50))).rows == 60
 
@@ -284,5 +284,5 @@ def test_pruning_everything_leaves_the_present(collection: Collection) -> None:
 def test_versions_of_other_currency_and_start_are_kept_apart(collection: Collection) -> None:
     commit(collection, "AAPL", fetched_of(ROWS.iloc[10:], since=day(ROWS, 10), currency="GBp"))
     version = commit(collection, "AAPL", fetched_of(ROWS, 1, currency="GBP"))
-    assert [one.kind for one in version.restatements] == ["currency"]
+    assert [restatement.kind for restatement in version.restatements] == ["currency"]
     assert (version.added, version.rows, version.asked_from) == (10, 60, None)

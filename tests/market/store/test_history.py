@@ -41,7 +41,7 @@ def history_of(*answers: FetchedRows, keep_adj_close: bool = False) -> History:
 
 @dataclass(frozen=True)
 class Answer:
-    """What happens before a fetch, and what is asked: the vendor's rows at `spoilt` change, then a fetch."""
+    """What happens before a fetch, and what is requested: the vendor's rows at `spoilt` change, then a fetch."""
 
     passed: int
     way: str
@@ -103,7 +103,7 @@ def spoil(vendor: pd.DataFrame, absent: set[int], answer: Answer) -> None:
 
 
 def copied(former: Copy, fetched: FetchedRows) -> Copy:
-    """Everything that was told, row by row: what lies before the first asked day, or after the last told, stays."""
+    """All reported rows: those before the first requested day or after the last reported one stay."""
     since = pd.Timestamp.min if fetched.since is None else pd.Timestamp(fetched.since)
     last = fetched.rows["session"].iloc[-1]
     kept = {session: row for session, row in former.items() if session < since or session > last}
@@ -241,7 +241,7 @@ def test_a_change_of_currency_is_recorded() -> None:
     assert version_at(history, after(0.5)).currency == "GBp"
 
 
-def test_the_first_day_ever_asked_for_is_remembered_through_pruning() -> None:
+def test_the_first_requested_day_survives_pruning() -> None:
     first = day(ROWS, 4)
     history = history_of(
         fetched_of(ROWS, since=first), fetched_of(ROWS, 1, day(ROWS, 15)), fetched_of(ROWS, 2, day(ROWS, 20))
@@ -250,15 +250,15 @@ def test_the_first_day_ever_asked_for_is_remembered_through_pruning() -> None:
     assert facts_of(pruned(history, after(2))).asked_from == first
     whole = merged(history, fetched_of(ROWS, 3), keep_adj_close=False)
     assert facts_of(whole).asked_from is None
-    assert whole.latest.restatements == ()  # older rows come as they were never asked for
+    assert whole.latest.restatements == ()  # older rows come that were never requested
     assert whole.latest.added == 4
     tail = merged(whole, fetched_of(ROWS, 4, day(ROWS, 20)), keep_adj_close=False)
     assert facts_of(tail).asked_from is None
 
 
-def test_an_older_row_that_comes_unasked_is_a_restatement() -> None:
+def test_an_older_row_that_was_not_requested_is_a_restatement() -> None:
     history = history_of(fetched_of(ROWS.iloc[3:]), fetched_of(ROWS, 1))
-    assert [(one.kind, one.rows) for one in history.latest.restatements] == [("sessions", 3)]
+    assert [(restatement.kind, restatement.rows) for restatement in history.latest.restatements] == [("sessions", 3)]
 
 
 def test_a_history_without_versions_or_out_of_order_is_none() -> None:
@@ -270,7 +270,7 @@ def test_a_history_without_versions_or_out_of_order_is_none() -> None:
         History(history.columns, (history.latest.model_copy(update={"rows": 3}),))
 
 
-def test_times_are_utc_whatever_zone_the_fetch_tells() -> None:
+def test_times_are_utc_whatever_the_zone_of_the_fetch() -> None:
     zone = datetime.fromisoformat("2024-06-04T03:00:00+05:30").tzinfo
     history = history_of(FetchedRows(ROWS, None, "USD", after(0).astimezone(zone)))
     assert history.latest.known_at.utcoffset() == timedelta(0)

@@ -1,4 +1,4 @@
-"""The file of a ticker: opened by hand, and never believed where it is damaged."""
+"""The file of a ticker: readable by other tools, and refused where it is damaged."""
 
 import hashlib
 import json
@@ -47,8 +47,8 @@ def content(history: History) -> bytes:
     return encoded("AAPL", history)
 
 
-def same(one: History, other: History) -> bool:
-    return one.versions == other.versions and rows_sha256(one.columns) == rows_sha256(other.columns)
+def same(first: History, second: History) -> bool:
+    return first.versions == second.versions and rows_sha256(first.columns) == rows_sha256(second.columns)
 
 
 def test_what_is_read_is_what_was_written(history: History, content: bytes) -> None:

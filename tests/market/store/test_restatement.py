@@ -1,4 +1,4 @@
-"""What a later fetch tells otherwise: every kind is named, and rounding is none."""
+"""Rows that a later fetch restates: every kind is named, and rounding is no restatement."""
 
 from collections.abc import Callable
 
@@ -43,10 +43,13 @@ def without(at: int) -> Spoil:
     return lambda rows: rows.drop(index=at)
 
 
-def kinds(stored: pd.DataFrame, told: pd.DataFrame) -> list[tuple[str, int, int]]:
+def kinds(stored: pd.DataFrame, reported: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Each restatement's kind, row number of its first session, and count of rows."""
-    every = sorted({*stored["session"], *told["session"]})
-    return [(one.kind, every.index(pd.Timestamp(one.first_session)), one.rows) for one in compare(stored, told)]
+    every = sorted({*stored["session"], *reported["session"]})
+    return [
+        (restatement.kind, every.index(pd.Timestamp(restatement.first_session)), restatement.rows)
+        for restatement in compare(stored, reported)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,9 @@ def kinds(stored: pd.DataFrame, told: pd.DataFrame) -> list[tuple[str, int, int]
 def test_every_kind_of_difference_is_named(spoil: Spoil, expected: list[tuple[str, int, int]]) -> None:
     found = compare(ROWS, spoil(ROWS))
     assert kinds(ROWS, spoil(ROWS)) == expected
-    assert all(one.found and one.stored and one.found != one.stored for one in found)
+    assert all(
+        restatement.found and restatement.stored and restatement.found != restatement.stored for restatement in found
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_a_session_between_stored_ones_is_a_restatement() -> None:
     assert kinds(ROWS.drop(index=15).iloc[:25], ROWS.iloc[10:]) == [("sessions", 15, 1)]
 
 
-def test_a_stored_session_before_the_first_reported_one_is_missed_where_it_was_asked_for() -> None:
+def test_a_stored_session_before_the_first_reported_one_is_missing_where_it_was_requested() -> None:
     tail = ROWS.iloc[12:]
     assert compare(ROWS, tail) == ()
     (missed,) = compare(ROWS, tail, since=day(ROWS, 10))
@@ -114,7 +119,7 @@ def test_a_stored_session_before_the_first_reported_one_is_missed_where_it_was_a
 def test_unknown_numbers_on_both_sides_are_the_same() -> None:
     blank = put("volume", 4, np.nan)(ROWS)
     assert compare(blank, blank) == ()
-    assert [one.kind for one in compare(blank, ROWS)] == ["volume"]
+    assert [restatement.kind for restatement in compare(blank, ROWS)] == ["volume"]
 
 
 @pytest.mark.parametrize("kind", ["split", "dividend", "prices", "sessions", "adj_close", "currency"])
@@ -150,10 +155,10 @@ NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1.0, 1 + 1e-7, 100.
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=8), st.sampled_from(["close", "volume", "dividend"]))
 def test_the_tolerance_is_that_of_a_slow_twin_on_any_numbers(pairs: list[tuple[float, float]], name: str) -> None:
-    stored, told = (ROWS.iloc[: len(pairs)].assign(**{name: [pair[k] for pair in pairs]}) for k in (0, 1))
-    found = compare(stored, told)
+    stored, reported = (ROWS.iloc[: len(pairs)].assign(**{name: [pair[k] for pair in pairs]}) for k in (0, 1))
+    found = compare(stored, reported)
     expected = sum(not _same_slowly(before, now, name) for before, now in pairs)
-    assert sum(one.rows for one in found) == expected
+    assert sum(restatement.rows for restatement in found) == expected
 
 
 def _same_slowly(before: float, now: float, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The store as a source: what it hands over is what was fetched, then or now."""
+"""The store as a source: it returns what was fetched, as of now or an earlier instant."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def collection(tmp_path: Path) -> Collection:
     return collection
 
 
-def test_it_tells_what_its_terms_say(collection: Collection, tmp_path: Path) -> None:
+def test_it_has_the_price_basis_and_actions_of_its_terms(collection: Collection, tmp_path: Path) -> None:
     prices: Source = StoredPrices(collection)
     assert (prices.price_basis, prices.has_actions, prices.returns_from) == ("as_traded", True, "actions")
     assert prices.note == TERMS.note

@@ -298,7 +298,7 @@ def test_a_large_dividend_that_the_price_knows_of_stays() -> None:
 def test_a_dividend_reported_in_the_shares_after_its_day_s_reverse_split_is_restated() -> None:
     rows = good_rows()
     rows.loc[ROW, "split"] = 0.25
-    rows.loc[ROW:, PRICES] *= 4.0 * 0.4  # 60 % of the value is paid out, told per new share
+    rows.loc[ROW:, PRICES] *= 4.0 * 0.4  # 60 % of the value is paid out, reported per new share
     rows.loc[ROW:, "volume"] /= 4.0
     rows.loc[ROW, "dividend"] = 0.6 * 4.0 * good_rows()["close"][ROW - 1]
     frame = _validate(rows, "actions").bars.frame

@@ -20,7 +20,7 @@ def _same(brought: NormalisedRows, rows: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(brought.frame, rows.reset_index(drop=True), check_exact=True)
 
 
-def test_the_canonical_form_is_handed_on_as_it_is() -> None:
+def test_the_canonical_form_is_returned_unchanged() -> None:
     rows = good_rows()
     assert is_normalised(rows)
     assert normalise("AAPL", rows).frame is rows
@@ -150,8 +150,8 @@ def test_an_action_that_different_rows_agree_on_stays_for_the_next_row() -> None
 def test_a_blank_row_with_a_dividend_joins_the_prices_of_its_session() -> None:
     rows = good_rows()
     blank = rows.iloc[[9]].assign(**dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), np.nan))
-    told = pd.concat([blank.assign(dividend=0.25), rows], ignore_index=True)
-    brought = normalise("AAPL", told)
+    reported = pd.concat([blank.assign(dividend=0.25), rows], ignore_index=True)
+    brought = normalise("AAPL", reported)
     rows.loc[9, "dividend"] = 0.25
     _same(brought, rows)
     assert _rules(brought)["parted"].severity is Severity.REPAIRED

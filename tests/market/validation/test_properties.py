@@ -53,7 +53,7 @@ Mutations = list[tuple[str, int, object]]
 
 def _mutated(mutations: Mutations, order: list[int], written: str | None) -> pd.DataFrame:
     rows = good_rows(COUNT)
-    cells = [one for one in mutations if one[0] in (*COLUMNS[2:], "session")]
+    cells = [mutation for mutation in mutations if mutation[0] in (*COLUMNS[2:], "session")]
     for kind, row, value in mutations:
         rows = _whole_rows(rows, kind, row, value)
     if written:

@@ -35,8 +35,8 @@ def test_a_hundred_real_stocks_pass_but_for_three_rows(returns_from: ReturnsFrom
     validated = _validate(_large(), returns_from)
     assert validated.excluded == ()
     assert len(validated.bars.frame) == sum(len(rows) for rows in _large().values())
-    told = {(problem.ticker, problem.session, problem.rows) for problem in validated.problems}
-    assert {(ticker, day) for ticker, day, rows in told} == WRONG
+    problem_rows = {(problem.ticker, problem.session, problem.rows) for problem in validated.problems}
+    assert {(ticker, day) for ticker, day, rows in problem_rows} == WRONG
     vendor = [problem for problem in validated.problems if problem.rule == "vendor_adjustment"]
     assert {(problem.ticker, problem.session) for problem in vendor} == WRONG
     others = {(problem.rule, problem.severity) for problem in validated.problems if problem not in vendor}
@@ -125,6 +125,8 @@ def test_it_is_the_same_in_one_go_and_one_by_one() -> None:
     rows["T3"].loc[12, "close"] = -1.0
     terms = ValidationTerms("actions", True, NOW, 1)
     together = validate(dict(rows), terms)
-    alone = [validate({name: one}, terms) for name, one in rows.items()]
-    pd.testing.assert_frame_equal(together.bars.frame, pd.concat([one.bars.frame for one in alone], ignore_index=True))
-    assert together.problems == tuple(problem for one in alone for problem in one.problems)
+    alone = [validate({name: single}, terms) for name, single in rows.items()]
+    pd.testing.assert_frame_equal(
+        together.bars.frame, pd.concat([single.bars.frame for single in alone], ignore_index=True)
+    )
+    assert together.problems == tuple(problem for single in alone for problem in single.problems)

@@ -66,12 +66,12 @@ def test_a_ticker_without_bars_or_findings_is_reported_with_its_reason() -> None
 
 
 def test_the_most_severe_come_first_then_by_name() -> None:
-    told = validated(
+    bars = validated(
         *("ZZZ", "SSS", "BBB", "AAA"),
         problems=(QUARANTINED, NOTED),
         excluded=(Exclusion("YYY", "none"), Exclusion("GONE", "none")),
     )
-    assert list(words(validation_report(told)).items()) == [
+    assert list(words(validation_report(bars)).items()) == [
         ("GONE", EXCLUDED),
         ("YYY", EXCLUDED),
         ("AAA", USABLE),
@@ -100,8 +100,8 @@ def test_what_was_recorded_of_a_excluded_ticker_stands_with_it() -> None:
 
 
 def test_every_ticker_counts_once() -> None:
-    told = validated(
+    bars = validated(
         "AAA", "BBB", "SSS", problems=(REPAIRED, NOTED, QUARANTINED), excluded=(Exclusion("GONE", "none"),)
     )
-    assert status_counts(validation_report(told)) == {CLEAN: 1, USABLE: 2, EXCLUDED: 1}
+    assert status_counts(validation_report(bars)) == {CLEAN: 1, USABLE: 2, EXCLUDED: 1}
     assert status_counts(validation_report(validated())) == {CLEAN: 0, USABLE: 0, EXCLUDED: 0}

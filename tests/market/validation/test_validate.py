@@ -95,8 +95,8 @@ def test_bars_are_sorted_and_typed() -> None:
     assert str(frame["session"].dtype) == "datetime64[s]"
     assert str(frame["ticker"].dtype) == "str"
     assert (frame.dtypes.iloc[2:] == "float64").all()
-    own = frame[frame["ticker"] == "MSFT"].drop(columns="ticker").reset_index(drop=True)
-    pd.testing.assert_frame_equal(own, good_rows(seed=1), check_like=True)
+    ticker_rows = frame[frame["ticker"] == "MSFT"].drop(columns="ticker").reset_index(drop=True)
+    pd.testing.assert_frame_equal(ticker_rows, good_rows(seed=1), check_like=True)
 
 
 def test_missing_optional_columns_are_filled_and_others_ignored() -> None:
@@ -171,10 +171,10 @@ def test_a_ticker_without_its_last_rows_is_reported_as_stale(count: int) -> None
     validated = _validate(_blank_tail(count))
     last = str(good_rows()["session"].iloc[-1 - count].date())
     assert validated.excluded == ()
-    assert [(one.ticker, one.last_session) for one in validated.stale] == ([("AAPL", last)] if count else [])
-    assert all(f"its rows after {last} were quarantined" in one.reason for one in validated.stale)
-    assert all("expected four prices" in one.reason for one in validated.stale)
-    ages = [one.age_sessions for one in _validate(_blank_tail(0).iloc[:-1]).stale + validated.stale]
+    assert [(stale.ticker, stale.last_session) for stale in validated.stale] == ([("AAPL", last)] if count else [])
+    assert all(f"its rows after {last} were quarantined" in stale.reason for stale in validated.stale)
+    assert all("expected four prices" in stale.reason for stale in validated.stale)
+    ages = [stale.age_sessions for stale in _validate(_blank_tail(0).iloc[:-1]).stale + validated.stale]
     assert ages == ([age_sessions("XNYS", np.datetime64(last), NOW)] if count else [])
 
 

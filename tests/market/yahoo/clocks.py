@@ -1,4 +1,4 @@
-"""A clock that tests move, and manners that cost a test no time."""
+"""A clock that tests move, and request limits without real waits."""
 
 import threading
 from datetime import UTC, datetime, timedelta

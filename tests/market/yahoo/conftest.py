@@ -20,20 +20,20 @@ MakeClient = Callable[..., YahooClient]
 
 
 @pytest.fixture(scope="session")
-def told() -> dict[str, pd.DataFrame]:
-    """What Yahoo tells of two tickers; made once, as it is made slowly. Nobody changes these frames."""
+def reported() -> dict[str, pd.DataFrame]:
+    """Yahoo's rows of two tickers, made once because it is slow; tests do not change these frames."""
     return {"AAPL": as_yahoo_exports(good_rows()), "MSFT": as_yahoo_exports(good_rows(seed=1))}
 
 
 @pytest.fixture
-def fake(told: dict[str, pd.DataFrame], tmp_path: Path) -> Iterator[FakeYahoo]:
-    with FakeYahoo(dict(told), tmp_path) as it:
+def fake(reported: dict[str, pd.DataFrame], tmp_path: Path) -> Iterator[FakeYahoo]:
+    with FakeYahoo(dict(reported), tmp_path) as it:
         yield it
 
 
 @pytest.fixture
 def client_with(fake: FakeYahoo, tmp_path: Path) -> Iterator[MakeClient]:
-    """A function from manners and a clock to a client of the fake."""
+    """A function from request limits and a clock to a client of the fake."""
     with fake.session() as session:
 
         def made(limits: RequestLimits = QUICK, clock: Clock | None = None) -> YahooClient:

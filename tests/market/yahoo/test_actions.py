@@ -1,4 +1,4 @@
-"""Splits that are told but missing from the prices before them."""
+"""Splits that are reported but not applied to the prices before them."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def walk(splits: dict[int, float], count: int = 20, seed: int = 0) -> pd.DataFra
     return rows.assign(open=close, high=close, low=close, close=close)
 
 
-def told(rows: pd.DataFrame, unapplied: set[int]) -> pd.DataFrame:
+def as_reported(rows: pd.DataFrame, unapplied: set[int]) -> pd.DataFrame:
     """The rows as a vendor tells them who has not yet applied some of the splits, slowly."""
     applied = rows["split"].where(~rows.index.isin(sorted(unapplied)), 1.0)
     return split_adjusted(rows.assign(split=applied)).assign(split=rows["split"])
@@ -39,7 +39,7 @@ def told(rows: pd.DataFrame, unapplied: set[int]) -> pd.DataFrame:
 def test_whichever_were_applied_the_rows_are_as_traded(splits: dict[int, float], mask: int, seed: int) -> None:
     rows = walk(splits, seed=seed)
     unapplied = {at for order, at in enumerate(sorted(splits)) if mask >> order & 1}
-    got, problems = rows_as_traded("AAPL", told(rows, unapplied))
+    got, problems = rows_as_traded("AAPL", as_reported(rows, unapplied))
     np.testing.assert_allclose(got["close"], rows["close"], rtol=1e-9)
     np.testing.assert_allclose(got["volume"], rows["volume"], rtol=1e-9)
     np.testing.assert_array_equal(got["split"], rows["split"])
@@ -48,7 +48,7 @@ def test_whichever_were_applied_the_rows_are_as_traded(splits: dict[int, float],
 
 def test_the_repair_says_what_was_found() -> None:
     rows = walk({10: 4.0})
-    _, (problem,) = rows_as_traded("AAPL", told(rows, {10}))
+    _, (problem,) = rows_as_traded("AAPL", as_reported(rows, {10}))
     assert (problem.ticker, problem.rule, problem.severity) == ("AAPL", "unapplied_split", Severity.REPAIRED)
     assert problem.session == str(rows["session"].iloc[10].date())
     assert problem.found.startswith("a split of 4 and the close going from ")
@@ -82,9 +82,9 @@ def test_days_without_a_close_are_passed_over() -> None:
     [
         ([], []),
         ([50.0], [2.0]),  # nothing before
-        ([100.0, np.nan], [1.0, 2.0]),  # nothing after: told before its day has a price
+        ([100.0, np.nan], [1.0, 2.0]),  # nothing after: reported before its day has a price
         ([np.nan, np.nan], [1.0, 2.0]),
-        ([100.0, 90.0], [1.0, 1.1]),  # too small to be told from a day's move
+        ([100.0, 90.0], [1.0, 1.1]),  # too small to be distinguished from a day's move
         ([100.0, 50.0], [1.0, 0.0]),
         ([100.0, 50.0], [1.0, np.nan]),
         ([100.0, 50.0], [1.0, np.inf]),

@@ -1,4 +1,4 @@
-"""Frames as yfinance hands them over, in all the shapes that were seen, brought to rows."""
+"""Frames as yfinance returns them, in all observed shapes, parsed into rows."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,9 +21,9 @@ NAMES = {"adj_close": "Adj Close", "dividend": "Dividends", "split": "Stock Spli
 
 def frame_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows as traded in the shape that yfinance gives its frames."""
-    told = split_adjusted(rows)
-    told["split"] = told["split"].where(told["split"] != 1.0, 0.0)
-    named = told.rename(columns=lambda name: NAMES.get(name, name.title())).set_index("Session")
+    reported = split_adjusted(rows)
+    reported["split"] = reported["split"].where(reported["split"] != 1.0, 0.0)
+    named = reported.rename(columns=lambda name: NAMES.get(name, name.title())).set_index("Session")
     return named.tz_localize(ZONE).rename_axis("Date")
 
 
@@ -61,7 +61,7 @@ def test_without_an_adjusted_close_it_is_no_number() -> None:
 
 
 def test_the_close_in_place_of_the_adjusted_close_is_none_where_a_dividend_was_paid() -> None:
-    frame = frame_of(good_rows()).assign(**{"Adj Close": lambda told: told["Close"]})
+    frame = frame_of(good_rows()).assign(**{"Adj Close": lambda frame: frame["Close"]})
     assert read(frame).rows["adj_close"].isna().all()
     assert read(frame.assign(Dividends=0.0)).rows["adj_close"].notna().all()
 

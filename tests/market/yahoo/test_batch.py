@@ -1,4 +1,4 @@
-"""Who is asked when: the batch alone, without a network, on a clock that tests move."""
+"""What is requested when: the batch alone, without a network, on a clock that tests move."""
 
 import threading
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ KINDS = {"got": GOT, "none": NONE, "silent": SILENT, "refused": REFUSED}
 
 
 class Script:
-    """Attempts as written per ticker, the last one for ever; remembers who was asked when."""
+    """Attempts as written per ticker, the last one for ever; records what was requested when."""
 
     def __init__(self, written: dict[str, list[RequestAttempt]], moved: MovedClock) -> None:
         self.written = {ticker: list(attempts) for ticker, attempts in written.items()}
         self.moved = moved
-        self.asked: list[tuple[str, float]] = []
+        self.requested: list[tuple[str, float]] = []
         self.lock = threading.Lock()
 
     def __call__(self, ticker: str, _since: date | None) -> RequestAttempt:
         with self.lock:
-            self.asked.append((ticker, self.moved.seconds))
+            self.requested.append((ticker, self.moved.seconds))
             attempts = self.written[ticker]
             return attempts.pop(0) if len(attempts) > 1 else attempts[0]
 
@@ -45,21 +45,21 @@ def played(
 ) -> tuple[list[tuple[str, Answer]], Script]:
     moved = MovedClock()
     script = Script(written, moved)
-    told = answers(
+    answered = answers(
         dict.fromkeys(written), script, limits or RequestLimits(concurrency=1), moved.clock(), np.random.default_rng(0)
     )
-    return list(told), script
+    return list(answered), script
 
 
-def test_an_unknown_ticker_is_asked_once_and_a_silent_one_four_times() -> None:
-    told, script = played({"A": [NONE], "B": [SILENT]})
-    assert dict(told) == {"A": NONE.answer, "B": SILENT.answer}
-    assert [ticker for ticker, _ in script.asked] == ["A", "B", "B", "B", "B"]
+def test_an_unknown_ticker_is_requested_once_and_a_silent_one_four_times() -> None:
+    answered, script = played({"A": [NONE], "B": [SILENT]})
+    assert dict(answered) == {"A": NONE.answer, "B": SILENT.answer}
+    assert [ticker for ticker, _ in script.requested] == ["A", "B", "B", "B", "B"]
 
 
-def test_what_was_never_asked_goes_before_what_failed() -> None:
+def test_what_was_never_requested_goes_before_what_failed() -> None:
     _, script = played({"A": [SILENT, GOT], "B": [GOT], "C": [GOT]})
-    assert [ticker for ticker, _ in script.asked] == ["A", "B", "C", "A"]
+    assert [ticker for ticker, _ in script.requested] == ["A", "B", "C", "A"]
 
 
 def test_the_waits_between_tries_stay_below_a_doubling_ceiling() -> None:
@@ -69,7 +69,7 @@ def test_the_waits_between_tries_stay_below_a_doubling_ceiling() -> None:
         script = Script({"A": [SILENT]}, moved)
         limits = RequestLimits(retries=7, max_wait_seconds=30.0)
         list(answers({"A": None}, script, limits, moved.clock(), np.random.default_rng(seed)))
-        tries.append(np.diff([at for _, at in script.asked]))
+        tries.append(np.diff([at for _, at in script.requested]))
     ceiling = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
     waits = np.array(tries)
     assert (waits <= ceiling).all()
@@ -78,25 +78,25 @@ def test_the_waits_between_tries_stay_below_a_doubling_ceiling() -> None:
 
 
 def test_five_in_a_row_open_the_circuit_and_a_failed_trial_ends_it() -> None:
-    told, script = played({f"T{number}": [REFUSED] for number in range(30)})
-    assert len(script.asked) == 6
-    assert [at for _, at in script.asked] == [0.0] * 5 + [60.0]
-    assert len({str(answer) for _, answer in told}) == 1
-    assert "30 of 30 tickers got no answer" in str(told[0][1])
+    answered, script = played({f"T{number}": [REFUSED] for number in range(30)})
+    assert len(script.requested) == 6
+    assert [at for _, at in script.requested] == [0.0] * 5 + [60.0]
+    assert len({str(answer) for _, answer in answered}) == 1
+    assert "30 of 30 tickers got no answer" in str(answered[0][1])
 
 
 def test_an_answer_breaks_the_row() -> None:
     written = {f"T{number}": [GOT] if number % 5 == 4 else [SILENT, GOT] for number in range(30)}
-    told, script = played(written)
-    assert [answer for _, answer in told if isinstance(answer, SourceError)] == []
+    answered, script = played(written)
+    assert [answer for _, answer in answered if isinstance(answer, SourceError)] == []
     assert script.moved.seconds < 5.0
 
 
 def test_a_good_trial_closes_the_circuit() -> None:
     written = {f"T{number}": [REFUSED, GOT] if number < 5 else [GOT] for number in range(30)}
-    told, script = played(written)
-    assert all(isinstance(answer, FetchedRows) for _, answer in told)
-    assert len(script.asked) == 35
+    answered, script = played(written)
+    assert all(isinstance(answer, FetchedRows) for _, answer in answered)
+    assert len(script.requested) == 35
 
 
 def test_a_trial_goes_alone() -> None:
@@ -121,7 +121,7 @@ def test_a_trial_goes_alone() -> None:
 
 def test_nothing_is_tried_while_an_older_request_is_still_under_way() -> None:
     seconds, ended = iter(range(0, 1_000_000, 10)), threading.Event()
-    beside: list[str] = []
+    meanwhile: list[str] = []
 
     def ask(ticker: str, since: date | None) -> RequestAttempt:
         if ticker == "slow":
@@ -129,18 +129,18 @@ def test_nothing_is_tried_while_an_older_request_is_still_under_way() -> None:
             ended.set()
             return GOT
         if not ended.is_set():
-            beside.append(ticker)
+            meanwhile.append(ticker)
         return SILENT
 
     passing = Clock(lambda: float(next(seconds)), lambda _: None, lambda: NOW)
-    asked = dict.fromkeys(["slow", *map(str, range(20))])
-    list(answers(asked, ask, RequestLimits(concurrency=2), passing, np.random.default_rng(0)))
-    assert len(beside) == 5  # the circuit is open then, and its pause soon over by this clock
+    requests = dict.fromkeys(["slow", *map(str, range(20))])
+    list(answers(requests, ask, RequestLimits(concurrency=2), passing, np.random.default_rng(0)))
+    assert len(meanwhile) == 5  # the circuit is open then, and its pause soon over by this clock
 
 
 def test_without_a_network_the_pause_is_short() -> None:
     _, script = played({f"T{number}": [SILENT] for number in range(30)})
-    assert script.asked[-1][1] == RequestLimits().reconnect_seconds
+    assert script.requested[-1][1] == RequestLimits().reconnect_seconds
 
 
 def test_a_fault_of_our_own_is_not_swallowed() -> None:
@@ -151,16 +151,16 @@ def test_a_fault_of_our_own_is_not_swallowed() -> None:
         list(answers({"A": None}, ask, RequestLimits(), MovedClock().clock(), np.random.default_rng(0)))
 
 
-def test_a_closed_iterator_asks_no_more() -> None:
+def test_a_closed_iterator_requests_no_more() -> None:
     moved = MovedClock()
     script = Script({f"T{number}": [GOT] for number in range(30)}, moved)
-    told = answers(dict.fromkeys(script.written), script, RequestLimits(), moved.clock(), np.random.default_rng(0))
-    assert isinstance(told, Iterator)
-    next(told)
-    told.close()  # type: ignore[attr-defined]
-    asked = len(script.asked)
+    answered = answers(dict.fromkeys(script.written), script, RequestLimits(), moved.clock(), np.random.default_rng(0))
+    assert isinstance(answered, Iterator)
+    next(answered)
+    answered.close()  # type: ignore[attr-defined]
+    n_requests = len(script.requested)
     threading.Event().wait(0.02)
-    assert len(script.asked) == asked <= 8
+    assert len(script.requested) == n_requests <= 8
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -171,11 +171,11 @@ def test_a_closed_iterator_asks_no_more() -> None:
 def test_whatever_happens_each_ticker_gets_one_answer(fates: list[list[str]], concurrency: int) -> None:
     written = {f"T{number}": [KINDS[name] for name in fate] for number, fate in enumerate(fates)}
     limits = RequestLimits(concurrency=concurrency)
-    told, script = played(written, limits)
-    assert sorted(ticker for ticker, _ in told) == sorted(written)
+    answered, script = played(written, limits)
+    assert sorted(ticker for ticker, _ in answered) == sorted(written)
     for ticker, fate in zip(written, fates, strict=True):
-        tried = [name for name, _ in script.asked].count(ticker)
+        tried = [name for name, _ in script.requested].count(ticker)
         assert tried <= 1 + limits.retries
-        answer = dict(told)[ticker]
+        answer = dict(answered)[ticker]
         if isinstance(answer, FetchedRows):
             assert fate[min(tried, len(fate)) - 1] == "got"

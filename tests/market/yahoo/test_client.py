@@ -25,8 +25,8 @@ NUMBERS = ("open", "high", "low", "close", "volume", "adj_close", "dividend", "s
 
 
 def one(client: YahooClient, ticker: str, since: date | None = None) -> FetchedRows:
-    ((told, answer),) = client.fetch({ticker: since})
-    assert told == ticker
+    ((answered, answer),) = client.fetch({ticker: since})
+    assert answered == ticker
     if isinstance(answer, SourceError):
         raise answer
     return answer
@@ -65,7 +65,7 @@ def test_a_whole_history_is_rows_as_traded_across_a_split(client_with: MakeClien
 
 def test_a_ticker_costs_one_request_and_the_cookie_one_per_fetch(client: YahooClient, fake: FakeYahoo) -> None:
     assert len(dict(client.fetch({"AAPL": None, "MSFT": None}))) == 2
-    assert sorted(fake.asked) == ["AAPL", "MSFT"]
+    assert sorted(fake.requested) == ["AAPL", "MSFT"]
     assert len(fake.log) == 4  # the cookie and the crumb too
 
 
@@ -93,7 +93,7 @@ def test_a_tail_without_rows_is_a_failure_that_names_the_day(client: YahooClient
 
 
 def test_rows_of_the_day_before_the_first_are_cut_off(client: YahooClient) -> None:
-    # Yahoo is asked one day more than was wanted; a Tuesday, as before a Monday there is no session to cut
+    # one day more than was wanted is requested; a Tuesday, as before a Monday there is no session to cut
     assert one(client, "AAPL", date(2024, 3, 5)).rows["session"].iloc[0] == pd.Timestamp("2024-03-05")
 
 
@@ -101,7 +101,7 @@ def test_an_unknown_ticker_is_reported_from_a_silent_source(client: YahooClient,
     with pytest.raises(SourceError, match="Yahoo knows nothing of it") as caught:
         one(client, "NOSUCH")
     assert not isinstance(caught.value, SourceUnavailableError)
-    assert fake.asked == ["NOSUCH"]  # once: trying again cannot help
+    assert fake.requested == ["NOSUCH"]  # once: trying again cannot help
 
 
 HEALING = [429, 500, 503, "html", "page", "half", "cut", "reset", "empty", "nothing", "list"]
@@ -112,7 +112,7 @@ def test_an_answer_that_may_heal_says_so(fault: int | str, client: YahooClient, 
     fake.faults["AAPL"] = fault
     with pytest.raises(SourceUnavailableError, match="try again"):
         one(client, "AAPL")
-    assert len(fake.asked) == 1 + QUICK.retries
+    assert len(fake.requested) == 1 + QUICK.retries
 
 
 @pytest.mark.parametrize("fault", HEALING)
@@ -121,7 +121,7 @@ def test_a_ticker_that_heals_within_the_retries_is_delivered(
 ) -> None:
     fake.faults["AAPL"] = [fault] * QUICK.retries
     assert len(one(client, "AAPL").rows) == 60
-    assert len(fake.asked) == 1 + QUICK.retries
+    assert len(fake.requested) == 1 + QUICK.retries
 
 
 def test_a_slow_answer_ends_at_the_timeout(client_with: MakeClient, fake: FakeYahoo) -> None:
@@ -134,7 +134,7 @@ def test_no_crumb_of_an_earlier_fetch_is_used(client: YahooClient, fake: FakeYah
     one(client, "AAPL")
     fake.play.crumb = "aNoTheR"
     assert len(one(client, "MSFT").rows) == 60
-    assert {asked.status for asked in fake.charts} == {200}
+    assert {request.status for request in fake.charts} == {200}
 
 
 def test_a_crumb_that_is_lost_under_way_is_replaced(client_with: MakeClient, fake: FakeYahoo) -> None:
@@ -143,7 +143,7 @@ def test_a_crumb_that_is_lost_under_way_is_replaced(client_with: MakeClient, fak
     fake.play.crumb = "aNoTheR"
     ((_, answer),) = arrived
     assert isinstance(answer, FetchedRows)
-    assert 401 in [asked.status for asked in fake.charts]
+    assert 401 in [request.status for request in fake.charts]
 
 
 def test_one_bad_ticker_does_not_stop_the_others(client: YahooClient, fake: FakeYahoo) -> None:
@@ -219,7 +219,7 @@ def test_a_row_without_prices_keeps_its_dividend(client: YahooClient, fake: Fake
     assert row[["open", "high", "low", "close", "volume", "adj_close"]].isna().all()
 
 
-def test_a_live_quote_beside_the_daily_bar_is_one_session(client: YahooClient, fake: FakeYahoo) -> None:
+def test_a_live_quote_and_the_daily_bar_are_one_session(client: YahooClient, fake: FakeYahoo) -> None:
     frame = fake.frames["AAPL"]
     live = frame.iloc[[-1]].assign(Close=frame["Close"].iloc[-1] * 1.001, Volume=frame["Volume"].iloc[-1] + 1)
     fake.frames["AAPL"] = pd.concat([frame, live], ignore_index=True)
@@ -231,8 +231,8 @@ def test_a_live_quote_beside_the_daily_bar_is_one_session(client: YahooClient, f
 
 def test_a_split_that_yahoo_has_not_applied_multiplies_nothing(client: YahooClient, fake: FakeYahoo) -> None:
     traded = good_rows()
-    told = as_yahoo_exports(traded.assign(split=1.0)).assign(**{"Stock Splits": traded["split"].replace(1.0, 0.0)})
-    fake.frames["AAPL"] = told
+    reported = as_yahoo_exports(traded.assign(split=1.0)).assign(**{"Stock Splits": traded["split"].replace(1.0, 0.0)})
+    fake.frames["AAPL"] = reported
     got = one(client, "AAPL")
     np.testing.assert_allclose(got.rows["close"], traded["close"], rtol=1e-12)
     np.testing.assert_allclose(got.rows["volume"], traded["volume"], rtol=1e-12)
@@ -284,4 +284,4 @@ def test_no_thread_is_left_behind_when_the_iterator_is_closed(client: YahooClien
     next(arrived)
     arrived.close()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("yahoo")] == []
-    assert len(fake.asked) <= 2 * QUICK.concurrency
+    assert len(fake.requested) <= 2 * QUICK.concurrency

@@ -40,13 +40,13 @@ def test_eighty_of_a_hundred_refused_are_eighty_values_and_hardly_a_request(
     limits = RequestLimits()
     answers = dict(client_with(limits, moved.clock()).fetch(HUNDRED))
     assert len(answers) == 100
-    told = {ticker for ticker, answer in answers.items() if isinstance(answer, FetchedRows)}
+    answered = {ticker for ticker, answer in answers.items() if isinstance(answer, FetchedRows)}
     refused = [answer for answer in answers.values() if isinstance(answer, SourceUnavailableError)]
-    assert (len(told), len(refused)) == (20, 80)
+    assert (len(answered), len(refused)) == (20, 80)
     assert {str(error) for error in refused} == {
         "Yahoo refuses for now (429): 80 of 100 tickers got no answer; try again in an hour"
     }
-    in_vain = len(crowd.asked) - 20
+    in_vain = len(crowd.requested) - 20
     assert in_vain <= most_in_vain(limits)
     assert limits.cool_down_seconds <= moved.seconds < 2 * limits.cool_down_seconds
 
@@ -62,14 +62,14 @@ def test_a_refusal_of_a_minute_costs_a_minute_and_no_ticker(client_with: MakeCli
     crowd.play.refuse_after = 20
     answers = dict(client_with(RequestLimits(), Clock(moved.monotonic, sleep, moved.now)).fetch(HUNDRED))
     assert all(isinstance(answer, FetchedRows) for answer in answers.values())
-    assert len(crowd.asked) <= 100 + most_in_vain(RequestLimits())
+    assert len(crowd.requested) <= 100 + most_in_vain(RequestLimits())
 
 
 def test_a_long_retry_after_ends_the_batch(client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.play.everything, crowd.play.retry_after = 429, "3600"
     answers = dict(client_with(RequestLimits(), MovedClock().clock()).fetch(HUNDRED))
     assert all(isinstance(answer, SourceUnavailableError) for answer in answers.values())
-    assert len(crowd.asked) <= 4
+    assert len(crowd.requested) <= 4
 
 
 def test_a_short_retry_after_is_waited_for(client_with: MakeClient, crowd: FakeYahoo) -> None:
@@ -89,11 +89,11 @@ def test_each_ticker_gets_its_own_prices_in_four_threads(client_with: MakeClient
 
 def test_the_order_of_asking_is_the_order_given(client_with: MakeClient, crowd: FakeYahoo) -> None:
     dict(client_with(replace(QUICK, concurrency=1)).fetch(HUNDRED))
-    assert crowd.asked == list(HUNDRED)
+    assert crowd.requested == list(HUNDRED)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_no_more_are_asked_at_once_than_allowed(concurrency: int, client_with: MakeClient, crowd: FakeYahoo) -> None:
+def test_no_more_requests_run_at_once_than_allowed(concurrency: int, client_with: MakeClient, crowd: FakeYahoo) -> None:
     crowd.play.answer_seconds = 0.02
     dict(client_with(replace(QUICK, concurrency=concurrency)).fetch(dict(list(HUNDRED.items())[:18])))
     assert crowd.most_at_once == concurrency
@@ -101,7 +101,7 @@ def test_no_more_are_asked_at_once_than_allowed(concurrency: int, client_with: M
 
 def test_the_rate_is_kept_on_a_real_clock(client_with: MakeClient, crowd: FakeYahoo) -> None:
     dict(client_with(replace(QUICK, requests_per_second=40)).fetch(dict(list(HUNDRED.items())[:30])))
-    began = np.sort([asked.began for asked in crowd.log])
+    began = np.sort([request.began for request in crowd.log])
     spent = np.subtract.outer(began, began)
     apart = np.subtract.outer(np.arange(len(began)), np.arange(len(began)))
     assert (spent[apart >= 10] > (apart[apart >= 10] - 2) / 40).all()

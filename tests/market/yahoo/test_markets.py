@@ -61,8 +61,8 @@ def test_dates_are_those_on_the_wall_of_the_exchange(
 ) -> None:
     ((_, got),) = client.fetch({ticker: since})
     assert isinstance(got, FetchedRows), got
-    told = expected() if since else good_rows()["session"]
-    assert got.rows["session"].tolist() == told.tolist()
+    sessions = expected() if since else good_rows()["session"]
+    assert got.rows["session"].tolist() == sessions.tolist()
     assert got.currency == MARKETS[ticker].currency
 
 
@@ -77,7 +77,7 @@ def test_the_zone_of_the_machine_changes_nothing(machine: str, exchanges: FakeYa
         "NO_PROXY": "",
         "no_proxy": "",
     }
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ASK, str(tmp_path / "own"), *MARKETS],
         check=False,
         cwd=Path(__file__).parents[3],
@@ -86,14 +86,14 @@ def test_the_zone_of_the_machine_changes_nothing(machine: str, exchanges: FakeYa
         text=True,
         timeout=60,
     )
-    assert told.returncode == 0, told.stderr
+    assert completed.returncode == 0, completed.stderr
     days = [str(day.date()) for day in expected()]
-    assert json.loads(told.stdout) == dict.fromkeys(MARKETS, days)
+    assert json.loads(completed.stdout) == dict.fromkeys(MARKETS, days)
 
 
 def test_bars_stamped_with_utc_midnight_are_a_day_early_and_refused(client: YahooClient, fake: FakeYahoo) -> None:
     fake.play.quotes["AAPL"] = Quote(
-        zone="UTC", opens="00:00", told_zone="America/New_York", told_offset_seconds=-18000
+        zone="UTC", opens="00:00", reported_zone="America/New_York", reported_offset_seconds=-18000
     )
     ((_, answer),) = client.fetch({"AAPL": None})
     assert isinstance(answer, SourceUnavailableError)
@@ -101,7 +101,7 @@ def test_bars_stamped_with_utc_midnight_are_a_day_early_and_refused(client: Yaho
 
 
 def test_a_zone_that_contradicts_the_clock_is_refused(client: YahooClient, fake: FakeYahoo) -> None:
-    fake.play.quotes["AAPL"] = Quote(zone="Asia/Tokyo", opens="15:00", told_zone="Europe/London")
+    fake.play.quotes["AAPL"] = Quote(zone="Asia/Tokyo", opens="15:00", reported_zone="Europe/London")
     ((_, answer),) = client.fetch({"AAPL": None})
     assert isinstance(answer, SourceUnavailableError)
     assert "found a clock +9 h from UTC, expected +0 h or +1 h as in Europe/London" in str(answer)

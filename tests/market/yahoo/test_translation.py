@@ -1,4 +1,4 @@
-"""Every exception that can come out of yfinance has its place among our errors."""
+"""Every exception that yfinance can raise is translated into one of Tapecast's errors."""
 
 import importlib
 import pkgutil
@@ -14,7 +14,7 @@ import yfinance
 import yfinance.exceptions as yf
 
 from pipeline.errors import SourceError, SourceUnavailableError
-from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, translated
+from pipeline.market.yahoo.translation import FailureKind, failure_kind, retry_after_seconds, source_error
 
 YFINANCE = {
     "YFException": FailureKind.UNREADABLE,
@@ -63,8 +63,8 @@ def test_yfinance_defines_the_exceptions_that_are_mapped_and_no_other() -> None:
 def test_an_exception_of_yfinance_is_mapped(name: str) -> None:
     error = made(getattr(yf, name))
     assert failure_kind(error) is YFINANCE[name]
-    assert isinstance(translated(error), SourceError)
-    assert isinstance(translated(error), SourceUnavailableError) == (YFINANCE[name] is not FailureKind.UNKNOWN)
+    assert isinstance(source_error(error), SourceError)
+    assert isinstance(source_error(error), SourceUnavailableError) == (YFINANCE[name] is not FailureKind.UNKNOWN)
 
 
 CURL = defined_in([curl_cffi.requests.exceptions, curl_cffi.curl])
@@ -75,7 +75,7 @@ PEEWEE = defined_in([peewee], peewee.PeeweeException) | {"DoesNotExist": peewee.
 def test_an_exception_of_curl_is_a_silence_unless_it_is_about_json(name: str) -> None:
     error = made(CURL[name])
     assert failure_kind(error) is (FailureKind.UNREADABLE if "JSON" in name else FailureKind.SILENT)
-    assert type(translated(error)) is SourceUnavailableError
+    assert type(source_error(error)) is SourceUnavailableError
 
 
 @pytest.mark.parametrize("name", PEEWEE)
@@ -100,7 +100,7 @@ def test_what_nobody_has_thought_of_is_unreadable_and_no_known_fault() -> None:
         pass
 
     assert failure_kind(NewError()) is None
-    assert type(translated(NewError("what"))) is SourceUnavailableError
+    assert type(source_error(NewError("what"))) is SourceUnavailableError
 
 
 class Response:
@@ -121,13 +121,15 @@ def test_a_status_says_what_stands_behind_it(status: int, fault: FailureKind) ->
 
 def test_a_reason_that_yahoo_gives_is_believed() -> None:
     error = yf.YFPricesMissingError("AAPL", "", yahoo_reason="No data found, symbol may be delisted")
-    assert type(translated(error)) is SourceError
-    assert "symbol may be delisted" in str(translated(error))
+    assert type(source_error(error)) is SourceError
+    assert "symbol may be delisted" in str(source_error(error))
 
 
-@pytest.mark.parametrize(("told", "seconds"), [({"Retry-After": "30"}, 30.0), ({}, 0.0), ({"Retry-After": "Wed"}, 0.0)])
-def test_the_wait_that_a_refusal_tells_is_read(told: dict[str, str], seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "30"}, 30.0), ({}, 0.0), ({"Retry-After": "Wed"}, 0.0)]
+)
+def test_the_wait_stated_by_a_refusal_is_read(headers: dict[str, str], seconds: float) -> None:
     error = yf.YFRateLimitError()
-    error.__cause__ = refused(Response(429, **told))
+    error.__cause__ = refused(Response(429, **headers))
     assert retry_after_seconds(error) == seconds
     assert retry_after_seconds(yf.YFRateLimitError()) == 0.0

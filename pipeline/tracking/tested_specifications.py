@@ -21,13 +21,12 @@ from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, Synth
 from pipeline.tracking.descriptions import MAX_TAG_LENGTH
 from pipeline.tracking.earlier_names import migrate_tags, with_earlier_names
 from pipeline.tracking.runs import write_batches
-from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.store import Store, found_runs, open_client, translated
 from pipeline.training.jobs import WARM_SETTINGS
 
 SPECIFICATION, TESTED_ON = "tapecast.specification", "tapecast.tested_on"
 TICKERS = "tapecast.tested_tickers"
 FIRST, LAST = "tapecast.test_first", "tapecast.test_last"
-PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,9 @@ def count_tested(store: Store, run_id: str, tested: TestedSpecification, tuned: 
 
 
 def _other_runs(client: MlflowClient, store: Store, tested: TestedSpecification) -> Iterator[Run]:
-    """Yield the runs of other specifications on the same prices; the many daily runs of this one are not read."""
+    """Return the runs of other specifications on the same prices; the many daily runs of this one are not read."""
     query = f"tags.`{TESTED_ON}` = '{tested.prices}' and tags.`{SPECIFICATION}` != '{tested.specification}'"
-    token = None
-    while True:
-        page = client.search_runs([store.experiment_id], query, ViewType.ALL, PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    return found_runs(client, store.experiment_id, query, ViewType.ALL)
 
 
 def _overlaps(run: Run, tested: TestedSpecification) -> bool:

@@ -26,10 +26,11 @@ from pipeline.market.specification import (
     SyntheticSource,
     YahooSource,
 )
-from pipeline.tracking import history
-from pipeline.tracking.history import count_tested, prices_digest, specification_digest
+from pipeline.tracking import store as tracking_store
+from pipeline.tracking import tested_specifications
 from pipeline.tracking.runs import create_run, finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
+from pipeline.tracking.tested_specifications import count_tested, prices_digest, specification_digest
 from tests.panels import TINY, changed
 
 from .conftest import THIRD_PARTY
@@ -45,8 +46,8 @@ def other_size(size: int) -> Experiment:
 
 def attempt(
     size: int = 6, prices: str = "these", first: Any = FIRST, last: Any = LAST, tickers: tuple[str, ...] = ("A", "B")
-) -> history.TestedSpecification:
-    return history.TestedSpecification(
+) -> tested_specifications.TestedSpecification:
+    return tested_specifications.TestedSpecification(
         specification_digest(other_size(size)), prices, tickers, np.datetime64(first), np.datetime64(last)
     )
 
@@ -57,7 +58,9 @@ def empty(store: Store, request: pytest.FixtureRequest) -> Store:
     return prepare_store(store.uri, None, f"history {request.node.name}")
 
 
-def count(store: Store, what: history.TestedSpecification, status: str = "FINISHED", tuned: int = 1) -> Trials:
+def count(
+    store: Store, what: tested_specifications.TestedSpecification, status: str = "FINISHED", tuned: int = 1
+) -> Trials:
     """Run what is tested: count as it is about to look, and end."""
     run_id = start_run(store, "run", TINY)
     trials = count_tested(store, run_id, what, tuned)
@@ -149,7 +152,7 @@ def test_more_runs_than_a_page_holds_are_counted(empty: Store, monkeypatch: pyte
     client = MlflowClient(tracking_uri=empty.uri)
     for size in range(1, 8):
         create_run(client, empty, "run", attempt(size).tags)
-    monkeypatch.setattr(history, "PAGE", 3)
+    monkeypatch.setattr(tracking_store, "RUNS_PER_PAGE", 3)
     assert count(empty, attempt(99)).tested == 8
 
 
@@ -208,7 +211,7 @@ def corrected(**values: Any) -> str:
     return specification_digest(changed(TINY, calibration=CalibrationSpec(**values)))
 
 
-def test_a_correction_is_another_specification_and_told_by_its_rates_where_they_count() -> None:
+def test_a_correction_is_another_specification_and_so_are_its_rates_where_they_count() -> None:
     assert corrected(method="adaptive") != corrected(method="none")
     assert corrected(method="adaptive", scale_rate=0.1) != corrected(method="adaptive", scale_rate=0.4)
     assert corrected(method="none", scale_rate=0.1) == corrected(method="none", scale_rate=0.4)
@@ -239,21 +242,21 @@ OTHER_PRICES: Mapping[str, tuple[SourceSpec, SourceSpec]] = {
 }
 
 
-@pytest.mark.parametrize(("one", "other"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
-def test_the_same_prices_by_another_way_are_the_same(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_digest(one, "XNYS") == prices_digest(other, "XNYS")
+@pytest.mark.parametrize(("first", "second"), THE_SAME_PRICES.values(), ids=THE_SAME_PRICES)
+def test_the_same_prices_by_another_way_are_the_same(first: SourceSpec, second: SourceSpec) -> None:
+    assert prices_digest(first, "XNYS") == prices_digest(second, "XNYS")
 
 
-@pytest.mark.parametrize(("one", "other"), OTHER_PRICES.values(), ids=OTHER_PRICES)
-def test_other_prices_are_others(one: SourceSpec, other: SourceSpec) -> None:
-    assert prices_digest(one, "XNYS") != prices_digest(other, "XNYS")
+@pytest.mark.parametrize(("first", "second"), OTHER_PRICES.values(), ids=OTHER_PRICES)
+def test_other_prices_are_others(first: SourceSpec, second: SourceSpec) -> None:
+    assert prices_digest(first, "XNYS") != prices_digest(second, "XNYS")
 
 
-def test_prices_are_told_by_calendar() -> None:
+def test_prices_differ_by_calendar() -> None:
     assert prices_digest(YAHOO, "XNYS") != prices_digest(YAHOO, "XBOM")
 
 
-def test_who_leaves_out_or_adds_a_ticker_does_not_begin_anew(empty: Store) -> None:
+def test_leaving_out_or_adding_a_ticker_does_not_reset_the_count(empty: Store) -> None:
     lists = (("A", "B"), ("B",), ("C", "B"), ("C", "D"), ("E",))
-    found = [count(empty, attempt(size, tickers=own)).tested for size, own in enumerate(lists, start=4)]
+    found = [count(empty, attempt(size, tickers=tickers)).tested for size, tickers in enumerate(lists, start=4)]
     assert found == [1, 2, 3, 2, 1]
