@@ -4,7 +4,7 @@ Every user of the pipeline composes these stages: runs, the audit, the sanity su
 from market.validation, fits of the jobs from training.schedule (in processes, cached) or training.fits.fit_each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -103,14 +103,18 @@ def without_unscorable(
     return experiment.model_copy(update={"benchmarks": scorable}), tuple(text for text in remarks if text)
 
 
-def jobs_of(frames: Frames, folds: Sequence[Fold], experiment: Experiment, device: str) -> Iterator[FitJob]:
+def jobs_of(
+    frames: Frames, folds: Sequence[Fold], experiment: Experiment, device: str, kinds: Collection[str] | None = None
+) -> Iterator[FitJob]:
     """Yield every fit of the experiment: each forecaster and seed on each fold, in the folds' order.
 
-    A network per ticker is a fit per ticker. With a warm start a network's fit names that of the previous fold.
+    `kinds` are those of the forecasters to fit (default: all). A network per ticker is a fit per ticker. With a warm
+    start a network's fit names that of the previous fold.
     """
+    fitted = [spec for spec in experiment.forecasters if kinds is None or spec.kind in kinds]
     previous: dict[tuple[str, int], str] = {}
     for fold in folds:
-        for spec in experiment.forecasters:
+        for spec in fitted:
             for fit_frames in _split(frames, fold, spec, experiment):
                 for seed in experiment.seeds_of(spec):
                     job = _job(experiment, spec, fit_frames, fold, seed)

@@ -1,6 +1,6 @@
 """Builders of small bars, frames, folds and jobs for the tests: made prices, seeded, in milliseconds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,13 +122,11 @@ def changed(experiment: Experiment, **values: object) -> Experiment:
 
 
 def jobs_for(
-    frames: Frames, experiment: Experiment = TINY, kinds: Iterable[str] = ("network",), folds: slice = slice(None)
+    frames: Frames, experiment: Experiment = TINY, kinds: Collection[str] = ("network",), folds: slice = slice(None)
 ) -> tuple[list[FitJob], tuple[Fold, ...]]:
     """The jobs of the named kinds on some of the folds, and these folds."""
     chosen = folds_of(frames, experiment)[folds]
-    wanted = set(kinds)
-    jobs = [job for job in jobs_of(frames, chosen, experiment, "cpu") if job.forecaster.kind in wanted]
-    return jobs, chosen
+    return list(jobs_of(frames, chosen, experiment, "cpu", kinds)), chosen
 
 
 def fit_jobs(jobs: Iterable[FitJob], frames: Frames, folder: Path, workers: int = 1) -> list[FitResult]:

@@ -122,6 +122,10 @@ def test_every_forecaster_and_seed_gets_a_job_on_every_fold() -> None:
         assert [job.device for job in fold_jobs] == ["cuda"] * 3 + ["cpu"] * 5
         assert {job.features for job in fold_jobs} == {experiment.features, LinearSpec().features, ()}
     assert len(jobs) == len(folds) * 8
+    for kinds in (("network",), ("drift", "network"), ("garch",), ()):  # garch is not of this experiment
+        assert list(jobs_of(frames, folds, experiment, "cuda", kinds)) == [
+            job for job in jobs if job.forecaster.kind in kinds
+        ]
 
 
 def test_a_fold_trains_on_the_tickers_that_are_usable_in_it() -> None:

@@ -155,8 +155,8 @@ class PipelineRun:
     @cached_property
     def jobs(self) -> tuple[FitJob, ...]:
         """The audited fits of every fold, in order."""
-        jobs = jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu")
-        return tuple(job for job in jobs if self.every_forecaster or job.forecaster.kind in FAST_FORECASTERS)
+        kinds = None if self.every_forecaster else FAST_FORECASTERS
+        return tuple(jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu", kinds))
 
     def fits(self, fold: Fold) -> Iterator[FitResult]:
         """Yield the fits of a fold as they are computed; raises FitError where one fails."""

@@ -101,7 +101,6 @@ def _medians(bars: Bars, seeds: int) -> tuple[float, Floats]:
 
 def _quantiles_at(frames: Frames, experiment: Experiment, origin: int) -> list[Floats]:
     """Return each seed's quantiles at one origin [ticker, 1, horizon, level]."""
-    jobs = jobs_of(frames, folds_of(frames, experiment), experiment, "cpu")
-    results = fit_each((job for job in jobs if job.forecaster.kind == NETWORK), frames)
+    results = fit_each(jobs_of(frames, folds_of(frames, experiment), experiment, "cpu", (NETWORK,)), frames)
     fits = [result.fitted for result in results if result.fitted]
     return [quantiles(fitted, frames, slice(origin, origin + 1)).astype(np.float64) for fitted in fits]

@@ -129,7 +129,7 @@ def _continues(study: Study, inputs: SearchInputs, run: TrialRun, result: FitRes
 
 def _job(experiment: Experiment, data: TuningData, fold: Fold, kind: str, seed: int, device: str) -> FitJob:
     """Return the job of one kind of forecaster and one seed on a fold, as a run of the experiment makes it."""
-    for job in jobs_of(data.frames, (fold,), experiment, device):
-        if job.forecaster.kind == kind and job.seed == seed:
+    for job in jobs_of(data.frames, (fold,), experiment, device, (kind,)):
+        if job.seed == seed:
             return job
     raise FitError(f"found no {kind} job with seed {seed} on fold {fold.name}, expected one")

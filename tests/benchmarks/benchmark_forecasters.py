@@ -48,14 +48,13 @@ class TimedBenchmark:
 def timed_benchmarks(frames: Frames, fold: Fold) -> Iterator[TimedBenchmark]:
     """Yield each benchmark and what it is compared with, fitted and timed on one core."""
     kinds = (*AGAINST, *(benchmark.kind for benchmark in EXPERIMENT.benchmarks))
-    for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu"):
-        if job.forecaster.kind in kinds:
-            with one_thread():
-                fitted = fit(job, frames)
-                began = time.perf_counter()
-                quantiles(fitted, frames, slice(fold.test.start, fold.test.stop))
-                seconds = time.perf_counter() - began
-                yield TimedBenchmark(FitResult(job, fitted), seconds, validation_pinball(fitted, frames, fold))
+    for job in jobs_of(frames, (fold,), EXPERIMENT, "cpu", kinds):
+        with one_thread():
+            fitted = fit(job, frames)
+            began = time.perf_counter()
+            quantiles(fitted, frames, slice(fold.test.start, fold.test.stop))
+            seconds = time.perf_counter() - began
+            yield TimedBenchmark(FitResult(job, fitted), seconds, validation_pinball(fitted, frames, fold))
 
 
 def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float]:

@@ -80,9 +80,7 @@ CHOSEN = "gru, mixture of 4, 2 layers of 32"
 
 def fitted(frames: Frames, experiment: Experiment, folds: Sequence[Fold], kinds: Sequence[str] = ()) -> list[FitResult]:
     """Return the experiment's fits on these folds, of some kinds of forecasters (default: all)."""
-    jobs = [
-        job for job in jobs_of(frames, tuple(folds), experiment, "cpu") if not kinds or job.forecaster.kind in kinds
-    ]
+    jobs = list(jobs_of(frames, tuple(folds), experiment, "cpu", kinds or None))
     with tempfile.TemporaryDirectory() as name:
         save_frames(frames, Path(name) / "frames")
         results = list(fit_all(jobs, Path(name) / "frames", FitCache(Path(name) / "fits"), experiment.worker_count))

@@ -44,7 +44,7 @@ class Pipeline:
         panel = build_panel(bars_of(rows, self.returns_from, TINY.minimum_sessions, has_actions=told))
         frames = self.change(build_frames(panel, self.features, panel.tickers, H, TINY.minimum_sessions))
         folds = [fold for fold in folds_of(frames, TINY) if fold.test.first <= until]
-        jobs = [job for job in jobs_of(frames, tuple(folds), TINY, "cpu") if job.forecaster.kind in self.kinds]
+        jobs = list(jobs_of(frames, tuple(folds), TINY, "cpu", self.kinds))
         extra = [f.name for f in self.features if f.name not in TINY.all_features]
         with TemporaryDirectory() as folder:
             save_frames(frames, Path(folder) / "frames")

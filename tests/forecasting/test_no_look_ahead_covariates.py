@@ -78,7 +78,7 @@ def frames_and_forecasts(rows: Rows, file_covariates: FileCovariates, until: np.
     bars = bars_of(rows, "actions", EXPERIMENT.minimum_sessions, has_actions=True)
     frames = frames_of(bars, EXPERIMENT, file_covariates=file_covariates)
     folds = tuple(fold for fold in folds_of(frames, EXPERIMENT) if fold.test.first <= until)
-    jobs = [job for job in jobs_of(frames, folds, EXPERIMENT, "cpu") if job.forecaster.kind in FAST]
+    jobs = list(jobs_of(frames, folds, EXPERIMENT, "cpu", FAST))
     with TemporaryDirectory() as folder:
         save_frames(frames, Path(folder) / "frames")
         results = list(fit_all(jobs, Path(folder) / "frames", FitCache(Path(folder) / "kept"), 1))
