@@ -31,7 +31,8 @@ class BacktestSummary:
     """What a backtest showed on one calendar, as plain JSON values; None where a number is not defined.
 
     `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `summary_table`
-    statistics and money of every forecaster, and `trials` how many specifications were tried.
+    statistics and money of every forecaster, `money_entry_bps` the size that a median must exceed to be traded, and
+    `trials` how many specifications were tried.
     """
 
     verdict: str
@@ -43,6 +44,7 @@ class BacktestSummary:
     echo: str
     echo_in_short: str
     money: str | None
+    money_entry_bps: float
     summary_table: list[Row]
     trials: Row
 

@@ -80,6 +80,7 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         echo=verdict.echo.name,
         echo_in_short=echo_in_short(verdict.echo),
         money=money_in_short(evaluation) or None,
+        money_entry_bps=evaluation.money.spec.entry_threshold_bps,
         summary_table=plain_rows(evaluation.summary_table),
         trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
     )
