@@ -22,6 +22,14 @@ def percent(share: float, decimals: int = 1) -> str:
     return f"{100 * share:.{decimals}f} %" if math.isfinite(share) else UNDEFINED
 
 
+def size_percent(share: float, decimals: int = 2) -> str:
+    """Return the size of a share as per cent, "less than 0.01 %" where it rounds to nothing; a dash where undefined."""
+    smallest = 10.0**-decimals
+    if 0 < 100 * abs(share) < smallest / 2:
+        return f"less than {smallest:.{decimals}f} %"
+    return percent(abs(share), decimals)
+
+
 def signed_percent(share: float, decimals: int = 2) -> str:
     """Return a share as per cent with its sign, a dash where undefined."""
     return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED
@@ -172,6 +180,23 @@ def age_sentence(age_sessions: int, horizons: int) -> str:
     return (
         f"{count_of(age_sessions, 'session')} {verb} closed since the oldest of these last closes: {passed} of the "
         f"forecast period of that ticker is already in the past."
+    )
+
+
+def relation_in_words(explained_share: float, error: float, p: float, horizon: int) -> str:
+    """Return how much of the realised changes a related median explains, as the predicate of a sentence.
+
+    `explained_share` is 1 - its squared error / that of a forecast that never moves. What errs more explains nothing,
+    and how much more it errs is said instead. `error` is the standard error of the share, p that of the relation.
+    """
+    changes, size = f"the realised changes {sessions_ahead(horizon)}", size_percent(explained_share)
+    bounds = plus_minus(error, ".2f", 100)
+    ending = f"({f'{bounds} %, ' if bounds else ''}{p_value(p)})"
+    if explained_share > 0:
+        return f"explains {size} of the variance of {changes} {ending}"
+    return (
+        f"is related to {changes}, but as a point forecast it errs more: its squared error is {size} larger than that "
+        f"of a forecast that never moves {ending}"
     )
 
 

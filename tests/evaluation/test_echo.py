@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.echo import EchoName, best_shift, echo_of, echo_of_line, echoes, moved_share, relation_p
+from pipeline.evaluation.echo import (
+    EchoName,
+    best_shift,
+    echo_of,
+    echo_of_line,
+    echoes,
+    explained_share,
+    moved_share,
+    relation_p,
+)
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
@@ -114,7 +123,74 @@ def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
     found = echo_of(backtest_of(returns, noisy), "network", claims=True)
     assert found.relation_p < 0.025
     assert found.name == "too bold"
-    assert "the last close errs less" in found.sentence
+    assert "is related to the realised changes" in found.sentence
+    assert "explains" not in found.sentence
+
+
+EVERYWHERE = np.ones((TICKERS, SESSIONS), dtype=bool)
+
+
+@pytest.mark.parametrize("coefficient", [0.1, 0.3, 0.6])
+def test_the_size_is_the_share_that_an_autoregression_makes_predictable(coefficient: float) -> None:
+    """Of y_t = c y_(t-1) + e the median c y_(t-1) explains c^2, within three of its standard errors."""
+    draws = np.random.default_rng(2)
+    returns = np.zeros((TICKERS, SESSIONS + 51))
+    for t in range(1, returns.shape[1]):
+        returns[:, t] = coefficient * returns[:, t - 1] + draws.normal(0, NOISE, TICKERS)
+    before, after = returns[:, 50:-1], returns[:, 51:]
+    share, error = explained_share(coefficient * before, after, EVERYWHERE, 1)
+    assert abs(share - coefficient**2) < 3 * error
+    assert 0.001 < error < 0.03
+
+
+def test_the_size_is_the_ratio_of_squared_errors() -> None:
+    """A median k times the predictable part z explains (2k - k^2) var z, less what its own noise adds."""
+    draws = np.random.default_rng(3)
+    z, noise, own = (draws.normal(0, sd * NOISE, EVERYWHERE.shape) for sd in (0.3, 1.0, 0.2))
+    outcome = z + noise
+    for k, exact in ((1.0, 0.09), (0.5, 0.0675), (2.0, 0.0), (3.0, -0.27)):
+        share, error = explained_share(k * z, outcome, EVERYWHERE, 1)
+        assert share == pytest.approx(exact / 1.09, abs=3 * error)
+    share, _ = explained_share(z + own, outcome, EVERYWHERE, 1)
+    assert share == pytest.approx((0.09 - 0.04) / 1.09, abs=0.02)
+
+
+def test_neither_drift_nor_a_wrong_mean_counts_as_explained() -> None:
+    draws = np.random.default_rng(4)
+    z = draws.normal(0, 0.1 * NOISE, EVERYWHERE.shape)
+    outcome = z + draws.normal(0, NOISE, EVERYWHERE.shape)
+    z, outcome, drift = z - z.mean(), outcome - outcome.mean(), 0.2 * NOISE
+    plain, _ = explained_share(z, outcome, EVERYWHERE, 1)
+    drifting, _ = explained_share(z + drift, outcome + drift, EVERYWHERE, 1)
+    assert drifting == pytest.approx(plain), "against no change it would be 4 % more"
+    biased, _ = explained_share(z + drift, outcome, EVERYWHERE, 1)
+    assert biased == pytest.approx(plain - drift**2 / outcome.var()), "no change errs less than the mean median"
+    constant, _ = explained_share(np.full(z.shape, drift), outcome + drift, EVERYWHERE, 1)
+    assert constant == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_error_of_the_size_is_its_spread_over_samples() -> None:
+    draws = np.random.default_rng(5)
+    found = []
+    for _ in range(60):
+        z = draws.normal(0, 0.2 * NOISE, (TICKERS, 300))
+        outcome = z + draws.normal(0, NOISE, z.shape)
+        found.append(explained_share(z, outcome, np.ones(z.shape, dtype=bool), 1))
+    shares, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(shares.std(), rel=0.3)
+
+
+def test_the_size_is_said_with_its_sign() -> None:
+    returns, known = returns_with_signal(0.3)
+    informing = echo_of(backtest_of(returns, known), "network", claims=True)
+    share = f"{100 * informing.explained_share:.2f} %"
+    assert informing.explained_share == pytest.approx(0.09, abs=0.03)
+    expected = f"The network's median explains {share} of the variance of the realised changes 1 session ahead (± "
+    assert informing.sentence.startswith(expected)
+    bold = echo_of(backtest_of(returns, 6 * known), "network", claims=True)
+    assert bold.name == "too bold"
+    assert bold.explained_share < -1
+    assert f"its squared error is {-100 * bold.explained_share:.2f} % larger" in bold.sentence
 
 
 def test_the_relation_is_the_test_of_the_covariance() -> None:
@@ -174,6 +250,7 @@ def test_nothing_scored_is_no_crash() -> None:
     nothing = replace(backtest, realised=np.full_like(backtest.realised, np.nan))
     assert echo_of(nothing, "network", claims=True).name in ("persistence", "no claim")
     assert np.isnan(moved_share(np.array([]), np.array([])))
+    assert np.isnan(explained_share(known, returns, np.zeros(returns.shape, dtype=bool), 1)).all()
 
 
 def test_the_forecast_of_the_first_session_is_not_read() -> None:
@@ -200,6 +277,7 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
     found, expected = echo_of_line("network", line, closes), echo_of(one, "network", claims=True)
     assert (found.name, found.best_shift) == (expected.name, expected.best_shift) == ("echo", -1)
     assert found.moved_share == pytest.approx(expected.moved_share, rel=1e-4)
+    assert found.explained_share == pytest.approx(expected.explained_share, rel=1e-3)
     assert found.relation_p == pytest.approx(expected.relation_p, rel=1e-3)
     assert found.sentence.startswith("The line “network” is an echo: ")
     assert "median" not in found.sentence, "a line of prices has none"

@@ -35,7 +35,7 @@ def comparisons_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
 
 
 def echo_named(name: str) -> Echo:
-    return Echo("network", name, False, 0.01, 0.3, -1, f"What the median is: {name}.")
+    return Echo("network", 1, name, False, 0.01, -0.01, 0.002, 0.3, -1, f"What the median is: {name}.")
 
 
 @pytest.mark.parametrize(

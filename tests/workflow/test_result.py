@@ -29,6 +29,10 @@ def test_json_names_model_echo_tickers_and_trials(
     verdict = evaluation.verdict
     assert found["model"] == CALIBRATED
     assert found["echo"] == verdict.echo.name
+    assert {name: pytest.approx(value) for name, value in found["median"].items()} == {
+        name: getattr(verdict.echo, name)
+        for name in ("moved_share", "explained_share", "explained_error", "relation_p")
+    }
     assert found["tickers"] == verdict.tickers
     assert set(found["tickers"]) == set(outcome.frames.tickers)
     assert found["trials"] == {"tested": 2, "tuned": 4, "total": 5}
