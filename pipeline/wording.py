@@ -53,6 +53,11 @@ def p_number(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def adjusted_p_value(p: float, adjusted: float) -> str:
+    """Return a p-value adjusted for the specifications tried, and what it was alone where that differs."""
+    return p_value(p) if adjusted == p else f"{p_value(adjusted)} adjusted for what was tried, {p_value(p)} alone"
+
+
 def plus_minus(value: float, form: str, factor: float = 1.0) -> str:
     """Return "± 0.31" of a standard error times `factor`, an empty string where undefined."""
     return f"± {factor * value:{form}}" if math.isfinite(value) else ""
@@ -183,15 +188,16 @@ def age_sentence(age_sessions: int, horizons: int) -> str:
     )
 
 
-def relation_in_words(explained_share: float, error: float, p: float, horizon: int) -> str:
+def relation_in_words(explained_share: float, error: float, p: str, horizon: int) -> str:
     """Return how much of the realised changes a related median explains, as the predicate of a sentence.
 
     `explained_share` is 1 - its squared error / that of a forecast that never moves. What errs more explains nothing,
-    and how much more it errs is said instead. `error` is the standard error of the share, p that of the relation.
+    and how much more it errs is said instead. `error` is the standard error of the share, `p` how likely the relation
+    is by chance, in words.
     """
     changes, size = f"the realised changes {sessions_ahead(horizon)}", size_percent(explained_share)
     bounds = plus_minus(error, ".2f", 100)
-    ending = f"({f'{bounds} %, ' if bounds else ''}{p_value(p)})"
+    ending = f"({f'{bounds} %, ' if bounds else ''}{p})"
     if explained_share > 0:
         return f"explains {size} of the variance of {changes} {ending}"
     return (

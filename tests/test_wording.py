@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.wording import (
+    adjusted_p_value,
     age_sentence,
     basis_points,
     count_of,
@@ -59,6 +60,9 @@ from pipeline.wording import (
         (p_number(0.0312), "0.031"),
         (p_number(0.0009), "< 0.001"),
         (p_number(None), "–"),
+        (adjusted_p_value(0.004, 0.004), "p = 0.004"),
+        (adjusted_p_value(0.0312, 0.0624), "p = 0.062 adjusted for what was tried, p = 0.031 alone"),
+        (adjusted_p_value(0.0001, 0.0002), "p < 0.001 adjusted for what was tried, p < 0.001 alone"),
         (skill(0.0021), "+0.21 %"),
         (skill(-0.0021), "−0.21 %"),
         (skill(None), "–"),
@@ -153,8 +157,8 @@ def test_horizons_in_words(horizons: list[int], words: str) -> None:
     ],
 )
 def test_what_a_median_explains(share: float, error: float, words: str) -> None:
-    assert relation_in_words(share, error, 0.004, 1) == words
+    assert relation_in_words(share, error, p_value(0.004), 1) == words
 
 
 def test_what_a_median_explains_at_another_horizon() -> None:
-    assert "realised changes 5 sessions ahead" in relation_in_words(0.1, 0.01, 0.004, 5)
+    assert "realised changes 5 sessions ahead" in relation_in_words(0.1, 0.01, p_value(0.004), 5)

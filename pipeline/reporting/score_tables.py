@@ -89,7 +89,8 @@ ECHO_COLUMNS = (
     Column("Its median"),
     Column("Variance of its changes", "share of that of returns"),
     Column("Explains", "share of the variance of returns"),
-    Column("Covariance with returns", f"p, one-sided; significant up to {RELATED:g}"),
+    Column("Covariance with returns", "p, one-sided"),
+    Column("p, adjusted", f"for specifications tested; significant up to {RELATED:g}"),
     Column("Closest to the price"),
 )
 
@@ -115,7 +116,7 @@ def _echo_cells(echo: Echo) -> tuple[Cell, ...]:
         Cell(ECHO_LABELS[echo.name], colour=ECHO_COLOURS[echo.name]),
         Cell(percent(echo.moved_share)),
         Cell(signed_percent(echo.explained_share), (error,)) if moves else Cell(UNDEFINED),
-        Cell(p_value(echo.relation_p) if moves else UNDEFINED),
+        *(Cell(p_value(p) if moves else UNDEFINED) for p in (echo.relation_p, echo.relation_p_adjusted)),
         Cell(SHIFT_LABELS[echo.best_shift]),
     )
 

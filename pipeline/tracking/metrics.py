@@ -38,7 +38,7 @@ HEADLINE_GROUPS = (CALIBRATED, NETWORK, "skill", "dm_p")
 
 MONEY = ("sharpe", "sharpe_error", "deflated_sharpe", "yearly_return", "max_drawdown", "turnover_per_year")
 
-MEDIAN_VALUES = ("moved_share", "explained_share", "explained_error", "relation_p")
+MEDIAN_VALUES = ("moved_share", "explained_share", "explained_error", "relation_p", "relation_p_adjusted")
 
 FOLD_SCORES = ("pinball", "coverage_80")
 
@@ -111,7 +111,7 @@ def _candidates(candidates: pd.DataFrame) -> Iterator[MetricValue]:
 
 
 def _echo(evaluation: Evaluation) -> Iterator[MetricValue]:
-    """Yield how far the model's median moves, how much of the returns it explains, and the p-value of the relation."""
+    """Yield how far the model's median moves, how much of the returns it explains, and the p-values of the relation."""
     echo = evaluation.verdict.echo
     for name in MEDIAN_VALUES:
         yield MetricValue(f"h{echo.horizon}/median/{name}", getattr(echo, name))

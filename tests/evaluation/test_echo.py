@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.echo import (
+    RELATED,
     EchoName,
     best_shift,
     echo_of,
@@ -20,6 +21,7 @@ from pipeline.evaluation.echo import (
     relation_p,
 )
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
+from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.tutorials.ohlc import OhlcSpec
@@ -57,7 +59,7 @@ def backtest_of(returns: np.ndarray, median: np.ndarray) -> Backtest:
 
 
 def classified(returns: np.ndarray, median: np.ndarray, claims: bool) -> EchoName:
-    return echo_of(backtest_of(returns, median), "network", claims).name
+    return echo_of(backtest_of(returns, median), "network", claims, Trials()).name
 
 
 def lagged_median(returns: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def test_persistence_that_claims_accuracy_is_an_echo() -> None:
     truth = backtest.reference_close[:, 1:]
     accuracy = 100 * (1 - np.sqrt(np.mean(((levels - truth) / truth) ** 2)))
     assert accuracy > 95  # the popular formula is high
-    found = echo_of(backtest, "network", claims=True)
+    found = echo_of(backtest, "network", claims=True, trials=Trials())
     assert (found.name, found.best_shift) == ("echo", -1)
     assert "echo" in found.sentence
     assert f"{found.moved_share:.0%}" in found.sentence
@@ -86,14 +88,14 @@ def test_it_is_an_echo_even_where_it_makes_no_claim_by_name() -> None:
 
 def test_yesterdays_echo_is_one_too() -> None:
     returns, _ = returns_with_signal()
-    found = echo_of(backtest_of(returns, -0.97 * returns), "network", claims=True)
+    found = echo_of(backtest_of(returns, -0.97 * returns), "network", claims=True, trials=Trials())
     assert (found.name, found.best_shift) == ("echo", -2)
 
 
 @pytest.mark.parametrize("signal", [0.1, 0.3, 0.6])
 def test_a_planted_one_day_signal_is_not_an_echo(signal: float) -> None:
     returns, known = returns_with_signal(signal)
-    found = echo_of(backtest_of(returns, known), "network", claims=True)
+    found = echo_of(backtest_of(returns, known), "network", claims=True, trials=Trials())
     assert found.name == "informs"
     assert found.moved_share == pytest.approx(signal**2, rel=0.1)
 
@@ -102,7 +104,7 @@ def test_an_honest_quantile_forecaster_is_not_an_echo() -> None:
     """Its median is a little off zero, as those of trained networks are, and nothing is claimed."""
     returns, _ = returns_with_signal()
     median = np.random.default_rng(4).normal(0, 0.05 * NOISE, returns.shape)
-    found = echo_of(backtest_of(returns, median), "network", claims=False)
+    found = echo_of(backtest_of(returns, median), "network", claims=False, trials=Trials())
     assert found.name == "no claim"
     assert found.best_shift == -1  # the lag in levels alone proves nothing
     assert "as expected" in found.sentence
@@ -111,7 +113,7 @@ def test_an_honest_quantile_forecaster_is_not_an_echo() -> None:
 
 def test_a_median_that_never_moves_is_persistence() -> None:
     returns, _ = returns_with_signal()
-    found = echoes(backtest_of(returns, np.full(returns.shape, 0.0)), {"network": True})
+    found = echoes(backtest_of(returns, np.full(returns.shape, 0.0)), {"network": True}, Trials())
     assert found["network"].name == found["last_close"].name == "persistence"
     assert np.isnan(found["network"].relation_p)
 
@@ -120,7 +122,7 @@ def test_bold_but_slightly_right_is_not_said_to_inform() -> None:
     """Related to the outcome, but so bold that the last close errs less."""
     returns, known = returns_with_signal(0.3)
     noisy = 6 * known + np.random.default_rng(1).normal(0, NOISE, known.shape)
-    found = echo_of(backtest_of(returns, noisy), "network", claims=True)
+    found = echo_of(backtest_of(returns, noisy), "network", claims=True, trials=Trials())
     assert found.relation_p < 0.025
     assert found.name == "too bold"
     assert "is related to the realised changes" in found.sentence
@@ -182,12 +184,12 @@ def test_the_error_of_the_size_is_its_spread_over_samples() -> None:
 
 def test_the_size_is_said_with_its_sign() -> None:
     returns, known = returns_with_signal(0.3)
-    informing = echo_of(backtest_of(returns, known), "network", claims=True)
+    informing = echo_of(backtest_of(returns, known), "network", claims=True, trials=Trials())
     share = f"{100 * informing.explained_share:.2f} %"
     assert informing.explained_share == pytest.approx(0.09, abs=0.03)
     expected = f"The network's median explains {share} of the variance of the realised changes 1 session ahead (± "
     assert informing.sentence.startswith(expected)
-    bold = echo_of(backtest_of(returns, 6 * known), "network", claims=True)
+    bold = echo_of(backtest_of(returns, 6 * known), "network", claims=True, trials=Trials())
     assert bold.name == "too bold"
     assert bold.explained_share < -1
     assert f"its squared error is {-100 * bold.explained_share:.2f} % larger" in bold.sentence
@@ -201,6 +203,64 @@ def test_the_relation_is_the_test_of_the_covariance() -> None:
     assert 0.001 < test.p < 0.999
     assert relation_p(known, outcome, where, 1) == pytest.approx(test.p / 2 if test.t > 0 else 1 - test.p / 2, rel=1e-9)
     assert relation_p(-known, outcome, where, 1) == pytest.approx(1 - relation_p(known, outcome, where, 1), rel=1e-9)
+
+
+FIFTY = Trials(tested=50)  # every p is multiplied by 50 x 49
+
+
+def little_known() -> Backtest:
+    """A median that is related with p = 0.014: significant as the first specification tested, not as the second."""
+    returns, known = returns_with_signal(0.05, seed=6)
+    return backtest_of(returns, known)
+
+
+@pytest.mark.parametrize(("claims", "name"), [(False, "no claim"), (True, "unproven")])
+def test_what_one_test_finds_is_not_shown_after_fifty(claims: bool, name: EchoName) -> None:
+    backtest = little_known()
+    alone, after = (echo_of(backtest, "network", claims, trials) for trials in (Trials(), FIFTY))
+    assert alone.relation_p == pytest.approx(0.0144, abs=1e-4)
+    assert echo_of(backtest, "network", claims, Trials(tested=2)).name == name
+    assert alone.name == "informs"
+    assert (after.name, after.relation_p) == (name, alone.relation_p)
+    assert after.relation_p_adjusted == min(1.0, 50 * 49 * alone.relation_p)
+    assert after.explained_share == alone.explained_share
+    assert f"p = 1.000 adjusted for what was tried, p = {alone.relation_p:.3f} alone" in after.sentence
+    assert "explains" not in after.sentence
+
+
+def test_a_single_specification_is_not_adjusted() -> None:
+    found = echo_of(little_known(), "network", claims=False, trials=Trials(tested=1, tuned=30))
+    assert found.relation_p_adjusted == found.relation_p
+    assert found.sentence.endswith(f", p = {found.relation_p:.3f}).")
+
+
+def test_a_strong_relation_is_found_after_fifty() -> None:
+    returns, known = returns_with_signal(0.3)
+    found = echo_of(backtest_of(returns, known), "network", claims=True, trials=FIFTY)
+    assert found.name == "informs"
+    assert found.relation_p < found.relation_p_adjusted <= 0.025
+    assert "adjusted for what was tried, p < 0.001 alone)" in found.sentence
+
+
+def test_every_forecaster_is_adjusted_alike() -> None:
+    found = echoes(little_known(), {}, FIFTY)
+    assert found["network"].relation_p_adjusted == FIFTY.adjusted(found["network"].relation_p)
+    assert found["network"].name == "no claim"
+
+
+def test_a_search_in_noise_informs_only_where_it_is_not_counted() -> None:
+    """Fifty medians without any relation to the same outcomes, over 24 markets: the k-th is judged as the k-th."""
+    found = np.zeros((24, 2), dtype=bool)
+    for world in range(len(found)):
+        draws = np.random.default_rng(world)
+        outcome = draws.normal(0, NOISE, (2, 250))
+        for k in range(1, 51):
+            change = draws.normal(0, 0.05 * NOISE, outcome.shape)
+            p = relation_p(change, outcome, np.ones(outcome.shape, dtype=bool), 1)
+            found[world] |= (p <= RELATED, Trials(tested=k).adjusted(p) <= RELATED)
+    alone, counted = found.mean(axis=0)
+    assert alone > 0.5
+    assert counted <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / len(found))
 
 
 def test_a_median_is_said_to_inform_no_more_often_than_stated() -> None:
@@ -248,7 +308,7 @@ def test_nothing_scored_is_no_crash() -> None:
     returns, known = returns_with_signal(0.3)
     backtest = backtest_of(returns, known)
     nothing = replace(backtest, realised=np.full_like(backtest.realised, np.nan))
-    assert echo_of(nothing, "network", claims=True).name in ("persistence", "no claim")
+    assert echo_of(nothing, "network", claims=True, trials=Trials()).name in ("persistence", "no claim")
     assert np.isnan(moved_share(np.array([]), np.array([])))
     assert np.isnan(explained_share(known, returns, np.zeros(returns.shape, dtype=bool), 1)).all()
 
@@ -274,7 +334,7 @@ def test_a_line_of_prices_is_judged_as_a_backtest_of_it_is() -> None:
         realised=backtest.realised[:1],
     )
     line = np.append(closes[0], closes[:-1] * np.exp(median[0, :-1]))
-    found, expected = echo_of_line("network", line, closes), echo_of(one, "network", claims=True)
+    found, expected = echo_of_line("network", line, closes), echo_of(one, "network", claims=True, trials=Trials())
     assert (found.name, found.best_shift) == (expected.name, expected.best_shift) == ("echo", -1)
     assert found.moved_share == pytest.approx(expected.moved_share, rel=1e-4)
     assert found.explained_share == pytest.approx(expected.explained_share, rel=1e-3)

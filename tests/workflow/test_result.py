@@ -31,7 +31,7 @@ def test_json_names_model_echo_tickers_and_trials(
     assert found["echo"] == verdict.echo.name
     assert {name: pytest.approx(value) for name, value in found["median"].items()} == {
         name: getattr(verdict.echo, name)
-        for name in ("moved_share", "explained_share", "explained_error", "relation_p")
+        for name in ("moved_share", "explained_share", "explained_error", "relation_p", "relation_p_adjusted")
     }
     assert found["tickers"] == verdict.tickers
     assert set(found["tickers"]) == set(outcome.frames.tickers)
