@@ -22,6 +22,14 @@ def percent(share: float, decimals: int = 1) -> str:
     return f"{100 * share:.{decimals}f} %" if math.isfinite(share) else UNDEFINED
 
 
+def size_percent(share: float, decimals: int = 2) -> str:
+    """Return the size of a share as per cent, "less than 0.01 %" where it rounds to nothing; a dash where undefined."""
+    smallest = 10.0**-decimals
+    if 0 < 100 * abs(share) < smallest / 2:
+        return f"less than {smallest:.{decimals}f} %"
+    return percent(abs(share), decimals)
+
+
 def signed_percent(share: float, decimals: int = 2) -> str:
     """Return a share as per cent with its sign, a dash where undefined."""
     return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED
@@ -43,6 +51,11 @@ def p_number(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return UNDEFINED
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def adjusted_p_value(p: float, adjusted: float) -> str:
+    """Return a p-value adjusted for the specifications tried, and what it was alone where that differs."""
+    return p_value(p) if adjusted == p else f"{p_value(adjusted)} adjusted for what was tried, {p_value(p)} alone"
 
 
 def plus_minus(value: float | None, form: str, factor: float = 1.0) -> str:
@@ -177,6 +190,24 @@ def age_sentence(age_sessions: int, horizons: int) -> str:
     return (
         f"{count_of(age_sessions, 'session')} {verb} closed since the oldest of these last closes: {passed} of the "
         f"forecast period of that ticker is already in the past."
+    )
+
+
+def relation_in_words(explained_share: float, error: float, p: str, horizon: int) -> str:
+    """Return how much of the realised changes a related median explains, as the predicate of a sentence.
+
+    `explained_share` is 1 - its squared error / that of a forecast that never moves. What errs more explains nothing,
+    and how much more it errs is said instead. `error` is the standard error of the share, `p` how likely the relation
+    is by chance, in words.
+    """
+    changes, size = f"the realised changes {sessions_ahead(horizon)}", size_percent(explained_share)
+    bounds = plus_minus(error, ".2f", 100)
+    ending = f"({f'{bounds} %, ' if bounds else ''}{p})"
+    if explained_share > 0:
+        return f"explains {size} of the variance of {changes} {ending}"
+    return (
+        f"is related to {changes}, but as a point forecast it errs more: its squared error is {size} larger than that "
+        f"of a forecast that never moves {ending}"
     )
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.wording import (
+    adjusted_p_value,
     age_sentence,
     basis_points,
     count_of,
@@ -25,10 +26,12 @@ from pipeline.wording import (
     percent,
     plus_minus,
     price,
+    relation_in_words,
     sessions_ahead,
     setting_value,
     signed,
     signed_percent,
+    size_percent,
     skill,
     split_first_sentence,
     stale_sentence,
@@ -45,6 +48,13 @@ from pipeline.wording import (
         (signed_percent(0.0021), "+0.21 %"),
         (signed_percent(-0.0021), "−0.21 %"),
         (signed_percent(math.nan), "–"),
+        (size_percent(0.0003), "0.03 %"),
+        (size_percent(-0.0062), "0.62 %"),
+        (size_percent(0.00005), "0.01 %"),
+        (size_percent(0.000049), "less than 0.01 %"),
+        (size_percent(-1e-9), "less than 0.01 %"),
+        (size_percent(0.0), "0.00 %"),
+        (size_percent(math.nan), "–"),
         (basis_points(0.004147), "41.47"),
         (p_value(0.0312), "p = 0.031"),
         (p_value(0.0009), "p < 0.001"),
@@ -53,6 +63,9 @@ from pipeline.wording import (
         (p_number(0.0312), "0.031"),
         (p_number(0.0009), "< 0.001"),
         (p_number(None), "–"),
+        (adjusted_p_value(0.004, 0.004), "p = 0.004"),
+        (adjusted_p_value(0.0312, 0.0624), "p = 0.062 adjusted for what was tried, p = 0.031 alone"),
+        (adjusted_p_value(0.0001, 0.0002), "p < 0.001 adjusted for what was tried, p < 0.001 alone"),
         (skill(0.0021), "+0.21 %"),
         (skill(-0.0021), "−0.21 %"),
         (skill(None), "–"),
@@ -123,3 +136,39 @@ def test_age_says_how_much_of_the_forecast_is_past() -> None:
 )
 def test_horizons_in_words(horizons: list[int], words: str) -> None:
     assert horizons_in_words(horizons) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "words"),
+    [
+        (
+            0.0003,
+            0.0002,
+            "explains 0.03 % of the variance of the realised changes 1 session ahead (± 0.02 %, p = 0.004)",
+        ),
+        (
+            0.00002,
+            0.0002,
+            "explains less than 0.01 % of the variance of the realised changes 1 session ahead (± 0.02 %, p = 0.004)",
+        ),
+        (0.0003, math.nan, "explains 0.03 % of the variance of the realised changes 1 session ahead (p = 0.004)"),
+        (
+            -0.009,
+            0.004,
+            "is related to the realised changes 1 session ahead, but as a point forecast it errs more: its squared "
+            "error is 0.90 % larger than that of a forecast that never moves (± 0.40 %, p = 0.004)",
+        ),
+        (
+            -0.00002,
+            0.004,
+            "is related to the realised changes 1 session ahead, but as a point forecast it errs more: its squared "
+            "error is less than 0.01 % larger than that of a forecast that never moves (± 0.40 %, p = 0.004)",
+        ),
+    ],
+)
+def test_what_a_median_explains(share: float, error: float, words: str) -> None:
+    assert relation_in_words(share, error, p_value(0.004), 1) == words
+
+
+def test_what_a_median_explains_at_another_horizon() -> None:
+    assert "realised changes 5 sessions ahead" in relation_in_words(0.1, 0.01, p_value(0.004), 5)

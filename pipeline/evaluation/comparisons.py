@@ -16,7 +16,7 @@ from pipeline.evaluation.significance.predictive_ability import (
     diebold_mariano_each,
     giacomini_white,
 )
-from pipeline.evaluation.significance.resampling import block_length, resampled_counts, skill_error_bar
+from pipeline.evaluation.significance.resampling import skill_error
 from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
 from pipeline.evaluation.trials import Trials, benjamini_hochberg
 from pipeline.forecasters.forecaster import MEDIAN
@@ -104,7 +104,7 @@ def _pooled(model_loss: Floats, baseline_loss: Floats, horizon: int, trials: Tri
         "ticker": POOLED,
         "loss": loss,
         "skill": skill_of(loss, _mean(baseline_loss)),
-        "skill_error": _skill_error(mean_per_session(model_loss), mean_per_session(baseline_loss), horizon),
+        "skill_error": skill_error(mean_per_session(model_loss), mean_per_session(baseline_loss), horizon),
         "t": test.t,
         "p": test.p,
         "p_adjusted": adjusted,
@@ -135,14 +135,6 @@ def _per_ticker(
             "conclusion": conclusion_of(float(tests.t[row]), float(adjusted[row])),
             "sessions": int(tests.sessions[row]),
         }
-
-
-def _skill_error(model_loss: Floats, baseline_loss: Floats, horizon: int) -> float:
-    """Return the standard error of the skill by block bootstrap over sessions; NaN with fewer than two sessions."""
-    if len(model_loss) < 2:
-        return float("nan")
-    counts = resampled_counts(len(model_loss), block_length(len(model_loss), horizon), 0)
-    return float(skill_error_bar(model_loss, baseline_loss, counts).standard_error)
 
 
 def _mean(values: Floats) -> float:

@@ -63,7 +63,7 @@ def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFra
     scores = with_error_bars(score_table(backtest), backtest)
     comparisons = comparison_table(backtest, inputs.trials)
     candidates, signs, ranking = candidate_table(backtest), sign_table(backtest), ranking_table(backtest)
-    echo = echoes(backtest, dict.fromkeys(models, inputs.claims_direction))
+    echo = echoes(backtest, dict.fromkeys(models, inputs.claims_direction), inputs.trials)
     money = simulate(backtest, inputs.opens, inputs.money, inputs.trials.total)
     return Evaluation(
         backtest=backtest,

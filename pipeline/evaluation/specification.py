@@ -19,8 +19,11 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
         TRADING_RULES, min_length=1, description="Rules to simulate, each at most once"
     )
     horizon: int = Field(1, ge=1, le=60, description="Horizon of the forecasts that are traded on, in sessions")
-    entry_bps: float = Field(
-        0.0, ge=0.0, allow_inf_nan=False, description="Size that a median must exceed to be traded, over the horizon"
+    entry_bps: float | None = Field(
+        None,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Size that a median over the horizon must exceed to be traded; empty: what a round trip costs",
     )
     commission_bps: float = Field(1.0, ge=0.0, le=1000.0, description="Commission, of the amount traded")
     half_spread_bps: float = Field(2.0, ge=0.0, le=1000.0, description="Half the bid-ask spread, of the amount traded")
@@ -47,6 +50,17 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
         return (self.commission_bps + self.half_spread_bps + self.slippage_bps) / 10_000
 
     @property
+    def entry_threshold_bps(self) -> float:
+        """Size that a median over the horizon must exceed to be traded, in basis points of log return.
+
+        `entry_bps`, by default the cost of a round trip. With a trade's cost c as a share of its amount, what is bought
+        for 1 + c is sold for (1 - c) exp(r): nothing is left at r = log((1 + c) / (1 - c)), which is 2c up to c^3, and
+        at -r for what is sold short. The forecast is of the whole horizon, and a position held over it pays one round
+        trip, so that the threshold is the same at every horizon. The cost of borrowing is not part of it.
+        """
+        return 2 * 10_000 * self.cost_share if self.entry_bps is None else self.entry_bps
+
+    @property
     def borrow_share_per_session(self) -> float:
         """Cost of borrowing over one session, as a share of the amount borrowed: a year has 252 sessions."""
         return self.borrow_bps_per_year / 10_000 / SESSIONS_PER_YEAR
@@ -56,9 +70,15 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
         return (
             f"Decided at the close from the forecasts over {_sessions(self.horizon)}, filled at the next open. A trade "
             f"costs {10_000 * self.cost_share:g} bps of its amount, what is borrowed {self.borrow_bps_per_year:g} bps "
-            f"a year; cash earns nothing. At most {self.max_weight:.0%} in one ticker and {self.max_gross:.0%} "
-            "in all."
+            f"a year; cash earns nothing. {self._entry_sentence()} At most {self.max_weight:.0%} in one ticker and "
+            f"{self.max_gross:.0%} in all."
         )
+
+    def _entry_sentence(self) -> str:
+        if self.entry_threshold_bps == 0:
+            return "Every median but zero is traded."
+        reason = ", the cost of a round trip," if self.entry_bps is None else ""
+        return f"Only medians of more than {self.entry_threshold_bps:g} bps{reason} are traded."
 
 
 def _sessions(count: int) -> str:

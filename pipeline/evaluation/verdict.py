@@ -141,8 +141,8 @@ def _trials_sentence(trials: Trials) -> str:
     if trials.tested == 1:
         return ""
     return (
-        f"{trials.tested} specifications have been tested on these prices, and the p-values of the comparisons are "
-        "raised for that: who tries often finds something by chance alone."
+        f"{trials.tested} specifications have been tested on these prices, and the p-values of the comparisons and of "
+        "the median are raised for that: who tries often finds something by chance alone."
     )
 
 

@@ -92,9 +92,15 @@ def _drawdown_months(row: "pd.Series[Any]") -> str:
 
 
 def money_in_short(evaluation: Evaluation) -> str:
-    """Return the Sharpe ratios of the model's first rule and of buy and hold in one line; empty if it never traded."""
-    if not (results := headline_results(evaluation)):
+    """Return the Sharpe ratios of the model's first rule and of buy and hold in one line.
+
+    Where the rule never traded, that no median was large enough; empty where no session was simulated.
+    """
+    if not has_money(evaluation):
         return ""
+    if not (results := headline_results(evaluation)):
+        rule, threshold = RULE_LABELS[evaluation.money.spec.rules[0]], evaluation.money.spec.entry_threshold_bps
+        return f"{rule} never traded: no median that it trades exceeds {threshold:g} bps"
     first, passive = map(sharpe_with_error, results)
     return f"Sharpe, {RULE_LABELS[results[0].rule]}, net of costs {first}; buy and hold {passive}"
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.echo import RELATED, Echo
+from pipeline.evaluation.echo import RELATED, Echo, relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
 from pipeline.reporting.calibration_tables import network_forecasters
 from pipeline.reporting.labels import ECHO_COLOURS, ECHO_LABELS, SHIFT_LABELS
 from pipeline.reporting.tables import Cell, Column, ReportTable, Row, report_table
-from pipeline.wording import UNDEFINED, basis_points, decimal, p_value, percent
+from pipeline.wording import UNDEFINED, basis_points, decimal, p_value, percent, plus_minus, signed_percent
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def _direction_values(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
 ECHO_COLUMNS = (
     Column("Its median"),
     Column("Variance of its changes", "share of that of returns"),
-    Column("Covariance with returns", f"p, one-sided; significant up to {RELATED:g}"),
+    Column("Explains", "share of the variance of returns"),
+    Column("Covariance with returns", "p, one-sided"),
+    Column("p, adjusted", f"for specifications tested; significant up to {RELATED:g}"),
     Column("Closest to the price"),
 )
 
@@ -108,15 +110,19 @@ def echo_table(evaluation: Evaluation) -> ReportTable:
 
 
 def _echo_cells(echo: Echo) -> tuple[Cell, ...]:
-    related = UNDEFINED if echo.name == "persistence" else p_value(echo.relation_p)
+    moves = echo.name != "persistence"
+    error = plus_minus(echo.explained_error, ".2f", 100)
     return (
         Cell(ECHO_LABELS[echo.name], colour=ECHO_COLOURS[echo.name]),
         Cell(percent(echo.moved_share)),
-        Cell(related),
+        Cell(signed_percent(echo.explained_share), (error,)) if moves else Cell(UNDEFINED),
+        *(Cell(p_value(p) if moves else UNDEFINED) for p in (echo.relation_p, echo.relation_p_adjusted)),
         Cell(SHIFT_LABELS[echo.best_shift]),
     )
 
 
 def echo_in_short(echo: Echo) -> str:
     """Return what the median is in one line."""
+    if echo.name in ("informs", "too bold"):
+        return f"{echo.name}: {relation_of(echo)}"
     return f"{echo.name}: the variance of the median's changes is {percent(echo.moved_share)} of that of returns"

@@ -158,7 +158,7 @@ def has_skill(backtest: Backtest) -> bool:
 
 def median_informs(backtest: Backtest) -> bool:
     """Return whether the network's median is significantly related to the next session's return."""
-    return echo_of(backtest, NETWORK, claims=False).name == "informs"
+    return echo_of(backtest, NETWORK, claims=False, trials=Trials()).name == "informs"
 
 
 def max_false_positives(seeds: int) -> int:

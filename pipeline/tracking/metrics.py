@@ -38,6 +38,8 @@ HEADLINE_GROUPS = (CALIBRATED, NETWORK, "skill", "dm_p")
 
 MONEY = ("sharpe", "sharpe_error", "deflated_sharpe", "yearly_return", "max_drawdown", "turnover_per_year")
 
+MEDIAN_VALUES = ("moved_share", "explained_share", "explained_error", "relation_p", "relation_p_adjusted")
+
 FOLD_SCORES = ("pinball", "coverage_80")
 
 
@@ -109,10 +111,10 @@ def _candidates(candidates: pd.DataFrame) -> Iterator[MetricValue]:
 
 
 def _echo(evaluation: Evaluation) -> Iterator[MetricValue]:
-    """Yield the variance share of the model's median and the p-value of its covariance with returns."""
+    """Yield how far the model's median moves, how much of the returns it explains, and the p-values of the relation."""
     echo = evaluation.verdict.echo
-    yield MetricValue(f"h{evaluation.verdict.horizon}/median/moved_share", echo.moved_share)
-    yield MetricValue(f"h{evaluation.verdict.horizon}/median/relation_p", echo.relation_p)
+    for name in MEDIAN_VALUES:
+        yield MetricValue(f"h{echo.horizon}/median/{name}", getattr(echo, name))
 
 
 def _listing_order(value: MetricValue) -> tuple[int, int]:

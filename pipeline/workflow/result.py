@@ -30,8 +30,9 @@ class UseCaseResult(Protocol):
 class BacktestSummary:
     """What a backtest showed on one calendar, as plain JSON values; None where a number is not defined.
 
-    `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `summary_table`
-    statistics and money of every forecaster, and `trials` how many specifications were tried.
+    `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `median` the numbers
+    behind it, `money_entry_bps` the size that a median must exceed to be traded, `summary_table` statistics and money
+    of every forecaster, and `trials` how many specifications were tried.
     """
 
     verdict: str
@@ -42,7 +43,9 @@ class BacktestSummary:
     tickers: dict[str, str]
     echo: str
     echo_in_short: str
+    median: JsonObject
     money: str | None
+    money_entry_bps: float
     summary_table: list[JsonObject]
     trials: JsonObject
 

@@ -13,6 +13,7 @@ from pipeline.operation.result import CalendarResult
 from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
 from pipeline.reporting.money_tables import money_in_short
 from pipeline.reporting.score_tables import echo_in_short
+from pipeline.tracking.metrics import MEDIAN_VALUES
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows, plain
@@ -79,7 +80,9 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         tickers=dict(verdict.tickers),
         echo=verdict.echo.name,
         echo_in_short=echo_in_short(verdict.echo),
+        median={name: plain(getattr(verdict.echo, name)) for name in MEDIAN_VALUES},
         money=money_in_short(evaluation) or None,
+        money_entry_bps=evaluation.money.spec.entry_threshold_bps,
         summary_table=json_rows(evaluation.summary_table),
         trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
     )

@@ -57,7 +57,8 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     source = SyntheticSource(process="planted", sessions=2000, tickers=8, strength=0.4)
     backtest = backtest_of(source, tmp_path)
     scores = score_table(backtest)
-    comparisons, echo = comparison_table(backtest, Trials()), echo_of(backtest, "network", claims=False)
+    comparisons = comparison_table(backtest, Trials())
+    echo = echo_of(backtest, "network", claims=False, trials=Trials())
     against = pooled(comparisons, "network", 1).loc["climatology"]
     assert against["skill"] > 0.05  # the best possible: 1 - sqrt(1 - 0.4^2) = 8.3 %
     assert against["skill"] < 0.095
@@ -76,7 +77,7 @@ def test_nothing_is_found_in_a_random_walk(tmp_path: Path) -> None:
     assert against["skill"] < 0.003
     assert against["conclusion"] != "better"
     assert against["skill"] > -0.03  # nor does it do real harm
-    assert echo_of(backtest, "network", claims=False).name == "no claim"
+    assert echo_of(backtest, "network", claims=False, trials=Trials()).name == "no claim"
     where = backtest.scored[..., 0]
     outcome = backtest.realised[where, 0].astype(np.float64)
     median = backtest.quantiles["network"][where, 0, 3].astype(np.float64)

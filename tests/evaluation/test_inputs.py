@@ -57,7 +57,7 @@ def test_the_model_is_the_larger_of_the_two_nested(second_only: Backtest, horizo
 
 def test_the_echo_is_classified_at_the_requested_horizon(second_only: Backtest) -> None:
     for horizon, name in ((1, "echo"), (2, "informs")):
-        found = echo_of(second_only, NETWORK, claims=True, horizon=horizon)
+        found = echo_of(second_only, NETWORK, claims=True, trials=Trials(), horizon=horizon)
         median, outcome = scored_medians(second_only, NETWORK, horizon)
         where = np.isfinite(median)
         assert found.name == name
@@ -87,7 +87,7 @@ def without_relation(moved: float, seed: int = 5) -> Backtest:
 def test_a_median_with_more_than_a_twentieth_of_the_outcomes_variance_claims_direction(
     moved: float, claims: bool, name: str
 ) -> None:
-    found = echo_of(without_relation(moved), NETWORK, claims=claims)
+    found = echo_of(without_relation(moved), NETWORK, claims=claims, trials=Trials())
     assert found.moved_share == pytest.approx(moved, rel=1e-3)
     assert found.relation_p > 0.1
     assert (found.name, found.claims) == (name, name == "echo")
@@ -123,9 +123,13 @@ def evaluation(both: Backtest, inputs: EvaluationInputs) -> Evaluation:
     return evaluate(both, inputs)
 
 
-def test_the_verdicts_echo_is_that_of_the_model(evaluation: Evaluation, both: Backtest) -> None:
+def test_the_verdicts_echo_is_that_of_the_model(
+    evaluation: Evaluation, both: Backtest, inputs: EvaluationInputs
+) -> None:
     assert evaluation.verdict.model == CALIBRATED
-    assert evaluation.verdict.echo == evaluation.echoes[CALIBRATED] == echo_of(both, CALIBRATED, claims=True)
+    expected = echo_of(both, CALIBRATED, claims=True, trials=inputs.trials)
+    assert evaluation.verdict.echo == evaluation.echoes[CALIBRATED] == expected
+    assert expected.relation_p_adjusted == 2 * expected.relation_p, "the second specification tested"
     assert (evaluation.verdict.echo.name, evaluation.echoes[NETWORK].name) == ("informs", "echo")
     assert evaluation.verdict.echo.sentence in evaluation.verdict.sentence
 

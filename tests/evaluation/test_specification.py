@@ -16,6 +16,7 @@ from pipeline.evaluation.specification import MoneySpec
         {"rules": ("long_only", "long_only")},
         {"rules": ("martingale",)},
         {"entry_bps": float("inf")},
+        {"entry_bps": -1.0},
         {"costs": 3},
     ],
 )
@@ -28,6 +29,22 @@ def test_shares_of_costs() -> None:
     spec = MoneySpec(commission_bps=5, half_spread_bps=3, slippage_bps=2, borrow_bps_per_year=252)
     assert spec.cost_share == pytest.approx(0.001)  # 10 bps
     assert spec.borrow_share_per_session == pytest.approx(0.0001)  # 252 bps over 252 sessions
+
+
+def test_a_median_must_pay_for_a_round_trip_unless_a_size_is_given() -> None:
+    costs = {"commission_bps": 5, "half_spread_bps": 3, "slippage_bps": 2}
+    assert MoneySpec().entry_threshold_bps == pytest.approx(10.0)  # 1 + 2 + 2, at each of two trades
+    assert MoneySpec(**costs).entry_threshold_bps == pytest.approx(20.0)
+    assert MoneySpec(**costs, horizon=5, borrow_bps_per_year=900).entry_threshold_bps == pytest.approx(20.0)
+    assert MoneySpec(**costs, entry_bps=0).entry_threshold_bps == 0.0
+    assert MoneySpec(**costs, entry_bps=7).entry_threshold_bps == 7.0
+    assert MoneySpec(commission_bps=0, half_spread_bps=0, slippage_bps=0).entry_threshold_bps == 0.0
+
+
+def test_the_size_that_is_traded_is_described() -> None:
+    assert "Only medians of more than 10 bps, the cost of a round trip, are traded." in MoneySpec().describe()
+    assert "Only medians of more than 7.5 bps are traded." in MoneySpec(entry_bps=7.5).describe()
+    assert "Every median but zero is traded." in MoneySpec(entry_bps=0).describe()
 
 
 def test_costs_and_limits_are_described() -> None:

@@ -35,7 +35,7 @@ def comparisons_of(skills: list[float], ps: list[float]) -> pd.DataFrame:
 
 
 def echo_named(name: str) -> Echo:
-    return Echo("network", name, False, 0.01, 0.3, -1, f"What the median is: {name}.")
+    return Echo("network", 1, name, False, 0.01, -0.01, 0.002, 0.3, 0.3, -1, f"What the median is: {name}.")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,7 @@ def test_benchmarks_have_a_sentence_of_their_own() -> None:
 def test_it_says_how_many_specifications_were_tried() -> None:
     found = verdict(comparisons_of([0.1] * 5, [0.2] * 5), "network", echo_named("echo"), Trials(tested=12, tuned=30))
     assert "12 specifications have been tested on these prices" in found.sentence
+    assert "the p-values of the comparisons and of the median are raised for that" in found.sentence
     assert "What the median is: echo." in found.sentence
 
 

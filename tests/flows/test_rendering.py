@@ -4,16 +4,21 @@ from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from flows.artifacts import markdown
 from flows.cli.rendering import show_result
+from pipeline.evaluation.echo import relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.bars import Exclusion, Stale
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
+from pipeline.reporting.report import report_html
+from pipeline.tracking.descriptions import final_note, final_tags
+from tests.reporting.html_pages import read_page
 from tests.reporting.outcomes import HORIZONS, only_backtest, only_forecast, published
 from tests.workflow.builders import recorded_result
 
@@ -92,3 +97,41 @@ def test_missing_tickers_are_reported_in_the_same_sentences_on_the_terminal_and_
 
 def test_the_terminal_has_no_line_on_money_without_a_backtest(outcome: CalendarResult) -> None:
     assert "Money" not in printed(only_forecast(outcome))
+
+
+WORDS = (
+    "explains 0.03 % of the variance of the realised changes 1 session ahead "
+    "(± 0.02 %, p = 0.008 adjusted for what was tried, p = 0.004 alone)"
+)
+
+
+@pytest.fixture(scope="module")
+def informing(outcome: CalendarResult, evaluation: Evaluation) -> CalendarResult:
+    """The outcome with a median that explains a little."""
+    before = evaluation.verdict
+    numbers = {"explained_share": 0.0003, "explained_error": 0.0002, "relation_p": 0.004, "relation_p_adjusted": 0.008}
+    echo = replace(before.echo, name="informs", **numbers, sentence=f"The median {WORDS}.")
+    verdict = replace(before, echo=echo, sentence=before.sentence.replace(before.echo.sentence, echo.sentence))
+    echoes = {**evaluation.echoes, CALIBRATED: echo}
+    return replace(outcome, evaluation=replace(evaluation, verdict=verdict, echoes=echoes))
+
+
+def test_what_the_median_explains_is_said_alike_everywhere(informing: CalendarResult) -> None:
+    """The words are made in one place; terminal, JSON, page, MLflow's note and tag and Prefect's artifact have them."""
+    result = recorded_result(informing)
+    terminal = printed(informing, width=2000)
+    assert f"Echo    informs: {WORDS}\n" in terminal
+    assert relation_of(informing.evaluation.verdict.echo) == WORDS
+    page = read_page(report_html(informing, {}, None))
+    renderings = (
+        terminal,
+        result.as_json()["verdict"],
+        result.as_json()["echo_in_short"],
+        page.all("header")[0].text,
+        page.by_id("echo").text,
+        final_note("run", informing, []),
+        final_tags(informing)["tapecast.verdict_sentence"],
+        markdown(result),
+    )
+    assert all(WORDS in text for text in renderings)
+    assert "+0.03 % ± 0.02" in page.by_id("echo").text

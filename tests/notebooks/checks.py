@@ -264,7 +264,9 @@ def medians_are_shown(evaluation: Evaluation, backtest: Backtest, shown: pd.Data
         assert row["name"] == evaluation.echoes[str(name)].name
         assert np.isclose(row["moved_share"], median.var() / came.var(), atol=1e-6)
         assert np.isclose(row["rmse_return"], np.sqrt(np.mean((came - median) ** 2)), atol=1e-9)
+        unmoved = min(np.mean(came**2), np.mean((came - median.mean()) ** 2))
+        assert np.isclose(row["explained_share"], 1 - np.mean((came - median) ** 2) / unmoved, atol=1e-9)
     network = shown.loc["network"]
-    if network["name"] == "too bold":
+    if network["name"] in ("informs", "too bold"):
         assert network["relation_p"] <= 0.025
-        assert network["rmse_return"] > shown.loc["last_close", "rmse_return"]
+        assert (network["explained_share"] > 0) == (network["name"] == "informs")

@@ -173,9 +173,12 @@ def test_the_echo_is_named_on_the_page(outcome: CalendarResult, page: Element) -
     for name, cells in rows.items():
         echo = outcome.evaluation.echoes[name]
         assert cells[1] == f"{100 * echo.moved_share:.1f} %"
-        if echo.name != "persistence":
-            assert cells[2] == f"p = {echo.relation_p:.3f}"
-    caught = Echo(CALIBRATED, "echo", True, 0.3, 0.6, -1, "It is an echo, no more.")
+        if echo.name == "persistence":
+            assert cells[2:5] == ["–", "–", "–"]
+        else:
+            share = f"{100 * echo.explained_share:+.2f} % ± {100 * echo.explained_error:.2f}".replace("-", "−")
+            assert cells[2:5] == [share, f"p = {echo.relation_p:.3f}", f"p = {min(1, 2 * echo.relation_p):.3f}"]
+    caught = Echo(CALIBRATED, 1, "echo", True, 0.3, -0.3, 0.01, 0.6, 0.6, -1, "It is an echo, no more.")
     echoes = {**outcome.evaluation.echoes, CALIBRATED: caught}
     section = page_of(replace(outcome, evaluation=replace(outcome.evaluation, echoes=echoes))).by_id("echo")
     assert caught.sentence in section.text

@@ -155,3 +155,13 @@ def test_skill_and_p_are_the_models_and_adjusted(outcome: CalendarResult) -> Non
         of = f"h{row['horizon']}/{{}}/{row['baseline']}"
         assert points[of.format("skill")] == pytest.approx(row["skill"], nan_ok=True)
         assert points[of.format("dm_p")] == pytest.approx(row["p_adjusted"], nan_ok=True)
+
+
+def test_what_the_median_explains_is_a_metric_and_in_tag_and_note(outcome: CalendarResult) -> None:
+    verdict = evaluation_of(outcome).verdict
+    points = {point.key: point.value for point in evaluation_values(evaluation_of(outcome))}
+    for name in ("moved_share", "explained_share", "explained_error", "relation_p", "relation_p_adjusted"):
+        assert points[f"h1/median/{name}"] == getattr(verdict.echo, name)
+    assert verdict.echo.sentence in verdict.sentence
+    assert final_tags(outcome)["tapecast.verdict_sentence"] == verdict.sentence
+    assert verdict.echo.sentence in final_note("run", outcome, [])

@@ -11,7 +11,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
-from tests.reporting.outcomes import HORIZONS, only_forecast, published
+from tests.reporting.outcomes import HORIZONS, only_forecast, published, small_outcome
 from tests.workflow.builders import recorded_result
 
 MIXED = Publication(CALIBRATED, {1: CALIBRATED, 2: "ewma", 3: "ewma"}, {3: {"BBB": CALIBRATED, "AAA": "ewma"}})
@@ -29,6 +29,10 @@ def test_json_names_model_echo_tickers_and_trials(
     verdict = evaluation.verdict
     assert found["model"] == CALIBRATED
     assert found["echo"] == verdict.echo.name
+    assert {name: pytest.approx(value) for name, value in found["median"].items()} == {
+        name: getattr(verdict.echo, name)
+        for name in ("moved_share", "explained_share", "explained_error", "relation_p", "relation_p_adjusted")
+    }
     assert found["tickers"] == verdict.tickers
     assert set(found["tickers"]) == set(outcome.frames.tickers)
     assert found["trials"] == {"tested": 2, "tuned": 4, "total": 5}
@@ -43,6 +47,13 @@ def test_json_has_the_summary_table(evaluation: Evaluation, found: dict[str, Any
         for name in ("pinball", "pinball_error", "long_only_sharpe"):
             assert (row[name] is None) == (expected[name] != expected[name])
             assert row[name] is None or row[name] == pytest.approx(expected[name])
+
+
+def test_json_has_the_size_that_is_traded_and_says_where_nothing_was(found: dict[str, Any]) -> None:
+    assert found["money_entry_bps"] == pytest.approx(10.0)
+    assert found["money"].startswith("Sharpe, long only, net of costs ")
+    never = recorded_result(small_outcome()).as_json()["money"]
+    assert never == "long only never traded: no median that it trades exceeds 10 bps"
 
 
 def test_json_keeps_its_earlier_keys(found: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Positions: the weights that each trading rule decides at a close from its quantiles, and passive portfolios.
 
-Arrays are [session, ticker]. A row depends on the same row alone, so that no rule can look ahead. A median of zero,
-a missing forecast and quantiles without any width give no position.
+Arrays are [session, ticker]. A row depends on the same row alone, so that no rule can look ahead. A median within the
+entry threshold, a missing forecast and quantiles without any width give no position.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,9 +37,9 @@ def median_of(quantiles: Floats32 | Floats) -> Floats:
     return np.where(known, quantiles[..., MEDIAN].astype(np.float64), np.nan)
 
 
-def strengths(median: Floats, volatility: Floats, entry_bps: float) -> Floats:
-    """Return median / volatility where the median's size exceeds the entry threshold, zero elsewhere."""
-    wanted = (np.abs(median) > entry_bps / 10_000) & (volatility > 0)
+def strengths(median: Floats, volatility: Floats, threshold_bps: float) -> Floats:
+    """Return median / volatility where the median's size exceeds the threshold, zero elsewhere."""
+    wanted = (np.abs(median) > threshold_bps / 10_000) & (volatility > 0)
     return np.divide(median, volatility, out=np.zeros(median.shape), where=wanted)
 
 
@@ -60,8 +60,8 @@ def proportional_weights(strength: Floats, gross: float, max_weight: float) -> F
 
 
 def long_only(median: Floats, volatility: Floats, spec: MoneySpec) -> Floats:
-    """Return weights >= 0: tickers whose median is positive, in proportion to median / volatility."""
-    strength = strengths(median, volatility, spec.entry_bps)
+    """Return weights >= 0: tickers whose median is above the entry threshold, in proportion to median / volatility."""
+    strength = strengths(median, volatility, spec.entry_threshold_bps)
     return proportional_weights(np.maximum(strength, 0.0), spec.max_gross, spec.max_weight)
 
 
@@ -70,7 +70,7 @@ def long_short(median: Floats, volatility: Floats, spec: MoneySpec) -> Floats:
 
     Where there are positions on both sides they are worth the same (dollar-neutral); a side alone is unchanged.
     """
-    strength = strengths(median, volatility, spec.entry_bps)
+    strength = strengths(median, volatility, spec.entry_threshold_bps)
     sides = [
         proportional_weights(np.maximum(sign * strength, 0.0), spec.max_gross / 2, spec.max_weight) for sign in (1, -1)
     ]
@@ -91,7 +91,7 @@ def volatility_target(median: Floats, volatility: Floats, spec: MoneySpec) -> Fl
     so that the whole account has it if all moved as one, and less otherwise. Beyond a limit weights are cut: first each
     ticker's, then all in proportion.
     """
-    sign = np.sign(strengths(median, volatility, spec.entry_bps))
+    sign = np.sign(strengths(median, volatility, spec.entry_threshold_bps))
     count = np.abs(sign).sum(axis=1, keepdims=True)
     wanted = np.divide(sign * spec.target_volatility, volatility * count, out=np.zeros(sign.shape), where=sign != 0)
     capped = np.clip(wanted, -spec.max_weight, spec.max_weight)

@@ -81,6 +81,14 @@ def skill_error_bar(losses: Floats, against: Floats, counts: Floats) -> ErrorBar
     return _bar(estimate, 1 - _ratio(_sums(above, counts), _sums(below, counts)))
 
 
+def skill_error(losses: Floats, against: Floats, horizon: int) -> float:
+    """Return the standard error of the skill of losses per session [session]; NaN with fewer than two sessions."""
+    if len(losses) < 2:
+        return float("nan")
+    counts = resampled_counts(len(losses), block_length(len(losses), horizon), 0)
+    return float(skill_error_bar(losses, against, counts).standard_error)
+
+
 def _sums(values: Floats, counts: Floats) -> Floats:
     """Return the sums over drawn sessions [..., replication]."""
     sessions = values.shape[-1]

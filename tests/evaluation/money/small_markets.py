@@ -25,7 +25,8 @@ FREE = MoneySpec(
     max_weight=1.0,
 )
 """Long only, no costs, no limit but the whole account."""
-TEN_BPS = FREE.model_copy(update={"commission_bps": 5.0, "half_spread_bps": 3.0, "slippage_bps": 2.0})
+TEN_BPS = FREE.model_copy(update={"commission_bps": 5.0, "half_spread_bps": 3.0, "slippage_bps": 2.0, "entry_bps": 0.0})
+"""The same at 10 bps a trade; every median is traded."""
 
 
 def days(count: int) -> np.ndarray:

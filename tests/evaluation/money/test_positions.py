@@ -20,7 +20,7 @@ from tests.evaluation.money.small_markets import NAN, normal_quantiles
 
 
 def spec(**given: object) -> MoneySpec:
-    return MoneySpec(**{"max_weight": 1.0, **given})
+    return MoneySpec(**{"max_weight": 1.0, "entry_bps": 0.0, **given})
 
 
 def row(*values: float) -> np.ndarray:
@@ -126,6 +126,16 @@ def test_no_opinion_is_no_position(rule: str) -> None:
 def test_a_median_must_exceed_the_entry_threshold(rule: str) -> None:
     weights = DECISIONS[rule](row(0.0010, 0.0011, -0.0009), row(0.2, 0.2, 0.2), spec(entry_bps=10.0))
     assert (weights != 0).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("rule", DECISIONS)
+def test_by_default_a_median_must_exceed_the_cost_of_a_round_trip(rule: str) -> None:
+    # 1 + 2 + 2 bps to enter and as much to leave; -9 and 9.9 bps do not pay for them, 10.1 bps do
+    weights = DECISIONS[rule](row(0.00099, 0.00101, -0.0009), row(0.2, 0.2, 0.2), spec(entry_bps=None))
+    assert (weights != 0).tolist() == [[False, True, False]]
+    free = spec(entry_bps=None, commission_bps=0, half_spread_bps=0, slippage_bps=0)
+    every = DECISIONS[rule](row(0.00099, 0.00101, -0.0009), row(0.2, 0.2, 0.2), free)
+    assert (every != 0).tolist() == [[True, True, rule != "long_only"]]
 
 
 MEDIANS = arrays(np.float64, (4, 5), elements=st.sampled_from([NAN, 0.0, -0.02, -0.001, 0.0005, 0.001, 0.03]))

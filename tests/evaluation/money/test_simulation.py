@@ -153,6 +153,32 @@ def test_persistence_never_trades() -> None:
         assert np.isnan(figures.sharpe)
 
 
+def test_a_move_as_large_as_the_threshold_pays_for_its_trades_and_no_more() -> None:
+    # 10 bps a trade: 1 / 1.001 is bought with all of the account, moves by the threshold and is sold
+    costly = TEN_BPS.model_copy(update={"entry_bps": None, "max_weight": 1 / 1.001})
+    move = costly.entry_threshold_bps / 10_000
+    panel = made_panel([[100.0, 100.0, 100.0 * np.exp(move), 100.0, 100.0]])
+    money = run(panel, [[0.01, DOWN, DOWN, DOWN, DOWN]], costly)
+    assert result(money).performance.turnover_per_session > 0.5
+    assert result(money).equity[-1] == pytest.approx(1.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+@pytest.mark.parametrize(("median", "traded"), [(0.0019, False), (0.0021, True), (-0.0019, False), (-0.0021, True)])
+def test_a_median_within_the_cost_of_a_round_trip_is_not_traded(median: float, traded: bool, horizon: int) -> None:
+    """10 bps a trade are 20 for both, however far ahead the forecast is; the other horizon would decide otherwise."""
+    panel = made_panel([[100.0, 100.0, 110.0, 110.0]])
+    decides, other = normal_quantiles([[median] * 4]), normal_quantiles([[0.0 if traded else 0.05] * 4])
+    both = np.concatenate((decides, other) if horizon == 1 else (other, decides), axis=2)
+    backtest = backtest_of(panel, {"network": both})
+    costly = SHORT.model_copy(update={"commission_bps": 10.0, "horizon": horizon})
+    invested = [
+        result(simulate(backtest, opens_of(panel), spec, trials=1)).performance.invested
+        for spec in (costly, costly.model_copy(update={"entry_bps": 0.0}))
+    ]
+    assert invested == [float(traded), 1.0]
+
+
 def test_passive_portfolios_by_hand() -> None:
     # A doubles, B stands, C is not forecast. Held: 0.5 -> 1.0 and 0.5; A doubles again: 2.0 and 0.5.
     # Equal weight: 1.5, then 0.75 each, A doubles: 2.25; it trades 1.0, then 0.25 + 0.25 of 1.5.
