@@ -87,9 +87,7 @@ def backtest(
 
 @app.command()
 def forecast(
-    tickers: Annotated[
-        str | None, typer.Option(help="TickersOption, separated by commas; default: the model's.")
-    ] = None,
+    tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: the model's.")] = None,
     source: Annotated[SourceName | None, typer.Option(help="Where daily bars come from; default: the model's.")] = None,
     path: PathOption = None,
     as_known: AsKnownOption = None,

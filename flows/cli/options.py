@@ -40,12 +40,10 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-TickersOption = Annotated[
-    str | None, typer.Option(help="TickersOption, separated by commas; default: all the source holds.")
-]
+TickersOption = Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: all the source holds.")]
 UniverseOption = Annotated[
     Path | None,
-    typer.Option(help="ExperimentOption with tickers, or the name of a list in TAPECAST_HOME/universes."),
+    typer.Option(help="File with tickers, or the name of a list in TAPECAST_HOME/universes."),
 ]
 SourceOption = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
 PathOption = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
@@ -62,9 +60,7 @@ TomlOutOption = Annotated[
 TermsOption = Annotated[
     Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")
 ]
-PublishOption = Annotated[
-    bool, typer.Option("--publish", help="PublishOption the models, for `tapecast forecast` to use.")
-]
+PublishOption = Annotated[bool, typer.Option("--publish", help="Publish the models, for `tapecast forecast` to use.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
 DayOption = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")
