@@ -16,6 +16,7 @@ from pipeline.wording import p_value
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain_rows
 from pipeline.workflow.tune_result import TuneResult
+from pipeline.workflow.validation import mismatch_rows
 
 DESCRIPTIONS: Mapping[str, str] = {
     "forecasts": "Price quantiles per session",
@@ -62,6 +63,7 @@ def markdown(result: Result) -> str:
 def paragraphs(result: Result) -> Iterator[str]:
     """Yield the paragraphs of the result."""
     several = len(result.calendars) > 1
+    yield from mismatch_paragraphs(result.calendar_mismatches)
     for one in result.calendars:
         yield f"## {one.calendar}" if several else ""
         yield one.backtest.verdict if one.backtest else ""
@@ -76,6 +78,11 @@ def paragraphs(result: Result) -> Iterator[str]:
         yield "Not up to date: " + "; ".join(f"**{row['ticker']}**: {row['reason']}" for row in result.stale)
     if result.unseen:
         yield f"Forecast though not trained on: {', '.join(result.unseen)}"
+
+
+def mismatch_paragraphs(mismatches: Sequence[Row]) -> Iterator[str]:
+    """Yield a paragraph for each calendar that the bars do not fit."""
+    yield from (f"**Wrong calendar?** {row['sentence']}" for row in mismatches)
 
 
 def links_markdown(one: CalendarSummary) -> str:
@@ -115,7 +122,9 @@ def ingest_markdown(result: IngestResult) -> str:
     validated = ", ".join(f"{count} {verdict}" for verdict, count in status_counts(result.validation).items())
     size_mb = result.disk.size_bytes / 1e6
     disk = f"{result.disk.tickers} tickers, {result.disk.versions} versions, {size_mb:.1f} MB"
-    return f"**{result.status}**\n\n{states}\n\nValidation of what changed: {validated}.\n\nThe store: {disk}."
+    mismatches = mismatch_paragraphs(mismatch_rows(result.checked.calendar_mismatches))
+    parts = (f"**{result.status}**", *mismatches, states, f"Validation of what changed: {validated}.")
+    return "\n\n".join([*parts, f"The store: {disk}."])
 
 
 def show_tune(result: TuneResult) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import AsKnown, DataPath, Json, Tickers, Universe, instant, wanted_by
+from flows.cli.options import AsKnown, DataPath, Exchange, Json, Tickers, Universe, file_named, instant, wanted_by
 
 if TYPE_CHECKING:
     from flows.cli.commands import Call
@@ -41,13 +41,15 @@ def update(
     tickers: Tickers = None,
     universe: Universe = None,
     path: DataPath = None,
+    exchange: Exchange = None,
     collection: Into = None,
     start: Start = None,
     as_json: Json = False,
 ) -> None:
     """Bring the store up to date from Yahoo, or with --path import a file or folder into it."""
     wanted, first = wanted_by(tickers, universe), None if start is None else start.date()
-    _call(as_json, lambda call: _commands().update(call, wanted, path, collection, first))
+    file = file_named(path, exchange)
+    _call(as_json, lambda call: _commands().update(call, wanted, file, collection, first))
 
 
 @data.command()
@@ -55,13 +57,14 @@ def check(
     tickers: Tickers = None,
     universe: Universe = None,
     path: DataPath = None,
+    exchange: Exchange = None,
     collection: Collection = "yahoo",
     out: Verdicts = None,
     as_json: Json = False,
 ) -> None:
-    """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded."""
-    wanted = wanted_by(tickers, universe)
-    _call(as_json, lambda call: _commands().check(call, wanted, path, collection, out))
+    """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded or a calendar wrong."""
+    wanted, file = wanted_by(tickers, universe), file_named(path, exchange)
+    _call(as_json, lambda call: _commands().check(call, wanted, file, collection, out))
 
 
 @data.command("list")

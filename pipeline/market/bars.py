@@ -81,6 +81,69 @@ class Stale:
 
 
 @dataclass(frozen=True)
+class CalendarMismatch:
+    """Tickers whose bars do not fit the calendar that they are read on: most of them share days that it lacks.
+
+    `days` are those days, `unused_sessions` the calendar's sessions on which hardly any of the tickers has a bar,
+    both [datetime64 D as ISO text]. `candidates` are the calendars that fit better, none where no known one does;
+    `spellings` is how one of the tickers would be written there.
+    """
+
+    calendar: str
+    tickers: int  # that have bars on such days
+    of_tickers: int  # that are read on the calendar
+    days: tuple[str, ...]
+    unused_sessions: tuple[str, ...]
+    candidates: tuple[str, ...]
+    spellings: tuple[str, ...] = ()
+    renamed_only: bool = False  # the names say the wrong exchange, so that no other one can be named for them
+
+    def __str__(self) -> str:
+        return f"{self.found}. {self.remedy}"
+
+    @property
+    def found(self) -> str:
+        """What was found, with examples."""
+        share = f"{self.tickers} of {self.of_tickers} tickers read on {self.calendar}"
+        days = f"{len(self.days)} days that {self.calendar} lacks{_examples(self.days)}"
+        unused = f", and none or hardly any on {len(self.unused_sessions)} sessions that it has"
+        unused += _examples(self.unused_sessions)
+        return f"{share} have bars on {days}{unused if self.unused_sessions else ''}"
+
+    @property
+    def remedy(self) -> str:
+        """What the bars look like, and what to do."""
+        if not self.candidates:
+            return (
+                "No known calendar fits these days: check the dates (time zone, rows filled in on holidays), and leave "
+                "out tickers of exchanges that are not known here; the bars on such days are not used."
+            )
+        code = self.candidates[0] if len(self.candidates) == 1 else "CODE"
+        named = (
+            f", or name the exchange: a column `exchange` in the file, or `--exchange {code}` with `--path` (prices of "
+            "the store: import the file again)"
+        )
+        return (
+            f"These look like {_either(self.candidates)}: write {_either(self.spellings)}"
+            f"{'' if self.renamed_only else named}. {AROUND_THE_CLOCK if self.candidates[0].startswith('24/') else ''}"
+            "Until then the bars on such days are not used, and forecasts are dated wrongly."
+        )
+
+
+AROUND_THE_CLOCK = "Of stocks, rows filled in on days without trading look like this too: remove them. "
+MAX_EXAMPLES = 3
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """Return the names as "A", "A or B", "A, B or C"."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _examples(days: tuple[str, ...]) -> str:
+    return f" ({', '.join(days[:MAX_EXAMPLES])}{', …' if len(days) > MAX_EXAMPLES else ''})"
+
+
+@dataclass(frozen=True)
 class Bars:
     """Validated bars of many tickers, sorted by ticker and session, columns COLUMNS."""
 
@@ -107,12 +170,16 @@ class Bars:
 
 @dataclass(frozen=True)
 class ValidatedBars:
-    """The result of validation: bars, every problem, the excluded tickers, and those without their last rows."""
+    """The result of validation: bars, every problem, the excluded tickers, and those without their last rows.
+
+    `calendar_mismatches` has the calendars, at most once each, that most of their tickers do not seem to trade on.
+    """
 
     bars: Bars
     problems: tuple[Problem, ...]
     excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...] = ()
+    calendar_mismatches: tuple[CalendarMismatch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +188,8 @@ class FetchedRows:
 
     Columns: session (tz-naive dates, ascending, each once), open, high, low, close, volume, dividend, split, and
     adj_close as the vendor reports it; all but session are float64, NaN where the vendor reports no number. `since`
-    None: the whole history was requested. `problems` are the repairs made on the way.
+    None: the whole history was requested. `problems` are the repairs made on the way. `exchange` is the calendar of an
+    exchange that was named, None where the ticker's name tells it.
     """
 
     rows: pd.DataFrame
@@ -129,3 +197,4 @@ class FetchedRows:
     currency: str
     fetched_at: datetime
     problems: tuple[Problem, ...] = ()
+    exchange: str | None = None

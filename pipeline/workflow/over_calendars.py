@@ -82,7 +82,8 @@ def _describe(recording: Recording, results: Sequence[RecordedResult], excluded:
     sentences = [one.result.evaluation.verdict.sentence if one.result.evaluation else "" for one in results]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
     reasons = [f"- **{out.ticker}** was excluded: {out.reason}" for out in excluded]
-    note = "\n".join(["One child run per exchange calendar:", "", *verdicts, *reasons])
+    mismatches = [f"**Wrong calendar?** {it}\n" for one in results for it in one.result.calendar_mismatches]
+    note = "\n".join([*mismatches, "One child run per exchange calendar:", "", *verdicts, *reasons])
     partial = bool(excluded) or any(one.result.status == "partial" for one in results)
     recording.describe(
         note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}

@@ -51,6 +51,7 @@ class BacktestSummary:
 class CalendarSummary:
     """The result on one calendar as plain JSON values; a backtest has no forecasts, a forecast no backtest.
 
+    `calendar_mismatches` says which bars do not fit the calendar that they are read on (`sentence`: and what to do).
     `publication` has the forecaster shown by horizon (and ticker, where it differs), `instead` the same in sentences
     where that is a baseline.
     """
@@ -59,6 +60,7 @@ class CalendarSummary:
     calendar: str
     known_at: str | None
     note: str
+    calendar_mismatches: list[Row]
     warnings: list[str]
     excluded: list[Row]
     stale: list[Row]
@@ -95,7 +97,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
+        """Return "ok", or "partial" where a ticker was excluded, or bars are stale or do not fit the calendar."""
         return "partial" if self.failed or any(one.status == "partial" for one in self.calendars) else "ok"
 
     @property
@@ -127,6 +129,11 @@ class Result:
         return [ticker for one in self.calendars for ticker in one.unseen]
 
     @property
+    def calendar_mismatches(self) -> list[Row]:
+        """The calendars that the bars of most of their tickers do not fit."""
+        return [row for one in self.calendars for row in one.calendar_mismatches]
+
+    @property
     def warnings(self) -> list[str]:
         """The sentences that qualify every number, each once."""
         return list(dict.fromkeys(warning for one in self.calendars for warning in one.warnings))
@@ -148,6 +155,7 @@ class Result:
             "verdict": self.verdict,
             "known_at": first.known_at,
             "note": first.note,
+            "calendar_mismatches": self.calendar_mismatches,
             "warnings": self.warnings,
             "excluded": self.excluded,
             "stale": self.stale,

@@ -16,6 +16,7 @@ from pipeline.reporting.score_tables import echo_in_short
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, Result, Row, plain, plain_rows
+from pipeline.workflow.validation import mismatch_rows
 
 SCORE_NAMES = (
     "pinball",
@@ -52,6 +53,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         calendar=result.calendar,
         known_at=result.known_at.isoformat() if result.known_at else None,
         note=result.source_note,
+        calendar_mismatches=mismatch_rows(result.calendar_mismatches),
         warnings=list(result.warnings),
         excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(one) for one in result.stale],

@@ -36,6 +36,7 @@ class TuneResult:
     tuning_data_until: str
     experiment: str
     calendar: str
+    calendar_mismatches: list[Row]
     excluded: list[Row]
     stale: list[Row]
     note: str

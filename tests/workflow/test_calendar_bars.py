@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.market.bars import Exclusion, Stale
+from pipeline.market.bars import Exclusion, Listing, Stale
 from pipeline.market.universe import Universe
 from pipeline.market.validation.rules import problem_of
 from pipeline.workflow.calendar_bars import by_calendar, reported_with
@@ -14,15 +14,17 @@ pytestmark = [pytest.mark.timeout(300)]
 
 def test_a_ticker_is_reported_with_its_own_calendar_or_the_first() -> None:
     calendars = ("XBOM", "XNYS", "24/7")
-    assert [reported_with(ticker, calendars) for ticker in ("AAPL", "TCS.BO", "INFY.NS", "BTC-USD")] == [
+    assert [reported_with(ticker, calendars, {}) for ticker in ("AAPL", "TCS.BO", "INFY.NS", "BTC-USD")] == [
         "XNYS",
         "XBOM",
         "XBOM",
         "24/7",
     ]
-    assert reported_with("ULVR.L", calendars) == "XBOM"  # London has no bars in this run
-    assert reported_with("AAPL.QQQQ", calendars) == "XBOM"  # no exchange that is known
-    assert reported_with("AAPL", ("XLON",)) == "XLON"
+    assert reported_with("ULVR.L", calendars, {}) == "XBOM"  # London has no bars in this run
+    assert reported_with("AAPL.QQQQ", calendars, {}) == "XBOM"  # no exchange that is known
+    assert reported_with("AAPL", ("XLON",), {}) == "XLON"
+    named = {"INFY": Listing("INFY", "XBOM", "INR")}
+    assert reported_with("INFY", ("XNYS", "XBOM"), named) == "XBOM"  # the exchange that the source names
 
 
 def test_every_calendar_has_the_findings_on_its_own_tickers() -> None:
