@@ -113,7 +113,7 @@ def calendar_named(exchange: str) -> str:
     near = get_close_matches(name, (*CURRENCIES, *OTHER_NAMES), n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     known = ", ".join(sorted(CURRENCIES))
-    raise UsageError(f"found {exchange[:32]!a} as an exchange, expected the code of one of {known}{hint}")
+    raise UsageError(f"found {exchange[:32]!a} as an exchange, expected one of {known}{hint}")
 
 
 def without_suffix(ticker: str) -> str:

@@ -180,7 +180,7 @@ def _checked(
 
 
 def _days_with_prices(rows: pd.DataFrame) -> Sessions:
-    return rows["session"].to_numpy()[rows["close"].notna().to_numpy()].astype("datetime64[D]")
+    return rows["session"].to_numpy()[~np.isnan(rows["close"].to_numpy())].astype("datetime64[D]")
 
 
 def _conflicting(problems: tuple[Problem, ...]) -> list[Finding]:
