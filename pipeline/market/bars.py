@@ -85,8 +85,8 @@ class CalendarMismatch:
     """Tickers whose bars do not fit the calendar that they are read on: most of them share days that it lacks.
 
     `days` are those days, `unused_sessions` the calendar's sessions on which hardly any of the tickers has a bar,
-    both [datetime64 D as ISO text]. `candidates` are the calendars that fit better, none where no known one does;
-    `spellings` is how one of the tickers would be written there.
+    both as ISO text. `looks_like` is the calendar that fits better, None where no known one does; `spellings` is how
+    one of the tickers would be written there.
     """
 
     calendar: str
@@ -94,7 +94,7 @@ class CalendarMismatch:
     of_tickers: int  # that are read on the calendar
     days: tuple[str, ...]
     unused_sessions: tuple[str, ...]
-    candidates: tuple[str, ...]
+    looks_like: str | None
     spellings: tuple[str, ...] = ()
     renamed_only: bool = False  # the names say the wrong exchange, so that no other one can be named for them
 
@@ -113,19 +113,18 @@ class CalendarMismatch:
     @property
     def remedy(self) -> str:
         """What the bars look like, and what to do."""
-        if not self.candidates:
+        if self.looks_like is None:
             return (
                 "No known calendar fits these days: check the dates (time zone, rows filled in on holidays), and leave "
                 "out tickers of exchanges that are not known here; the bars on such days are not used."
             )
-        code = self.candidates[0] if len(self.candidates) == 1 else "CODE"
         named = (
-            f", or name the exchange: a column `exchange` in the file, or `--exchange {code}` with `--path` (prices of "
-            "the store: import the file again)"
+            f", or name the exchange: a column `exchange` in the file, or `--exchange {self.looks_like}` with `--path` "
+            "(prices of the store: import the file again)"
         )
         return (
-            f"These look like {_either(self.candidates)}: write {_either(self.spellings)}"
-            f"{'' if self.renamed_only else named}. {AROUND_THE_CLOCK if self.candidates[0].startswith('24/') else ''}"
+            f"These look like {self.looks_like}: write {_either(self.spellings)}{'' if self.renamed_only else named}. "
+            f"{AROUND_THE_CLOCK if self.looks_like.startswith('24/') else ''}"
             "Until then the bars on such days are not used, and forecasts are dated wrongly."
         )
 

@@ -45,7 +45,7 @@ def mismatch_rows(mismatches: Iterable[CalendarMismatch]) -> list[Row]:
             "of_tickers": one.of_tickers,
             "days": list(one.days),
             "unused_sessions": list(one.unused_sessions),
-            "candidates": list(one.candidates),
+            "looks_like": one.looks_like,
             "sentence": str(one),
         }
         for one in mismatches

@@ -165,7 +165,7 @@ def test_a_later_import_that_says_nothing_keeps_it_and_one_that_names_another_ch
     collection = imported(tmp_path, path, None, AT)
     assert from_store(collection).listings(INDIAN) == AMERICAN
     (found,) = load_bars(from_store(collection), (), NOW, 60).calendar_mismatches
-    assert found.candidates == ("XBOM",)
+    assert found.looks_like == "XBOM"
     imported(tmp_path, path, "XBOM", AT + timedelta(hours=1))
     imported(tmp_path, path, None, AT + timedelta(hours=2))
     assert from_store(collection).listings(INDIAN) == INDIAN

@@ -67,11 +67,11 @@ def test_an_update_is_partial_where_a_ticker_is_excluded_by_the_validation() -> 
 
 
 def test_an_update_is_partial_where_the_bars_do_not_fit_their_calendar() -> None:
-    mismatch = CalendarMismatch("XNYS", 2, 2, ("2024-01-15", "2024-02-19"), (), ("XBOM",), ("INFY.NS", "INFY.BO"))
+    mismatch = CalendarMismatch("XNYS", 2, 2, ("2024-01-15", "2024-02-19"), (), "XBOM", ("INFY.NS", "INFY.BO"))
     one = update_of(UpdateResult("INFY", UpdateState.UPDATED, LAST, 0), mismatches=(mismatch,))
     assert one.status == "partial"
     (row,) = one.as_json()["calendar_mismatches"]
-    assert (row["calendar"], row["candidates"], row["days"]) == ("XNYS", ["XBOM"], ["2024-01-15", "2024-02-19"])
+    assert (row["calendar"], row["looks_like"], row["days"]) == ("XNYS", "XBOM", ["2024-01-15", "2024-02-19"])
     assert "write INFY.NS or INFY.BO" in row["sentence"]
 
 

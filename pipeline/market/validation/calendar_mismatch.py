@@ -7,10 +7,11 @@ where hardly any has. A calendar is reported where traded days that it lacks are
   without being a session, or idle sessions), and in sum at most BETTER times as many days contradict it, or
 - no calendar does, but such days are too frequent for single errors of a source.
 
-Single odd bars, a few spurious days, gaps of a ticker or of the whole file, and rows without prices cause no report.
+Of exchanges with the same sessions one is named: it gives the right dates. Single odd bars, a few spurious days, gaps
+of a ticker or of the whole file, and rows without prices cause no report.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,13 @@ FREQUENT_SHARE, FREQUENT_DAYS = 0.01, 5
 LONGEST_CLOSURE_DAYS = 16
 """No exchange is closed for more days by plan (New Year and national holidays in Asia: 11); a longer gap is one of the
 data, and no evidence."""
+
+
+TRIED_FIRST = (
+    *("24/7", "24/5", "XNYS", "XBOM", "XLON", "XTKS", "XHKG", "XSHG", "XPAR", "XETR", "XTSE", "XASX", "XSWX", "XTAI"),
+    *("XKRX", "BVMF"),
+)
+"""The likeliest calendars: building all that are known takes some seconds, which only unusual bars cost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +88,19 @@ def calendar_mismatch(
     having = [ticker for ticker, found in numbers.items() if _has_one(found, present.extra, judged.first)]
     if len(having) <= MOST * len(numbers):
         return None
-    candidates = _better_ones(calendar, judged, present)
-    if not candidates and not (len(numbers) > 1 and _frequent(present, judged)):
+    better = _best(calendar, judged, present)
+    if better is None and not (len(numbers) > 1 and _frequent(present, judged)):
         return None
-    return _described(calendar, (having, len(numbers)), (present, judged), candidates)
+    return CalendarMismatch(
+        calendar=calendar,
+        tickers=len(having),
+        of_tickers=len(numbers),
+        days=_iso(present.extra, judged.first),
+        unused_sessions=_iso(present.unused, judged.first),
+        looks_like=better,
+        spellings=spellings(having[0], better) if better else (),
+        renamed_only=states_exchange(having[0]),
+    )
 
 
 def _days(calendar: str, numbers: Iterable[Indices], last_completed: np.datetime64) -> _Days | None:
@@ -143,11 +160,17 @@ def _frequent(present: _Fit, judged: _Days) -> bool:
     return bool(present.extra.sum() >= max(FREQUENT_DAYS, FREQUENT_SHARE * sessions))
 
 
-def _better_ones(calendar: str, judged: _Days, present: _Fit) -> tuple[str, ...]:
-    """Return the calendars that explain the days best, several where they do so equally well."""
-    others = {name: _fit(name, judged) for name in sorted(CURRENCIES) if name != calendar}
-    mismatches = {name: _mismatches(present, other) for name, other in others.items() if _is_better(present, other)}
-    return tuple(name for name, count in mismatches.items() if count == min(mismatches.values()))
+def _best(calendar: str, judged: _Days, present: _Fit) -> str | None:
+    """Return the calendar that explains the days best: the first that none contradicts, or that with the fewest."""
+    mismatches: dict[str, int] = {}
+    for name in dict.fromkeys((*TRIED_FIRST, *sorted(CURRENCIES))):
+        other = _fit(name, judged)
+        if name == calendar or not _is_better(present, other):
+            continue
+        mismatches[name] = _mismatches(present, other)
+        if not mismatches[name]:
+            return name
+    return min(mismatches, key=mismatches.__getitem__, default=None)
 
 
 def _is_better(present: _Fit, other: _Fit) -> bool:
@@ -162,23 +185,6 @@ def _is_better(present: _Fit, other: _Fit) -> bool:
 def _mismatches(present: _Fit, other: _Fit) -> int:
     """Return the days that contradict the other calendar, with those strange ones that it does not know."""
     return int(other.strange.sum() + (present.strange & ~other.known).sum())
-
-
-def _described(
-    calendar: str, having: tuple[Sequence[str], int], found: tuple[_Fit, _Days], candidates: tuple[str, ...]
-) -> CalendarMismatch:
-    (tickers, of_tickers), (fit, judged) = having, found
-    named = [spellings(tickers[0], candidate) for candidate in candidates]
-    return CalendarMismatch(
-        calendar=calendar,
-        tickers=len(tickers),
-        of_tickers=of_tickers,
-        days=_iso(fit.extra, judged.first),
-        unused_sessions=_iso(fit.unused, judged.first),
-        candidates=candidates,
-        spellings=named[0] if len(named) == 1 else tuple(names[0] for names in named),
-        renamed_only=states_exchange(tickers[0]),
-    )
 
 
 def _iso(chosen: NDArray[np.bool_], first: int) -> tuple[str, ...]:

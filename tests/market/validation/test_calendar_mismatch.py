@@ -14,7 +14,7 @@ from pipeline.market.bars import CalendarMismatch
 from pipeline.market.calendars import sessions_between
 from pipeline.market.files import open_files
 from pipeline.market.in_memory import open_sample
-from pipeline.market.validation.calendar_mismatch import calendar_mismatch
+from pipeline.market.validation.calendar_mismatch import TRIED_FIRST, calendar_mismatch
 from pipeline.market.validation.validate import ValidationTerms, load_bars, validate
 from tests.market.rows import NOW, SHARED, good_rows
 
@@ -61,7 +61,7 @@ def test_tickers_without_their_suffix_are_found_and_their_exchange_is_named(cale
     found = on_new_york(dict.fromkeys(names, of(calendar)))
     assert found is not None
     assert (found.tickers, found.of_tickers) == (len(names), len(names))
-    assert (found.candidates, found.spellings) == ((calendar,), spelled)
+    assert (found.looks_like, found.spellings) == (calendar, spelled)
     assert found.days == tuple(map(str, np.setdiff1d(of(calendar), of("XNYS"))))
     last = of(calendar)[-1]
     assert found.unused_sessions == tuple(map(str, np.setdiff1d(of("XNYS", FIRST, last), of(calendar))))
@@ -78,35 +78,48 @@ def test_gaps_odd_days_and_a_few_other_tickers_do_not_hide_it(calendar: str) -> 
     days |= {"AAPL": of("XNYS"), "MSFT": of("XNYS"), "NEW": of(calendar)[-40:]}
     found = on_new_york(days)
     assert found is not None
-    assert found.candidates == (calendar,)
+    assert found.looks_like == calendar
     assert (found.tickers, found.of_tickers) == (8, 11)  # the new one has no bar on such a day yet
 
 
 def test_one_ticker_is_enough_where_another_calendar_explains_its_days() -> None:
     found = on_new_york({"INFY": of("XBOM")})
     assert found is not None
-    assert found.candidates == ("XBOM",)
+    assert found.looks_like == "XBOM"
 
 
 def test_a_halt_of_months_does_not_hide_it() -> None:
     days = of("XBOM")
     found = on_new_york({"INFY": days[(days < np.datetime64("2018-03-01")) | (days > np.datetime64("2018-08-01"))]})
     assert found is not None
-    assert found.candidates == ("XBOM",)
+    assert found.looks_like == "XBOM"
 
 
-def test_exchanges_with_the_same_sessions_are_named_together() -> None:
-    found = on_new_york({"SAP": of("XETR"), "BMW": of("XETR")})
+@pytest.mark.parametrize(("calendar", "named"), [("XFRA", "XETR"), ("XAMS", "XPAR")])
+def test_of_exchanges_with_the_same_sessions_one_is_named(calendar: str, named: str) -> None:
+    found = on_new_york({"AAA": of(calendar), "BBB": of(calendar)})
     assert found is not None
-    assert {"XETR", "XFRA"} <= set(found.candidates)
-    assert {"SAP.DE", "SAP.F"} <= set(found.spellings)
-    assert "`--exchange CODE`" in str(found)
+    assert found.looks_like == named
+    np.testing.assert_array_equal(of(named), of(calendar))
+
+
+@pytest.mark.parametrize("calendar", ["XWAR", "XIDX", "XCSE"])
+def test_a_less_likely_exchange_is_found_among_all_that_are_known(calendar: str) -> None:
+    assert calendar not in TRIED_FIRST
+    days = {f"T{k}": of(calendar) for k in range(3)}
+    found = on_new_york(days)
+    assert found is not None
+    assert found.looks_like == calendar
+    nearly = {ticker: with_days(found, "2019-12-25") for ticker, found in days.items()}  # contradicts it
+    again = on_new_york(nearly)
+    assert again is not None
+    assert again.looks_like == calendar
 
 
 def test_a_name_with_the_wrong_suffix_can_only_be_written_otherwise() -> None:
     found = calendar_mismatch("XBOM", {"AAPL.NS": of("XNYS"), "MSFT.NS": of("XNYS")}, TODAY)
     assert found is not None
-    assert (found.candidates, found.spellings) == (("XNYS",), ("AAPL",))
+    assert (found.looks_like, found.spellings) == ("XNYS", ("AAPL",))
     assert "write AAPL. Until then" in str(found)
 
 
@@ -116,7 +129,7 @@ def test_days_that_no_known_calendar_explains_are_reported_where_several_tickers
     odd = np.setdiff1d(with_days(of("XNYS"), *map(str, fridays[::5] + 1)), closed)  # every fifth Saturday
     found = on_new_york({"AAA": odd, "BBB": odd})
     assert found is not None
-    assert (found.candidates, found.spellings) == ((), ())
+    assert (found.looks_like, found.spellings) == (None, ())
     assert "No known calendar fits" in str(found)
     assert on_new_york({"AAA": odd}) is None  # one ticker's odd days are its own
 
@@ -125,7 +138,7 @@ def test_rows_filled_in_on_holidays_are_reported_as_such() -> None:
     weekdays = of("24/5")
     found = on_new_york({"AAA": weekdays, "BBB": weekdays})
     assert found is not None
-    assert found.candidates == ("24/5",)
+    assert found.looks_like == "24/5"
     assert "rows filled in on days without trading look like this too" in str(found)
 
 
@@ -193,7 +206,7 @@ def test_rows_without_prices_are_no_bars() -> None:
     assert validate({"AAA": frame, "BBB": frame}, terms).calendar_mismatches == ()
     filled = frame.ffill().bfill()
     (found,) = validate({"AAA": filled, "BBB": filled}, terms).calendar_mismatches
-    assert found.candidates == ("24/5",)
+    assert found.looks_like == "24/5"
 
 
 def test_the_bars_are_seen_as_delivered_where_validation_ends_them_early() -> None:
@@ -205,7 +218,7 @@ def test_the_bars_are_seen_as_delivered_where_validation_ends_them_early() -> No
     )
     assert validated.bars.tickers == ()
     (found,) = validated.calendar_mismatches
-    assert (found.candidates, found.spellings) == (("24/7",), ("BTC-USDT",))
+    assert (found.looks_like, found.spellings) == ("24/7", ("BTC-USDT",))
 
 
 def test_each_calendar_is_judged_by_its_own_tickers() -> None:
@@ -217,7 +230,7 @@ def test_each_calendar_is_judged_by_its_own_tickers() -> None:
     validated = validate(
         {name: rows(calendar) for name, calendar in names.items()}, ValidationTerms("close", True, NOW, 100)
     )
-    assert [(one.calendar, one.candidates) for one in validated.calendar_mismatches] == [("XLON", ("XTKS",))]
+    assert [(one.calendar, one.looks_like) for one in validated.calendar_mismatches] == [("XLON", "XTKS")]
 
 
 # --- Real bars ---
@@ -259,7 +272,8 @@ def test_it_is_reported_exactly_where_three_days_are_lost(
         assert found is None
     else:
         assert found is not None
-        assert true in found.candidates
+        assert found.looks_like is not None
+        np.testing.assert_array_equal(of(found.looks_like, days[0], days[-1]), days)
         assert found.days == tuple(map(str, lost))
 
 
