@@ -25,6 +25,7 @@ from pipeline.wording import (
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows
 from pipeline.workflow.tune_result import TuneResult
+from pipeline.workflow.validation import mismatch_rows
 
 DESCRIPTIONS: Mapping[str, str] = {
     "forecasts": "Price quantiles per session",
@@ -71,6 +72,7 @@ def markdown(result: Result) -> str:
 def paragraphs(result: Result) -> Iterator[str]:
     """Yield the paragraphs of the result."""
     several = len(result.calendars) > 1
+    yield from mismatch_paragraphs(result.calendar_mismatches)
     for summary in result.calendars:
         yield f"## {summary.calendar}" if several else ""
         yield summary.backtest.verdict if summary.backtest else ""
@@ -83,6 +85,11 @@ def paragraphs(result: Result) -> Iterator[str]:
     stale = [stale_sentence(f"**{row['ticker']}**", row["age_sessions"], row["reason"]) for row in result.stale]
     yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale))
     yield unseen_sentence(result.unseen)
+
+
+def mismatch_paragraphs(mismatches: Sequence[JsonObject]) -> Iterator[str]:
+    """Yield a paragraph for each calendar that the bars do not fit."""
+    yield from (f"**Wrong calendar?** {row['sentence']}" for row in mismatches)
 
 
 def links_markdown(summary: CalendarSummary) -> str:
@@ -114,6 +121,7 @@ def ingest_markdown(result: IngestResult) -> str:
     """Return the update in markdown."""
     paragraphs = (
         f"**{result.status}**",
+        *mismatch_paragraphs(mismatch_rows(result.checked.calendar_mismatches)),
         counts_in_words(result.states) or "nothing to update",
         f"Validation of what changed: {counts_in_words(status_counts(result.validation)) or 'nothing checked'}.",
         f"The store: {disk_in_words(**asdict(result.disk))}.",

@@ -11,6 +11,7 @@ from flows.cli.options import (
     AsKnownOption,
     DayOption,
     DeviceOption,
+    ExchangeOption,
     ExperimentOption,
     JsonOption,
     OutOption,
@@ -48,6 +49,7 @@ def run(
     universe: UniverseOption = None,
     source: SourceOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     as_known: AsKnownOption = None,
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
@@ -58,7 +60,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
-    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path, exchange) | device_value(device)
     known = instant(as_known)
     _call(as_json, lambda call: call.run(experiment, overrides, known, out, publish))
 
@@ -69,6 +71,7 @@ def backtest(
     universe: UniverseOption = None,
     source: SourceOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     as_known: AsKnownOption = None,
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
@@ -79,7 +82,7 @@ def backtest(
 ) -> None:
     """Backtest against every baseline: a walk-forward, or one fixed split with --train-end and --valid-end."""
     folds = {name: day.date() for name, day in (("train_end", train_end), ("valid_end", valid_end)) if day is not None}
-    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path, exchange) | device_value(device)
     fixed = {"folds": folds} if folds else {}
     known = instant(as_known)
     _call(as_json, lambda call: call.backtest(experiment, overrides | fixed, known, out))
@@ -90,6 +93,7 @@ def forecast(
     tickers: Annotated[str | None, typer.Option(help="Tickers, separated by commas; default: the model's.")] = None,
     source: Annotated[SourceName | None, typer.Option(help="Where daily bars come from; default: the model's.")] = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     as_known: AsKnownOption = None,
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
@@ -97,7 +101,7 @@ def forecast(
     as_json: JsonOption = False,
 ) -> None:
     """Forecast from the published model, also tickers it was not trained on; a TOML file gives tickers and source."""
-    overrides = wanted_by(tickers, None).overrides | source_values(source, path) | device_value(device)
+    overrides = wanted_by(tickers, None).overrides | source_values(source, path, exchange) | device_value(device)
     known = instant(as_known)
     _call(as_json, lambda call: call.forecast(experiment, overrides, known, out))
 
@@ -120,6 +124,7 @@ def tune(
     universe: UniverseOption = None,
     source: SourceOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     as_known: AsKnownOption = None,
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
@@ -133,7 +138,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Search network and training settings on validation alone; the table named search in the TOML file says which."""
-    overrides = wanted_by(tickers, universe).overrides | source_values(source, path) | device_value(device)
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path, exchange) | device_value(device)
     known, plan = instant(as_known), {"trials": trials, "study": study, "folds": folds, "seeds": seeds}
 
     def search(call: "Call") -> int:
@@ -150,6 +155,7 @@ def audit(
     universe: UniverseOption = None,
     source: SourceOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     as_known: AsKnownOption = None,
     experiment: ExperimentOption = None,
     origins: Annotated[int | None, typer.Option(min=1, help="Origins to audit; default: those of every fold.")] = None,
@@ -159,7 +165,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Look for leaks: replace everything after an origin, run all stages again, compare; fails where one differs."""
-    overrides = wanted_by(tickers, universe).overrides | source_values(source, path)
+    overrides = wanted_by(tickers, universe).overrides | source_values(source, path, exchange)
     known = instant(as_known)
     options = {"origins": origins, "others": others, "every_forecaster": every_forecaster, "seed": seed}
 

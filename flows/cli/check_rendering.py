@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.rendering import show_missing, show_mlflow, show_seconds
+from flows.cli.rendering import show_missing, show_mlflow, show_seconds, show_wrong_calendars
 from pipeline.wording import setting_value
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SHOWN_TRIALS = 10
 
 def show_tune(console: Console, result: "TuneResult") -> None:
     """Print what was found, the best trials, and where the experiment and the trials are."""
+    show_wrong_calendars(console, result.calendar_mismatches)
     best, *rest = result.sentences
     console.print(f"\n[bold]{escape(best)}[/bold]")
     console.print(trial_table(result))

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import AsKnownOption, JsonOption, PathOption, TickersOption, UniverseOption, instant, wanted_by
+from flows.cli.options import (
+    AsKnownOption,
+    ExchangeOption,
+    JsonOption,
+    PathOption,
+    TickersOption,
+    UniverseOption,
+    file_named,
+    instant,
+    wanted_by,
+)
 
 if TYPE_CHECKING:
     from flows.cli.commands import Call
@@ -43,13 +53,15 @@ def update(
     tickers: TickersOption = None,
     universe: UniverseOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     collection: ImportOption = None,
     start: StartOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the store up to date from Yahoo, or with --path import a file or folder into it."""
     wanted, first = wanted_by(tickers, universe), None if start is None else start.date()
-    _call(as_json, lambda call: _commands().update(call, wanted, path, collection, first))
+    file = file_named(path, exchange)
+    _call(as_json, lambda call: _commands().update(call, wanted, file, collection, first))
 
 
 @data.command()
@@ -57,13 +69,14 @@ def check(
     tickers: TickersOption = None,
     universe: UniverseOption = None,
     path: PathOption = None,
+    exchange: ExchangeOption = None,
     collection: CollectionOption = "yahoo",
     out: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded."""
-    wanted = wanted_by(tickers, universe)
-    _call(as_json, lambda call: _commands().check(call, wanted, path, collection, out))
+    """Validate stored prices, or with --path a file; exit status 3 where a ticker is excluded or a calendar wrong."""
+    wanted, file = wanted_by(tickers, universe), file_named(path, exchange)
+    _call(as_json, lambda call: _commands().check(call, wanted, file, collection, out))
 
 
 @data.command("list")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from flows.cli.commands import Call, refuse_missing_file
 from flows.cli.data_rendering import show_checked, show_exported, show_ingest, show_listed, show_one, show_pruned
-from flows.cli.options import Wanted
+from flows.cli.options import PriceFile, Wanted
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
@@ -20,21 +20,21 @@ from pipeline.market.specification import FilesSource, StoredSource, YahooSource
 from pipeline.market.store.collection import collections, disk_use, find_collection
 from pipeline.market.store.inventory import inventory, stored_ticker
 from pipeline.market.store.pruning import prune as pruned
-from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
-from pipeline.market.validation.validate import validate
+from pipeline.market.validation.report import CLEAN, status_counts
+from pipeline.market.validation.validate import terms_for, validate
 from pipeline.settings import Settings
 from pipeline.workflow.ingest import IMPORTS, IngestResult, plan_from_yahoo, update_from_yahoo
 from pipeline.workflow.result import json_rows
 from pipeline.workflow.run_context import new_context
 from pipeline.workflow.tickers import requested_tickers, spelled, tickers_of
-from pipeline.workflow.validation import check_source, rows_by_ticker, validation_terms
+from pipeline.workflow.validation import check_source, mismatch_rows, rows_by_ticker
 
 LAST_BARS = 5
 
 
-def update(call: Call, wanted: Wanted, path: Path | None, collection: str | None, start: date | None) -> int:
+def update(call: Call, wanted: Wanted, file: PriceFile | None, collection: str | None, start: date | None) -> int:
     """Bring the store up to date; where it is already, no server is started and nothing requested."""
-    source = source_of(path, collection, start)
+    source = source_of(file, collection, start)
     refuse_unwritable(Settings().root)
     current = current_state(source, wanted) if isinstance(source, YahooSource) else None
     if current:
@@ -43,7 +43,7 @@ def update(call: Call, wanted: Wanted, path: Path | None, collection: str | None
     with ThreadPoolExecutor(1) as pool:
         options: dict[str, Any] = {}
         if isinstance(source, FilesSource):  # files are read while Prefect starts
-            reading = pool.submit(open_files, source.path, source.price_basis)
+            reading = pool.submit(open_files, source.path, source.price_basis, source.exchange)
             options["read"] = lambda *_: reading.result()
         return call.flow(
             lambda flows: flows.ingest(wanted.tickers, wanted.universe, source, into),
@@ -53,15 +53,15 @@ def update(call: Call, wanted: Wanted, path: Path | None, collection: str | None
         )
 
 
-def source_of(path: Path | None, collection: str | None, start: date | None) -> YahooSource | FilesSource:
+def source_of(file: PriceFile | None, collection: str | None, start: date | None) -> YahooSource | FilesSource:
     """Return where an update comes from; raises UsageError for options that belong to the other source."""
-    if path is None:
+    if file is None:
         if collection is not None:
             raise UsageError(f"found --collection {collection} for prices from Yahoo, expected it with --path only")
         return YahooSource() if start is None else YahooSource(start=start)
     if start is not None:
         raise UsageError(f"found --start {start} with --path, expected it for prices from Yahoo only; leave it out")
-    source = FilesSource(path=path)
+    source = FilesSource(path=file.path, exchange=file.exchange)
     refuse_missing_file(source)
     return source
 
@@ -73,19 +73,23 @@ def current_state(source: YahooSource, wanted: Wanted) -> IngestResult | None:
     return None if planned.plan.first_days else update_from_yahoo(context, planned)
 
 
-def check(call: Call, wanted: Wanted, files: Path | None, collection: str, out: Path | None) -> int:
+def check(call: Call, wanted: Wanted, file: PriceFile | None, collection: str, out: Path | None) -> int:
     """Validate prices, print the report and write it as CSV."""
     settings, now = Settings(), datetime.now(UTC)
-    source = stored_source(collection) if files is None else FilesSource(path=files)
+    source = stored_source(collection) if file is None else FilesSource(path=file.path, exchange=file.exchange)
     refuse_missing_file(source)
-    table = check_source(settings, source, tickers_of(settings, source, wanted.tickers, wanted.universe), now)
+    checked = check_source(settings, source, tickers_of(settings, source, wanted.tickers, wanted.universe), now)
     path = out or settings.reports / f"{now:%Y-%m-%dT%H%M%S}-check" / "validation.csv"
-    write_whole(path, table.to_csv(index=False).encode())
-    status = "partial" if (table["status"] == EXCLUDED).any() else "ok"
-    findings = table[table["status"] != CLEAN]
-    values = {"status": status, "validation": status_counts(table), "findings": json_rows(findings), "file": str(path)}
-    call.prints(values, lambda console: show_checked(console, table, path))
-    return int(ExitStatus.PARTIAL if status == "partial" else ExitStatus.OK)
+    write_whole(path, checked.report.to_csv(index=False).encode())
+    values = {
+        "status": checked.status,
+        "calendar_mismatches": mismatch_rows(checked.calendar_mismatches),
+        "validation": status_counts(checked.report),
+        "findings": json_rows(checked.report[checked.report["status"] != CLEAN]),
+        "file": str(path),
+    }
+    call.prints(values, lambda console: show_checked(console, checked, path))
+    return int(ExitStatus.PARTIAL if checked.status == "partial" else ExitStatus.OK)
 
 
 def stored_source(name: str, as_known: datetime | None = None) -> StoredSource:
@@ -131,20 +135,22 @@ def export(call: Call, wanted: Wanted, path: Path, view: View, place: tuple[str,
     source = stored_source(*place)
     opened = open_source(source, Settings().prices)
     names = requested_tickers(opened, tickers_of(Settings(), source, wanted.tickers, wanted.universe))
-    terms = validation_terms(opened, source.as_known or datetime.now(UTC), minimum_sessions=1)
+    terms = terms_for(opened, names, source.as_known or datetime.now(UTC), minimum_sessions=1)
     validated = validate(rows_by_ticker(opened, names), terms)
     if not validated.bars.listings:
         reasons = "; ".join(map(str, validated.excluded))
         raise NothingUsableError(f"nothing to export: {reasons}", validated.excluded)
     write_prices(validated.bars, view, path)
+    mismatches = validated.calendar_mismatches
     values = {
+        "calendar_mismatches": mismatch_rows(mismatches),
         "file": str(path),
         "rows": len(validated.bars.frame),
         "tickers": len(validated.bars.tickers),
         "excluded": [asdict(out) for out in validated.excluded],
     }
     call.prints(values, lambda console: show_exported(console, validated, path))
-    return int(ExitStatus.PARTIAL if validated.excluded else ExitStatus.OK)
+    return int(ExitStatus.PARTIAL if validated.excluded or mismatches else ExitStatus.OK)
 
 
 def prune(call: Call, before: datetime, name: str) -> int:

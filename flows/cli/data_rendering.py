@@ -11,6 +11,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli.rendering import show_wrong_calendars
 from pipeline.market.bars import COLUMNS, ValidatedBars
 from pipeline.market.store.collection import Collection, DiskUse
 from pipeline.market.store.history import Version
@@ -19,6 +20,7 @@ from pipeline.market.store.pruning import PruneResult
 from pipeline.market.validation.report import CLEAN, EXCLUDED, status_counts
 from pipeline.wording import count_of, counts_in_words, disk_in_words, exclusion_sentence
 from pipeline.workflow.ingest import IngestResult
+from pipeline.workflow.validation import CheckedPrices, mismatch_rows
 
 MOST_ROWS = 40
 
@@ -44,7 +46,8 @@ CollectionInventory = tuple[Collection, pd.DataFrame, DiskUse]
 
 
 def show_ingest(console: Console, result: IngestResult) -> None:
-    """Print what an update did, and what is not as it should be."""
+    """Print what an update did, and what is not as it should be; first a calendar that does not fit."""
+    show_wrong_calendars(console, mismatch_rows(result.checked.calendar_mismatches))
     states = counts_in_words(result.states) or "nothing to update"
     console.print(f"[bold]{escape(result.collection)}[/bold]: {states}")
     for update in result.refreshed:
@@ -57,9 +60,10 @@ def show_ingest(console: Console, result: IngestResult) -> None:
     console.print(f"The store: {disk_in_words(**asdict(result.disk))}", style="dim")
 
 
-def show_checked(console: Console, table: pd.DataFrame, path: Path) -> None:
-    """Print the findings, and where all of them were written."""
-    print_findings(console, table)
+def show_checked(console: Console, checked: CheckedPrices, path: Path) -> None:
+    """Print a calendar that does not fit, the findings, and where all of them were written."""
+    show_wrong_calendars(console, mismatch_rows(checked.calendar_mismatches))
+    print_findings(console, checked.report)
     console.print(f"Validation  {path}", soft_wrap=True)
 
 
@@ -120,6 +124,7 @@ def versions_in_words(versions: Sequence[Version]) -> pd.DataFrame:
 
 def show_exported(console: Console, validated: ValidatedBars, path: Path) -> None:
     """Print how much was written, and what was not."""
+    show_wrong_calendars(console, mismatch_rows(validated.calendar_mismatches))
     rows, tickers = len(validated.bars.frame), len(validated.bars.tickers)
     console.print(f"{rows:,} rows of {count_of(tickers, 'ticker')} written to {path}", soft_wrap=True)
     for out in validated.excluded:

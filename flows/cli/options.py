@@ -47,6 +47,10 @@ UniverseOption = Annotated[
 ]
 SourceOption = Annotated[SourceName | None, typer.Option(help="Where the daily bars come from; default: the sample.")]
 PathOption = Annotated[Path | None, typer.Option(help="CSV or Parquet file, or folder of CSVs; means --source files.")]
+ExchangeOption = Annotated[
+    str | None,
+    typer.Option(help="Exchange of the file's tickers, such as XBOM, where neither column nor name says one."),
+]
 AsKnownOption = Annotated[
     str | None,
     typer.Option(help="Use the store as known then: 2026-10-01 (the day's end, UTC) or 2026-10-01T22:30:05."),
@@ -100,12 +104,45 @@ def wanted_by(tickers: str | None, universe: Path | None) -> Wanted:
     return Wanted(names_in(tickers), universe)
 
 
-def source_values(source: SourceName | None, path: Path | None) -> dict[str, Any]:
-    """Return the source that the options describe: a path alone means files."""
-    if source is None and path is None:
+def source_values(source: SourceName | None, path: Path | None, exchange: str | None) -> dict[str, Any]:
+    """Return the source that the options describe: a path or an exchange alone means files.
+
+    Raises typer.BadParameter for an exchange that is not known, or with a source of another kind.
+    """
+    named = exchange_named(exchange)
+    if named is not None and source not in (None, SourceName.FILES):
+        raise typer.BadParameter(f"found it with --source {source}, expected --path", param_hint="--exchange")
+    if source is None and path is None and named is None:
         return {}
-    place = {"path": path} if path is not None else {}
+    place = {name: value for name, value in (("path", path), ("exchange", named)) if value is not None}
     return {"source": {"kind": (source or SourceName.FILES).value, **place}}
+
+
+def exchange_named(exchange: str | None) -> str | None:
+    """Return the calendar of an exchange, None where none is named; raises typer.BadParameter for an unknown one."""
+    from pipeline.errors import UsageError  # noqa: PLC0415  --help needs none of it
+    from pipeline.market.exchanges import calendar_named  # noqa: PLC0415
+
+    try:
+        return None if exchange is None else calendar_named(exchange)
+    except UsageError as error:
+        raise typer.BadParameter(str(error), param_hint="--exchange") from error
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """A file or folder of prices, and the exchange of its tickers where the options name one."""
+
+    path: Path
+    exchange: str | None = None
+
+
+def file_named(path: Path | None, exchange: str | None) -> PriceFile | None:
+    """Return the file that the options name, None without one; raises typer.BadParameter for an exchange alone."""
+    named = exchange_named(exchange)
+    if path is None and named is not None:
+        raise typer.BadParameter("found it without a file, expected --path too", param_hint="--exchange")
+    return None if path is None else PriceFile(path, named)
 
 
 def device_value(device: Device | None) -> dict[str, Any]:

@@ -74,7 +74,11 @@ class TerminalProgress:
 
 
 def show_result(console: Console, result: "Result") -> None:
-    """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next."""
+    """Print the result: verdict and forecasts of each calendar, what was excluded, and where to look next.
+
+    A calendar that the bars do not fit comes before all of it.
+    """
+    show_wrong_calendars(console, result.calendar_mismatches)
     several = len(result.calendars) > 1
     for summary in result.calendars:
         if several:
@@ -88,6 +92,12 @@ def show_result(console: Console, result: "Result") -> None:
     for sentence in (*result.warnings, result.calendars[0].note):
         console.print(escape(sentence), style="yellow")
     show_where_next(console, result)
+
+
+def show_wrong_calendars(console: Console, mismatches: "list[JsonObject]") -> None:
+    """Print the calendars that the bars do not fit, and what to do."""
+    for row in mismatches:
+        console.print(f"[red]wrong calendar?[/red] {escape(row['sentence'])}")
 
 
 def show_missing(console: Console, stale: "list[JsonObject]", excluded: "list[JsonObject]") -> None:

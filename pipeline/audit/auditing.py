@@ -121,7 +121,8 @@ class _LeakSearch:
 
     def compare(self, origin: AuditOrigin, tampering: Tampering) -> None:
         """Compare a tampered run at one origin, stage by stage, up to the first that differs."""
-        cut = Cut(self.original.inputs.calendar, origin.session)
+        inputs = self.original.inputs
+        cut = Cut(inputs.calendar, origin.session, inputs.validation_terms.listings)
         tampered_run = self._tampered_run(cut, tampering)
         for stage in self._stages_before_leak():
             outputs = STAGES[stage]

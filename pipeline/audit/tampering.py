@@ -1,7 +1,7 @@
 """Tampering: the rows of a source with everything after an origin replaced, by valid garbage or by a shuffled copy."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from pipeline.arrays import Booleans, Floats, Indices, Sessions
 from pipeline.dataset.covariates.from_files import FileCovariates
 from pipeline.dataset.covariates.known_future import target_sessions
 from pipeline.errors import SourceError, TapecastError
-from pipeline.market.bars import FIELDS, PRICES
+from pipeline.market.bars import FIELDS, PRICES, Listing
 from pipeline.market.calendars import calendar_of, closed_at, closing_instants, last_completed_session
 from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.parsing import session_dates
@@ -30,14 +30,19 @@ MAX_RETURN = 0.3
 
 @dataclass(frozen=True)
 class Cut:
-    """An origin of a calendar: rows up to it are kept, rows of every session that closed later are replaced."""
+    """An origin of a calendar: rows up to it are kept, rows of every session that closed later are replaced.
+
+    `listings` are those that the source names; others follow from the ticker's name.
+    """
 
     calendar: str
     origin: np.datetime64
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
     def last_kept(self, ticker: str) -> np.datetime64:
         """Return the last session of a ticker that had closed when the origin closed."""
-        ticker_calendar = _calendar_or(ticker, self.calendar)
+        listing = self.listings.get(ticker)
+        ticker_calendar = listing.calendar if listing else _calendar_or(ticker, self.calendar)
         if ticker_calendar == self.calendar:
             return self.origin
         return last_completed_session(ticker_calendar, closed_at(self.calendar, self.origin))

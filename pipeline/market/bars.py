@@ -84,6 +84,68 @@ class Stale:
 
 
 @dataclass(frozen=True)
+class CalendarMismatch:
+    """Tickers whose bars do not fit the calendar that they are read on: most of them share days that it lacks.
+
+    `days` are those days, `unused_sessions` the calendar's sessions on which hardly any of the tickers has a bar,
+    both as ISO text. `looks_like` is the calendar that fits better, None where no known one does; `spellings` is how
+    one of the tickers would be written there.
+    """
+
+    calendar: str
+    tickers: int  # that have bars on such days
+    of_tickers: int  # that are read on the calendar
+    days: tuple[str, ...]
+    unused_sessions: tuple[str, ...]
+    looks_like: str | None
+    spellings: tuple[str, ...] = ()
+    renamed_only: bool = False  # the names say the wrong exchange, so that no other one can be named for them
+
+    def __str__(self) -> str:
+        return f"{self.found}. {self.remedy}"
+
+    @property
+    def found(self) -> str:
+        """What was found, with examples."""
+        share = f"{self.tickers} of {self.of_tickers} tickers read on {self.calendar}"
+        days = f"{len(self.days)} days that {self.calendar} lacks{_examples(self.days)}"
+        unused = f", and none or hardly any on {len(self.unused_sessions)} sessions that it has"
+        unused += _examples(self.unused_sessions)
+        return f"{share} have bars on {days}{unused if self.unused_sessions else ''}"
+
+    @property
+    def remedy(self) -> str:
+        """What the bars look like, and what to do."""
+        if self.looks_like is None:
+            return (
+                "No known calendar fits these days: check the dates (time zone, rows filled in on holidays), and leave "
+                "out tickers of exchanges that are not known here; the bars on such days are not used."
+            )
+        named = (
+            f", or name the exchange: a column `exchange` in the file, or `--exchange {self.looks_like}` with `--path` "
+            "(prices of the store: import the file again)"
+        )
+        return (
+            f"These look like {self.looks_like}: write {_either(self.spellings)}{'' if self.renamed_only else named}. "
+            f"{AROUND_THE_CLOCK if self.looks_like.startswith('24/') else ''}"
+            "Until then the bars on such days are not used, and forecasts are dated wrongly."
+        )
+
+
+AROUND_THE_CLOCK = "Of stocks, rows filled in on days without trading look like this too: remove them. "
+MAX_EXAMPLES = 3
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """Return the names as "A", "A or B", "A, B or C"."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _examples(days: tuple[str, ...]) -> str:
+    return f" ({', '.join(days[:MAX_EXAMPLES])}{', …' if len(days) > MAX_EXAMPLES else ''})"
+
+
+@dataclass(frozen=True)
 class Bars:
     """Validated bars of many tickers, sorted by ticker and session, columns COLUMNS."""
 
@@ -110,12 +172,16 @@ class Bars:
 
 @dataclass(frozen=True)
 class ValidatedBars:
-    """The result of validation: bars, every problem, the excluded tickers, and those without their last rows."""
+    """The result of validation: bars, every problem, the excluded tickers, and those without their last rows.
+
+    `calendar_mismatches` has the calendars, at most once each, that most of their tickers do not seem to trade on.
+    """
 
     bars: Bars
     problems: tuple[Problem, ...]
     excluded: tuple[Exclusion, ...]
     stale: tuple[Stale, ...] = ()
+    calendar_mismatches: tuple[CalendarMismatch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +190,8 @@ class FetchedRows:
 
     Columns: session (tz-naive dates, ascending, each once), open, high, low, close, volume, dividend, split, and
     adj_close as the vendor reports it; all but session are float64, NaN where the vendor reports no number. `since`
-    None: the whole history was requested. `problems` are the repairs made on the way.
+    None: the whole history was requested. `problems` are the repairs made on the way. `exchange` is the calendar of an
+    exchange that was named, None where the ticker's name tells it.
     """
 
     rows: pd.DataFrame
@@ -132,3 +199,4 @@ class FetchedRows:
     currency: str
     fetched_at: datetime
     problems: tuple[Problem, ...] = ()
+    exchange: str | None = None

@@ -3,7 +3,7 @@
 import io
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +11,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UsageError
+from pipeline.errors import SourceError, TapecastError, UsageError
 from pipeline.files import write_whole
 from pipeline.market.adjustment import View, adjusted, as_traded, plain_actions
-from pipeline.market.bars import Bars, ReturnsFrom
+from pipeline.market.bars import Bars, Listing, ReturnsFrom
+from pipeline.market.exchanges import calendar_named
 from pipeline.market.in_memory import InMemoryPrices, by_ticker
-from pipeline.market.listings import shortened
+from pipeline.market.listings import calendar_of, listing_of, printable, shortened, states_exchange
 from pipeline.market.parsing import REQUIRED_COLUMNS, ambiguous_columns, bars_column, missing_columns, with_bars_columns
 from pipeline.market.specification import PriceBasis
 
-TEXT_COLUMNS = ("ticker", "session")
+EXCHANGE = "exchange"
+TEXT_COLUMNS = ("ticker", "session", EXCHANGE)
 BLANKS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none"]
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, pa.ArrowException, pd.errors.ParserWarning)
@@ -35,10 +37,15 @@ class _Read:
     refused: Mapping[str, str]
 
 
-def open_files(path: Path, price_basis: PriceBasis | None = None) -> InMemoryPrices:
-    """Return the file's or folder's prices as a source, all read at once; raises UsageError for unusable ones."""
+def open_files(path: Path, price_basis: PriceBasis | None = None, exchange: str | None = None) -> InMemoryPrices:
+    """Return the file's or folder's prices as a source, all read at once; raises UsageError for unusable ones.
+
+    A column `exchange` names each ticker's exchange; `exchange` is that of the tickers for which neither the column nor
+    the name says one.
+    """
     try:
-        return _opened(path, price_basis)
+        source = _opened(path, price_basis)
+        return source if exchange is None else _with_exchange(source, calendar_named(exchange))
     except OSError as error:
         raise UsageError(
             f"cannot open {path}: found {_first_line(error)}; check the path and its permissions"
@@ -57,11 +64,48 @@ def _source(path: Path, read: _Read, basis: PriceBasis) -> InMemoryPrices:
     delivered = {name for frame in read.frames.values() for name in frame.columns}
     actions = {"dividend", "split"} <= delivered
     returns_from: ReturnsFrom = "adj_close" if "adj_close" in delivered else "actions" if actions else "close"
+    read, exchanges = _with_exchanges(read) if EXCHANGE in delivered else (read, {})
     whole = _without_incomplete(read, delivered & {"adj_close", "dividend", "split"})
     frames = {ticker: _traded(plain_actions(rows), basis) for ticker, rows in whole.frames.items()}
     returned_basis: PriceBasis = "as_traded" if "split" in delivered else basis
     note = f"Prices from {path.name}, as delivered; they may not be up to date."
-    return InMemoryPrices(frames, returned_basis, actions, returns_from, note, refused=whole.refused)
+    return InMemoryPrices(frames, returned_basis, actions, returns_from, note, whole.refused, exchanges)
+
+
+def _with_exchange(source: InMemoryPrices, calendar: str) -> InMemoryPrices:
+    """Return the source with the exchange of those tickers that have none yet, and whose names say none."""
+    others = {ticker: calendar for ticker in source.frames if not states_exchange(ticker)}
+    return replace(source, exchanges={**others, **source.exchanges})
+
+
+def _with_exchanges(read: _Read) -> tuple[_Read, dict[str, str]]:
+    """Return the rows without the column `exchange`, and the calendars that it names by ticker.
+
+    A ticker with several exchanges, an unknown one, or another than its name says is refused.
+    """
+    frames, refused, exchanges = {}, dict(read.refused), {}
+    for ticker, rows in read.frames.items():
+        try:
+            named = _named_exchange(ticker, rows[EXCHANGE]) if EXCHANGE in rows else None
+        except TapecastError as error:
+            refused[ticker] = str(error)
+            continue
+        frames[ticker] = rows.drop(columns=EXCHANGE, errors="ignore")
+        if named is not None:
+            exchanges[ticker] = named
+    return _Read(frames, refused), exchanges
+
+
+def _named_exchange(ticker: str, column: pd.Series) -> str | None:
+    """Return the calendar of the exchange that a ticker's rows name, blank ones aside; None where all are."""
+    names = [str(name) for name in column.dropna().unique()]
+    calendars = {calendar_named(name): name for name in names if name.strip()}
+    if len(calendars) > 1:
+        raise SourceError(
+            f"found the exchanges {' and '.join(sorted(calendars.values()))} for {printable(ticker)} in one file, "
+            "expected one; write one ticker per listing, such as INFY.NS and INFY"
+        )
+    return next((listing_of(ticker, calendar).calendar for calendar in calendars), None)
 
 
 def _traded(rows: pd.DataFrame, basis: PriceBasis) -> pd.DataFrame:
@@ -192,13 +236,14 @@ def _first_line(error: Exception) -> str:
 def write_prices(bars: Bars, view: View, path: Path) -> None:
     """Write the bars in an adjusted view as CSV or Parquet, by the file's suffix; whole or not at all.
 
-    adj_close is written only where it is the source of returns. Raises UsageError for another suffix, or where the
+    adj_close is written only where it is the source of returns, and the column `exchange` only where the name of a
+    ticker does not tell its own. Raises UsageError for another suffix, or where the
     file cannot be written.
     """
     frame = adjusted(bars.frame, view)
     if bars.returns_from != "adj_close":
         frame = frame.drop(columns="adj_close")
-    frame = frame.rename(columns={"session": "date"})
+    frame = _with_unstated_exchanges(frame, bars.listings).rename(columns={"session": "date"})
     suffix = path.suffix.lower()
     if suffix == ".csv":
         content = frame.to_csv(index=False, date_format="%Y-%m-%d").encode()
@@ -209,3 +254,19 @@ def write_prices(bars: Bars, view: View, path: Path) -> None:
     else:
         raise UsageError(f"found {path.name} as the file to write, expected a name that ends in .csv or .parquet")
     write_whole(path, content)
+
+
+def _with_unstated_exchanges(frame: pd.DataFrame, listings: Sequence[Listing]) -> pd.DataFrame:
+    """Return the rows with the column `exchange`, unchanged where every ticker's name tells its own."""
+    calendars = {listing.ticker: listing.calendar for listing in listings}
+    if all(_told(listing) for listing in listings):
+        return frame
+    return frame.assign(**{EXCHANGE: frame["ticker"].map(calendars)})
+
+
+def _told(listing: Listing) -> bool:
+    """Return whether the ticker's name alone stands for its calendar."""
+    try:
+        return calendar_of(listing.ticker) == listing.calendar
+    except SourceError:
+        return False

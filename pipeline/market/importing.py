@@ -8,7 +8,7 @@ from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import listing_of
 from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.listings import is_ticker
-from pipeline.market.store.collection import Collection, CollectionTerms
+from pipeline.market.store.collection import Collection, CollectionTerms, facts
 from pipeline.market.store.commits import commit_all, quarantine_file
 from pipeline.market.store.history import Version
 from pipeline.market.update import UpdateResult, UpdateState, completed_rows, not_updated
@@ -32,7 +32,7 @@ def import_prices(
     collection: Collection, prices: InMemoryPrices, tickers: Sequence[str], now: datetime
 ) -> Iterator[UpdateResult]:
     """Store the rows of files and yield the result of each ticker."""
-    answers = ((ticker, _answer(prices, ticker, now)) for ticker in tickers)
+    answers = ((ticker, _answer(collection, prices, ticker, now)) for ticker in tickers)
     for ticker in filter(is_ticker, tickers):
         quarantine_file(collection, ticker)  # damaged files only
     for ticker, version in commit_all(collection, answers):
@@ -48,8 +48,17 @@ def _imported(ticker: str, version: Version) -> UpdateResult:
     return UpdateResult(ticker, state, version.last_session, None, version.added, kinds)
 
 
-def _answer(prices: InMemoryPrices, ticker: str, now: datetime) -> FetchedRows | SourceError:
-    """Return the ticker's rows in the form of the store, or as a value the error that says why there are none."""
+def _stored_exchange(collection: Collection, ticker: str) -> str | None:
+    """Return the exchange that an earlier file named for the ticker."""
+    known = facts(collection, ticker)
+    return known.exchange if known else None
+
+
+def _answer(collection: Collection, prices: InMemoryPrices, ticker: str, now: datetime) -> FetchedRows | SourceError:
+    """Return the ticker's rows in the form of the store, or as a value the error that says why there are none.
+
+    The exchange is the one that the file names, else the one that an earlier file named.
+    """
     try:
         normalised = normalise(ticker, prices.rows(ticker))
         if normalised.frame.empty or any(problem.fatal for problem in normalised.problems):
@@ -58,8 +67,9 @@ def _answer(prices: InMemoryPrices, ticker: str, now: datetime) -> FetchedRows |
         rows = normalised.frame.assign(**absent)
         # a file says nothing about earlier sessions: those that are stored stay, so that newer files can be appended
         since = rows["session"].iloc[0].date()
-        fetched = FetchedRows(rows, since, listing_of(ticker).currency, now, normalised.problems)
-        return completed_rows(ticker, fetched)
+        exchange = prices.exchanges.get(ticker) or _stored_exchange(collection, ticker)
+        currency = listing_of(ticker, exchange).currency
+        return completed_rows(ticker, FetchedRows(rows, since, currency, now, normalised.problems, exchange))
     except SourceError as error:
         return error
     except TapecastError as error:

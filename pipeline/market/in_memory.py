@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import SourceError
-from pipeline.market.bars import ReturnsFrom
-from pipeline.market.listings import unknown_ticker
+from pipeline.market.bars import Listing, ReturnsFrom
+from pipeline.market.listings import listing_of, unknown_ticker
 from pipeline.market.parsing import with_bars_columns
 from pipeline.market.specification import PriceBasis
 
 
 @dataclass(frozen=True, eq=False)
 class InMemoryPrices:
-    """A source with all its rows in memory: rows per ticker as delivered, and the reasons of unreadable tickers."""
+    """A source with all its rows in memory: rows per ticker as delivered, and the reasons of unreadable tickers.
+
+    `exchanges` are the calendars by ticker of those whose exchange is named and does not follow from the ticker's name.
+    """
 
     frames: Mapping[str, pd.DataFrame]
     price_basis: PriceBasis
@@ -25,6 +28,7 @@ class InMemoryPrices:
     returns_from: ReturnsFrom
     note: str
     refused: Mapping[str, str] = field(default_factory=dict)
+    exchanges: Mapping[str, str] = field(default_factory=dict)
 
     def tickers(self) -> tuple[str, ...]:
         """Return all tickers of the source, readable or not, sorted."""
@@ -38,9 +42,9 @@ class InMemoryPrices:
             raise unknown_ticker(ticker, self.tickers())
         return self.frames[ticker]
 
-    def currencies(self, tickers: Iterable[str]) -> dict[str, str]:  # noqa: ARG002  the protocol's argument
-        """Return no currency: these prices have none."""
-        return {}
+    def listings(self, tickers: Iterable[str]) -> dict[str, Listing]:
+        """Return the listings of those tickers whose exchange is named."""
+        return {ticker: listing_of(ticker, self.exchanges[ticker]) for ticker in tickers if ticker in self.exchanges}
 
 
 def by_ticker(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

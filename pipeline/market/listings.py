@@ -1,10 +1,4 @@
-"""Ticker names and their listings: the calendar and currency that a name stands for, in the spelling that Yahoo uses.
-
-Suffixes and quoted currencies: Yahoo's table of exchanges and data providers. London, Johannesburg and Tel Aviv are
-quoted in hundredths (GBp, ZAc, ILA). Where two exchanges of a country share their trading days, one calendar stands
-for both: XBOM for NSE and BSE, XSHG for Shanghai and Shenzhen, XTSE for Toronto's venture and junior markets. Athens
-and Bucharest are not here: exchange_calendars cannot build theirs under pandas 3.
-"""
+"""Ticker names as Yahoo spells them, and their listings: the calendar and currency that a name stands for."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -12,6 +6,7 @@ from difflib import get_close_matches
 
 from pipeline.errors import SourceError
 from pipeline.market.bars import Listing
+from pipeline.market.exchanges import CURRENCIES, EXCHANGES, QUOTED_IN, US, calendar_named
 
 MAX_LENGTH = 32
 _NAME = re.compile(rf"[A-Za-z0-9^][A-Za-z0-9.\-=&_]{{0,{MAX_LENGTH - 1}}}")
@@ -55,73 +50,6 @@ def _closest(ticker: str, known: Collection[str]) -> str | None:
     return by_upper_case[matches[0]] if matches else None
 
 
-EXCHANGES = {
-    ".AS": ("XAMS", "EUR"),
-    ".AX": ("XASX", "AUD"),
-    ".BA": ("XBUE", "ARS"),
-    ".BD": ("XBUD", "HUF"),
-    ".BK": ("XBKK", "THB"),
-    ".BO": ("XBOM", "INR"),
-    ".BR": ("XBRU", "EUR"),
-    ".CBT": ("CMES", "USD"),
-    ".CL": ("XBOG", "COP"),
-    ".CME": ("CMES", "USD"),
-    ".CMX": ("CMES", "USD"),
-    ".CN": ("XTSE", "CAD"),
-    ".CO": ("XCSE", "DKK"),
-    ".DE": ("XETR", "EUR"),
-    ".DU": ("XDUS", "EUR"),
-    ".F": ("XFRA", "EUR"),
-    ".HE": ("XHEL", "EUR"),
-    ".HK": ("XHKG", "HKD"),
-    ".HM": ("XHAM", "EUR"),
-    ".IC": ("XICE", "ISK"),
-    ".IL": ("XLON", "USD"),
-    ".IR": ("XDUB", "EUR"),
-    ".IS": ("XIST", "TRY"),
-    ".JK": ("XIDX", "IDR"),
-    ".JO": ("XJSE", "ZAc"),
-    ".KL": ("XKLS", "MYR"),
-    ".KQ": ("XKRX", "KRW"),
-    ".KS": ("XKRX", "KRW"),
-    ".L": ("XLON", "GBp"),
-    ".LS": ("XLIS", "EUR"),
-    ".MC": ("XMAD", "EUR"),
-    ".MI": ("XMIL", "EUR"),
-    ".MX": ("XMEX", "MXN"),
-    ".NE": ("XTSE", "CAD"),
-    ".NS": ("XBOM", "INR"),
-    ".NYB": ("IEPA", "USD"),
-    ".NYM": ("CMES", "USD"),
-    ".NZ": ("XNZE", "NZD"),
-    ".OL": ("XOSL", "NOK"),
-    ".PA": ("XPAR", "EUR"),
-    ".PR": ("XPRA", "CZK"),
-    ".PS": ("XPHS", "PHP"),
-    ".RG": ("XRIS", "EUR"),
-    ".SA": ("BVMF", "BRL"),
-    ".SG": ("XSTU", "EUR"),
-    ".SI": ("XSES", "SGD"),
-    ".SN": ("XSGO", "CLP"),
-    ".SR": ("XSAU", "SAR"),
-    ".SS": ("XSHG", "CNY"),
-    ".ST": ("XSTO", "SEK"),
-    ".SW": ("XSWX", "CHF"),
-    ".SZ": ("XSHG", "CNY"),
-    ".T": ("XTKS", "JPY"),
-    ".TA": ("XTAE", "ILA"),
-    ".TL": ("XTAL", "EUR"),
-    ".TO": ("XTSE", "CAD"),
-    ".TW": ("XTAI", "TWD"),
-    ".TWO": ("XTAI", "TWD"),
-    ".V": ("XTSE", "CAD"),
-    ".VI": ("XWBO", "EUR"),
-    ".VS": ("XLIT", "EUR"),
-    ".WA": ("XWAR", "PLN"),
-}
-"""Calendar and quoted currency by a ticker's suffix."""
-
-US = ("XNYS", "USD")
 INDICES = {
     **dict.fromkeys(("GSPC", "SPX", "OEX", "MID", "SP400", "SP600", "SP500TR", "DJI", "DJT", "DJU", "DJA"), US),
     **dict.fromkeys(("IXIC", "NDX", "NYA", "XAX", "RUT", "RUA", "RUI", "W5000", "SOX", "BKX", "XAU", "HUI"), US),
@@ -172,22 +100,28 @@ INDICES = {
 }
 """Calendar and currency of indices by the name after ^; those of several countries by the exchange that runs them."""
 
-QUOTED_IN = ("USD", "EUR", "GBP", "JPY", "CAD", "AUD", "CHF", "INR", "KRW", "USDT", "USDC", "BTC", "ETH")
-"""What a pair such as BTC-USD may be quoted in; such pairs trade around the clock."""
-
 _CURRENCIES = re.compile(r"(?:[A-Z]{3})?([A-Z]{3})=X")
 _FUTURE = re.compile(r"[A-Z0-9]+=F")
 _SUFFIX = re.compile(r".*(\.[A-Z]{2,})")
 
 
-def listing_of(ticker: str) -> Listing:
-    """Return the listing that the ticker's name stands for: calendar and currency of its exchange.
+def listing_of(ticker: str, exchange: str | None = None) -> Listing:
+    """Return the ticker's listing: calendar and currency of the exchange named, or else of that its name stands for.
 
     A name without a suffix is a US one, and so is one with a single letter for a class of shares (BRK.B). Raises
-    SourceError for any other suffix and for an index that is not known here: its sessions would be dated wrongly.
+    SourceError for any other suffix and for an index that is not known here, as its sessions would be dated wrongly,
+    and for an exchange other than that of the name; UsageError for one that is not known.
     """
-    calendar, currency = _known(ticker.upper())
-    return Listing(ticker, calendar, currency)
+    stated = _stated(ticker.upper())
+    if exchange is None:
+        return Listing(ticker, *(stated or _assumed(ticker.upper())))
+    calendar = calendar_named(exchange)
+    if stated and stated[0] != calendar:
+        raise SourceError(
+            f"found the exchange {calendar} for {ticker}, whose name stands for {stated[0]}, expected the same; "
+            "correct the exchange, or write the ticker as on that exchange"
+        )
+    return Listing(ticker, *(stated or (calendar, CURRENCIES[calendar])))
 
 
 def calendar_of(ticker: str) -> str:
@@ -195,30 +129,33 @@ def calendar_of(ticker: str) -> str:
     return listing_of(ticker).calendar
 
 
-def _known(name: str) -> tuple[str, str]:
+def states_exchange(ticker: str) -> bool:
+    """Return whether the name itself says on which exchange the ticker trades, as INFY.NS, ^N225 and BTC-USD do."""
+    return _stated(ticker.upper()) is not None
+
+
+def _stated(name: str) -> tuple[str, str] | None:
+    """Return calendar and currency that the name says; None for one that a US ticker might have, or an unknown one."""
     _, dot, suffix = name.rpartition(".")
     if dot + suffix in EXCHANGES:
         return EXCHANGES[dot + suffix]
     if name.startswith("^"):
-        return _index(name)
+        return INDICES.get(name[1:])
     base, _, quoted = name.rpartition("-")
     if base and quoted in QUOTED_IN:
         return "24/7", quoted
     if pair := _CURRENCIES.fullmatch(name):
         return "24/5", pair[1]
-    return ("CMES", "USD") if _FUTURE.fullmatch(name) else _without_suffix(name)
+    return ("CMES", "USD") if _FUTURE.fullmatch(name) else None
 
 
-def _index(name: str) -> tuple[str, str]:
-    if name[1:] in INDICES:
-        return INDICES[name[1:]]
-    raise SourceError(
-        f"found the index {name}, whose exchange is not known here, expected one of "
-        f"{', '.join('^' + known for known in INDICES)}; take one of these, or a fund that follows it"
-    )
-
-
-def _without_suffix(name: str) -> tuple[str, str]:
+def _assumed(name: str) -> tuple[str, str]:
+    """Return New York for a name that says no exchange; raises SourceError for an index or suffix that is not known."""
+    if name.startswith("^"):
+        raise SourceError(
+            f"found the index {name}, whose exchange is not known here, expected one of "
+            f"{', '.join('^' + known for known in INDICES)}; take one of these, or a fund that follows it"
+        )
     unknown = _SUFFIX.fullmatch(name)
     if not unknown:
         return US

@@ -8,7 +8,7 @@ from typing import Protocol
 import pandas as pd
 
 from pipeline.errors import SourceError, TapecastError
-from pipeline.market.bars import FetchedRows, ReturnsFrom
+from pipeline.market.bars import FetchedRows, Listing, ReturnsFrom
 from pipeline.market.specification import (
     YAHOO,
     FilesSource,
@@ -46,8 +46,8 @@ class Source(Protocol):
     def rows(self, ticker: str) -> pd.DataFrame:
         """Return the ticker's rows as delivered, columns named as in COLUMNS; raises SourceError for none."""
 
-    def currencies(self, tickers: Iterable[str]) -> dict[str, str]:
-        """Return the currency of those tickers for which the source knows it."""
+    def listings(self, tickers: Iterable[str]) -> dict[str, Listing]:
+        """Return the listings of those tickers for which the source knows exchange or currency."""
 
 
 def open_source(spec: SourceSpec, prices: Path | None = None) -> Source:
@@ -63,7 +63,7 @@ def open_source(spec: SourceSpec, prices: Path | None = None) -> Source:
         case FilesSource():
             from pipeline.market.files import open_files  # noqa: PLC0415  brings pyarrow
 
-            return open_files(spec.path, spec.price_basis)
+            return open_files(spec.path, spec.price_basis, spec.exchange)
         case SyntheticSource():
             from pipeline.market.synthetic import open_synthetic  # noqa: PLC0415
 

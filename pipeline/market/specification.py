@@ -4,9 +4,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, field_validator, model_validator
 
 from pipeline.errors import UsageError
+from pipeline.market.exchanges import calendar_named
 
 PriceBasis = Literal["as_traded", "split_adjusted"]
 COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
@@ -43,6 +44,19 @@ class FilesSource(BaseModel, frozen=True, extra="forbid"):
         description="Whether prices are as traded or already split-adjusted; empty: a long file is taken as traded, "
         "a folder as split-adjusted (as Yahoo exports it).",
     )
+    exchange: str | None = Field(
+        default=None,
+        description="Exchange of the tickers for which neither a column `exchange` nor the name (INFY.NS) says one, "
+        "such as XBOM; empty: New York.",
+    )
+
+    @field_validator("exchange")
+    @classmethod
+    def _known_exchange(cls, exchange: str | None) -> str | None:
+        try:
+            return None if exchange is None else calendar_named(exchange)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 class YahooSource(BaseModel, frozen=True, extra="forbid"):

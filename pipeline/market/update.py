@@ -188,7 +188,7 @@ def store_answer(collection: Collection, ticker: str, answer: FetchedRows | Sour
 
 
 def _result(ticker: str, version: Version, now: datetime) -> UpdateResult:
-    age = age_sessions(listing_of(ticker).calendar, version.last_session, now)
+    age = age_sessions(listing_of(ticker, version.exchange).calendar, version.last_session, now)
     kinds = ", ".join(dict.fromkeys(it.kind for it in version.restatements))
     if age:
         restated = f"; it restated its past ({kinds})" if kinds else ""
@@ -203,7 +203,7 @@ def not_updated(collection: Collection, ticker: str, reason: str, now: datetime)
     known = known_facts(collection, ticker) if is_ticker(ticker) else None
     if known is None:
         return UpdateResult(ticker, UpdateState.MISSING, None, None, reason=reason)
-    age = age_sessions(listing_of(ticker).calendar, known.last_session, now)
+    age = age_sessions(listing_of(ticker, known.exchange).calendar, known.last_session, now)
     return UpdateResult(ticker, UpdateState.NOT_REFRESHED, known.last_session, age, reason=reason)
 
 
@@ -212,7 +212,7 @@ def completed_rows(ticker: str, fetched: FetchedRows) -> FetchedRows:
 
     Raises SourceError where no completed session is left.
     """
-    last = last_completed_session(listing_of(ticker).calendar, fetched.fetched_at)
+    last = last_completed_session(listing_of(ticker, fetched.exchange).calendar, fetched.fetched_at)
     rows = fetched.rows[fetched.rows["session"].to_numpy().astype("datetime64[D]") <= last].reset_index(drop=True)
     if rows.empty:
         raise SourceError(f"the answer has no bar of a completed session, expected some up to {last}; try again later")

@@ -9,7 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Exclusion, Listing, Problem, Stale
+from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Problem, Stale
 from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
 
@@ -37,11 +37,12 @@ class CalendarResult:
     evaluation: Evaluation | None
     forecasts: pd.DataFrame | None
     publication: Publication  # which forecaster's forecasts are the run's own
+    calendar_mismatches: tuple[CalendarMismatch, ...] = ()  # bars were lost to a calendar that they do not fit
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
-        return "partial" if self.excluded or self.stale else "ok"
+        """Return "ok", or "partial" where a ticker was excluded, or bars are stale or do not fit the calendar."""
+        return "partial" if self.excluded or self.stale or self.calendar_mismatches else "ok"
 
     @property
     def calendar(self) -> str:

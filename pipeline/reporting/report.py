@@ -76,6 +76,7 @@ def page_values(outcome: CalendarResult) -> TemplateValues:
         "title": page_title(outcome),
         "verdict": split_first_sentence(verdict_or_notice(outcome)),
         "source_note": outcome.source_note,
+        "calendar_mismatches": outcome.calendar_mismatches,
         "excluded": outcome.excluded,
         "stale": outcome.stale,
         "warnings": outcome.warnings,

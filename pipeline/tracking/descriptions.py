@@ -149,6 +149,7 @@ def final_note(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> 
 
 
 def _paragraphs(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> Iterator[str]:
+    yield from (f"**Wrong calendar?** {mismatch}" for mismatch in outcome.calendar_mismatches)
     if outcome.evaluation:
         yield f"**{outcome.evaluation.verdict.sentence}**"
     yield outcome.source_note

@@ -1,7 +1,7 @@
 """The bars of a run split by calendar, as a panel has one calendar."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError, TapecastError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Bars, Exclusion, Problem, Stale, ValidatedBars
+from pipeline.market.bars import Bars, CalendarMismatch, Exclusion, Listing, Problem, Stale, ValidatedBars
 from pipeline.market.calendars import calendar_of
 from pipeline.market.universe import Universe
 from pipeline.stages import frames_of
@@ -22,6 +22,7 @@ class LoadedBars:
     """The accepted bars of a run, of every calendar, and what has to be reported with them.
 
     `known_at` is the instant as of which the store returns these prices again; None where they are not stored.
+    `listings` are those that the source names, of excluded tickers too; others follow from the ticker's name.
     """
 
     validated: ValidatedBars
@@ -29,6 +30,7 @@ class LoadedBars:
     note: str
     known_at: datetime | None
     universe: Universe | None
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class CalendarBars:
     note: str
     known_at: datetime | None
     universe: Universe | None
+    calendar_mismatches: tuple[CalendarMismatch, ...] = ()
 
     @property
     def calendar(self) -> str:
@@ -72,7 +75,11 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
     calendars = [calendar_bars.calendars[0] for calendar_bars in ordered]
 
     def of_calendar(items: Sequence[T], calendar: str) -> tuple[T, ...]:
-        return tuple(item for item in items if reported_with(item.ticker, calendars) == calendar)
+        return tuple(item for item in items if reported_with(item.ticker, calendars, loaded.listings) == calendar)
+
+    def mismatches(calendar: str) -> tuple[CalendarMismatch, ...]:
+        mismatched = loaded.validated.calendar_mismatches
+        return tuple(it for it in mismatched if (it.calendar if it.calendar in calendars else calendars[0]) == calendar)
 
     return tuple(
         CalendarBars(
@@ -84,15 +91,16 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
             note=loaded.note,
             known_at=loaded.known_at,
             universe=loaded.universe,
+            calendar_mismatches=mismatches(calendar),
         )
         for calendar_bars, calendar in zip(ordered, calendars, strict=True)
     )
 
 
-def reported_with(ticker: str, calendars: Sequence[str]) -> str:
+def reported_with(ticker: str, calendars: Sequence[str], listings: Mapping[str, Listing]) -> str:
     """Return the calendar that a ticker is reported with: its own, or the first where that has no bars."""
     try:
-        calendar = calendar_of(ticker)
+        calendar = listings[ticker].calendar if ticker in listings else calendar_of(ticker)
     except TapecastError:
         return calendars[0]
     return calendar if calendar in calendars else calendars[0]
@@ -117,7 +125,7 @@ def forecastable(frames: Frames, bars: CalendarBars, tickers: Sequence[str] | No
     return frames.of(kept)
 
 
-def nothing_left(excluded: Sequence[Exclusion]) -> NothingUsableError:
-    """Return the error that says why no ticker is left."""
+def nothing_left(excluded: Sequence[Exclusion], mismatches: Iterable[CalendarMismatch] = ()) -> NothingUsableError:
+    """Return the error that says why no ticker is left, first that the bars do not fit their calendar."""
     reasons = "; ".join(map(str, excluded))
-    return NothingUsableError(f"no usable ticker is left: {reasons}", excluded)
+    return NothingUsableError(" ".join([*map(str, mismatches), f"no usable ticker is left: {reasons}"]), excluded)

@@ -1,7 +1,7 @@
 """The use cases that check the whole pipeline: the leak audit and the sanity suite."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, calendars_of
 from pipeline.audit.origins import AuditSpec
@@ -10,6 +10,7 @@ from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
 from pipeline.market.sources import Source, open_source
+from pipeline.market.validation.validate import terms_for
 from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sentence, sanity_table
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
@@ -22,7 +23,6 @@ from pipeline.workflow.recording import Recording, opened_store, recorded
 from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
-from pipeline.workflow.validation import validation_terms
 
 REPORTED_TIMES = 4
 
@@ -96,8 +96,7 @@ def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[R
     updated(settings, source, named, context.now, context.step)
     opened = open_source(source, settings.prices)
     tickers = requested_tickers(opened, named)
-    terms = validation_terms(opened, context.now, experiment.minimum_sessions)
-    terms = replace(terms, currencies=opened.currencies(tickers))
+    terms = terms_for(opened, tickers, context.now, experiment.minimum_sessions)
     file_covariates = read_file_covariates(experiment.sectors, experiment.covariates)
     calendars = calendars_of(opened, tickers, terms)
     return opened, [

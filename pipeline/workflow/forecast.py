@@ -92,6 +92,7 @@ def forecast_on_calendar(
         evaluation=None,
         forecasts=marked(forecasts, model.publication),
         publication=model.publication,
+        calendar_mismatches=bars.calendar_mismatches,
     )
     return record(context, recording, result)
 

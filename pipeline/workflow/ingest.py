@@ -16,27 +16,27 @@ from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_update
-from pipeline.market.validation.report import CLEAN, EXCLUDED, REPORT_COLUMNS
+from pipeline.market.validation.report import CLEAN, REPORT_COLUMNS
 from pipeline.workflow.loading import request_yahoo, yahoo_collection
 from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import tickers_of
-from pipeline.workflow.validation import check_collection
+from pipeline.workflow.validation import CheckedPrices, check_collection, mismatch_rows
 
 SETTLED = (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
 IMPORTS = "files"
-NO_FINDINGS = pd.DataFrame(columns=list(REPORT_COLUMNS))
+NOTHING_CHECKED = CheckedPrices(pd.DataFrame(columns=list(REPORT_COLUMNS)))
 
-FileReader = Callable[[Path, PriceBasis | None], InMemoryPrices]
+FileReader = Callable[[Path, PriceBasis | None, str | None], InMemoryPrices]
 
 
 @dataclass(frozen=True, eq=False)
 class IngestResult:
-    """An update: the state of every ticker, the validation report on the requested ones, and the disk space used."""
+    """An update: the state of every ticker, what validation says of the requested ones, and the disk space used."""
 
     collection: str
     refreshed: tuple[UpdateResult, ...]
-    validation: pd.DataFrame
+    checked: CheckedPrices
     disk: DiskUse
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -46,14 +46,19 @@ class IngestResult:
         return tuple(update for update in self.refreshed if update.state not in SETTLED)
 
     @property
+    def validation(self) -> pd.DataFrame:
+        """The validation report on the requested tickers that are stored."""
+        return self.checked.report
+
+    @property
     def findings(self) -> pd.DataFrame:
         """The rows of the validation report with a finding."""
         return self.validation[self.validation["status"] != CLEAN]
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker is not up to date or does not pass the validation."""
-        return "partial" if self.not_settled or (self.validation["status"] == EXCLUDED).any() else "ok"
+        """Return "ok", or "partial" where a ticker is not up to date, is excluded, or does not fit its calendar."""
+        return "partial" if self.not_settled else self.checked.status
 
     @property
     def states(self) -> dict[str, int]:
@@ -66,6 +71,7 @@ class IngestResult:
         return {
             "status": self.status,
             "collection": self.collection,
+            "calendar_mismatches": mismatch_rows(self.checked.calendar_mismatches),
             "states": self.states,
             "restated": [state_row(update) for update in restated],
             "not_up_to_date": [state_row(update) for update in self.not_settled],
@@ -122,7 +128,7 @@ def ingest(
         return update_from_yahoo(context, planned)
     named = tickers_of(context.settings, source, names, universe)
     with context.timer.stage("read"):
-        prices = context.step(read, "read")(source.path, source.price_basis)
+        prices = context.step(read, "read")(source.path, source.price_basis, source.exchange)
     return import_files(context, prices, named, collection)
 
 
@@ -172,9 +178,9 @@ def _validated(
     """Return the update with the validation report on the requested tickers that are stored."""
     missing = {update.ticker for update in refreshed if update.state is UpdateState.MISSING}
     stored = [ticker for ticker in requested if ticker not in missing]
-    table = NO_FINDINGS
+    checked = NOTHING_CHECKED
     if stored:
         with context.timer.stage("check"):
             check = context.step(check_collection, "check")
-            table = check(collection, stored, max_age_sessions, context.now)
-    return IngestResult(collection.name, refreshed, table, disk_use(collection), dict(context.timer.seconds))
+            checked = check(collection, stored, max_age_sessions, context.now)
+    return IngestResult(collection.name, refreshed, checked, disk_use(collection), dict(context.timer.seconds))

@@ -12,7 +12,7 @@ from pipeline.market.sources import RemoteSource, Source, open_source
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, YahooSource
 from pipeline.market.store.collection import Collection, open_collection
 from pipeline.market.update import YAHOO_TERMS, UpdatePlan, UpdateResult, UpdateState, plan_update, run_update
-from pipeline.market.validation.validate import ValidationTerms, validate
+from pipeline.market.validation.validate import ValidationTerms, terms_for, validate
 from pipeline.settings import Settings
 from pipeline.wording import count_of, exclusion_sentence, stale_sentence
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
@@ -23,14 +23,18 @@ from pipeline.workflow.validation import (
     is_updated_from_yahoo,
     recorded_problems,
     rows_by_ticker,
-    validation_terms,
 )
 
 
 def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] | None = None) -> LoadedBars:
-    """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date."""
+    """Return the accepted bars of a run; reports which tickers (default: any) are excluded or not up to date.
+
+    What is reported first is a calendar that the bars do not fit.
+    """
     with context.timer.stage("load"):
         loaded = load_accepted_bars(context.settings, experiment, context.now, context.step)
+    for mismatch in loaded.validated.calendar_mismatches:
+        context.progress.message(str(mismatch))
     sentences = [(out.ticker, exclusion_sentence(out.ticker, out.reason)) for out in loaded.validated.excluded]
     sentences += [(it.ticker, stale_sentence(it.ticker, it.age_sessions, it.reason)) for it in loaded.stale]
     for ticker, sentence in sentences:
@@ -50,18 +54,15 @@ def load_accepted_bars(settings: Settings, experiment: Experiment, now: datetime
     source = open_source(experiment.source, settings.prices)
     tickers = requested_tickers(source, named)
     most_age = age_limit(source, getattr(experiment.source, "max_age_sessions", None))
-    terms = replace(
-        validation_terms(source, now, experiment.minimum_sessions, most_age), currencies=source.currencies(tickers)
-    )
+    terms = terms_for(source, tickers, now, experiment.minimum_sessions, most_age)
     validated = step(accepted, "check")(source, tickers, refreshed, terms)
     if not validated.bars.listings:
-        raise nothing_left(validated.excluded)
+        raise nothing_left(validated.excluded, validated.calendar_mismatches)
     not_asked = old_bars(validated, now) if not refreshed and is_updated_from_yahoo(source) else ()
     stale = (*stale_of(refreshed, validated), *not_asked)
     problems = (*validated.problems, *recorded_problems(source, validated.bars.tickers))
-    return LoadedBars(
-        replace(validated, problems=problems), stale, source.note, known_from(experiment.source), universe
-    )
+    known = known_from(experiment.source)
+    return LoadedBars(replace(validated, problems=problems), stale, source.note, known, universe, terms.listings)
 
 
 def known_from(source: SourceSpec) -> datetime | None:

@@ -54,6 +54,7 @@ class BacktestSummary:
 class CalendarSummary:
     """The result on one calendar as plain JSON values; a backtest has no forecasts, a forecast no backtest.
 
+    `calendar_mismatches` says which bars do not fit the calendar that they are read on (`sentence`: and what to do).
     `publication` has the forecaster shown by horizon (and ticker, where it differs), `instead` the same in sentences
     where that is a baseline.
     """
@@ -62,6 +63,7 @@ class CalendarSummary:
     calendar: str
     known_at: str | None
     note: str
+    calendar_mismatches: list[JsonObject]
     warnings: list[str]
     excluded: list[JsonObject]
     stale: list[JsonObject]
@@ -98,7 +100,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker was excluded or its bars are stale."""
+        """Return "ok", or "partial" where a ticker was excluded, or bars are stale or do not fit the calendar."""
         return "partial" if self.failed or any(summary.status == "partial" for summary in self.calendars) else "ok"
 
     @property
@@ -130,6 +132,11 @@ class Result:
         return [ticker for summary in self.calendars for ticker in summary.unseen]
 
     @property
+    def calendar_mismatches(self) -> list[JsonObject]:
+        """The calendars that the bars of most of their tickers do not fit."""
+        return [row for one in self.calendars for row in one.calendar_mismatches]
+
+    @property
     def warnings(self) -> list[str]:
         """The sentences that qualify every number, each once."""
         return list(dict.fromkeys(warning for summary in self.calendars for warning in summary.warnings))
@@ -151,6 +158,7 @@ class Result:
             "verdict": self.verdict,
             "known_at": first.known_at,
             "note": first.note,
+            "calendar_mismatches": self.calendar_mismatches,
             "warnings": self.warnings,
             "excluded": self.excluded,
             "stale": self.stale,

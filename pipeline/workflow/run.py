@@ -107,6 +107,7 @@ def _on_calendar(
         evaluation=evaluation,
         forecasts=None,
         publication=chosen,
+        calendar_mismatches=bars.calendar_mismatches,
     )
     if plan.live:
         result = with_forecasts(context, result, bars, chosen)

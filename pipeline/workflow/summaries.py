@@ -17,6 +17,7 @@ from pipeline.tracking.metrics import MEDIAN_VALUES
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.recording import RecordedResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows, plain
+from pipeline.workflow.validation import mismatch_rows
 
 SCORE_NAMES = (
     "pinball",
@@ -53,6 +54,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         calendar=result.calendar,
         known_at=result.known_at.isoformat() if result.known_at else None,
         note=result.source_note,
+        calendar_mismatches=mismatch_rows(result.calendar_mismatches),
         warnings=list(result.warnings),
         excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(stale) for stale in result.stale],

@@ -31,6 +31,7 @@ from pipeline.workflow.recording import closing, opened_store
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 from pipeline.workflow.tune_result import BestTrial, TuneResult, trial_rows, trials_csv
+from pipeline.workflow.validation import mismatch_rows
 
 RUN_NOTE = "mlflow_run_id"
 
@@ -68,6 +69,11 @@ class SearchTask:
     def study_name(self) -> str:
         """The requested name, or one derived from what is searched: the same search finds its study again."""
         return self.spec.study or f"{self.experiment.source.kind}-{digest(self.terms)[:8]}"
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where a ticker was excluded, or bars are stale or do not fit the calendar."""
+        return "partial" if self.bars.excluded or self.bars.stale or self.bars.calendar_mismatches else "ok"
 
     @property
     def rounds(self) -> int:
@@ -215,7 +221,7 @@ def _result_of(
 ) -> TuneResult:
     task = ongoing.task
     return TuneResult(
-        status="partial" if task.bars.excluded or task.bars.stale else "ok",
+        status=task.status,
         study=ongoing.study.name,
         storage=task.storage.display_uri,
         tried=len(trials),
@@ -229,6 +235,7 @@ def _result_of(
         tuning_data_until=str(task.tuning_data.until),
         experiment=str(path),
         calendar=task.bars.calendar,
+        calendar_mismatches=mismatch_rows(task.bars.calendar_mismatches),
         excluded=[asdict(out) for out in task.bars.excluded],
         stale=[asdict(old) for old in task.bars.stale],
         note=task.bars.note,

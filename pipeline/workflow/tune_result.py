@@ -37,6 +37,7 @@ class TuneResult:
     tuning_data_until: str
     experiment: str
     calendar: str
+    calendar_mismatches: list[JsonObject]
     excluded: list[JsonObject]
     stale: list[JsonObject]
     note: str

@@ -1,42 +1,74 @@
-"""Validation of a source's prices: the terms on which a run accepts them, and the report on stored prices or files."""
+"""Validation of a source's prices: their rows, and the report on stored prices or files."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
 
 from pipeline.errors import SourceError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Problem
+from pipeline.market.bars import CalendarMismatch, Problem
 from pipeline.market.sources import Source, open_source
 from pipeline.market.specification import SourceSpec, YahooSource
 from pipeline.market.store.collection import Collection, read_history
 from pipeline.market.store.stored import StoredPrices, rows_of_all
-from pipeline.market.validation.report import validation_report
-from pipeline.market.validation.validate import ValidationTerms, rows_or_error, validate
+from pipeline.market.validation.report import EXCLUDED, validation_report
+from pipeline.market.validation.validate import rows_or_error, terms_for, validate
 from pipeline.settings import Settings
+from pipeline.workflow.result import JsonObject
 from pipeline.workflow.tickers import requested_tickers
 
 DEFAULT_MIN_SESSIONS = Experiment().minimum_sessions
 """How many sessions a ticker needs: as many as a run with the default settings requires."""
 
 
-def check_source(settings: Settings, source: SourceSpec, names: Sequence[str], now: datetime) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class CheckedPrices:
+    """The validation report on prices, and the calendars that they do not fit."""
+
+    report: pd.DataFrame
+    calendar_mismatches: tuple[CalendarMismatch, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where a ticker is excluded, or bars do not fit their calendar."""
+        return "partial" if self.calendar_mismatches or (self.report["status"] == EXCLUDED).any() else "ok"
+
+
+def mismatch_rows(mismatches: Iterable[CalendarMismatch]) -> list[JsonObject]:
+    """Return calendar mismatches as plain JSON values, each with its sentence."""
+    return [
+        {
+            "calendar": one.calendar,
+            "tickers": one.tickers,
+            "of_tickers": one.of_tickers,
+            "days": list(one.days),
+            "unused_sessions": list(one.unused_sessions),
+            "looks_like": one.looks_like,
+            "sentence": str(one),
+        }
+        for one in mismatches
+    ]
+
+
+def check_source(settings: Settings, source: SourceSpec, names: Sequence[str], now: datetime) -> CheckedPrices:
     """Return the validation report on a source's tickers (none named: all that it holds)."""
     opened = open_source(source, settings.prices)
     limit = age_limit(opened, getattr(source, "max_age_sessions", None))
     return source_report(opened, requested_tickers(opened, names), limit, now)
 
 
-def check_collection(collection: Collection, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
+def check_collection(collection: Collection, names: Sequence[str], limit: int | None, now: datetime) -> CheckedPrices:
     """Return the validation report on stored tickers, whose last bar may be `limit` sessions old."""
     return source_report(StoredPrices(collection), names, limit, now)
 
 
-def source_report(source: Source, names: Sequence[str], limit: int | None, now: datetime) -> pd.DataFrame:
+def source_report(source: Source, names: Sequence[str], limit: int | None, now: datetime) -> CheckedPrices:
     """Return the validation report on a source's tickers, with the findings recorded when stored rows were fetched."""
-    terms = validation_terms(source, now, max_age_sessions=limit)
-    return validation_report(validate(rows_by_ticker(source, names), terms), recorded_problems(source, names))
+    validated = validate(rows_by_ticker(source, names), terms_for(source, names, now, DEFAULT_MIN_SESSIONS, limit))
+    report = validation_report(validated, recorded_problems(source, names))
+    return CheckedPrices(report, validated.calendar_mismatches)
 
 
 def is_updated_from_yahoo(source: Source) -> bool:
@@ -47,13 +79,6 @@ def is_updated_from_yahoo(source: Source) -> bool:
 def age_limit(source: Source, limit: int | None) -> int | None:
     """Return the maximum age of a last bar in sessions: as given, else Yahoo's where the source is updated there."""
     return YahooSource().max_age_sessions if limit is None and is_updated_from_yahoo(source) else limit
-
-
-def validation_terms(
-    source: Source, now: datetime, minimum_sessions: int = DEFAULT_MIN_SESSIONS, max_age_sessions: int | None = None
-) -> ValidationTerms:
-    """Return the terms on which the rows of a source are validated."""
-    return ValidationTerms(source.returns_from, source.has_actions, now, minimum_sessions, max_age_sessions)
 
 
 def rows_by_ticker(source: Source, names: Iterable[str]) -> dict[str, pd.DataFrame | SourceError]:

@@ -21,6 +21,7 @@ from pipeline.audit.tampering import (
 from pipeline.dataset.covariates.from_files import FileCovariates
 from pipeline.dataset.covariates.known_future import KnownFutureCovariate
 from pipeline.dataset.covariates.past import PastCovariate
+from pipeline.market.bars import Listing
 from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.sources import open_source
 from pipeline.market.specification import SampleSource
@@ -112,6 +113,9 @@ def test_a_ticker_of_another_exchange_is_cut_when_the_origin_closed() -> None:
     cut = Cut("XNYS", np.datetime64("2023-12-20"))
     assert cut.last_kept("AAPL") == np.datetime64("2023-12-20")
     assert cut.last_kept("SAP.DE") == np.datetime64("2023-12-20")  # Frankfurt closed before New York
+    named = {"SAP": Listing("SAP", "XETR", "EUR"), "7203": Listing("7203", "XTKS", "JPY")}  # by the source
+    tokyo = Cut("XTKS", np.datetime64("2023-12-20"), named)
+    assert (tokyo.last_kept("SAP"), tokyo.last_kept("7203")) == (np.datetime64("2023-12-19"), tokyo.origin)
     frankfurt = Cut("XETR", np.datetime64("2023-12-20"))
     assert frankfurt.last_kept("AAPL") == np.datetime64("2023-12-19")
 

@@ -29,8 +29,8 @@ from pipeline.market.store.collection import open_collection
 from pipeline.market.store.commits import commit_all
 from pipeline.market.store.stored import open_stored
 from pipeline.market.update import YAHOO_TERMS
-from pipeline.market.validation.validate import validate
-from pipeline.workflow.validation import rows_by_ticker, validation_terms
+from pipeline.market.validation.validate import terms_for, validate
+from pipeline.workflow.validation import DEFAULT_MIN_SESSIONS, rows_by_ticker
 from tests.benchmarks.store import ROOT, SESSIONS, SHARED, TICKERS, said
 
 TAPECAST = Path(sys.executable).with_name("tapecast")
@@ -53,7 +53,8 @@ def seconds_of(home: Path, *arguments: str | Path) -> tuple[float, str]:
 def loaded(home: Path) -> Panel:
     """The panel that a fit would be made of, from the store, validated."""
     source = open_stored(home / "prices", StoredSource(collection="files"))
-    validated = validate(rows_by_ticker(source, source.tickers()), validation_terms(source, datetime.now(UTC)))
+    terms = terms_for(source, source.tickers(), datetime.now(UTC), DEFAULT_MIN_SESSIONS)
+    validated = validate(rows_by_ticker(source, source.tickers()), terms)
     if validated.excluded:
         raise RuntimeError(f"{len(validated.excluded)} tickers were left out: {validated.excluded[0]}")
     return build_panel(validated.bars)

@@ -17,7 +17,7 @@ from rich.console import Console
 from flows.cli import data_commands
 from flows.cli.commands import Call
 from flows.cli.data_rendering import show_checked
-from flows.cli.options import Wanted
+from flows.cli.options import PriceFile, Wanted
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import last_completed_session, sessions_between
@@ -30,6 +30,7 @@ from pipeline.market.store.inventory import stored_ticker
 from pipeline.market.update import YAHOO_TERMS
 from pipeline.market.validation.report import validation_report
 from pipeline.settings import Settings
+from pipeline.workflow.validation import CheckedPrices
 from tests.market.rows import good_rows
 
 from .command import Command
@@ -123,7 +124,7 @@ def test_check_prints_the_validation_report_and_writes_it(collection: Collection
 def test_check_of_a_file_that_fails_is_partial(collection: Collection, tmp_path: Path) -> None:
     path = tmp_path / "short.csv"
     good_rows(20).assign(ticker="NEW").to_csv(path, index=False)
-    status, found = answered(data_commands.check, ALL, path, "files", None)
+    status, found = answered(data_commands.check, ALL, PriceFile(path), "files", None)
     assert (status, found["status"]) == (3, "partial")
     assert "20 usable sessions" in found["findings"][0]["found"]
     assert Path(found["file"]).is_file()
@@ -134,8 +135,9 @@ def test_many_findings_are_cut_on_the_terminal_and_complete_in_the_file(tmp_path
 
     out = tuple(Exclusion(f"T{k}", "no bars") for k in range(60))
     table = validation_report(ValidatedBars(Bars(pd.DataFrame(columns=["ticker"]), (), "close"), (), out))
+    checked = CheckedPrices(table)
     console = Console(file=io.StringIO(), width=100)
-    show_checked(console, table, tmp_path / "all.csv")
+    show_checked(console, checked, tmp_path / "all.csv")
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert "60 excluded" in output
     assert "20 more findings" in output

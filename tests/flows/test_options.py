@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows.cli.options import Wanted, instant, names_in, wanted_by
+from flows.cli.options import PriceFile, SourceName, Wanted, file_named, instant, names_in, source_values, wanted_by
 
 
 def test_a_day_alone_means_its_end() -> None:
@@ -52,3 +52,23 @@ def test_tickers_are_named_in_one_way() -> None:
         wanted_by("AAPL", listed)
     with pytest.raises(typer.BadParameter, match="no ticker named"):
         names_in(" , ")
+
+
+def test_a_path_and_an_exchange_mean_a_source_of_files() -> None:
+    path = Path("p.csv")
+    assert source_values(None, None, None) == {}
+    assert source_values(None, path, None) == {"source": {"kind": "files", "path": path}}
+    assert source_values(None, path, "nse") == {"source": {"kind": "files", "path": path, "exchange": "XBOM"}}
+    assert source_values(None, None, "XLON") == {"source": {"kind": "files", "exchange": "XLON"}}  # of a TOML file's
+    assert source_values(SourceName.FILES, path, "XLON")["source"]["exchange"] == "XLON"
+    assert file_named(None, None) is None
+    assert file_named(path, "LSE") == PriceFile(path, "XLON")
+
+
+def test_an_exchange_that_is_unknown_or_without_a_file_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="found 'XBON' as an exchange, expected one of 24/5, 24/7, BVMF"):
+        source_values(None, Path("p.csv"), "XBON")
+    with pytest.raises(typer.BadParameter, match="found it with --source yahoo, expected --path"):
+        source_values(SourceName.YAHOO, None, "XBOM")
+    with pytest.raises(typer.BadParameter, match="found it without a file, expected --path too"):
+        file_named(None, "XBOM")

@@ -13,7 +13,7 @@ from pipeline.evaluation.echo import relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.market.bars import Exclusion, Stale
+from pipeline.market.bars import CalendarMismatch, Exclusion, Stale
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.report import report_html
@@ -43,6 +43,12 @@ def test_the_terminal_leads_with_the_verdict_and_marks_the_model(
     row = scores.loc[NETWORK]
     assert f"{1e4 * row['pinball']:.2f} ± {1e4 * row['pinball_error']:.2f}" in network
     assert f"{100 * row['coverage_80']:.1f} ± {100 * row['coverage_80_error']:.1f} %" in network
+
+
+def test_a_wrong_calendar_comes_before_the_verdict(outcome: CalendarResult) -> None:
+    mismatch = CalendarMismatch("XNYS", 2, 2, ("2024-01-15",), (), "XTSE", ("AAA.TO",))
+    lines = printed(replace(outcome, calendar_mismatches=(mismatch,)), width=2000).splitlines()
+    assert next(line for line in lines if line.strip()) == f"wrong calendar? {mismatch}"
 
 
 def test_the_terminal_has_a_line_on_the_median_and_one_on_money(

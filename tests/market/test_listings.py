@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
 from pipeline.market import calendars
-from pipeline.market.listings import EXCHANGES, INDICES, calendar_of, is_ticker, listing_of, printable, shortened
+from pipeline.market.exchanges import EXCHANGES
+from pipeline.market.listings import INDICES, calendar_of, is_ticker, listing_of, printable, shortened
 
 GOOD = ["AAPL", "BRK-B", "BF.B", "^GSPC", "EURUSD=X", "M&M.NS", "0700.HK", "BTC-USD", "a" * 32]
 BAD = [

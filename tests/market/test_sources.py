@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.market.bars import FetchedRows
+from pipeline.market.bars import FetchedRows, Listing
 from pipeline.market.in_memory import SAMPLE_FILE, SAMPLE_NOTE, open_sample
 from pipeline.market.sources import Source, open_source
 from pipeline.market.specification import (
@@ -63,7 +63,7 @@ def test_yahoo_s_stored_prices_begin_where_the_description_says(tmp_path: Path) 
     begin = rows["session"].iloc[20].date()
     source = open_source(YahooSource(start=begin), tmp_path)
     assert source.rows("AAPL")["session"].iloc[0].date() == begin
-    assert source.currencies(["AAPL", "NONE"]) == {"AAPL": "USD"}
+    assert source.listings(["AAPL", "NONE"]) == {"AAPL": Listing("AAPL", "XNYS", "USD")}
 
 
 def test_the_sample_is_the_file_that_its_notice_describes() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.market.bars import Exclusion, Stale
+from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Stale
 from pipeline.market.universe import Universe
 from pipeline.market.validation.rules import problem_of
-from pipeline.workflow.calendar_bars import by_calendar, reported_with
+from pipeline.workflow.calendar_bars import by_calendar, nothing_left, reported_with
 
 from .builders import EVERYWHERE, NOW, loaded_of
 
@@ -14,15 +14,17 @@ pytestmark = [pytest.mark.timeout(300)]
 
 def test_a_ticker_is_reported_with_its_own_calendar_or_the_first() -> None:
     calendars = ("XBOM", "XNYS", "24/7")
-    assert [reported_with(ticker, calendars) for ticker in ("AAPL", "TCS.BO", "INFY.NS", "BTC-USD")] == [
+    assert [reported_with(ticker, calendars, {}) for ticker in ("AAPL", "TCS.BO", "INFY.NS", "BTC-USD")] == [
         "XNYS",
         "XBOM",
         "XBOM",
         "24/7",
     ]
-    assert reported_with("ULVR.L", calendars) == "XBOM"  # London has no bars in this run
-    assert reported_with("AAPL.QQQQ", calendars) == "XBOM"  # no exchange that is known
-    assert reported_with("AAPL", ("XLON",)) == "XLON"
+    assert reported_with("ULVR.L", calendars, {}) == "XBOM"  # London has no bars in this run
+    assert reported_with("AAPL.QQQQ", calendars, {}) == "XBOM"  # no exchange that is known
+    assert reported_with("AAPL", ("XLON",), {}) == "XLON"
+    named = {"INFY": Listing("INFY", "XBOM", "INR")}
+    assert reported_with("INFY", ("XNYS", "XBOM"), named) == "XBOM"  # the exchange that the source names
 
 
 def test_every_calendar_has_the_findings_on_its_own_tickers() -> None:
@@ -58,3 +60,24 @@ def test_a_calendar_concerns_its_own_tickers_and_those_excluded_from_it() -> Non
     assert not first.concerns(("TCS.BO",))
     assert second.concerns(("TCS.BO",))
     assert not second.concerns(())
+
+
+def mismatch(calendar: str) -> CalendarMismatch:
+    return CalendarMismatch(calendar, 2, 3, ("2024-01-15", "2024-02-19", "2024-05-27"), (), "XTSE", ("AAA.TO",))
+
+
+def test_a_mismatch_is_reported_with_its_calendar_or_the_first() -> None:
+    found = tuple(map(mismatch, ("XNYS", "XLON")))  # of London no ticker is left
+    calendars = by_calendar(loaded_of(*EVERYWHERE, calendar_mismatches=found))
+    first, second = (bars.calendar for bars in calendars)
+    reported = {bars.calendar: [one.calendar for one in bars.calendar_mismatches] for bars in calendars}
+    assert {first, second} == {"XNYS", "XBOM"}
+    assert sorted(code for codes in reported.values() for code in codes) == ["XLON", "XNYS"]
+    assert "XNYS" in reported["XNYS"]
+    assert "XLON" in reported[first]
+
+
+def test_a_wrong_calendar_comes_before_the_reasons_why_nothing_is_left() -> None:
+    error = nothing_left([Exclusion("AAA", "20 usable sessions")], [mismatch("XNYS")])
+    assert str(error).startswith("2 of 3 tickers read on XNYS have bars on 3 days that XNYS lacks")
+    assert str(error).endswith("no usable ticker is left: AAA: 20 usable sessions")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.market.bars import Bars, Exclusion, ValidatedBars
+from pipeline.market.bars import Bars, CalendarMismatch, Exclusion, ValidatedBars
 from pipeline.market.files import open_files
 from pipeline.market.importing import terms_of
 from pipeline.market.specification import YAHOO
@@ -18,10 +18,11 @@ from pipeline.market.update import UpdateResult, UpdateState
 from pipeline.market.validation.report import validation_report
 from pipeline.market.validation.rules import problem_of
 from pipeline.settings import Settings
-from pipeline.workflow.ingest import NO_FINDINGS, IngestResult, import_files
+from pipeline.workflow.ingest import NOTHING_CHECKED, IngestResult, import_files
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.result import json_rows
 from pipeline.workflow.run_context import RunContext, unwrapped
+from pipeline.workflow.validation import CheckedPrices
 
 from .price_files import LAST, NOW, ROWS, written
 
@@ -37,8 +38,12 @@ def in_other_zones() -> pd.DataFrame:
 # --- The status of an update ---
 
 
-def update_of(*refreshed: UpdateResult, findings: pd.DataFrame = NO_FINDINGS) -> IngestResult:
-    return IngestResult("made", refreshed, findings, DiskUse(0, 0, 0, 0))
+def update_of(
+    *refreshed: UpdateResult,
+    findings: pd.DataFrame = NOTHING_CHECKED.report,
+    mismatches: tuple[CalendarMismatch, ...] = (),
+) -> IngestResult:
+    return IngestResult("made", refreshed, CheckedPrices(findings, mismatches), DiskUse(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize("state", UpdateState)
@@ -59,6 +64,15 @@ def test_an_update_is_partial_where_a_ticker_is_excluded_by_the_validation() -> 
     out = validation_report(ValidatedBars(nothing, (noted,), (Exclusion("AAA", "too few"),)))
     assert update_of(update, findings=out).status == "partial"
     assert update_of(update, findings=out).as_json()["validation"] == json_rows(out)
+
+
+def test_an_update_is_partial_where_the_bars_do_not_fit_their_calendar() -> None:
+    mismatch = CalendarMismatch("XNYS", 2, 2, ("2024-01-15", "2024-02-19"), (), "XBOM", ("INFY.NS", "INFY.BO"))
+    one = update_of(UpdateResult("INFY", UpdateState.UPDATED, LAST, 0), mismatches=(mismatch,))
+    assert one.status == "partial"
+    (row,) = one.as_json()["calendar_mismatches"]
+    assert (row["calendar"], row["looks_like"], row["days"]) == ("XNYS", "XBOM", ["2024-01-15", "2024-02-19"])
+    assert "write INFY.NS or INFY.BO" in row["sentence"]
 
 
 # --- Importing ---

@@ -1,6 +1,6 @@
 """Loading the bars of a run: old bars are marked with their age, too old ones are excluded with the reason."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,13 +19,13 @@ from pipeline.market.store.commits import commit
 from pipeline.market.store.stored import StoredPrices
 from pipeline.market.update import YAHOO_TERMS, UpdateResult, UpdateState, plan_update, run_update
 from pipeline.market.validation.rules import problem_of
-from pipeline.market.validation.validate import validate
+from pipeline.market.validation.validate import ValidationTerms, terms_for, validate
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import LoadedBars
 from pipeline.workflow.loading import accepted, known_from, load_accepted_bars, old_bars, stale_of, with_reason
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.run_context import RunContext, unwrapped
-from pipeline.workflow.validation import age_limit, is_updated_from_yahoo, recorded_problems, validation_terms
+from pipeline.workflow.validation import DEFAULT_MIN_SESSIONS, age_limit, is_updated_from_yahoo, recorded_problems
 from tests.market.rows import good_rows
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -103,8 +103,12 @@ def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
 # --- Old bars ---
 
 
+def terms(source: StoredPrices, tickers: Iterable[str], limit: int | None = None) -> ValidationTerms:
+    return terms_for(source, tickers, NOW, DEFAULT_MIN_SESSIONS, limit)
+
+
 def validated_from(source: StoredPrices, tickers: tuple[str, ...], limit: int | None = None) -> ValidatedBars:
-    return accepted(source, tickers, (), validation_terms(source, NOW, max_age_sessions=limit))
+    return accepted(source, tickers, (), terms(source, tickers, limit))
 
 
 def test_bars_that_end_early_are_old_where_no_update_was_requested(settings: Settings) -> None:
@@ -166,8 +170,8 @@ def test_a_missing_ticker_is_excluded_with_the_reason_of_its_source(settings: Se
         refreshed("GONE", UpdateState.MISSING, None, "no such ticker"),
         refreshed("CCC", UpdateState.NOT_REFRESHED, 6),
     )
-    terms = validation_terms(source, NOW, max_age_sessions=5)
-    found = {out.ticker: out.reason for out in accepted(source, ("AAA", "CCC", "GONE"), updates, terms).excluded}
+    names = ("AAA", "CCC", "GONE")
+    found = {out.ticker: out.reason for out in accepted(source, names, updates, terms(source, names, 5)).excluded}
     assert set(found) == {"CCC", "GONE"}
     assert found["GONE"] == "no such ticker"
     assert "a last bar 6 sessions old, at most 5 are allowed" in found["CCC"]
@@ -203,9 +207,7 @@ def test_of_a_hundred_tickers_eighty_refused_none_is_lost(
     updates = tuple(run_update(collection, Refusing(frozenset(HUNDRED[:20])), plan))
     assert {update.ticker for update in updates if update.state is UpdateState.NOT_REFRESHED} == set(REFUSED)
     source = StoredPrices(collection)
-    validated = accepted(
-        source, HUNDRED, updates, validation_terms(source, NOW, max_age_sessions=age_limit(source, None))
-    )
+    validated = accepted(source, HUNDRED, updates, terms(source, HUNDRED, age_limit(source, None)))
     last = validated.bars.frame.groupby("ticker")["session"].last().dt.date.to_dict()
     assert last == {item: SESSIONS.iloc[-1 - lacking if item in REFUSED else -1] for item in HUNDRED}
     stale = stale_of(updates, validated)
@@ -284,7 +286,7 @@ def test_where_no_name_can_be_a_ticker_every_reason_is_reported(settings: Settin
 def test_the_validation_excludes_an_old_ticker_only_where_a_limit_is_given(settings: Settings) -> None:
     rows: dict[str, pd.DataFrame | SourceError] = {"CCC": ROWS.head(len(ROWS) - 6)}
     source = opened(settings)
-    found = {limit: validate(rows, validation_terms(source, NOW, max_age_sessions=limit)) for limit in (None, 6, 5)}
+    found = {limit: validate(rows, terms(source, rows, limit)) for limit in (None, 6, 5)}
     assert [len(loaded.excluded) for loaded in found.values()] == [0, 0, 1]
     (problem,) = [problem for problem in found[5].problems if problem.fatal]
     assert (problem.rule, problem.severity) == ("stale_tail", Severity.TICKER)

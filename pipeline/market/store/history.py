@@ -18,7 +18,7 @@ class Version(BaseModel, frozen=True, extra="forbid"):
     """The changes of one fetch. `rows` were current after it; of them `added` are new and `restated` replaced others.
 
     `since` is the first day that this fetch requested, `asked_from` the first that any fetch up to it requested;
-    None: the whole history.
+    None: the whole history. `exchange` is the calendar of the exchange that was named for the ticker; None: none was.
     """
 
     known_at: AwareDatetime
@@ -33,6 +33,7 @@ class Version(BaseModel, frozen=True, extra="forbid"):
     removed: int = 0
     restatements: tuple[Restatement, ...] = ()
     problems: tuple[Problem, ...] = ()
+    exchange: str | None = None
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
@@ -48,6 +49,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     known_at: AwareDatetime
     currency: str
     asked_from: date | None
+    exchange: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,7 @@ def facts_of(history: History) -> Facts:
         known_at=latest.known_at,
         currency=latest.currency,
         asked_from=latest.asked_from,
+        exchange=latest.exchange,
     )
 
 

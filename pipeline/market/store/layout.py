@@ -68,7 +68,7 @@ def encoded(ticker: str, history: History) -> bytes:
         rows_sha256=rows_sha256(history.columns),
         versions_sha256=hashlib.sha256(versions).hexdigest(),
     )
-    text = header.model_dump_json().encode()
+    text = header.model_dump_json(exclude_defaults=True).encode()
     footer = {HEADER: text, HEADER_DIGEST: hashlib.sha256(text).hexdigest().encode(), VERSIONS: versions}
     return _parquet(history.columns, footer)
 

@@ -43,6 +43,7 @@ def merged(history: History | None, fetched: FetchedRows, keep_adj_close: bool) 
         **_counts(columns, rows, len(changed)),
         restatements=_restatements(history, current_rows, reported, fetched),
         problems=fetched.problems,
+        exchange=fetched.exchange,
     )
     return History(columns, (*(history.versions if history else ()), version))
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.errors import SourceError
-from pipeline.market.bars import ReturnsFrom
+from pipeline.errors import SourceError, TapecastError
+from pipeline.market.bars import Listing, ReturnsFrom
+from pipeline.market.listings import listing_of
 from pipeline.market.specification import PriceBasis, StoredSource
 from pipeline.market.store.collection import Collection, facts, find_collection, read_history, read_opened, tickers
-from pipeline.market.store.history import as_known, current_rows_of, version_at
+from pipeline.market.store.history import Facts, Version, as_known, current_rows_of, version_at
 
 READERS = 2
 
@@ -55,24 +56,28 @@ class StoredPrices:
         rows = self._known(ticker)
         return rows if self.start is None else rows[rows["session"] >= pd.Timestamp(self.start)].reset_index(drop=True)
 
-    def currencies(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the currency of each ticker's prices, without the tickers that cannot be read."""
-        currencies = {ticker: self._currency(ticker) for ticker in names}
-        return {ticker: currency for ticker, currency in currencies.items() if currency is not None}
+    def listings(self, names: Iterable[str]) -> dict[str, Listing]:
+        """Return the listing of each ticker with the currency of its prices, without those that cannot be read."""
+        listings = {ticker: self._listing(ticker) for ticker in names}
+        return {ticker: listing for ticker, listing in listings.items() if listing is not None}
 
     def _known(self, ticker: str) -> pd.DataFrame:
         if self.at is None:
             return current_rows(self.collection, ticker)
         return as_known(read_history(self.collection, ticker), self.at)
 
-    def _currency(self, ticker: str) -> str | None:
+    def _listing(self, ticker: str) -> Listing | None:
         try:
-            if self.at is not None:
-                return version_at(read_history(self.collection, ticker), self.at).currency
-            stored = facts(self.collection, ticker)
-        except SourceError:  # `rows` reports it
+            stored = self._stored(ticker)
+            return replace(listing_of(ticker, stored.exchange), currency=stored.currency) if stored else None
+        except TapecastError:  # `rows` or the validation reports it
             return None
-        return stored.currency if stored else None
+
+    def _stored(self, ticker: str) -> Version | Facts | None:
+        """Return what is stored of the ticker beside its rows, as known at the instant."""
+        if self.at is None:
+            return facts(self.collection, ticker)
+        return version_at(read_history(self.collection, ticker), self.at)
 
 
 def open_stored(root: Path, spec: StoredSource) -> StoredPrices:

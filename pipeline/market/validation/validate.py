@@ -5,20 +5,32 @@ unreliable from some session on, its bars end there and it is not forecast. The 
 fault was not visible.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Floats
+from pipeline.arrays import Floats, Sessions
 from pipeline.errors import SourceError, TapecastError, UsageError
-from pipeline.market.bars import FIELDS, Bars, Exclusion, Listing, Problem, ReturnsFrom, Severity, Stale, ValidatedBars
+from pipeline.market.bars import (
+    FIELDS,
+    Bars,
+    CalendarMismatch,
+    Exclusion,
+    Listing,
+    Problem,
+    ReturnsFrom,
+    Severity,
+    Stale,
+    ValidatedBars,
+)
 from pipeline.market.calendars import age_sessions, last_completed_session, listing_of
 from pipeline.market.listings import printable, refuse_bad_name
 from pipeline.market.sources import Source
 from pipeline.market.validation.calendar_checks import CalendarDays, calendar_days
+from pipeline.market.validation.calendar_mismatch import calendar_mismatch
 from pipeline.market.validation.checks import SourceTraits, check_rows
 from pipeline.market.validation.normalisation import normalise
 from pipeline.market.validation.rows import Rows, rows_of
@@ -30,7 +42,7 @@ class ValidationTerms:
     """What validation needs to know: the source's traits, the time, and how many and how recent rows must be.
 
     `now` is an aware instant. `max_age_sessions`: a ticker whose last bar is older is not forecast; None where the
-    source does not claim to be up to date. `currencies` are the quoted ones where the source knows them.
+    source does not claim to be up to date. `listings` are those that the source names; others follow from the name.
     """
 
     returns_from: ReturnsFrom
@@ -38,7 +50,7 @@ class ValidationTerms:
     now: datetime
     minimum_sessions: int
     max_age_sessions: int | None = None
-    currencies: Mapping[str, str] = field(default_factory=dict)
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
 
 NEVER_A_BAR = ("unfinished", "no_session")
@@ -46,13 +58,21 @@ QUARANTINING = {rule.name for rule in RULES.values() if rule.severity is Severit
 """Rules that quarantine rows which would have been bars."""
 
 
+def _no_days() -> Sessions:
+    return np.empty(0, "datetime64[D]")
+
+
 @dataclass(frozen=True, eq=False)
 class _TickerResult:
-    """The result for one ticker; no rows where it has no bars at all."""
+    """The result for one ticker; no rows where it has no bars at all.
+
+    `days` are those with prices as delivered, before anything is quarantined.
+    """
 
     ticker: str
     listing: Listing | None = None
     rows: Rows | None = None
+    days: Sessions = field(default_factory=_no_days)
     problems: tuple[Problem, ...] = ()
     reason: str = ""
     stale: Stale | None = None
@@ -69,8 +89,17 @@ def load_bars(
     wanted = tuple(tickers) or source.tickers()
     if not wanted:
         raise UsageError("found no tickers, and this source does not list its own; name the tickers to load")
-    terms = ValidationTerms(source.returns_from, source.has_actions, now, minimum_sessions, max_age_sessions)
+    terms = terms_for(source, wanted, now, minimum_sessions, max_age_sessions)
     return validate({name: rows_or_error(source, name) for name in wanted}, terms)
+
+
+def terms_for(
+    source: Source, tickers: Iterable[str], now: datetime, minimum_sessions: int, max_age_sessions: int | None = None
+) -> ValidationTerms:
+    """Return the terms on which a source's rows of the tickers are validated."""
+    return ValidationTerms(
+        source.returns_from, source.has_actions, now, minimum_sessions, max_age_sessions, source.listings(tickers)
+    )
 
 
 def rows_or_error(source: Source, ticker: str) -> pd.DataFrame | SourceError:
@@ -93,7 +122,20 @@ def validate(delivered: Mapping[str, pd.DataFrame | SourceError], terms: Validat
         tuple(problem for result in results for problem in result.problems),
         tuple(Exclusion(result.ticker, result.reason) for result in results if result.reason),
         tuple(result.stale for result in results if result.stale and not result.reason),
+        tuple(_mismatches(results, known)),
     )
+
+
+def _mismatches(results: Iterable[_TickerResult], known: Mapping[str, CalendarDays]) -> Iterator[CalendarMismatch]:
+    """Yield how the bars of each calendar contradict it, where they do."""
+    by_calendar: dict[str, dict[str, Sessions]] = {}
+    for result in results:
+        if result.listing is not None:
+            by_calendar.setdefault(result.listing.calendar, {})[result.ticker] = result.days
+    for calendar, days in by_calendar.items():
+        found = calendar_mismatch(calendar, days, known[calendar].last_completed)
+        if found is not None:
+            yield found
 
 
 def _result(
@@ -103,16 +145,15 @@ def _result(
         return _TickerResult(printable(ticker), reason=str(delivered))
     try:
         listing = _listing(ticker, terms)
-        days = _days(listing.calendar, terms.now, known)
+        calendar = _days(listing.calendar, terms.now, known)
     except TapecastError as error:
         return _TickerResult(printable(ticker), reason=str(error))
-    return _checked(listing, delivered, terms, days)
+    return _checked(listing, delivered, terms, calendar)
 
 
 def _listing(ticker: str, terms: ValidationTerms) -> Listing:
     refuse_bad_name(ticker)
-    listing = listing_of(ticker)
-    return replace(listing, currency=terms.currencies.get(ticker, listing.currency))
+    return terms.listings.get(ticker) or listing_of(ticker)
 
 
 def _days(calendar: str, now: datetime, known: dict[str, CalendarDays]) -> CalendarDays:
@@ -122,17 +163,25 @@ def _days(calendar: str, now: datetime, known: dict[str, CalendarDays]) -> Calen
     return known[calendar]
 
 
-def _checked(listing: Listing, delivered: pd.DataFrame, terms: ValidationTerms, days: CalendarDays) -> _TickerResult:
+def _checked(
+    listing: Listing, delivered: pd.DataFrame, terms: ValidationTerms, calendar: CalendarDays
+) -> _TickerResult:
     normalised = normalise(listing.ticker, delivered)
     traits = SourceTraits(terms.returns_from, terms.has_actions)
-    rows, findings = check_rows(rows_of(normalised.frame), days, traits)
+    rows, findings = check_rows(rows_of(normalised.frame), calendar, traits)
     problems = (*normalised.problems, *problems_of(listing.ticker, findings))
     if not any(problem.fatal for problem in problems):
         problems += _too_old(listing, rows, terms)
     usable = len(rows) >= terms.minimum_sessions
     reason = _reason(problems, len(rows), terms.minimum_sessions)
     stale = _without_its_last(listing, rows, [*findings, *_conflicting(normalised.problems)], terms.now)
-    return _TickerResult(listing.ticker, listing, rows if usable else None, problems, reason, stale)
+    days = _days_with_prices(normalised.frame)
+    return _TickerResult(listing.ticker, listing, rows if usable else None, days, problems, reason, stale)
+
+
+def _days_with_prices(rows: pd.DataFrame) -> Sessions:
+    days: Sessions = rows["session"].to_numpy()[~np.isnan(rows["close"].to_numpy())].astype("datetime64[D]")
+    return days
 
 
 def _conflicting(problems: tuple[Problem, ...]) -> list[Finding]:

@@ -50,12 +50,20 @@ def test_the_present_and_the_past_are_read(collection: Collection) -> None:
     pd.testing.assert_frame_equal(late.rows("AAPL"), now.iloc[20:].reset_index(drop=True), check_exact=True)
 
 
+def currencies(prices: StoredPrices, *tickers: str) -> dict[str, str]:
+    listings = prices.listings(tickers)
+    assert {ticker: (listing.ticker, listing.calendar) for ticker, listing in listings.items()} == {
+        ticker: (ticker, "XNYS") for ticker in listings
+    }
+    return {ticker: listing.currency for ticker, listing in listings.items()}
+
+
 def test_currencies_are_those_of_the_version(collection: Collection) -> None:
-    assert StoredPrices(collection).currencies(["AAPL", "MSFT"]) == {"AAPL": "USd", "MSFT": "USD"}
-    assert StoredPrices(collection, at=after(1)).currencies(["AAPL"]) == {"AAPL": "USD"}
+    assert currencies(StoredPrices(collection), "AAPL", "MSFT") == {"AAPL": "USd", "MSFT": "USD"}
+    assert currencies(StoredPrices(collection, at=after(1)), "AAPL") == {"AAPL": "USD"}
     path_of(collection, "MSFT").write_bytes(b"damaged")
     for at in (None, after(48)):
-        known = StoredPrices(collection, at=at).currencies(["NONE", "../x", "MSFT", "AAPL"])
+        known = currencies(StoredPrices(collection, at=at), "NONE", "../x", "MSFT", "AAPL")
         assert known == {"AAPL": "USd"}  # of the others rows tells what is wrong
 
 

@@ -136,7 +136,7 @@ def test_bars_of_several_calendars_stand_side_by_side() -> None:
 
 
 def test_a_currency_that_is_known_goes_before_the_one_by_name() -> None:
-    terms = ValidationTerms("close", True, NOW, 40, currencies={"VOD.L": "GBP"})
+    terms = ValidationTerms("close", True, NOW, 40, listings={"VOD.L": Listing("VOD.L", "XLON", "GBP")})
     validated = validate({"VOD.L": good_rows(), "AAPL": good_rows()}, terms)
     assert validated.bars.listings == (Listing("AAPL", "XNYS", "USD"), Listing("VOD.L", "XLON", "GBP"))
 
