@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.sqlite import PREFIX, sqlite_path
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 DEPLOYMENTS = "prefect.yaml"
@@ -18,6 +19,7 @@ def prepare_environment(root: Path) -> None:
 
     Raises UsageError where the home cannot be created; Prefect itself would only wait for its server in vain.
     """
+    refuse_escapes(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,6 +46,7 @@ def prepare_worker(root: Path) -> None:
 
     Raises UsageError where the working folder has no deployments.
     """
+    refuse_escapes(root)
     if not Path(DEPLOYMENTS).is_file():
         raise UsageError(
             f"no {DEPLOYMENTS} in {Path.cwd()}, which says what is deployed; start the worker in the project's folder"
@@ -57,3 +60,12 @@ def prepare_worker(root: Path) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     os.environ["TAPECAST_HOME"] = str(root)
+
+
+def refuse_escapes(root: Path) -> None:
+    """Raise UsageError where Prefect would look for its database elsewhere: it escapes nothing in the address."""
+    if sqlite_path(f"{PREFIX}{root}") != root:
+        raise UsageError(
+            f"the name of {root} has a percent escape or a question mark, which mean something else in the address of "
+            "a database; set TAPECAST_HOME to a folder without"
+        )

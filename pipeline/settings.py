@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.sqlite import sqlite_uri
+
 
 class Settings(BaseSettings):
     """Paths and addresses of this installation; all state lies under `home` unless configured otherwise."""
@@ -59,7 +61,7 @@ class Settings(BaseSettings):
     @property
     def mlflow_uri(self) -> str:
         """The tracking URI."""
-        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+        return self.tracking_uri or sqlite_uri(self.root / "mlflow" / "mlflow.db")
 
     @property
     def mlflow_artifacts(self) -> str | None:

@@ -15,6 +15,7 @@ from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.sqlite import is_sqlite, sqlite_path, sqlite_uri
 
 SERVERS = ("http", "https")
 
@@ -175,24 +176,16 @@ def _foreign(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")
 
 
-SQLITE = "sqlite:///"
-
-
 RUNS_PER_PAGE = 1000
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 
-def is_sqlite(uri: str) -> bool:
-    """Return whether the URI names a SQLite file."""
-    return uri.startswith(SQLITE)
-
-
 def database_path(uri: str) -> Path:
     """Return the file of a SQLite URI; raises UsageError where it names no file."""
-    name = unquote(uri.removeprefix(SQLITE).partition("?")[0])
-    if name in ("", ":memory:"):
+    path = sqlite_path(uri)
+    if path in (Path(), Path(":memory:")):
         raise UsageError(f"MLflow address {uri!r} names no file; expected sqlite:////absolute/path.db")
-    return Path(name).absolute()
+    return path.absolute()
 
 
 def prepare_database(path: Path) -> None:
@@ -216,7 +209,7 @@ def prepare_database(path: Path) -> None:
 def _create_database(path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=path.parent) as name:
         draft, whole = Path(name) / "draft.db", Path(name) / "whole.db"
-        MlflowClient(tracking_uri=f"{SQLITE}{draft}")  # the first client creates the tables
+        MlflowClient(tracking_uri=sqlite_uri(draft))  # the first client creates the tables
         shutil.copyfile(draft, whole)  # a file of its own: MLflow keeps the draft open
         try:
             path.hardlink_to(whole)  # fails where another process was first, unlike a rename

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.sqlite import is_sqlite, sqlite_path, sqlite_uri
 
 SCHEMA = "optuna"
-SQLITE_PREFIX = "sqlite:///"
 WAIT_SECONDS = 60  # for another process that writes to the same file
 
 
@@ -46,7 +46,7 @@ class Storage:
     def make_ready(self) -> None:
         """Create the file's folder, or the schema; raises UsageError or TrackingError where that cannot be done."""
         if self.schema is None:
-            folder = Path(self.uri.removeprefix(SQLITE_PREFIX)).parent
+            folder = sqlite_path(self.uri).parent
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -63,12 +63,12 @@ class Storage:
 
 def storage_for(tracking_uri: str, home: Path) -> Storage:
     """Return where studies are stored for an MLflow tracking URI; under `home` where they cannot be stored with it."""
-    if tracking_uri.startswith(SQLITE_PREFIX):
-        path = Path(unquote(tracking_uri.removeprefix(SQLITE_PREFIX).partition("?")[0])).absolute()
-        return Storage(f"{SQLITE_PREFIX}{path.with_name(f'{path.stem}-optuna.db')}")
+    if is_sqlite(tracking_uri):
+        path = sqlite_path(tracking_uri).absolute()
+        return Storage(sqlite_uri(path.with_name(f"{path.stem}-optuna.db")))
     if urlsplit(tracking_uri).scheme.partition("+")[0] == "postgresql":
         return Storage(tracking_uri, SCHEMA)
-    return Storage(f"{SQLITE_PREFIX}{home / 'mlflow' / 'optuna.db'}")
+    return Storage(sqlite_uri(home / "mlflow" / "optuna.db"))
 
 
 @contextmanager

@@ -147,6 +147,14 @@ def test_wrong_usage_is_one_clear_error(tmp_path: Path, arguments: tuple[str, ..
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["my%20home", "home?"])
+def test_a_home_that_is_another_folder_in_a_database_address_is_refused(tmp_path: Path, name: str) -> None:
+    found = Command(tmp_path / name)("sine")
+    assert found.returncode == 2
+    assert f"{name} has a percent escape or a question mark" in " ".join(found.stderr.split())
+    assert "Traceback" not in found.stderr
+
+
 def test_unknown_key_in_the_file_is_named_with_the_one_meant(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text("[training]\nmax_stepz = 3\n")
     result = Command(tmp_path / "home")("run", "--experiment", tmp_path / "typo.toml", "--json")

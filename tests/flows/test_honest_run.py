@@ -22,8 +22,7 @@ from mlflow.tracking import MlflowClient
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    # mlflow uses what SQLAlchemy 2.1 and pandas 3 will drop; nothing of ours is meant
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+    # mlflow uses what pandas 3 will drop; nothing of ours is meant
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"),
 ]
 

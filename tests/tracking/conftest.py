@@ -20,9 +20,8 @@ from pipeline.tracking.store import Store, prepare_store
 
 from .outcomes import small_outcome
 
-# mlflow 3.17 uses what SQLAlchemy 2.1 and pandas 3 will drop; nothing of ours is meant.
+# mlflow 3.17 uses what pandas 3 will drop; nothing of ours is meant.
 THIRD_PARTY = [
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
     pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes are included by select_dtypes"),
 ]
 

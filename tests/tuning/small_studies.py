@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.experiment import Experiment
+from pipeline.sqlite import sqlite_uri
 from pipeline.stages import folds_of
 from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitJob, FitResult
@@ -32,7 +33,7 @@ SHARED_SETTINGS = {"prices": "some", "search space": "this"}
 
 
 def storage_in(folder: Path) -> Storage:
-    return Storage(f"sqlite:///{folder / 'study.db'}")
+    return Storage(sqlite_uri(folder / "study.db"))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ HOME = Path("/home/me/.tapecast")
     [
         ("sqlite:////x/mlflow/mlflow.db", "sqlite:////x/mlflow/mlflow-optuna.db", None),
         ("sqlite:////x/a%20b/runs.db?timeout=5", "sqlite:////x/a b/runs-optuna.db", None),
+        ("sqlite:////x/a%2541/runs.db", "sqlite:////x/a%2541/runs-optuna.db", None),
         ("postgresql://me:secret@host/db", "postgresql://me:secret@host/db", "optuna"),
         ("postgresql+psycopg2://host/db", "postgresql+psycopg2://host/db", "optuna"),
         ("http://127.0.0.1:5000", "sqlite:////home/me/.tapecast/mlflow/optuna.db", None),
