@@ -51,7 +51,7 @@ def sample_bars(factor: float) -> Bars:
 
 
 def forecasts(factor: float) -> dict[str, np.ndarray]:
-    """Quantiles [ticker, session, horizon, level] of the first fold's test by kind, fitted on prices times the factor."""
+    """Quantiles [ticker, session, horizon, level] of the first fold's test by kind, fitted on rescaled prices."""
     frames = frames_of(sample_bars(factor), experiment())
     fold = folds_of(frames, experiment())[0]
     results = fit_each(jobs_of(frames, (fold,), experiment(), "cpu"), frames)

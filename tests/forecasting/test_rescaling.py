@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 
 from pipeline.dataset.frames import Frames
-from pipeline.experiment import Experiment
-from pipeline.forecasters.garch import GarchSpec
 from pipeline.forecasters.registry import BENCHMARK_KINDS, FORECASTERS, forecaster_from_json
 from pipeline.training.fits import fit_each, quantiles
 from tests.benchmarks.rescaling import MAX_BOOSTING_BPS, MAX_NETWORK_BPS
