@@ -44,6 +44,7 @@ SOLE_IMPORTERS = {
     "filelock": {"market"},
     "arch": {"forecasters", "evaluation"},
     "sklearn": {"forecasters"},
+    "lightgbm": {"forecasters"},
     "chronos": {"forecasters"},
     "matplotlib": {"reporting"},
     "mlflow": {"tracking"},
@@ -246,7 +247,18 @@ def test_the_docker_folder_does_not_shadow_the_docker_package() -> None:
     assert not (ROOT / "docker.py").exists()
 
 
-HEAVY = ("torch", "mlflow", "prefect", "matplotlib", "yfinance", "exchange_calendars", "optuna", "sklearn", "arch")
+HEAVY = (
+    "torch",
+    "mlflow",
+    "prefect",
+    "matplotlib",
+    "yfinance",
+    "exchange_calendars",
+    "optuna",
+    "sklearn",
+    "lightgbm",
+    "arch",
+)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
-"""Gradient boosted trees by the pinball loss, stored as plain arrays."""
+"""Gradient boosted trees by the pinball loss, fitted by LightGBM and stored as its text."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Array, Bytes, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
@@ -19,7 +21,6 @@ from pipeline.forecasters.forecaster import (
     Parameters,
     own_features,
 )
-from pipeline.forecasters.trees import Forest, arrays_of, forest_of, rounded_down, sum_of_trees
 from pipeline.forecasters.unit_quantiles import rearranged
 
 
@@ -35,8 +36,13 @@ class BoostingSpec(BaseModel, frozen=True, extra="forbid"):
     learning_rate: float = Field(0.1, gt=0.0, le=1.0, description="Share of each tree that is added")
 
 
+Rows = tuple[Floats32, Floats32]
+"""Features with the horizon as the last [row, feature + 1], and scaled targets [row]."""
+
 MOST_VALIDATION_ROWS = 50_000
 PATIENCE_ROUNDS = 10  # rounds without a smaller validation loss after which a level stops
+BINS = 63  # per feature: on the validation ranges of the benchmark panels better than LightGBM's 255
+CONSTANTS, DIGEST = "constant", "sha256"
 
 
 def fit(spec: BoostingSpec, data: FitData) -> Parameters:
@@ -51,19 +57,18 @@ def fit(spec: BoostingSpec, data: FitData) -> Parameters:
     frames, fold, draws = data.frames, data.fold, np.random.default_rng(data.seed)
     learn = _drawn_rows(frames, fold.train, spec.most_rows, draws)
     judge = _drawn_rows(frames, fold.validation, MOST_VALIDATION_ROWS, draws)
-    with threadpool_limits(1):  # sums then have one order, whatever else runs
-        models = [_boost(spec, level, data.seed, learn, judge) for level in LEVELS]
-    constants = np.array([model._baseline_prediction.item() for model in models], dtype=np.float32)
-    forests = [arrays_of(_best_trees(model), _name(level)) for level, model in enumerate(models)]
-    return Parameters({"constant": constants, **{name: array for forest in forests for name, array in forest.items()}})
+    constants = np.quantile(learn[1], LEVELS).astype(np.float32)
+    with threadpool_limits(1):  # sums then have one order, and no threads are left behind
+        texts = _boosted(_settings(spec, data.seed), spec.most_rounds, constants, learn, judge)
+    arrays = {CONSTANTS: constants, **{_name(level): text for level, text in enumerate(texts)}}
+    return Parameters({**arrays, DIGEST: _digest(arrays)})
 
 
 def _name(level: int) -> str:
     return f"q{round(100 * LEVELS[level]):02d}"
 
 
-def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generator) -> tuple[Floats32, Floats32]:
-    """Return features with the horizon as the last [row, feature + 1], and scaled targets [row]."""
+def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generator) -> Rows:
     known = label_mask(frames, part)
     rows = np.flatnonzero(known)
     if not len(rows):
@@ -75,68 +80,90 @@ def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generat
     return read, scaled_target(frames)[ticker, session, horizon]
 
 
-def _boost(
-    spec: BoostingSpec, level: float, seed: int, learn: tuple[Floats32, Floats32], judge: tuple[Floats32, Floats32]
-) -> Any:
-    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415  heavy, and forecasts do without it
-
-    model = HistGradientBoostingRegressor(
-        loss="quantile",
-        quantile=level,
-        learning_rate=spec.learning_rate,
-        max_iter=spec.most_rounds,
-        max_leaf_nodes=spec.leaves,
-        min_samples_leaf=spec.smallest_leaf,
-        early_stopping=True,
-        scoring="loss",
-        n_iter_no_change=PATIENCE_ROUNDS,
-        tol=0.0,
-        random_state=seed,
-    )
-    # The validation rows are passed: by default it would draw them from the training rows, and never later ones.
-    return model.fit(*learn, X_val=judge[0], y_val=judge[1])
+def _settings(spec: BoostingSpec, seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters; with them and one thread the same rows give the same bits."""
+    return {
+        "objective": "quantile",
+        "learning_rate": spec.learning_rate,
+        "num_leaves": spec.leaves,
+        "min_data_in_leaf": spec.smallest_leaf,
+        "max_bin": BINS,
+        "boost_from_average": False,  # the constants are ours, so that a level may do without any tree
+        "deterministic": True,
+        "force_row_wise": True,  # by default both ways are timed, and the quicker one is taken
+        "num_threads": 1,
+        "seed": seed,
+        "use_quantized_grad": True,  # quicker, and nothing is lost: a pinball gradient has two values
+        "stochastic_rounding": False,
+        "verbosity": -1,
+    }
 
 
-def _best_trees(model: Any) -> Forest:
-    """Return the trees up to the round with the smallest validation loss, none where the constant was best."""
-    best = int(np.argmax(model.validation_score_))  # its first entry is the constant alone
-    return exported_trees([predictor[0].nodes for predictor in model._predictors[:best]])
+def _boosted(settings: dict[str, Any], most_rounds: int, constants: Floats32, learn: Rows, judge: Rows) -> list[Bytes]:
+    """Return each level's trees up to the round with the smallest validation loss, as text."""
+    import lightgbm  # noqa: PLC0415  heavy
+
+    binned = lightgbm.Dataset(*learn, params=settings)  # once for all levels, which start from other constants
+    checked = lightgbm.Dataset(*judge, reference=binned, params=settings)
+    texts = []
+    for level, constant in zip(LEVELS, constants, strict=True):
+        for rows, (_, target) in ((binned, learn), (checked, judge)):
+            rows.set_init_score(np.full(len(target), constant, dtype=np.float64))
+        model = lightgbm.train(
+            {**settings, "alpha": level},
+            binned,
+            most_rounds,
+            valid_sets=[checked],
+            callbacks=[lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)],
+        )
+        smallest = model.best_score["valid_0"]["quantile"]
+        helped = smallest < _pinball(level, judge[1].astype(np.float64) - constant)
+        text = model.model_to_string(num_iteration=model.best_iteration) if helped else ""
+        texts.append(np.frombuffer(text.encode(), dtype=np.uint8))
+    return texts
 
 
-def exported_trees(trees: list[np.ndarray]) -> Forest:
-    """Return scikit-learn's node tables of trees as one forest; missing nodes are leaves of value zero."""
-    size = max((len(nodes) for nodes in trees), default=1)
-    inner = [nodes["is_leaf"] == 0 for nodes in trees]
-    thresholds = [rounded_down(nodes["num_threshold"]) for nodes in trees]
-    return Forest(
-        feature=_padded([nodes["feature_idx"] for nodes in trees], size),
-        threshold=_padded(thresholds, size),
-        left=_padded([np.where(own, nodes["left"], 0) for own, nodes in zip(inner, trees, strict=True)], size),
-        right=_padded([np.where(own, nodes["right"], 0) for own, nodes in zip(inner, trees, strict=True)], size),
-        missing_left=_padded([nodes["missing_go_to_left"] for nodes in trees], size),
-        value=_padded([np.where(own, 0.0, nodes["value"]) for own, nodes in zip(inner, trees, strict=True)], size),
-    )
+def _pinball(level: float, error: np.ndarray) -> float:
+    return float(np.maximum(level * error, (level - 1) * error).mean())
 
 
-def _padded(values: list[np.ndarray], size: int) -> Floats32:
-    result = np.zeros((len(values), size), dtype=np.float32)
-    for tree, own in enumerate(values):
-        result[tree, : len(own)] = own
-    return result
+def _digest(arrays: Mapping[str, Array]) -> Bytes:
+    """Return the SHA-256 [32] of the constants and trees: LightGBM's parser ends the process on a damaged text."""
+    content = b"".join(arrays[name].tobytes() for name in (CONSTANTS, *map(_name, range(len(LEVELS)))))
+    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
 
 
 def quantiles(_spec: BoostingSpec, fitted: Fitted, frames: Frames, origins: slice) -> Floats32:
-    """Return quantiles of the log return [ticker, origin, horizon, level], sorted over the levels."""
-    arrays, horizons = fitted.arrays, fitted.horizons
-    read = frames.features[:, origins]  # [ticker, origin, feature]
-    columns = list(np.ascontiguousarray(np.moveaxis(read, 2, 0).reshape(read.shape[2], -1)))
-    scaled = np.empty((*read.shape[:2], horizons, len(LEVELS)), dtype=np.float32)
-    for level, constant in enumerate(arrays["constant"]):
-        forest = forest_of(arrays, _name(level))
+    """Return quantiles of the log return [ticker, origin, horizon, level], sorted over the levels.
+
+    Raises FitError where the trees are not those that were fitted, or LightGBM cannot read them.
+    """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    horizons, volatility = fitted.horizons, frames.volatility[:, origins]
+    rows = frames.features[:, origins].reshape(volatility.size, -1)  # [ticker x origin, feature]
+    scaled = np.empty((*volatility.shape, horizons, len(LEVELS)), dtype=np.float32)
+    with threadpool_limits(1):
+        models = _models(fitted.arrays)
         for h in range(horizons):
-            added = sum_of_trees(forest, [*columns, np.float32(h + 1)])
-            scaled[:, :, h, level] = (constant + added).reshape(read.shape[:2])
-    return rearranged(scaled) * origin_scale(frames.volatility[:, origins], horizons)[..., None]
+            read = np.column_stack([rows, np.full(len(rows), h + 1, dtype=np.float32)])
+            for level, model in enumerate(models):
+                added = model.predict(read, num_threads=1) if model else np.zeros(len(rows))
+                scaled[:, :, h, level] = (fitted.arrays[CONSTANTS][level] + added).reshape(volatility.shape)
+    return rearranged(scaled) * origin_scale(volatility, horizons)[..., None]
+
+
+def _models(arrays: Mapping[str, Array]) -> list[Any]:
+    """Return each level's trees as LightGBM reads them, None where it has none; raises FitError."""
+    import lightgbm  # noqa: PLC0415  heavy
+
+    try:
+        if not np.array_equal(_digest(arrays), arrays[DIGEST]):
+            raise FitError("the trees of boosting are not those that were fitted; delete the damaged fit and run again")
+        texts = [arrays[_name(level)].tobytes().decode() for level in range(len(LEVELS))]
+        return [lightgbm.Booster(model_str=text) if text else None for text in texts]
+    except (KeyError, lightgbm.basic.LightGBMError) as error:
+        raise FitError(f"cannot read the trees of boosting: {error}; delete the fit and run again") from error
 
 
 FORECASTER = Forecaster(BoostingSpec, fit, quantiles, "benchmark", features=own_features)

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Array, Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.training_specification import TrainingSpec
@@ -70,7 +70,7 @@ class ValidationCheck:
 class Parameters:
     """What a fit has learned: named arrays and, where it was trained by gradient steps, its validation checks."""
 
-    arrays: Mapping[str, Floats32]
+    arrays: Mapping[str, Array]
     checks: tuple[ValidationCheck, ...] = ()
     best_step: int = 0
 
@@ -84,7 +84,7 @@ class Fitted:
     tickers: tuple[str, ...]  # those it was trained on
     horizons: int
     lookback_sessions: int
-    arrays: Mapping[str, Floats32]
+    arrays: Mapping[str, Array]
     checks: tuple[ValidationCheck, ...] = ()
     best_step: int = 0
     seconds: float = 0.0

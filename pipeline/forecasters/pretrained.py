@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, Field
 
-from pipeline.arrays import Booleans, Floats32, Indices
+from pipeline.arrays import Array, Booleans, Floats32, Indices
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError, UsageError
@@ -99,7 +99,7 @@ def weights_digest(folder: Path) -> Floats32:
     return np.frombuffer(digest.digest(), dtype=np.uint8).astype(np.float32)
 
 
-def open_pipeline(spec: PretrainedSpec, arrays: Mapping[str, Floats32]) -> QuantilePipeline:
+def open_pipeline(spec: PretrainedSpec, arrays: Mapping[str, Array]) -> QuantilePipeline:
     """Return the pipeline of the weights that were fitted; raises FitError where others lie there now."""
     if not np.array_equal(weights_digest(spec.weights), arrays["weights_sha256"]):
         raise FitError(f"the weights in {spec.weights} are not those of the fit; put those back or name another folder")

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Array
 from pipeline.dataset.features import FEATURES
 from pipeline.errors import FitError, UsageError
 from pipeline.files import draft_folder, write_through
@@ -22,7 +22,7 @@ from pipeline.training.jobs import FORMAT_VERSION, FitJob
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "fit.json"
 LARGEST_BYTES = {WEIGHTS: 256 * 2**20, DESCRIPTION: 8 * 2**20}
-VERSIONS_OF = ("tapecast", "torch", "numpy", "scikit-learn", "arch")
+VERSIONS_OF = ("tapecast", "torch", "numpy", "scikit-learn", "lightgbm", "arch")
 
 _CHECKS: TypeAdapter[tuple[ValidationCheck, ...]] = TypeAdapter(tuple[ValidationCheck, ...])
 
@@ -131,7 +131,7 @@ def _fitted(values: dict[str, object], weights: bytes) -> tuple[Fitted, object]:
         raise ValueError(f"another format than {FORMAT_VERSION}")
     if values.pop("weights_sha256") != hashlib.sha256(weights).hexdigest():
         raise ValueError("the weights are not those that were described (truncated or changed)")
-    arrays: dict[str, Floats32] = load(weights)
+    arrays: dict[str, Array] = load(weights)
     forecaster = forecaster_from_json(values.pop("forecaster"))
     checks = _CHECKS.validate_python(values.pop("checks"))
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -12,7 +12,7 @@ from pipeline.forecasters.forecaster import Fitted, Specification
 from pipeline.forecasters.registry import forecaster_as_json, forecaster_of
 from pipeline.forecasters.training_specification import TrainingSpec
 
-FORMAT_VERSION = 3  # raise it when the same job would give other numbers or another layout
+FORMAT_VERSION = 4  # raise it when the same job would give other numbers or another layout
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What each benchmark learns, against plain loops, normal equations and the libraries' own predictions."""
+"""What each benchmark learns, against plain loops, normal equations and the libraries' own fits."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from arch import arch_model
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
@@ -14,18 +13,15 @@ from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.forecasters import garch
-from pipeline.forecasters.boosting import BoostingSpec, exported_trees
 from pipeline.forecasters.forecaster import LEVELS, FitData
 from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.ridge import RidgeSpec
-from pipeline.forecasters.trees import sum_of_trees
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
 
-BOOSTING = BoostingSpec(leaves=6, smallest_leaf=15, most_rounds=40)
-EXPERIMENT = changed(TINY, benchmarks=(GarchSpec(), HarSpec(), RidgeSpec(), BOOSTING))
+EXPERIMENT = changed(TINY, benchmarks=(GarchSpec(), HarSpec(), RidgeSpec()))
 
 
 @pytest.fixture(scope="module")
@@ -182,74 +178,3 @@ def test_ridge_takes_the_penalties_that_are_best_in_validation(frames: Frames, j
         np.testing.assert_allclose(
             quantiles(fitted, frames, slice(430, 440))[:, :, h - 1], expected, rtol=5e-3, atol=2e-5
         )
-
-
-def boosted(level: float, frames: Frames, job: FitJob) -> tuple[HistGradientBoostingRegressor, np.ndarray, np.ndarray]:
-    """Scikit-learn's model on the same rows, without early stopping, and the validation rows in order."""
-    seen = frames.until(job.fold.validation.stop).with_features(job.features)
-
-    def rows(part: Range) -> tuple[np.ndarray, np.ndarray]:
-        known = label_mask(seen, part)
-        where = np.argwhere(known)
-        x = np.array([[*seen.features[i, t], h + 1] for i, t, h in where], dtype=np.float32)
-        return x, np.array([scaled_target(seen)[i, t, h] for i, t, h in where])
-
-    spec = BOOSTING
-    model = HistGradientBoostingRegressor(
-        loss="quantile", quantile=level, learning_rate=spec.learning_rate, max_iter=spec.most_rounds,
-        max_leaf_nodes=spec.leaves, min_samples_leaf=spec.smallest_leaf, early_stopping=False, random_state=job.seed,
-    )  # fmt: skip
-    model.fit(*rows(job.fold.train))
-    return model, *rows(job.fold.validation)
-
-
-def test_boosting_forecasts_what_scikit_learn_predicts_at_the_best_round(
-    frames: Frames, jobs: dict[str, FitJob]
-) -> None:
-    """No random split: the round with the smallest loss on the validation range, found here by trying each."""
-    job = jobs["boosting"]
-    # Horizon 2 is made much wilder, so that trees have to tell the horizons apart.
-    frames = replace(frames, future_return=frames.future_return * np.array([1, 4], dtype=np.float32))
-    fitted, asked = fit(job, frames), frames.with_features(job.features)
-    expected = np.empty((len(frames.tickers), 10, 2, len(LEVELS)))
-    for k, level in enumerate(LEVELS):
-        model, x, y = boosted(level, frames, job)
-        losses, patience = [], 0
-        for staged in model.staged_predict(x):
-            error = y - staged
-            losses.append(float(np.maximum(level * error, (level - 1) * error).mean()))
-            patience = patience + 1 if losses[-1] >= min(losses) and len(losses) > 1 and losses[-1] > min(losses) else 0
-            if patience >= 10:
-                break
-        constant = y - model._baseline_prediction.item()
-        alone = float(np.maximum(level * constant, (level - 1) * constant).mean())
-        rounds = 0 if alone <= min(losses) else int(np.argmin(losses)) + 1
-        assert len(fitted.arrays[f"q{round(100 * level):02d}.value"]) == rounds
-        for h in (1, 2):
-            rows = asked.features[:, 430:440].reshape(-1, len(job.features))
-            read = np.column_stack([rows, np.full(len(rows), h, dtype=np.float32)])
-            staged = [np.full(len(rows), model._baseline_prediction.item()), *model.staged_predict(read)]
-            expected[:, :, h - 1, k] = staged[rounds].reshape(-1, 10)
-    expected = np.sort(expected, axis=-1)
-    expected *= (frames.volatility[:, 430:440, None] * np.sqrt([1.0, 2.0]))[..., None]
-    usable = frames.usable[:, 430:440]
-    found = quantiles(fitted, frames, slice(430, 440))
-    np.testing.assert_allclose(found[usable], expected[usable], rtol=1e-5, atol=1e-7)
-    kept = [len(fitted.arrays[f"q{round(100 * level):02d}.value"]) for level in LEVELS]
-    assert max(kept) > 5  # something was learned
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_trees_as_arrays_predict_what_scikit_learn_does(seed: int) -> None:
-    """Also for missing values, in float32 features that lie close together."""
-    draws = np.random.default_rng(seed)
-    x = draws.normal(size=(3000, 4)).astype(np.float32)
-    x[:, 1] = np.nextafter(np.float32(1.0), np.float32(2.0)) * draws.integers(1, 4, 3000)
-    x[draws.uniform(size=x.shape) < 0.1] = np.nan
-    y = np.nan_to_num(x[:, 0]) * 3 + np.nan_to_num(x[:, 1]) + np.isnan(x[:, 2]) + draws.normal(size=3000)
-    model = HistGradientBoostingRegressor(loss="quantile", quantile=0.9, max_iter=30, random_state=seed).fit(x, y)
-    forest = exported_trees([predictor[0].nodes for predictor in model._predictors])
-    found = model._baseline_prediction.item() + sum_of_trees(forest, list(x.T))
-    np.testing.assert_allclose(found, model.predict(x), atol=1e-6, rtol=1e-6)
-    assert np.ptp(found) > 3
-    assert forest.missing_left.any()

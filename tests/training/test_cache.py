@@ -21,7 +21,7 @@ from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.training.cache import DESCRIPTION, LARGEST_BYTES, WEIGHTS, FitCache, read_fitted, write_fitted
 from pipeline.training.fits import fit
-from pipeline.training.jobs import FitJob
+from pipeline.training.jobs import FORMAT_VERSION, FitJob
 from pipeline.training.schedule import fit_all
 from tests.panels import frames_from, jobs_for, random_market
 
@@ -116,7 +116,7 @@ DAMAGE = {
     "description is a list": lambda folder: (folder / DESCRIPTION).write_text("[1, 2]"),
     "description not unicode": lambda folder: (folder / DESCRIPTION).write_bytes(b"\xff\xfe{}"),
     "another format": lambda folder: (folder / DESCRIPTION).write_text(
-        (folder / DESCRIPTION).read_text().replace('"format": 3', '"format": 2')
+        (folder / DESCRIPTION).read_text().replace(f'"format": {FORMAT_VERSION}', '"format": 2')
     ),
     "unknown forecaster": lambda folder: (folder / DESCRIPTION).write_text(
         (folder / DESCRIPTION).read_text().replace('"cell": "lstm"', '"cell": "xlstm"')
