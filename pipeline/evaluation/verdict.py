@@ -104,7 +104,7 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
     )
     return (
         f"{subject} is {beaten} no evidence that it beats the best baseline ({best.baseline}): its pinball loss is "
-        f"{_size(best.skill)}, p = {best.p:.2f}."
+        f"{_size(best.skill)}, {p_value(best.p)}."
     )
 
 

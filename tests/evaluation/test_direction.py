@@ -145,12 +145,12 @@ def test_frequencies_are_those_of_the_training_range_alone(
     fold = folds[0]
     plain = direction_table(results, folds[:1], frames)
     assert plain is not None
-    for part, told in ((fold.validation, True), (fold.train, False)):
+    for part, is_equal in ((fold.validation, True), (fold.train, False)):
         other = replace(frames, future_return=np.array(frames.future_return))
         other.future_return[:, part.start : part.stop] = 1.0  # up, as far as it may be seen
         found = direction_table(results, folds[:1], other)
         assert found is not None
-        assert found.equals(plain) == told
+        assert found.equals(plain) == is_equal
 
 
 def test_a_class_that_never_came_is_not_impossible() -> None:

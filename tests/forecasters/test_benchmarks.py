@@ -149,11 +149,11 @@ def test_what_is_not_chosen_is_learned_from_training_rows_alone(
 def test_what_comes_after_an_origin_changes_no_bit_of_its_forecast(
     kind: str, frames: Frames, fits: dict[str, Fitted]
 ) -> None:
-    asked = slice(380, 470)
-    before = quantiles(fits[kind], frames, asked)
+    origins = slice(380, 470)
+    before = quantiles(fits[kind], frames, origins)
     for origin in (380, 411, 468):
-        after = quantiles(fits[kind], garbage_from(frames, origin + 1, origin), asked)
-        seen = slice(0, origin + 1 - asked.start)
+        after = quantiles(fits[kind], garbage_from(frames, origin + 1, origin), origins)
+        seen = slice(0, origin + 1 - origins.start)
         assert after[:, seen].tobytes() == before[:, seen].tobytes()
         assert not np.array_equal(after[:, seen.stop :], before[:, seen.stop :], equal_nan=True)
         alone = quantiles(fits[kind], frames, slice(origin, origin + 1))
@@ -169,8 +169,8 @@ def test_the_same_seed_gives_the_same_bits_and_a_cached_fit_the_same_forecast(
     cached = read_fitted(tmp_path / kind)
     assert replace(cached, arrays={}) == replace(fits[kind], arrays={})
     assert same_bits(cached, fits[kind])
-    asked = slice(400, 420)
-    assert quantiles(cached, frames, asked).tobytes() == quantiles(fits[kind], frames, asked).tobytes()
+    origins = slice(400, 420)
+    assert quantiles(cached, frames, origins).tobytes() == quantiles(fits[kind], frames, origins).tobytes()
 
 
 def test_only_boosting_draws_rows_and_another_seed_draws_others(

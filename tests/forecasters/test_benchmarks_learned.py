@@ -171,8 +171,8 @@ def test_ridge_takes_the_penalties_that_are_best_in_validation(frames: Frames, j
         scaler, centre, spread, unit = slow_location_scale(frames, jobs["ridge"], *best, h)
         np.testing.assert_allclose(fitted.arrays["location"][:, h - 1], centre, rtol=1e-2, atol=2e-4)
         np.testing.assert_allclose(fitted.arrays["scale"][:, h - 1], spread, rtol=1e-2, atol=2e-4)
-        asked = frames.with_features(jobs["ridge"].features)
-        x = scaler.apply(asked.features[:, 430:440])
+        ridge_frames = frames.with_features(jobs["ridge"].features)
+        x = scaler.apply(ridge_frames.features[:, 430:440])
         q = (x @ centre[:-1] + centre[-1])[..., None] + np.exp(x @ spread[:-1] + spread[-1])[..., None] * unit
         expected = q * (frames.volatility[:, 430:440, None] * math.sqrt(h))
         np.testing.assert_allclose(

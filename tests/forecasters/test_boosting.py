@@ -90,7 +90,7 @@ def best_rounds(level: float, staged: list[np.ndarray], y: np.ndarray) -> int:
 
 def test_the_validation_range_chooses_how_many_trees_are_summed(frames: Frames, job: FitJob, fitted: Fitted) -> None:
     """Found here by trying each round."""
-    asked = frames.with_features(job.features)
+    boosting_frames = frames.with_features(job.features)
     x, y = rows_of(frames, job, job.fold.train)
     checked, outcome = rows_of(frames, job, job.fold.validation)
     expected, chosen = np.empty((len(frames.tickers), 40, 2, len(LEVELS))), []
@@ -99,7 +99,7 @@ def test_the_validation_range_chooses_how_many_trees_are_summed(frames: Frames, 
         staged = [constant + (trees.predict(checked, num_iteration=r) if r else 0 * outcome) for r in range(41)]
         chosen.append(best_rounds(level, staged, outcome))
         for h in (1, 2):
-            rows = asked.features[:, ORIGINS].reshape(-1, len(job.features))
+            rows = boosting_frames.features[:, ORIGINS].reshape(-1, len(job.features))
             read = np.column_stack([rows, np.full(len(rows), h, dtype=np.float32)])
             added = trees.predict(read, num_iteration=chosen[-1]) if chosen[-1] else np.zeros(len(rows))
             expected[:, :, h - 1, k] = (constant + added).reshape(-1, 40)

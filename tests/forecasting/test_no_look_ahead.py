@@ -40,8 +40,8 @@ class Pipeline:
 
     def forecasts(self, rows: Rows, until: np.datetime64) -> dict[tuple[str, np.datetime64], np.ndarray]:
         """Every forecast [ticker, horizon, level] by forecaster and origin, of the folds that test before `until`."""
-        told = self.returns_from == "actions"
-        panel = build_panel(bars_of(rows, self.returns_from, TINY.minimum_sessions, has_actions=told))
+        has_actions = self.returns_from == "actions"
+        panel = build_panel(bars_of(rows, self.returns_from, TINY.minimum_sessions, has_actions=has_actions))
         frames = self.change(build_frames(panel, self.features, panel.tickers, H, TINY.minimum_sessions))
         folds = [fold for fold in folds_of(frames, TINY) if fold.test.first <= until]
         jobs = list(jobs_of(frames, tuple(folds), TINY, "cpu", self.kinds))

@@ -146,11 +146,11 @@ def test_the_garbage_of_the_files_alone_reaches_later_forecasts_of_the_network_a
 def test_a_history_that_ends_at_the_origin_says_the_same() -> None:
     origin = origins()[1]
     frames, forecasts = frames_and_forecasts(truncated(market(), origin), files(), origin)
-    before, told = whole()
+    before, informed = whole()
     assert frames.known_future.tobytes() == np.ascontiguousarray(before.known_future[: len(frames.sessions)]).tobytes()
-    here = [key for key in told if key[1] <= origin]
+    here = [key for key in informed if key[1] <= origin]
     assert here == list(forecasts)
-    assert max(float(np.nanmax(np.abs(told[key] - forecasts[key]))) for key in here) <= 1e-6
+    assert max(float(np.nanmax(np.abs(informed[key] - forecasts[key]))) for key in here) <= 1e-6
 
 
 def a_second_early(file_covariates: FileCovariates) -> FileCovariates:

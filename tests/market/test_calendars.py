@@ -198,9 +198,9 @@ def test_foreseen_are_the_sessions_held_and_the_days_of_those_closings(calendar:
 
 
 def test_half_days_are_those_that_end_early_by_plan() -> None:
-    asked = days("2024-07-03", "2024-07-05", "2024-11-28", "2024-11-29", "2024-12-24", "2024-12-26", "2024-12-31")
-    np.testing.assert_array_equal(half_days("XNYS", asked), [True, False, False, True, True, False, False])
-    np.testing.assert_array_equal(half_days("XLON", asked), [False, False, False, False, True, False, True])
-    assert not half_days("24/7", asked).any()
+    sessions = days("2024-07-03", "2024-07-05", "2024-11-28", "2024-11-29", "2024-12-24", "2024-12-26", "2024-12-31")
+    np.testing.assert_array_equal(half_days("XNYS", sessions), [True, False, False, True, True, False, False])
+    np.testing.assert_array_equal(half_days("XLON", sessions), [False, False, False, False, True, False, True])
+    assert not half_days("24/7", sessions).any()
     # trading stopped at 15:30 on the day of the circuit breaker, which nobody had planned
     assert not half_days("XNYS", days("1997-10-27")).any()

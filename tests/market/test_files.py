@@ -67,15 +67,15 @@ def test_a_folder_as_yahoo_exports_it_becomes_as_traded(tmp_path: Path) -> None:
 def test_without_splits_a_folder_stays_split_adjusted_unless_restated(tmp_path: Path) -> None:
     _save(as_yahoo_exports(good_rows()).drop(columns=["Dividends", "Stock Splits"]), tmp_path / "AAPL.csv")
     assert open_files(tmp_path).price_basis == "split_adjusted"
-    told = open_files(tmp_path, "as_traded")
-    assert (told.price_basis, told.has_actions, told.returns_from) == ("as_traded", False, "adj_close")
+    source = open_files(tmp_path, "as_traded")
+    assert (source.price_basis, source.has_actions, source.returns_from) == ("as_traded", False, "adj_close")
 
 
 def test_a_long_file_can_be_reported_to_be_split_adjusted(tmp_path: Path) -> None:
     path = _save(as_yahoo_exports(good_rows()).assign(ticker="AAPL"), tmp_path / "prices.csv")
-    told = open_files(path, "split_adjusted").rows("AAPL")
-    np.testing.assert_allclose(told["close"], good_rows()["close"])
-    assert open_files(path).rows("AAPL")["close"][0] == pytest.approx(told["close"][0] / 4)
+    unadjusted = open_files(path, "split_adjusted").rows("AAPL")
+    np.testing.assert_allclose(unadjusted["close"], good_rows()["close"])
+    assert open_files(path).rows("AAPL")["close"][0] == pytest.approx(unadjusted["close"][0] / 4)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_text_late_in_a_column_spares_all_other_rows(spoilt: dict[str, object], 
     assert validated.excluded == ()
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the large real data is not beside this checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the large real data is not next to this checkout")
 def test_the_large_real_file_passes_whole() -> None:
     source = open_files(SHARED / "us_core100_daily_1999_2021.parquet")
     validated = load_bars(source, (), NOW, minimum_sessions=60)

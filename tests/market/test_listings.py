@@ -103,9 +103,9 @@ def test_the_name_tells_calendar_and_currency(ticker: str, calendar: str, curren
 
 @pytest.mark.parametrize("ticker", ["XYZ.RO", "XYZ.CA", "xyz.foo", "A.B.LONDON"])
 def test_an_unknown_suffix_is_reported_with_those_that_are_known(ticker: str) -> None:
-    with pytest.raises(SourceError, match=r"found the suffix \.[A-Z]+ in") as told:
+    with pytest.raises(SourceError, match=r"found the suffix \.[A-Z]+ in") as raised:
         listing_of(ticker)
-    assert all(suffix in str(told.value) for suffix in EXCHANGES)
+    assert all(suffix in str(raised.value) for suffix in EXCHANGES)
 
 
 def test_an_unknown_index_is_reported() -> None:

@@ -38,8 +38,8 @@ def test_what_is_no_iso_date_is_not_guessed(written: object) -> None:
 @pytest.mark.parametrize("kind", ["str", object])
 def test_no_row_has_a_say_in_how_another_is_read(odd: str, kind: type | str) -> None:
     alone = session_dates(pd.Series([odd], dtype=kind)).day[0]
-    beside = session_dates(pd.Series([odd, "2024-01-02 00:00:00-05:00", None], dtype=kind)).day[0]
-    assert str(alone) == str(beside) == ("2024-01-02" if odd == "2024-01-02" else "NaT")
+    among_others = session_dates(pd.Series([odd, "2024-01-02 00:00:00-05:00", None], dtype=kind)).day[0]
+    assert str(alone) == str(among_others) == ("2024-01-02" if odd == "2024-01-02" else "NaT")
 
 
 def test_real_timestamps_are_taken_as_they_are() -> None:

@@ -74,7 +74,7 @@ class StoredPrices:
             return None
 
     def _stored(self, ticker: str) -> Version | Facts | None:
-        """Return what is stored of the ticker beside its rows, as known at the instant."""
+        """Return what is stored of the ticker other than its rows, as known at the instant."""
         if self.at is None:
             return facts(self.collection, ticker)
         return version_at(read_history(self.collection, ticker), self.at)

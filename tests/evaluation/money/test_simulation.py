@@ -87,7 +87,7 @@ def test_without_a_bar_the_order_is_filled_at_the_next_open() -> None:
 
 
 def test_the_latest_forecast_is_used_where_there_is_no_bar() -> None:
-    # held through the missing bar as decided before it, beside B, which keeps its half
+    # held through the missing bar as decided before it, next to B, which keeps its half
     panel = made_panel([[100.0, 100.0, NAN, 130.0, 130.0], [10.0] * 5])
     money = run(panel, [[UP, UP, NAN, UP, UP], [UP] * 5])
     held = result(money)

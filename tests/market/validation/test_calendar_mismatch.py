@@ -242,7 +242,7 @@ def test_the_bundled_sample_is_not_reported() -> None:
     assert load_bars(open_sample(), [], NOW, 40).calendar_mismatches == ()
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the large real data is not beside this checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the large real data is not next to this checkout")
 def test_no_real_file_is_reported() -> None:
     paths = [path for path in SHARED.iterdir() if path.name.endswith((".parquet", ".csv.gz", ".csv"))]
     assert paths
