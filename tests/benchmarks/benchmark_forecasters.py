@@ -3,13 +3,15 @@
     python -m tests.benchmarks.benchmark_forecasters [whole]
 
 The protocol is that of the main job's benchmark. Each is fitted and forecasts in this process, on one core. The last
-sessions of the test stay sealed; with `whole` they are opened.
+sessions of the test stay sealed; with `whole` they are opened. The seconds of a linear fit have bounds, on this panel
+and on the bundled sample; the exit status is the number of misses.
 """
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -19,17 +21,20 @@ from pipeline.dataset.labels import label_mask
 from pipeline.evaluation.scores import loss_per_session, mean_pinball
 from pipeline.evaluation.significance.mean_test import long_lags
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
+from pipeline.experiment import Experiment
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasters.garch import GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.ridge import RidgeSpec
 from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.market.sources import open_source
+from pipeline.market.validation.validate import load_bars
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
-from pipeline.training.jobs import FitResult
-from tests.benchmarks.main_job import LARGE, PANEL, large_bars
+from pipeline.training.jobs import FitJob, FitResult
+from tests.benchmarks.main_job import LARGE, PANEL, Measured, at_most, large_bars
 
 EXPERIMENT = LARGE.model_copy(update={"benchmarks": (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())})
 AGAINST = ("ewma", "linear")
@@ -63,6 +68,30 @@ def validation_pinball(fitted: Fitted, frames: Frames, fold: Fold) -> list[float
     known = label_mask(frames, fold.validation)[:, part]
     found, outcome = quantiles(fitted, frames, part).astype(np.float64), frames.future_return[:, part].astype(float)
     return [1e4 * mean_pinball(found[known[..., h], h], outcome[known[..., h], h]) for h in range(frames.horizons)]
+
+
+def seconds_of_linear(frames: Frames, folds: Sequence[Fold], experiment: Experiment) -> list[float]:
+    """Return the seconds that a core was busy with the linear fit of each fold."""
+    jobs = list(jobs_of(frames, folds, experiment, "cpu", ("linear",)))
+    return [busy_seconds(job, frames) for job in [jobs[0], *jobs]][1:]  # the first one imports
+
+
+def busy_seconds(job: FitJob, frames: Frames) -> float:
+    began = time.process_time()
+    fit(job, frames)
+    return time.process_time() - began
+
+
+def linear_bounds(frames: Frames, fold: Fold) -> Iterator[Measured]:
+    """Yield the seconds of a linear fit on the large panel and on the sample, with their bounds."""
+    (large,) = seconds_of_linear(frames, (fold,), EXPERIMENT)
+    yield at_most("large panel: seconds of a linear fit, one core", large, 2.0)
+    experiment = Experiment(device="cpu")
+    bars = load_bars(open_source(experiment.source), (), datetime.now(UTC), experiment.minimum_sessions).bars
+    sample = frames_of(bars, experiment)
+    seconds = seconds_of_linear(sample, folds_of(sample, experiment), experiment)
+    print("seconds of a linear fit on each fold of the sample:", " ".join(f"{value:.2f}" for value in seconds))
+    yield at_most("sample: seconds of a linear fit, one core, the slowest fold", max(seconds), 0.3)
 
 
 def pinball_in_test(backtest: Backtest, kind: str) -> list[float]:
@@ -114,7 +143,9 @@ def main(names: Sequence[str]) -> int:
         print(f"  {kind:<10} {shown(pinball_in_test(backtest, kind))}")
         for against in AGAINST:
             print(f"      against {against:<8} {' '.join(f'{p:>8}' for p in p_values(backtest, kind, against))}")
-    return 0
+    measured = list(linear_bounds(frames, fold))
+    print("", *measured, sep="\n")
+    return sum(not one.met for one in measured)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.linear_model import QuantileRegressor
+from threadpoolctl import threadpool_limits
 
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.dataset.scaling import fit_scaler
+from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.linear import LinearSpec
 from pipeline.forecasters.per_ticker import ENOUGH_SESSIONS
@@ -120,7 +122,7 @@ def linear() -> tuple[FitJob, Frames, Fitted]:
 
 
 def test_the_linear_fit_is_close_to_the_exact_solution(linear: tuple[FitJob, Frames, Fitted]) -> None:
-    """Scikit-learn's linear programme is the optimum; the gradient may lose half a per cent to it."""
+    """Scikit-learn's linear programme is the optimum; on few rows the smoothing gives up 0.3 % of the training loss."""
     job, frames, fitted = linear
     seen = frames.until(job.fold.validation.stop).with_features(job.features)
     mask = label_mask(seen, job.fold.train)[..., 0]
@@ -134,7 +136,8 @@ def test_the_linear_fit_is_close_to_the_exact_solution(linear: tuple[FitJob, Fra
         for forecast, add in ((ours[:, k], "ours"), (exact, "best")):
             loss = float(np.maximum(level * (target - forecast), (level - 1) * (target - forecast)).mean())
             total, best = (total + loss, best) if add == "ours" else (total, best + loss)
-    assert best <= total <= best * 1.005
+    assert len(rows) > 300
+    assert best <= total <= best * 1.003
 
 
 def test_linear_forecasts_are_the_scaled_features_times_the_weights(linear: tuple[FitJob, Frames, Fitted]) -> None:
@@ -161,3 +164,69 @@ def test_linear_fits_are_the_same_bits_and_know_no_later_row(linear: tuple[FitJo
     spoilt = replace(frames, features=np.where(later[:, None], np.float32(3.0), frames.features))
     again = fit(job, spoilt)
     assert all(again.arrays[name].tobytes() == fitted.arrays[name].tobytes() for name in fitted.arrays)
+
+
+def test_a_linear_fit_uses_no_seed_and_any_number_of_threads(linear: tuple[FitJob, Frames, Fitted]) -> None:
+    job, frames, fitted = linear
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            again = fit(replace(job, seed=7), frames)
+        assert all(again.arrays[name].tobytes() == fitted.arrays[name].tobytes() for name in fitted.arrays)
+
+
+def test_one_ulp_in_a_label_moves_no_linear_quantile(linear: tuple[FitJob, Frames, Fitted]) -> None:
+    job, frames, fitted = linear
+    moved = np.where(
+        frames.usable[..., None], np.nextafter(frames.future_return, np.float32(1.0)), frames.future_return
+    )
+    again, origins = fit(job, replace(frames, future_return=moved)), slice(job.fold.test.start, job.fold.test.stop)
+    before, after = quantiles(fitted, frames, origins), quantiles(again, frames, origins)
+    assert np.nanmax(np.abs(after - before)) < 1e-6
+    assert (np.diff(after[frames.usable[:, origins]], axis=-1) >= 0).all()
+
+
+def test_prices_in_another_unit_change_a_refitted_linear_forecast_by_less_than_1e5(
+    linear: tuple[FitJob, Frames, Fitted],
+) -> None:
+    """A constant that is no power of two changes features and returns by rounding, of up to a millionth."""
+    job, frames, fitted = linear
+    draws, origins = np.random.default_rng(0), slice(300, len(frames.sessions))
+    noise = {name: draws.uniform(-1e-6, 1e-6, getattr(frames, name).shape) for name in ("features", "future_return")}
+    moved = replace(
+        frames,
+        features=(frames.features + noise["features"]).astype(np.float32),
+        future_return=(frames.future_return * (1 + noise["future_return"])).astype(np.float32),
+    )
+    before, after = quantiles(fitted, frames, origins), quantiles(fit(job, moved), moved, origins)
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-5)
+    assert not np.array_equal(after, before, equal_nan=True)
+
+
+def test_one_ticker_with_a_feature_that_never_varies_is_fitted(linear: tuple[FitJob, Frames, Fitted]) -> None:
+    job, frames, _ = linear
+    still = np.where(np.array(frames.feature_names) == "log_range", np.float32(-3.7), frames.features)
+    fitted = fit(replace(job, tickers=("T0",)), replace(frames, features=still))
+    column = job.features.index("log_range")
+    assert np.abs(fitted.arrays["weights"][column]).max() < 1e-3
+    assert np.isfinite(quantiles(fitted, frames, slice(420, 440))[0]).all()
+
+
+def test_a_label_known_only_after_the_training_range_teaches_a_linear_fit_nothing(frames: Frames) -> None:
+    """The last training origin of horizon 2 is one session before that of horizon 1."""
+    (job,) = jobs_for(frames, kinds=("linear",), folds=slice(1))[0]
+    fitted, last = fit(job, frames), job.fold.train.stop - 1
+    spoilt = {}
+    for first in (last, last - 1):  # the first origin whose label of horizon 1 is changed; of horizon 2, one before
+        labels = np.array(frames.future_return)
+        labels[:, first:, 0], labels[:, first - 1 :, 1] = 0.5, 0.5
+        spoilt[first] = fit(job, replace(frames, future_return=labels)).arrays["weights"].reshape(-1, 2, len(LEVELS))
+    before = fitted.arrays["weights"].reshape(-1, 2, len(LEVELS))
+    np.testing.assert_array_equal(spoilt[last], before)
+    assert not np.array_equal(spoilt[last - 1][:, 0], before[:, 0])
+    assert not np.array_equal(spoilt[last - 1][:, 1], before[:, 1])
+
+
+def test_a_horizon_without_labels_is_refused_with_its_dates(linear: tuple[FitJob, Frames, Fitted]) -> None:
+    job, frames, _ = linear
+    with pytest.raises(FitError, match=f"no label of horizon 1 between {job.fold.train.first}"):
+        fit(job, replace(frames, future_return=np.full_like(frames.future_return, np.nan)))
