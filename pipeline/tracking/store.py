@@ -23,7 +23,7 @@ SERVERS = ("http", "https")
 DATABASES = ("postgresql", "mysql", "mssql")
 
 
-EXPECTED = "sqlite:////absolute/path.db, http(s)://host:port, or a postgresql, mysql or mssql address"
+EXPECTED = "sqlite:////absolute/path.db, http(s)://host:port, or a postgresql+psycopg2, mysql or mssql address"
 
 
 PROBE_SECONDS = 10
@@ -171,9 +171,13 @@ def _create(client: MlflowClient, name: str, location: str | None) -> Experiment
 def _foreign(error: Exception) -> bool:
     """Return whether the error is a library's or the system's, not a mistake in this code.
 
-    Decided by the module of its class: mlflow lets errors of SQLAlchemy, requests, sqlite3 or boto through.
+    Decided by the module of its class: mlflow lets errors of SQLAlchemy, requests, sqlite3 or boto through. A
+    module that is not found is a database's driver.
     """
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")
+    return isinstance(error, OSError | ModuleNotFoundError) or type(error).__module__.partition(".")[0] not in (
+        "builtins",
+        "pipeline",
+    )
 
 
 RUNS_PER_PAGE = 1000

@@ -86,5 +86,11 @@ def translate_errors(storage: Storage, doing: str) -> Iterator[None]:
 
 
 def _foreign(error: Exception) -> bool:
-    """Return whether the error is a library's or the system's, not a bug of ours, by the module of its class."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in ("builtins", "pipeline")
+    """Return whether the error is a library's or the system's, not a bug of ours, by the module of its class.
+
+    A module that is not found is a database's driver.
+    """
+    return isinstance(error, OSError | ModuleNotFoundError) or type(error).__module__.partition(".")[0] not in (
+        "builtins",
+        "pipeline",
+    )

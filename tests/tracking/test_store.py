@@ -108,6 +108,11 @@ def test_a_server_that_does_not_answer_is_reported_at_once() -> None:
         prepare_store(f"http://someone:secret@127.0.0.1:{port}", None, "tapecast")
 
 
+def test_a_driver_that_is_not_installed_is_named() -> None:
+    with pytest.raises(TrackingError, match=r"No module named 'psycopg'.*Check TAPECAST_TRACKING_URI"):
+        prepare_store("postgresql://someone@127.0.0.1:1/db", None, "tapecast")
+
+
 def test_addresses_for_people_have_no_password() -> None:
     assert without_password("postgresql://me:secret@host/db") == "postgresql://host/db"
     store = Store("https://me:secret@mlflow.example.org/", "7")

@@ -48,6 +48,11 @@ def test_a_missing_postgresql_server_is_a_tracking_error() -> None:
         Storage("postgresql+nosuchdriver://127.0.0.1:1/db", "optuna").make_ready()
 
 
+def test_a_driver_that_is_not_installed_is_a_tracking_error() -> None:
+    with pytest.raises(TrackingError, match="No module named 'psycopg'"):
+        Storage("postgresql://127.0.0.1:1/db", "optuna").make_ready()
+
+
 def test_errors_of_ours_are_not_translated() -> None:
     with pytest.raises(UsageError, match="ours"), translate_errors(Storage("sqlite:///x"), "ask"):
         raise UsageError("ours")
