@@ -1,7 +1,9 @@
 """Gradient boosted trees by the pinball loss, fitted by LightGBM and stored as its text."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ from pipeline.arrays import Array, Bytes, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
-from pipeline.errors import FitError
+from pipeline.errors import FitError, UsageError
 from pipeline.forecasters.forecaster import (
     DEFAULT_FEATURES,
     LEVELS,
@@ -52,15 +54,13 @@ def fit(spec: BoostingSpec, data: FitData) -> Parameters:
     learned together, with the horizon as the last feature. The validation range chooses the number of trees, and
     nothing else is learned there. Raises FitError when a range has no label.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
-
     frames, fold, draws = data.frames, data.fold, np.random.default_rng(data.seed)
     learn = _drawn_rows(frames, fold.train, spec.most_rows, draws)
     judge = _drawn_rows(frames, fold.validation, MOST_VALIDATION_ROWS, draws)
     constants = np.quantile(learn[1], LEVELS).astype(np.float32)
-    with threadpool_limits(1):  # sums then have one order, and no threads are left behind
-        texts = _boosted(_settings(spec, data.seed), spec.most_rounds, constants, learn, judge)
-    arrays = {CONSTANTS: constants, **{_name(level): text for level, text in enumerate(texts)}}
+    with _lightgbm_on_one_thread() as lightgbm:
+        texts = _boosted(lightgbm, _settings(spec, data.seed), spec.most_rounds, constants, learn, judge)
+    arrays: dict[str, Array] = {CONSTANTS: constants, **{_name(level): text for level, text in enumerate(texts)}}
     return Parameters({**arrays, DIGEST: _digest(arrays)})
 
 
@@ -78,6 +78,25 @@ def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generat
     ticker, session, horizon = np.unravel_index(rows, known.shape)
     read = np.column_stack([frames.features[ticker, session], (horizon + 1).astype(np.float32)])
     return read, scaled_target(frames)[ticker, session, horizon]
+
+
+@contextmanager
+def _lightgbm_on_one_thread() -> Iterator[Any]:
+    """Yield LightGBM; sums then have one order, and no threads are left behind.
+
+    Raises UsageError where the OpenMP runtime is missing: LightGBM's wheel brings none, and slim images have none.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        lightgbm = import_module("lightgbm")  # heavy
+    except OSError as error:
+        raise UsageError(
+            f"the benchmark boosting cannot load LightGBM: {error}; install the OpenMP runtime (on Debian and Ubuntu "
+            "the package libgomp1) or leave the benchmark out"
+        ) from error
+    with threadpool_limits(1):  # only now: it limits the libraries that are loaded
+        yield lightgbm
 
 
 def _settings(spec: BoostingSpec, seed: int) -> dict[str, Any]:
@@ -99,10 +118,10 @@ def _settings(spec: BoostingSpec, seed: int) -> dict[str, Any]:
     }
 
 
-def _boosted(settings: dict[str, Any], most_rounds: int, constants: Floats32, learn: Rows, judge: Rows) -> list[Bytes]:
+def _boosted(
+    lightgbm: Any, settings: dict[str, Any], most_rounds: int, constants: Floats32, learn: Rows, judge: Rows
+) -> list[Bytes]:
     """Return each level's trees up to the round with the smallest validation loss, as text."""
-    import lightgbm  # noqa: PLC0415  heavy
-
     binned = lightgbm.Dataset(*learn, params=settings)  # once for all levels, which start from other constants
     checked = lightgbm.Dataset(*judge, reference=binned, params=settings)
     texts = []
@@ -116,9 +135,10 @@ def _boosted(settings: dict[str, Any], most_rounds: int, constants: Floats32, le
             valid_sets=[checked],
             callbacks=[lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)],
         )
+        # LightGBM keeps the trees up to the best round.
         smallest = model.best_score["valid_0"]["quantile"]
         helped = smallest < _pinball(level, judge[1].astype(np.float64) - constant)
-        text = model.model_to_string(num_iteration=model.best_iteration) if helped else ""
+        text = model.model_to_string() if helped else ""
         texts.append(np.frombuffer(text.encode(), dtype=np.uint8))
     return texts
 
@@ -138,13 +158,11 @@ def quantiles(_spec: BoostingSpec, fitted: Fitted, frames: Frames, origins: slic
 
     Raises FitError where the trees are not those that were fitted, or LightGBM cannot read them.
     """
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
     horizons, volatility = fitted.horizons, frames.volatility[:, origins]
     rows = frames.features[:, origins].reshape(volatility.size, -1)  # [ticker x origin, feature]
     scaled = np.empty((*volatility.shape, horizons, len(LEVELS)), dtype=np.float32)
-    with threadpool_limits(1):
-        models = _models(fitted.arrays)
+    with _lightgbm_on_one_thread() as lightgbm:
+        models = _models(lightgbm, fitted.arrays)
         for h in range(horizons):
             read = np.column_stack([rows, np.full(len(rows), h + 1, dtype=np.float32)])
             for level, model in enumerate(models):
@@ -153,10 +171,8 @@ def quantiles(_spec: BoostingSpec, fitted: Fitted, frames: Frames, origins: slic
     return rearranged(scaled) * origin_scale(volatility, horizons)[..., None]
 
 
-def _models(arrays: Mapping[str, Array]) -> list[Any]:
+def _models(lightgbm: Any, arrays: Mapping[str, Array]) -> list[Any]:
     """Return each level's trees as LightGBM reads them, None where it has none; raises FitError."""
-    import lightgbm  # noqa: PLC0415  heavy
-
     try:
         if not np.array_equal(_digest(arrays), arrays[DIGEST]):
             raise FitError("the trees of boosting are not those that were fitted; delete the damaged fit and run again")

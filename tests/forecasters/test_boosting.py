@@ -13,9 +13,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.dataset.folds import Range
-from pipeline.dataset.frames import Frames
+from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.labels import label_mask, scaled_target
-from pipeline.errors import FitError
+from pipeline.errors import FitError, UsageError
 from pipeline.forecasters import boosting
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.forecaster import LEVELS, Fitted
@@ -214,6 +214,15 @@ def test_arrays_of_something_else_are_refused(frames: Frames, fitted: Fitted) ->
         quantiles(replace(fitted, arrays=other), frames, ORIGINS)
 
 
+def test_a_missing_openmp_runtime_is_named(frames: Frames, fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_runtime(_name: str) -> None:
+        raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(boosting, "import_module", without_runtime)
+    with pytest.raises(UsageError, match=r"boosting cannot load LightGBM: libgomp.so.1.*package libgomp1"):
+        quantiles(fitted, frames, ORIGINS)
+
+
 def test_nothing_is_printed(frames: Frames, job: FitJob, capfd: pytest.CaptureFixture[str]) -> None:
     spec = BoostingSpec(smallest_leaf=10_000)  # no split is possible, about which LightGBM would warn
     quantiles(fit(replace(job, forecaster=spec), frames), frames, ORIGINS)
@@ -221,25 +230,32 @@ def test_nothing_is_printed(frames: Frames, job: FitJob, capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
+READ_TREES = """
+import os, sys
+from pathlib import Path
+import sklearn.ensemble  # so that what LightGBM imports is not counted
+import numpy as np
+from pipeline.dataset.frames import open_frames
+from pipeline.forecasters import boosting
+from pipeline.forecasters.forecaster import Fitted
+
+frames, arrays = open_frames(Path(sys.argv[1])), dict(np.load(sys.argv[2]))
+fitted = Fitted(boosting.BoostingSpec(), frames.feature_names, frames.tickers, frames.horizons, 1, arrays)
+before = len(os.listdir("/proc/self/task"))
+boosting.quantiles(fitted.forecaster, fitted, frames, slice(0, len(frames.sessions)))
+print(before, len(os.listdir("/proc/self/task")))
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted where Linux lists them")
-def test_no_thread_is_left_behind() -> None:
-    """Also where the first thing that a process does is to read trees; it could not be forked safely afterwards."""
-    script = (
-        "import os, lightgbm, numpy as np\n"
-        "from tests.forecasters.test_boosting import EXPERIMENT, ORIGINS\n"
-        "from tests.panels import frames_from, jobs_for, random_market\n"
-        "from pipeline.forecasters import boosting\n"
-        "from pipeline.forecasters.forecaster import FitData\n"
-        "frames = frames_from(random_market(520, 3), EXPERIMENT)\n"
-        "(job,), _ = jobs_for(frames, EXPERIMENT, ['boosting'], slice(1))\n"
-        "seen = frames.until(job.fold.validation.stop).with_features(job.features)\n"
-        "before = len(os.listdir('/proc/self/task'))\n"
-        "boosting.fit(job.forecaster, FitData(seen, job.fold, 0, job.training))\n"
-        "print(before, len(os.listdir('/proc/self/task')))\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
-    command = [sys.executable, "-c", script]
-    environment["OMP_NUM_THREADS"] = "3"
+def test_a_process_that_reads_trees_has_no_more_threads_afterwards(
+    frames: Frames, job: FitJob, fitted: Fitted, tmp_path: Path
+) -> None:
+    """With threads of OpenMP it could not be forked safely any more."""
+    save_frames(frames.with_features(job.features), tmp_path / "frames")
+    np.savez(tmp_path / "trees.npz", **fitted.arrays)
+    command = [sys.executable, "-c", READ_TREES, str(tmp_path / "frames"), str(tmp_path / "trees.npz")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert found.returncode == 0, found.stderr
     before, after = found.stdout.split()
