@@ -1,5 +1,7 @@
 """Ridge regressions of the location and the log scale of the return."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
@@ -52,52 +54,70 @@ def fit(spec: RidgeSpec, data: FitData) -> Parameters:
     learn = _rows_by_horizon(read, target, label_mask(frames, train), train)
     judge = _rows_by_horizon(read, target, label_mask(frames, validation), validation)
     with threadpool_limits(1):  # sums then have one order, whatever else runs
-        tried = [_try_penalties(learn, judge, *pair) for pair in product(spec.penalties, repeat=2)]
-    _, chosen = min(tried, key=lambda one: one[0])
-    return Parameters({**chosen, "scaler.mean": scaler.mean, "scaler.std": scaler.std})
+        tried = [tuple(_every_pair(*rows, spec.penalties)) for rows in learn]  # by horizon, then by pair
+        losses = [[_pinball(*rows, *part) for part in parts] for rows, parts in zip(judge, tried, strict=True)]
+    best = int(np.mean(losses, axis=0).argmin())
+    centre, spread, unit = (np.stack(arrays) for arrays in zip(*(parts[best] for parts in tried), strict=True))
+    pairs = tuple(product(spec.penalties, repeat=2))
+    learned = {"location": centre.T, "scale": spread.T, "unit": unit, "penalties": np.array(pairs[best])}
+    arrays = {name: values.astype(np.float32) for name, values in learned.items()}
+    return Parameters({**arrays, "scaler.mean": scaler.mean, "scaler.std": scaler.std})
 
 
-Rows = list[tuple[Floats32, Floats32]]
-"""Features [row, feature] and scaled target [row] of each horizon."""
-
-
-def _rows_by_horizon(read: Floats32, target: Floats32, known: Booleans, part: Range) -> Rows:
+def _rows_by_horizon(read: Floats32, target: Floats32, known: Booleans, part: Range) -> list[tuple[Floats, Floats]]:
+    """Return features [row, feature] and scaled target [row] of each horizon."""
     horizons = range(target.shape[2])
     for h in horizons:
         refuse_no_rows(known[..., h], part, h + 1)
-    return [(read[known[..., h]], target[known[..., h], h]) for h in horizons]
+    return [(read[known[..., h]].astype(np.float64), target[known[..., h], h].astype(np.float64)) for h in horizons]
 
 
-def _try_penalties(learn: Rows, judge: Rows, location: float, scale: float) -> tuple[float, dict[str, Floats32]]:
-    """Return the mean pinball loss on the rows to judge by, and the arrays learned with two penalties."""
-    parts = [_location_scale(*rows, location, scale) for rows in learn]
-    loss = np.mean([_pinball(*rows, *part) for rows, part in zip(judge, parts, strict=True)])
-    centre, spread, unit = (np.stack(own).astype(np.float32) for own in zip(*parts, strict=True))
-    penalties = np.array([location, scale], dtype=np.float32)
-    return float(loss), {"location": centre.T, "scale": spread.T, "unit": unit, "penalties": penalties}
+LocationScale = tuple[Floats, Floats, Floats]
+"""Weights [feature + 1] of location and log scale at one horizon, and the unit quantiles [level]."""
 
 
-def _location_scale(read: Floats32, target: Floats32, location: float, scale: float) -> tuple[Floats, Floats, Floats]:
-    """Return the weights [feature + 1] of location and log scale at one horizon, and the unit quantiles [level]."""
-    centre = _ridge(read, target, location)
-    error = target - _apply(read, centre)
-    spread = _ridge(read, np.log(np.abs(error) + SMALLEST_ERROR), scale)
-    return centre, spread, np.quantile(error / np.exp(_apply(read, spread)), LEVELS)
+def _every_pair(read: Floats, target: Floats, penalties: tuple[float, ...]) -> Iterator[LocationScale]:
+    """Yield what is learned at one horizon with each pair of penalties: of the location, then of the scale."""
+    rows = centred(read)
+    for centre in ridge_weights(rows, target, penalties):
+        error = target - _apply(read, centre)
+        for spread in ridge_weights(rows, np.log(np.abs(error) + SMALLEST_ERROR), penalties):
+            yield centre, spread, np.quantile(error / np.exp(_apply(read, spread)), LEVELS)
 
 
-def _ridge(read: Floats32, target: Floats | Floats32, penalty: float) -> Floats:
-    from sklearn.linear_model import Ridge  # noqa: PLC0415  heavy, and forecasts do without it
+@dataclass(frozen=True)
+class CentredRows:
+    """Features less their means, and what every ridge regression on them needs."""
 
-    model = Ridge(alpha=penalty * len(read), solver="cholesky").fit(read, target)
-    return np.append(model.coef_, model.intercept_).astype(np.float64)
+    features: Floats  # [row, feature]
+    means: Floats  # [feature]
+    gram: Floats  # [feature, feature]
 
 
-def _apply(read: Floats32, weights: Floats) -> Floats:
+def centred(read: Floats) -> CentredRows:
+    """Return features [row, feature] less their means."""
+    means = read.mean(axis=0)
+    features = read - means
+    return CentredRows(features, means, features.T @ features)
+
+
+def ridge_weights(rows: CentredRows, target: Floats, penalties: Sequence[float]) -> Floats:
+    """Return the weights [penalty, feature + 1] of ridge regressions of a target [row] with these penalties per row.
+
+    Hoerl and Kennard (1970), eq. 2.1, of least norm where a penalty of 0 leaves more than one solution. The constant,
+    which is the last, is not penalised.
+    """
+    ridge = len(target) * np.array(penalties)[:, None, None] * np.eye(len(rows.means))  # [penalty, feature, feature]
+    slopes = np.linalg.pinv(rows.gram + ridge, hermitian=True) @ (rows.features.T @ target)  # [penalty, feature]
+    return np.column_stack((slopes, target.mean() - slopes @ rows.means))
+
+
+def _apply(read: Floats, weights: Floats) -> Floats:
     result: Floats = read @ weights[:-1] + weights[-1]
     return result
 
 
-def _pinball(read: Floats32, target: Floats32, centre: Floats, spread: Floats, unit: Floats) -> float:
+def _pinball(read: Floats, target: Floats, centre: Floats, spread: Floats, unit: Floats) -> float:
     quantiles = _apply(read, centre)[:, None] + np.exp(_apply(read, spread))[:, None] * unit
     error, levels = target[:, None] - quantiles, np.array(LEVELS)
     return float(np.maximum(levels * error, (levels - 1) * error).mean())

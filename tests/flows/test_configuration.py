@@ -24,7 +24,12 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     text = 'tickers = ["A"]\nseeds = 2\n[source]\nkind = "files"\npath = "a.csv"\nprice_basis = "as_traded"\n'
     found = read(tmp_path, text, tickers=("B",), source={"kind": "files", "path": Path("b.csv")})
     assert (found.tickers, found.seeds) == (("B",), 2)
-    assert found.source.model_dump() == {"kind": "files", "path": Path("b.csv"), "price_basis": "as_traded"}
+    assert found.source.model_dump() == {
+        "kind": "files",
+        "path": Path("b.csv"),
+        "price_basis": "as_traded",
+        "exchange": None,
+    }
 
 
 def test_a_source_of_another_kind_replaces_the_whole_table() -> None:

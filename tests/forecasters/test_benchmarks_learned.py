@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from arch import arch_model
+from sklearn.linear_model import Ridge
 
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
@@ -16,7 +17,7 @@ from pipeline.forecasters import garch
 from pipeline.forecasters.forecaster import LEVELS, FitData
 from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec
 from pipeline.forecasters.har import HarSpec
-from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasters.ridge import RidgeSpec, centred, ridge_weights
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, frames_from, jobs_for, random_market, random_rows
@@ -169,8 +170,8 @@ def test_ridge_takes_the_penalties_that_are_best_in_validation(frames: Frames, j
     assert best != pairs[0]  # the first one that is tried
     for h in (1, 2):
         scaler, centre, spread, unit = slow_location_scale(frames, jobs["ridge"], *best, h)
-        np.testing.assert_allclose(fitted.arrays["location"][:, h - 1], centre, rtol=1e-2, atol=2e-4)
-        np.testing.assert_allclose(fitted.arrays["scale"][:, h - 1], spread, rtol=1e-2, atol=2e-4)
+        np.testing.assert_allclose(fitted.arrays["location"][:, h - 1], centre, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(fitted.arrays["scale"][:, h - 1], spread, rtol=1e-4, atol=1e-5)
         ridge_frames = frames.with_features(jobs["ridge"].features)
         x = scaler.apply(ridge_frames.features[:, 430:440])
         q = (x @ centre[:-1] + centre[-1])[..., None] + np.exp(x @ spread[:-1] + spread[-1])[..., None] * unit
@@ -178,3 +179,32 @@ def test_ridge_takes_the_penalties_that_are_best_in_validation(frames: Frames, j
         np.testing.assert_allclose(
             quantiles(fitted, frames, slice(430, 440))[:, :, h - 1], expected, rtol=5e-3, atol=2e-5
         )
+
+
+@pytest.mark.parametrize("penalty", [1e-8, 1e-4, 1.0, 1e2])
+def test_ridge_weights_are_those_of_scikit_learn(penalty: float) -> None:
+    """With features that are almost collinear and a mean far from zero."""
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(500, 1)) + 0.1 * draws.normal(size=(500, 6)) + 3.0
+    y = x[:, 0] - x[:, 1] + draws.standard_t(4, 500)
+    found = ridge_weights(centred(x), y, (penalty, 0.5))[0]
+    model = Ridge(alpha=500 * penalty, solver="cholesky").fit(x, y)
+    np.testing.assert_allclose(found, [*model.coef_, model.intercept_], rtol=0, atol=1e-6)
+    assert np.abs(found[:2]).max() > 1e-4
+
+
+def test_ridge_is_fitted_with_constant_and_equal_features(frames: Frames, jobs: dict[str, FitJob]) -> None:
+    names = np.array(frames.feature_names)
+    still = np.where(names == "log_range", np.float32(-3.7), frames.features)
+    still[..., names == "volatility_5"] = still[..., names == "volatility_20"]
+    fitted = fit(jobs["ridge"], replace(frames, features=still))
+    five, twenty = (jobs["ridge"].features.index(name) for name in ("volatility_5", "volatility_20"))
+    np.testing.assert_allclose(fitted.arrays["location"][five], fitted.arrays["location"][twenty], atol=1e-5)
+    assert all(np.isfinite(values).all() for values in fitted.arrays.values())
+
+
+def test_without_a_penalty_equal_features_share_their_weight() -> None:
+    draws = np.random.default_rng(1)
+    x = draws.normal(size=(200, 1)).repeat(2, axis=1)
+    (found,) = ridge_weights(centred(x), 3.0 * x[:, 0] + 1.0, (0.0,))
+    np.testing.assert_allclose(found, [1.5, 1.5, 1.0], atol=1e-9)
