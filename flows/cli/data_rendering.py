@@ -22,7 +22,7 @@ from pipeline.wording import count_of, counts_in_words, disk_in_words, exclusion
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.validation import CheckedPrices, mismatch_rows
 
-MOST_ROWS = 40
+MAX_SHOWN_ROWS = 40
 
 INVENTORY_HEADINGS = {
     "ticker": "ticker",
@@ -71,13 +71,15 @@ def print_findings(console: Console, table: pd.DataFrame) -> None:
     """Print how many tickers have which status, and the findings."""
     console.print(f"Validation: {counts_in_words(status_counts(table)) or 'nothing checked'}")
     findings = table[table["status"] != CLEAN]
-    for row in findings.head(MOST_ROWS).to_dict("records"):
+    for row in findings.head(MAX_SHOWN_ROWS).to_dict("records"):
         colour = "red" if row["status"] == EXCLUDED else "yellow" if row["severity"] != "noted" else "default"
         what = f"{row['rule']}, {row['severity']}, {count_of(row['rows'], 'row')}"
         finding = f"{row['since']}: found {row['found']}, expected {row['expected']}"
         console.print(f"[{colour}]{escape(row['ticker'])}[/{colour}] [dim]{escape(what)}[/dim] {escape(finding)}")
-    if len(findings) > MOST_ROWS:
-        console.print(f"{len(findings) - MOST_ROWS:,} more findings; --json and the file show them all", style="dim")
+    if len(findings) > MAX_SHOWN_ROWS:
+        console.print(
+            f"{len(findings) - MAX_SHOWN_ROWS:,} more findings; --json and the file show them all", style="dim"
+        )
 
 
 def show_listed(console: Console, held: Sequence[CollectionInventory]) -> None:
@@ -99,7 +101,7 @@ def show_one(console: Console, stored: StoredTicker, last: pd.DataFrame) -> None
     console.print(
         f"{count_of(len(stored.versions), 'version')}, {len(stored.rows):,} sessions, {stored.versions[-1].currency}"
     )
-    console.print(plain_table(versions_in_words(stored.versions[-MOST_ROWS:]), VERSION_HEADINGS))
+    console.print(plain_table(versions_in_words(stored.versions[-MAX_SHOWN_ROWS:]), VERSION_HEADINGS))
     for problem in dict.fromkeys(problem for version in stored.versions for problem in version.problems):
         console.print(f"{problem.severity.value}: {escape(str(problem))}")
     bars = last.assign(session=last["session"].dt.strftime("%Y-%m-%d"))
@@ -154,8 +156,8 @@ def plain_table(frame: pd.DataFrame, columns: Mapping[str, str]) -> Table:
     for name, heading in columns.items():
         justify: JustifyMethod = "right" if frame[name].dtype.kind in "iuf" else "left"
         table.add_column(heading, justify=justify, no_wrap=name != list(columns)[-1], overflow="fold")
-    for row in frame[list(columns)].head(MOST_ROWS).itertuples(index=False):
+    for row in frame[list(columns)].head(MAX_SHOWN_ROWS).itertuples(index=False):
         table.add_row(*map(cell_in_words, row))
-    if len(frame) > MOST_ROWS:
-        table.caption = f"{len(frame) - MOST_ROWS:,} more rows; --json shows them all"
+    if len(frame) > MAX_SHOWN_ROWS:
+        table.caption = f"{len(frame) - MAX_SHOWN_ROWS:,} more rows; --json shows them all"
     return table

@@ -18,7 +18,7 @@ from pipeline.forecasting.forecasts import fits_of, mean_over_fits
 from pipeline.training.fits import class_probabilities
 from pipeline.training.jobs import FitResult
 
-CLASSES = 3  # down, flat, up
+CLASS_COUNT = 3  # down, flat, up
 SMALLEST = float(np.finfo(np.float32).eps)
 """A probability counts as this at least: a float32 network rounds a smaller one to nothing, at an infinite loss."""
 
@@ -92,7 +92,7 @@ def class_frequencies(classes: Indices, known: Booleans) -> Floats:
 
     One of each is added (Laplace's rule of succession), so that a class that never came is not taken for impossible.
     """
-    counts = np.stack([(known & (classes == k)).sum(axis=(0, 1)) for k in range(CLASSES)], axis=-1) + 1.0
+    counts = np.stack([(known & (classes == k)).sum(axis=(0, 1)) for k in range(CLASS_COUNT)], axis=-1) + 1.0
     shares: Floats = counts / counts.sum(axis=-1, keepdims=True)
     return shares
 
@@ -106,7 +106,7 @@ def log_loss(probabilities: Floats, outcome: Indices) -> Floats:
 
 def brier(probabilities: Floats, outcome: Indices) -> Floats:
     """Return the squared distance from what came, summed over classes [row]; Brier (1950), eq. 2."""
-    distance: Floats = ((probabilities - np.eye(CLASSES)[outcome]) ** 2).sum(axis=-1)
+    distance: Floats = ((probabilities - np.eye(CLASS_COUNT)[outcome]) ** 2).sum(axis=-1)
     return distance
 
 

@@ -31,19 +31,19 @@ class BoostingSpec(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["boosting"] = "boosting"
     features: tuple[str, ...] = Field(DEFAULT_FEATURES, min_length=1, description="What the trees read")
-    most_rows: int = Field(600_000, ge=100, description="Rows (origin and horizon) drawn from the training range")
-    most_rounds: int = Field(150, ge=1, le=1000, description="Most trees per level; validation chooses how many")
+    max_rows: int = Field(600_000, ge=100, description="Rows (origin and horizon) drawn from the training range")
+    max_rounds: int = Field(150, ge=1, le=1000, description="Most trees per level; validation chooses how many")
     leaves: int = Field(16, ge=2, le=256, description="Leaves per tree")
-    smallest_leaf: int = Field(1000, ge=1, description="Training rows per leaf at least")
+    min_leaf_rows: int = Field(1000, ge=1, description="Training rows per leaf at least")
     learning_rate: float = Field(0.1, gt=0.0, le=1.0, description="Share of each tree that is added")
 
 
-Rows = tuple[Floats32, Floats32]
+LabelledRows = tuple[Floats32, Floats32]
 """Features with the horizon as the last [row, feature + 1], and scaled targets [row]."""
 
-MOST_VALIDATION_ROWS = 50_000
+MAX_VALIDATION_ROWS = 50_000
 PATIENCE_ROUNDS = 10  # rounds without a smaller validation loss after which a level stops
-BINS = 63  # per feature: on the validation ranges of the benchmark panels better than LightGBM's 255
+MAX_BINS = 63  # per feature: on the validation ranges of the benchmark panels better than LightGBM's 255
 CONSTANTS, DIGEST = "constant", "sha256"
 
 
@@ -55,11 +55,11 @@ def fit(spec: BoostingSpec, data: FitData) -> Parameters:
     nothing else is learned there. Raises FitError when a range has no label.
     """
     frames, fold, draws = data.frames, data.fold, np.random.default_rng(data.seed)
-    learn = _drawn_rows(frames, fold.train, spec.most_rows, draws)
-    judge = _drawn_rows(frames, fold.validation, MOST_VALIDATION_ROWS, draws)
+    learn = _drawn_rows(frames, fold.train, spec.max_rows, draws)
+    judge = _drawn_rows(frames, fold.validation, MAX_VALIDATION_ROWS, draws)
     constants = np.quantile(learn[1], LEVELS).astype(np.float32)
     with _lightgbm_on_one_thread() as lightgbm:
-        texts = _boosted(lightgbm, _settings(spec, data.seed), spec.most_rounds, constants, learn, judge)
+        texts = _boosted(lightgbm, _settings(spec, data.seed), spec.max_rounds, constants, learn, judge)
     arrays: dict[str, Array] = {CONSTANTS: constants, **{_name(level): text for level, text in enumerate(texts)}}
     return Parameters({**arrays, DIGEST: _digest(arrays)})
 
@@ -68,7 +68,7 @@ def _name(level: int) -> str:
     return f"q{round(100 * LEVELS[level]):02d}"
 
 
-def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generator) -> Rows:
+def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generator) -> LabelledRows:
     known = label_mask(frames, part)
     rows = np.flatnonzero(known)
     if not len(rows):
@@ -105,8 +105,8 @@ def _settings(spec: BoostingSpec, seed: int) -> dict[str, Any]:
         "objective": "quantile",
         "learning_rate": spec.learning_rate,
         "num_leaves": spec.leaves,
-        "min_data_in_leaf": spec.smallest_leaf,
-        "max_bin": BINS,
+        "min_data_in_leaf": spec.min_leaf_rows,
+        "max_bin": MAX_BINS,
         "boost_from_average": False,  # the constants are ours, so that a level may do without any tree
         "deterministic": True,
         "force_row_wise": True,  # by default both ways are timed, and the quicker one is taken
@@ -119,7 +119,12 @@ def _settings(spec: BoostingSpec, seed: int) -> dict[str, Any]:
 
 
 def _boosted(
-    lightgbm: Any, settings: dict[str, Any], most_rounds: int, constants: Floats32, learn: Rows, judge: Rows
+    lightgbm: Any,
+    settings: dict[str, Any],
+    max_rounds: int,
+    constants: Floats32,
+    learn: LabelledRows,
+    judge: LabelledRows,
 ) -> list[Bytes]:
     """Return each level's trees up to the round with the smallest validation loss, as text."""
     binned = lightgbm.Dataset(*learn, params=settings)  # once for all levels, which start from other constants
@@ -131,7 +136,7 @@ def _boosted(
         model = lightgbm.train(
             {**settings, "alpha": level},
             binned,
-            most_rounds,
+            max_rounds,
             valid_sets=[checked],
             callbacks=[lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)],
         )

@@ -83,10 +83,10 @@ def unit_quantiles(gjr: Gjr) -> Floats:
 
 
 PERCENT = 100.0  # the optimiser is at its best with returns of about one
-FEWEST_RETURNS = 100  # below this a ticker does not count towards the pooled parameters
+MIN_RETURNS = 100  # below this a ticker does not count towards the pooled parameters
 ENOUGH_RETURNS = 250  # below this it takes them: its own are too uncertain
-SMALLEST_STD = 1e-3  # per cent; a constant price has no parameters
-SMALLEST_DEGREES_OF_FREEDOM = 2.05
+MIN_STD_PERCENT = 1e-3  # per cent; a constant price has no parameters
+MIN_DEGREES_OF_FREEDOM = 2.05
 
 
 def fit(_spec: GarchSpec, data: FitData) -> Parameters:
@@ -104,7 +104,7 @@ def fit(_spec: GarchSpec, data: FitData) -> Parameters:
     if not known:
         raise FitError(
             f"GARCH found parameters for none of {len(found)} tickers between {train.first} and {train.until}; "
-            f"expected one with {FEWEST_RETURNS} returns that move; train on more or leave garch out of the benchmarks"
+            f"expected one with {MIN_RETURNS} returns that move; train on more or leave garch out of the benchmarks"
         )
     pooled = np.median(known, axis=0)
     enough = [len(own) >= ENOUGH_RETURNS for own in returns]
@@ -114,7 +114,7 @@ def fit(_spec: GarchSpec, data: FitData) -> Parameters:
 
 def _parameters(returns: Floats) -> Floats | None:
     """Return omega, alpha, gamma, beta, degrees of freedom and the sample variance, or None where none are found."""
-    if len(returns) < FEWEST_RETURNS or returns.std() < SMALLEST_STD:
+    if len(returns) < MIN_RETURNS or returns.std() < MIN_STD_PERCENT:
         return None
     from arch.univariate import GARCH, StudentsT, ZeroMean  # noqa: PLC0415  heavy, and forecasts do without it
     from arch.utility.exceptions import ConvergenceWarning, StartingValueWarning  # noqa: PLC0415
@@ -129,7 +129,7 @@ def _parameters(returns: Floats) -> Floats | None:
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             return None
     parameters = np.array([*result.params, returns.var()])
-    sound = np.isfinite(parameters).all() and parameters[4] >= SMALLEST_DEGREES_OF_FREEDOM
+    sound = np.isfinite(parameters).all() and parameters[4] >= MIN_DEGREES_OF_FREEDOM
     return parameters if result.convergence_flag == 0 and sound else None
 
 

@@ -25,15 +25,15 @@ START_TOLERANCE = 1e-3
 START_ROWS = 2000  # the start needs no more of them
 WIDEST_BANDWIDTH = 3.0  # most rows are within it: from there the first steps are those of least squares
 NARROWING = 3.0
-MOST_STEPS = 200  # for one bandwidth; 3 to 10 are usual
+MAX_NEWTON_STEPS = 200  # for one bandwidth; 3 to 10 are usual
 LEAST_DAMPING, MORE_DAMPING, LESS_DAMPING = 1e-8, 30.0, 3.0
-ROUNDING = 1e-13  # an increase of the loss, which is about 1, that is none
+LOSS_ROUNDING = 1e-13  # an increase of the loss, which is about 1, that is none
 BLOCK_ROWS = 8192  # the residuals of seven levels then stay in the cache
 NORMAL_RANGE = 3.29  # standard deviations between the 5 % and the 95 % quantile of a normal distribution
 
 
 @dataclass(frozen=True)
-class Problem:
+class QuantileProblem:
     """Rows to learn from, the levels, and the constant quantiles that the ridge draws to."""
 
     columns: Floats  # [row, feature + 2]: features, ones, target
@@ -86,10 +86,10 @@ def _wider(bandwidth: float) -> Iterator[float]:
     return (bandwidth * NARROWING**k for k in range(count, 0, -1))
 
 
-def _problem(features: Floats32, target: Floats, levels: Floats) -> Problem:
+def _problem(features: Floats32, target: Floats, levels: Floats) -> QuantileProblem:
     constant = np.zeros((features.shape[1] + 1, len(levels)))
     constant[-1] = np.quantile(target, levels)
-    return Problem(np.column_stack((features, np.ones(len(target)), target)), levels, constant)
+    return QuantileProblem(np.column_stack((features, np.ones(len(target)), target)), levels, constant)
 
 
 def _middle_and_scale(target: Floats) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def _middle_and_scale(target: Floats) -> tuple[float, float]:
     return float(middle), float(max((high - low) / NORMAL_RANGE, 0.1 * mean_deviation)) or 1.0
 
 
-def smoothed_loss(problem: Problem, weights: Floats, bandwidth: float) -> Point:
+def smoothed_loss(problem: QuantileProblem, weights: Floats, bandwidth: float) -> Point:
     """Return the mean smoothed pinball loss with its ridge, per level.
 
     At a residual r the loss is (level - 1/2) r + |r| / 2, with (r^2 / b + b) / 4 in place of |r| / 2 where |r| < b.
@@ -142,28 +142,28 @@ def _sums(columns: Floats, to_residual: Floats, bandwidth: float) -> tuple[Float
     return products, squares, within
 
 
-def minimum(problem: Problem, weights: Floats, bandwidth: float, tolerance: float) -> Floats:
+def minimum(problem: QuantileProblem, weights: Floats, bandwidth: float, tolerance: float) -> Floats:
     """Return the weights [feature + 1, level] at which no element of the gradient exceeds a tolerance.
 
     Newton's method from given weights, with a damping per level (Levenberg 1944) that grows where a step would increase
     the loss, and shrinks elsewhere. At a damping of 1 it bounds every second derivative: no step increases the loss.
-    Raises FitError after MOST_STEPS.
+    Raises FitError after MAX_NEWTON_STEPS.
     """
     features = problem.columns[:, :-1]
     most = features.T @ features / (2.0 * bandwidth * len(features))  # [feature + 1, feature + 1]
     point, damping = smoothed_loss(problem, weights, bandwidth), np.full(len(problem.levels), LEAST_DAMPING)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_NEWTON_STEPS):
         steep = ~(np.abs(point.gradient).max(axis=0) <= tolerance)  # [level], also where it is not a number
         if not steep.any():
             return point.weights
         damped = point.hessian + damping[:, None, None] * most
         step = steep * np.linalg.solve(damped, point.gradient.T[..., None])[..., 0].T  # [feature + 1, level]
         tried = smoothed_loss(problem, point.weights - step, bandwidth)
-        better = tried.loss <= point.loss + ROUNDING  # [level]
+        better = tried.loss <= point.loss + LOSS_ROUNDING  # [level]
         point = _taken(better, tried, point)
         damping = np.clip(np.where(better, damping / LESS_DAMPING, damping * MORE_DAMPING), LEAST_DAMPING, 1.0)
     raise FitError(
-        f"quantile regression found a gradient of {np.abs(point.gradient).max():.1e} after {MOST_STEPS} steps on "
+        f"quantile regression found a gradient of {np.abs(point.gradient).max():.1e} after {MAX_NEWTON_STEPS} steps on "
         f"{len(problem.columns)} rows, expected at most {tolerance:.0e}; look in the training range for prices so "
         "extreme that features or returns are not finite"
     )

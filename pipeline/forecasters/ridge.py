@@ -35,7 +35,7 @@ class RidgeSpec(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-SMALLEST_ERROR = 1e-2  # in units of vol x sqrt(h): the log of a smaller one would weigh too much
+MIN_ERROR = 1e-2  # in units of vol x sqrt(h): the log of a smaller one would weigh too much
 
 
 def fit(spec: RidgeSpec, data: FitData) -> Parameters:
@@ -81,7 +81,7 @@ def _every_pair(read: Floats, target: Floats, penalties: tuple[float, ...]) -> I
     rows = centred(read)
     for centre in ridge_weights(rows, target, penalties):
         error = target - _apply(read, centre)
-        for spread in ridge_weights(rows, np.log(np.abs(error) + SMALLEST_ERROR), penalties):
+        for spread in ridge_weights(rows, np.log(np.abs(error) + MIN_ERROR), penalties):
             yield centre, spread, np.quantile(error / np.exp(_apply(read, spread)), LEVELS)
 
 

@@ -33,7 +33,7 @@ CHOSEN_BEFORE = "2017-01-01"
 COST = 0.0015
 SCALE_RATES, LEVEL_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), (0.0, 0.02, 0.05)
 HORIZONS = (1, 5)
-FEWEST_SESSIONS = 30
+MIN_SHARED_SESSIONS = 30
 """A quarter with fewer is printed, but no bound is held against it."""
 
 
@@ -105,7 +105,7 @@ def judged(said: Sequence[Said], spec: CalibrationSpec) -> dict[int, tuple[float
             forecasts.during(sessions).score("coverage_80", horizon) - 0.8
             for forecasts in found
             for _, sessions in quarters(forecasts.sessions)
-            if sessions.sum() >= FEWEST_SESSIONS
+            if sessions.sum() >= MIN_SHARED_SESSIONS
         ]
         result[horizon] = (
             float(losses[1] / losses[0] - 1),
@@ -243,7 +243,7 @@ def large(whole: bool) -> Iterator[Measured]:
     full = [
         found.during(sessions).score("coverage_80", 1)
         for _, sessions in quarters(found.sessions)
-        if sessions.sum() >= FEWEST_SESSIONS
+        if sessions.sum() >= MIN_SHARED_SESSIONS
     ]
     yield within(
         "large panel: 80 % coverage of the worst quarter, horizon 1", max(full, key=lambda x: abs(x - 0.8)), 0.75, 0.85

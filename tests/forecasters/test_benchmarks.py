@@ -26,7 +26,7 @@ from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
-SMALL_TREES = BoostingSpec(leaves=5, smallest_leaf=20, most_rounds=25, most_rows=900)
+SMALL_TREES = BoostingSpec(leaves=5, min_leaf_rows=20, max_rounds=25, max_rows=900)
 BENCHMARKS: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(penalties=(1e-2, 1.0)), SMALL_TREES)
 KINDS = tuple(spec.kind for spec in BENCHMARKS)
 EXPERIMENT = changed(TINY, benchmarks=BENCHMARKS, horizons=3)

@@ -15,7 +15,7 @@ from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.forecasters import garch
 from pipeline.forecasters.forecaster import LEVELS, FitData
-from pipeline.forecasters.garch import ENOUGH_RETURNS, FEWEST_RETURNS, GarchSpec
+from pipeline.forecasters.garch import ENOUGH_RETURNS, MIN_RETURNS, GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.ridge import RidgeSpec, centred, ridge_weights
 from pipeline.training.fits import fit, quantiles
@@ -54,10 +54,10 @@ def test_garch_has_the_parameters_of_arch_and_pooled_ones_where_returns_are_few(
     found = garch_parameters(frames, Range(frames.sessions[0], frames.sessions[stop], 0, stop))
     own = [100 * row[np.isfinite(row)] for row in frames.log_return[:, :stop].astype(np.float64)]
     count = {ticker: len(own[k]) for k, ticker in enumerate(frames.tickers)}
-    assert count["CHILD"] < FEWEST_RETURNS < count["YOUNG"] < ENOUGH_RETURNS < count["T0"]
+    assert count["CHILD"] < MIN_RETURNS < count["YOUNG"] < ENOUGH_RETURNS < count["T0"]
     fitted = {}
     for k, returns in enumerate(own):
-        if len(returns) >= FEWEST_RETURNS:
+        if len(returns) >= MIN_RETURNS:
             model = arch_model(returns, mean="Zero", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False)
             fitted[k] = [*model.fit(disp="off").params, returns.var()]
     np.testing.assert_allclose(found[-1], np.median(list(fitted.values()), axis=0), rtol=1e-5, atol=1e-7)
@@ -81,7 +81,7 @@ def test_a_price_that_stands_still_takes_the_pooled_parameters_and_a_market_of_t
     np.testing.assert_array_equal(found[1], found[-1])
     with pytest.raises(FitError, match=r"none of 4 tickers.*leave garch out of the benchmarks"):
         garch_parameters(still(frames, 0, 1, 2, 3), train)
-    early = Range(train.first, train.until, 0, FEWEST_RETURNS)  # one return too few, the first session has none
+    early = Range(train.first, train.until, 0, MIN_RETURNS)  # one return too few, the first session has none
     with pytest.raises(FitError, match="none of 4 tickers"):
         garch_parameters(frames, early)
 

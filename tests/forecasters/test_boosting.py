@@ -23,7 +23,7 @@ from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
-SPEC = BoostingSpec(leaves=6, smallest_leaf=15, most_rounds=40)
+SPEC = BoostingSpec(leaves=6, min_leaf_rows=15, max_rounds=40)
 EXPERIMENT = changed(TINY, benchmarks=(SPEC,))
 ORIGINS = slice(400, 440)
 
@@ -68,12 +68,12 @@ def trees_without_stopping(level: float, x: np.ndarray, y: np.ndarray) -> lightg
     """LightGBM's trees, all rounds: no validation range is looked at."""
     settings = {
         "objective": "quantile", "alpha": level, "learning_rate": SPEC.learning_rate, "num_leaves": SPEC.leaves,
-        "min_data_in_leaf": SPEC.smallest_leaf, "max_bin": 63, "boost_from_average": False, "verbosity": -1,
+        "min_data_in_leaf": SPEC.min_leaf_rows, "max_bin": 63, "boost_from_average": False, "verbosity": -1,
         "num_threads": 1, "force_row_wise": True, "deterministic": True, "use_quantized_grad": True,
         "stochastic_rounding": False,
     }  # fmt: skip
     start = np.full(len(y), np.float32(np.quantile(y, level)), dtype=np.float64)
-    return lightgbm.train(settings, lightgbm.Dataset(x, y, init_score=start, params=settings), SPEC.most_rounds)
+    return lightgbm.train(settings, lightgbm.Dataset(x, y, init_score=start, params=settings), SPEC.max_rounds)
 
 
 def best_rounds(level: float, staged: list[np.ndarray], y: np.ndarray) -> int:
@@ -126,7 +126,7 @@ def test_no_level_of_pure_noise_that_trees_do_not_help_has_any(frames: Frames, j
 
 def test_its_loss_is_that_of_scikit_learn_s_boosting() -> None:
     """Mean over the levels, on rows after the training and validation ranges."""
-    experiment = changed(EXPERIMENT, benchmarks=(BoostingSpec(leaves=8, smallest_leaf=100, most_rounds=60),))
+    experiment = changed(EXPERIMENT, benchmarks=(BoostingSpec(leaves=8, min_leaf_rows=100, max_rounds=60),))
     frames = frames_from(random_market(1500, 8), experiment)
     signal = frames.features[..., frames.feature_names.index("volume_surprise"), None]
     wider = np.exp(np.clip(np.nan_to_num(signal), -2, 2)) * np.array([1, 4])
@@ -141,8 +141,8 @@ def test_its_loss_is_that_of_scikit_learn_s_boosting() -> None:
     losses: dict[str, list[float]] = {"ours": [], "scikit-learn": [], "constant": []}
     for k, level in enumerate(LEVELS):
         model = HistGradientBoostingRegressor(
-            loss="quantile", quantile=level, learning_rate=spec.learning_rate, max_iter=spec.most_rounds,
-            max_leaf_nodes=spec.leaves, min_samples_leaf=spec.smallest_leaf, early_stopping=True, scoring="loss",
+            loss="quantile", quantile=level, learning_rate=spec.learning_rate, max_iter=spec.max_rounds,
+            max_leaf_nodes=spec.leaves, min_samples_leaf=spec.min_leaf_rows, early_stopping=True, scoring="loss",
         ).fit(x, y, X_val=checked, y_val=outcome)  # fmt: skip
         losses["ours"].append(pinball(level, realised, found[:, k] / scale))
         losses["scikit-learn"].append(pinball(level, realised, model.predict(later)))
@@ -224,7 +224,7 @@ def test_a_missing_openmp_runtime_is_named(frames: Frames, fitted: Fitted, monke
 
 
 def test_nothing_is_printed(frames: Frames, job: FitJob, capfd: pytest.CaptureFixture[str]) -> None:
-    spec = BoostingSpec(smallest_leaf=10_000)  # no split is possible, about which LightGBM would warn
+    spec = BoostingSpec(min_leaf_rows=10_000)  # no split is possible, about which LightGBM would warn
     quantiles(fit(replace(job, forecaster=spec), frames), frames, ORIGINS)
     quantiles(fit(job, frames), frames, ORIGINS)
     assert capfd.readouterr() == ("", "")

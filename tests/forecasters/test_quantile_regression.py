@@ -12,7 +12,7 @@ from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasters.quantile_regression import (
     RIDGE,
-    Problem,
+    QuantileProblem,
     minimum,
     quantile_regression,
     smoothed_loss,
@@ -69,10 +69,10 @@ def slow_loss(x: np.ndarray, y: np.ndarray, weights: np.ndarray, level: float, b
     return total / len(y) + RIDGE / 2 * float(distance @ distance)
 
 
-def problem_of(x: np.ndarray, y: np.ndarray) -> Problem:
+def problem_of(x: np.ndarray, y: np.ndarray) -> QuantileProblem:
     constant = np.zeros((x.shape[1] + 1, len(LEVELS)))
     constant[-1] = np.quantile(y, LEVELS)
-    return Problem(np.column_stack((x, np.ones(len(y)), y)).astype(np.float64), np.array(LEVELS), constant)
+    return QuantileProblem(np.column_stack((x, np.ones(len(y)), y)).astype(np.float64), np.array(LEVELS), constant)
 
 
 @pytest.mark.parametrize("bandwidth", [0.05, 0.7, 5.0])
@@ -85,7 +85,7 @@ def test_the_smoothed_loss_is_the_pinball_loss_averaged_over_uniform_errors(band
         assert found[k] == pytest.approx(slow_loss(x, y, weights[:, k], level, bandwidth, constant), rel=1e-9)
 
 
-def torch_loss(problem: Problem, weights: torch.Tensor, bandwidth: float) -> torch.Tensor:
+def torch_loss(problem: QuantileProblem, weights: torch.Tensor, bandwidth: float) -> torch.Tensor:
     """The loss per level by its cases."""
     columns = torch.from_numpy(problem.columns)
     r = columns[:, -1:] - columns[:, :-1] @ weights

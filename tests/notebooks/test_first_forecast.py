@@ -11,7 +11,7 @@ import pytest
 from tests.notebooks import checks
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-MOST_LINES, WIDEST_CODE, WIDEST_TEXT = 8, 100, 120
+MAX_LINES, WIDEST_CODE, WIDEST_TEXT = 8, 100, 120
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -58,7 +58,7 @@ def test_no_output_is_kept(path: Path) -> None:
 @each
 def test_a_cell_is_a_few_readable_lines(path: Path) -> None:
     for code in map(source, cells(path, "code")):
-        assert len(statements(code)) <= MOST_LINES, code
+        assert len(statements(code)) <= MAX_LINES, code
         assert all(len(line) <= WIDEST_CODE for line in code.splitlines()), code
     for text in map(source, cells(path, "markdown")):
         assert all(len(line) <= WIDEST_TEXT for line in text.splitlines()), text

@@ -25,7 +25,7 @@ from pipeline.market.listings import states_exchange
 
 MOST = 0.5
 HARDLY_ANY = 0.05
-FEWEST_DAYS = 3
+MIN_DAYS = 3
 """Fewer traded days that a calendar lacks are errors of the source."""
 EXPLAINED, BETTER = 0.9, 0.5
 FREQUENT_SHARE, FREQUENT_DAYS = 0.01, 5
@@ -83,7 +83,7 @@ def calendar_mismatch(
     if judged is None:
         return None
     present = _fit(calendar, judged)
-    if present.extra.sum() < FEWEST_DAYS:
+    if present.extra.sum() < MIN_DAYS:
         return None
     having = [ticker for ticker, found in numbers.items() if _has_one(found, present.extra, judged.first)]
     if len(having) <= MOST * len(numbers):
@@ -176,7 +176,7 @@ def _best(calendar: str, judged: _Days, present: _Fit) -> str | None:
 def _is_better(present: _Fit, other: _Fit) -> bool:
     """Return whether another calendar is clearly better on the days it knows; half of the strange ones must be."""
     strange = present.strange & other.known
-    if strange.sum() < max(FEWEST_DAYS, MOST * present.strange.sum()):
+    if strange.sum() < max(MIN_DAYS, MOST * present.strange.sum()):
         return False
     explained = strange & ~other.strange
     return bool(explained.sum() >= EXPLAINED * strange.sum() and other.strange.sum() <= BETTER * strange.sum())

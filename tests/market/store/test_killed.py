@@ -16,7 +16,7 @@ from tests.market.store.made import commit_in_rounds, commit_until_call, fetched
 ROWS = good_rows(40)
 NAMES = tuple(f"T{k}" for k in range(200))
 KILLS = 20
-MOST_MOMENTS = 200
+MAX_MOMENTS = 200
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_kill_before_or_after_any_file_call_leaves_the_former_or_the_new_versi
 ) -> None:
     commit(collection, "AAPL", fetched_of(ROWS))
     ends = []
-    for moment in range(1, MOST_MOMENTS):
+    for moment in range(1, MAX_MOMENTS):
         fetched = fetched_of(repriced(ROWS, moment), moment)
         count = len(read_history(collection, "AAPL").versions)
         child = processes.Process(target=commit_until_call, args=(collection, "AAPL", fetched, moment))

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal, StudentT
 from pipeline.forecasters.recurrent.heads.head import Head, Spread
 from pipeline.forecasters.recurrent.specification import MixtureHeadSpec
 
-FEWEST_DEGREES = 2.1
+MIN_DEGREES = 2.1
 START_DEGREES = 5.0
 MIN_SCALE = 1e-3
 
@@ -18,7 +18,7 @@ MIN_SCALE = 1e-3
 def student_head() -> Head:
     """Return the head of three raw numbers; training begins at unit variance and five degrees of freedom."""
     scale = math.sqrt(1 - 2 / START_DEGREES) - MIN_SCALE
-    start = torch.tensor([0.0, math.log(math.expm1(scale)), math.log(math.expm1(START_DEGREES - FEWEST_DEGREES))])
+    start = torch.tensor([0.0, math.log(math.expm1(scale)), math.log(math.expm1(START_DEGREES - MIN_DEGREES))])
     return Head(3, start, _student_loss, _student_inverse)
 
 
@@ -26,7 +26,7 @@ def student_parameters(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return location, scale and degrees of freedom [...] of raw numbers [..., 3]."""
     location, scale, degrees = raw.unbind(dim=-1)
     positive = nn.functional.softplus
-    return location, positive(scale) + MIN_SCALE, positive(degrees) + FEWEST_DEGREES
+    return location, positive(scale) + MIN_SCALE, positive(degrees) + MIN_DEGREES
 
 
 def _student_loss(raw: Tensor, outcome: Tensor) -> Tensor:
