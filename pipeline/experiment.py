@@ -1,10 +1,12 @@
 """The typed description of a run: prices, features, forecasters, training, folds and costs."""
 
 import os
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Self
 
+import tomli_w
 from pydantic import BaseModel, Field, model_validator
 
 from pipeline.dataset.covariates.known_future import calendar_columns
@@ -21,8 +23,9 @@ from pipeline.dataset.covariates.specification import (
 from pipeline.dataset.features import FEATURES, Feature, file_feature, select_features
 from pipeline.dataset.folds import FoldSpec
 from pipeline.dataset.sampled_paths import refuse_unmodelled_features
-from pipeline.errors import UsageError
+from pipeline.errors import TapecastError, UsageError
 from pipeline.evaluation.specification import Abstain, MoneySpec
+from pipeline.files import write_whole
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES, Specification
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.registry import BASELINES, BenchmarkSpec, forecaster_of
@@ -220,3 +223,15 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
         """Return the seeds that one forecaster is fitted with: a baseline needs one."""
         count = self.seeds if forecaster_of(spec).role == "network" else 1
         return range(self.seed, self.seed + count)
+
+
+def write_experiment(path: Path, experiment: Experiment, comments: tuple[str, ...]) -> None:
+    """Write the experiment as the TOML file that reads back as the same one, with comments above it, whole or not.
+
+    Settings that are None are omitted, as TOML has no null. Raises UsageError where the file cannot be written.
+    """
+    header = "".join(f"# {line}\n" for text in comments for line in text.splitlines())
+    text = f"{header}\n{tomli_w.dumps(experiment.model_dump(mode='json', exclude_none=True))}"
+    if Experiment.model_validate(tomllib.loads(text)) != experiment:
+        raise TapecastError(f"the experiment for {path} would be read back as a different one; expected the same")
+    write_whole(path, text.encode())

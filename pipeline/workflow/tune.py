@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.dataset.frames import save_frames
 from pipeline.errors import FitError
-from pipeline.experiment import Experiment
+from pipeline.experiment import Experiment, write_experiment
 from pipeline.files import draft_folder
 from pipeline.stages import folds_of
 from pipeline.tracking.store import Store, run_url
@@ -17,7 +17,6 @@ from pipeline.tracking.studies import continue_run, log_study, log_trials
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all
-from pipeline.tuning.experiment_file import write_experiment
 from pipeline.tuning.search import FitFunction, search, search_inputs
 from pipeline.tuning.space import Space, describe_space, space_of, values_of, values_outside, with_values
 from pipeline.tuning.storage import Storage, storage_for

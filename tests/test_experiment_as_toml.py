@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from flows.cli.experiment_file import read_experiment
 from pipeline.errors import UsageError
-from pipeline.experiment import Experiment
+from pipeline.experiment import Experiment, write_experiment
 from pipeline.market.specification import StoredSource
-from pipeline.tuning.experiment_file import write_experiment
 from tests.panels import NOW, TINY, TINY_TRAINING, changed
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
