@@ -16,6 +16,7 @@ from flows.cli.options import (
     JsonOption,
     OutOption,
     PathOption,
+    PublishOption,
     SourceName,
     SourceOption,
     TermsOption,
@@ -54,9 +55,7 @@ def run(
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
     out: OutOption = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Publish the models: `tapecast forecast` uses them.")
-    ] = False,
+    publish: PublishOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""

@@ -63,6 +63,7 @@ def short_name(name: str) -> str:
 
 def show_audit(console: Console, summary: "AuditSummary") -> None:
     """Print the result, how it was found and where to look next; the flow itself has printed its table."""
+    show_wrong_calendars(console, summary.calendar_mismatches)
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     for remark in summary.remarks:
         console.print(escape(remark), style="dim")

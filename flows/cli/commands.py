@@ -22,7 +22,7 @@ from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
-from pipeline.operation.model import name_to_forecast_with, published_models
+from pipeline.operation.model import common_source, name_to_forecast_with, published_models
 from pipeline.settings import Settings
 from pipeline.training.cache import FitCache
 from pipeline.training.devices import choose_device
@@ -143,8 +143,8 @@ class Call:
         # no server is started where there is no model
         settings = Settings()
         name = name_to_forecast_with(settings.models, source)
-        model = next(iter(published_models(settings.models, name, FitCache(settings.fits)).values()))
-        tickers = tickers_of(settings, source or model.experiment.source, requested.tickers, requested.universe)
+        models = published_models(settings.models, name, FitCache(settings.fits))
+        tickers = tickers_of(settings, source or common_source(models), requested.tickers, requested.universe)
         return self._result(lambda flows: flows.forecast(tickers, source, as_known, out))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:

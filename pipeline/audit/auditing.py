@@ -36,12 +36,12 @@ OnProgress = Callable[[int, int], None]
 """A callback with the number of comparisons done and their total."""
 
 
-def calendars_of(source: Source, tickers: Iterable[str], terms: ValidationTerms) -> tuple[str, ...]:
-    """Return the calendars of the tickers that pass validation; raises NothingUsableError where there is none."""
+def validated_bars(source: Source, tickers: Iterable[str], terms: ValidationTerms) -> ValidatedBars:
+    """Return the bars that are audited, after validation; raises NothingUsableError where no ticker is left."""
     validated = validate(load_rows(source, tickers), terms)
     if not validated.bars.listings:
         raise no_ticker_error(validated)
-    return validated.bars.calendars
+    return validated
 
 
 def no_ticker_error(validated: ValidatedBars) -> NothingUsableError:

@@ -5,6 +5,7 @@ import numpy as np
 from pipeline.arrays import Booleans, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
+from pipeline.errors import FitError
 
 
 def scaled_target(frames: Frames) -> Floats32:
@@ -24,3 +25,13 @@ def label_mask(frames: Frames, part: Range) -> Booleans:
     mask = np.zeros(frames.future_return.shape, dtype=bool)
     mask[:, part.start : part.stop] = part.label_known(frames.horizons)[None]
     return mask & frames.usable[..., None] & np.isfinite(frames.future_return)
+
+
+def refuse_no_labels(known: Booleans, part: Range, horizon: int | None = None) -> None:
+    """Raise FitError where no label of a range is known, of one horizon or (None) of any."""
+    if not known.any():
+        of_horizon = "" if horizon is None else f" of horizon {horizon}"
+        raise FitError(
+            f"found no label{of_horizon} that is known between {part.first} and {part.until}, expected some to learn "
+            "from or to validate with; give more history or a longer range"
+        )

@@ -20,7 +20,7 @@ from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.wording import adjusted_p_value, relation_in_words
+from pipeline.wording import adjusted_p_value, percent, relation_in_words
 
 SHIFTS = (-2, -1, 0, 1, 2)
 BOLD_SHARE = 0.05
@@ -234,7 +234,7 @@ def relation_of(echo: Echo) -> str:
 
 
 def _share(moved: float) -> str:
-    return f"{moved:.0%}" if moved >= 0.01 else f"{moved:.2%}"
+    return percent(moved, 0 if moved >= 0.01 else 2)
 
 
 def _median_of(forecaster: str) -> str:

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from pipeline.wording import count_of, percent
+
 SESSIONS_PER_YEAR = 252
 
 Abstain = Literal["never", "pooled", "ticker"]
@@ -68,10 +70,10 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
     def describe(self) -> str:
         """Return the sentences shown with every result: when trades happen, at what cost, within what limits."""
         return (
-            f"Decided at the close from the forecasts over {_sessions(self.horizon)}, filled at the next open. A trade "
-            f"costs {10_000 * self.cost_share:g} bps of its amount, what is borrowed {self.borrow_bps_per_year:g} bps "
-            f"a year; cash earns nothing. {self._entry_sentence()} At most {self.max_weight:.0%} in one ticker and "
-            f"{self.max_gross:.0%} in all."
+            f"Decided at the close from the forecasts over {count_of(self.horizon, 'session')}, filled at the next "
+            f"open. A trade costs {10_000 * self.cost_share:g} bps of its amount, what is borrowed "
+            f"{self.borrow_bps_per_year:g} bps a year; cash earns nothing. {self._entry_sentence()} At most "
+            f"{percent(self.max_weight, 0)} in one ticker and {percent(self.max_gross, 0)} in all."
         )
 
     def _entry_sentence(self) -> str:
@@ -79,7 +81,3 @@ class MoneySpec(BaseModel, frozen=True, extra="forbid"):
             return "Every median but zero is traded."
         reason = ", the cost of a round trip," if self.entry_bps is None else ""
         return f"Only medians of more than {self.entry_threshold_bps:g} bps{reason} are traded."
-
-
-def _sessions(count: int) -> str:
-    return "one session" if count == 1 else f"{count} sessions"

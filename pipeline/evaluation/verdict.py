@@ -15,7 +15,7 @@ from pipeline.evaluation.comparisons import (
 )
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.trials import Trials
-from pipeline.wording import model_in_words, p_value
+from pipeline.wording import model_in_words, p_value, percent
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
     better, worse, unclear = (_concluded(comparisons, each) for each in ("better", "worse", "no evidence"))
     if len(better) == len(comparisons):
         return (
-            f"{subject} is better than every baseline: its pinball loss is {best.skill:.1%} smaller than that of "
+            f"{subject} is better than every baseline: its pinball loss is {percent(best.skill)} smaller than that of "
             f"the best of them ({best.baseline}, {p_value(best.p)})."
         )
     if math.isnan(best.p):  # the test needs more sessions, or losses that differ
@@ -85,7 +85,7 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
         )
     if best in worse:
         return (
-            f"{subject} is worse than the best baseline ({best.baseline}): its pinball loss is {-best.skill:.1%} "
+            f"{subject} is worse than the best baseline ({best.baseline}): its pinball loss is {percent(-best.skill)} "
             f"larger ({p_value(best.p)}). Use the baseline."
         )
     if worse:
@@ -149,7 +149,7 @@ def _trials_sentence(trials: Trials) -> str:
 def _size(skill: float) -> str:
     if math.isnan(skill):
         return "not comparable, and not smaller"
-    return f"{abs(skill):.1%} {'smaller' if skill >= 0 else 'larger'}"
+    return f"{percent(abs(skill))} {'smaller' if skill >= 0 else 'larger'}"
 
 
 def _names(comparisons: list[Comparison]) -> str:

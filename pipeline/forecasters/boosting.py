@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from pipeline.arrays import Array, Bytes, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
+from pipeline.dataset.labels import label_mask, origin_scale, refuse_no_labels, scaled_target
 from pipeline.errors import FitError, UsageError
 from pipeline.forecasters.forecaster import (
     DEFAULT_FEATURES,
@@ -70,9 +70,8 @@ def _name(level: int) -> str:
 
 def _drawn_rows(frames: Frames, part: Range, most: int, draws: np.random.Generator) -> LabelledRows:
     known = label_mask(frames, part)
+    refuse_no_labels(known, part)
     rows = np.flatnonzero(known)
-    if not len(rows):
-        raise FitError(f"no label to boost with between {part.first} and {part.until}; give a longer range")
     if len(rows) > most:
         rows = np.sort(draws.choice(rows, most, replace=False))
     ticker, session, horizon = np.unravel_index(rows, known.shape)

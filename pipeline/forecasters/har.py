@@ -6,11 +6,9 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from pipeline.arrays import Booleans, Floats, Floats32
-from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask
+from pipeline.dataset.labels import label_mask, refuse_no_labels
 from pipeline.dataset.targets import trailing_mean
-from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS, FitData, Fitted, Forecaster, Parameters, own_features
 from pipeline.forecasters.per_ticker import per_ticker_or_pooled, ticker_rows
 
@@ -40,7 +38,7 @@ def fit(_spec: HarSpec, data: FitData) -> Parameters:
     for h in range(1, frames.horizons + 1):
         target = _mean_ahead(proxy, h)
         rows = known[..., h - 1] & np.isfinite(target) & np.isfinite(regressors).all(axis=2)
-        refuse_no_rows(rows, train, h)
+        refuse_no_labels(rows, train, h)
         coefficients = np.linalg.lstsq(regressors[rows], target[rows], rcond=None)[0].astype(np.float64)
         weights.append(coefficients)
         units.append(
@@ -98,12 +96,6 @@ def _residual_quantiles(scaled: Floats, rows: Booleans) -> Floats32:
     quantiles = [np.quantile(residuals, LEVELS) if len(residuals) else np.zeros(len(LEVELS)) for residuals in each]
     enough = np.array([len(residuals) >= ENOUGH_RESIDUALS for residuals in each])
     return per_ticker_or_pooled(np.array(quantiles, dtype=np.float32), enough)
-
-
-def refuse_no_rows(rows: Booleans, part: Range, h: int) -> None:
-    """Raise FitError where a range has no label of a horizon."""
-    if not rows.any():
-        raise FitError(f"no label of horizon {h} between {part.first} and {part.until}; give a longer range")
 
 
 FORECASTER = Forecaster(HarSpec, fit, quantiles, "benchmark", features=own_features)

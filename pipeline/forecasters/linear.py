@@ -7,10 +7,9 @@ from pydantic import BaseModel
 
 from pipeline.arrays import Floats32
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
+from pipeline.dataset.labels import label_mask, origin_scale, refuse_no_labels, scaled_target
 from pipeline.dataset.scaling import Scaler, fit_scaler
 from pipeline.forecasters.forecaster import LEVELS, FitData, Fitted, Forecaster, Parameters, own_features
-from pipeline.forecasters.har import refuse_no_rows
 from pipeline.forecasters.quantile_regression import quantile_regression
 from pipeline.forecasters.unit_quantiles import rearranged
 
@@ -48,7 +47,7 @@ def fit(_spec: LinearSpec, data: FitData) -> Parameters:
     with threadpool_limits(1):  # sums then have one order, whatever else runs
         for h in range(frames.horizons):
             rows = known[..., h]
-            refuse_no_rows(rows, train, h + 1)
+            refuse_no_labels(rows, train, h + 1)
             weights.append(quantile_regression(read[rows], target[rows, h], LEVELS))  # [feature + 1, level]
     learned = np.concatenate(weights, axis=1).astype(np.float32)
     return Parameters({"weights": learned, "scaler.mean": scaler.mean, "scaler.std": scaler.std})

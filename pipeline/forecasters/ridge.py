@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
+from pipeline.dataset.labels import label_mask, origin_scale, refuse_no_labels, scaled_target
 from pipeline.dataset.scaling import Scaler, fit_scaler
 from pipeline.forecasters.forecaster import (
     DEFAULT_FEATURES,
@@ -22,7 +22,6 @@ from pipeline.forecasters.forecaster import (
     Parameters,
     own_features,
 )
-from pipeline.forecasters.har import refuse_no_rows
 
 
 class RidgeSpec(BaseModel, frozen=True, extra="forbid"):
@@ -68,7 +67,7 @@ def _rows_by_horizon(read: Floats32, target: Floats32, known: Booleans, part: Ra
     """Return features [row, feature] and scaled target [row] of each horizon."""
     horizons = range(target.shape[2])
     for h in horizons:
-        refuse_no_rows(known[..., h], part, h + 1)
+        refuse_no_labels(known[..., h], part, h + 1)
     return [(read[known[..., h]].astype(np.float64), target[known[..., h], h].astype(np.float64)) for h in horizons]
 
 

@@ -259,12 +259,12 @@ def write_prices(bars: Bars, view: View, path: Path) -> None:
 def _with_unstated_exchanges(frame: pd.DataFrame, listings: Sequence[Listing]) -> pd.DataFrame:
     """Return the rows with the column `exchange`, unchanged where every ticker's name tells its own."""
     calendars = {listing.ticker: listing.calendar for listing in listings}
-    if all(_told(listing) for listing in listings):
+    if all(_name_states_it(listing) for listing in listings):
         return frame
     return frame.assign(**{EXCHANGE: frame["ticker"].map(calendars)})
 
 
-def _told(listing: Listing) -> bool:
+def _name_states_it(listing: Listing) -> bool:
     """Return whether the ticker's name alone stands for its calendar."""
     try:
         return calendar_of(listing.ticker) == listing.calendar

@@ -1,7 +1,7 @@
 """Published models: per name and calendar the fits of one fold, with what is needed to forecast from new bars."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,19 @@ def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Mode
         return {str(calendar): _model(path, one, cache) for calendar, one in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise FitError(f"cannot read the model in {path}: {error}; run `tapecast run --publish` again") from error
+
+
+def common_source(models: Mapping[str, Model]) -> SourceSpec:
+    """Return the source that published models were trained on; raises UsageError where they are of several."""
+    sources = {calendar: model.experiment.source for calendar, model in models.items()}
+    first = next(iter(sources.values()))
+    if any(source != first for source in sources.values()):
+        read = ", ".join(f"that of {calendar} {source.kind}" for calendar, source in sources.items())
+        raise UsageError(
+            f"found published models that read different prices ({read}), expected one source for a forecast; name it "
+            "with --source or --path, and the tickers, or publish models of one source by `tapecast run --publish`"
+        )
+    return first
 
 
 def name_to_forecast_with(folder: Path, source: SourceSpec | None) -> str:

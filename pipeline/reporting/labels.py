@@ -10,7 +10,7 @@ from pipeline.evaluation.echo import EchoName
 
 ECHO_LABELS: Mapping[EchoName, str] = {
     "informs": "informs on direction",
-    "too bold": "informs on direction, but moves too much",
+    "too bold": "is related to what came, but moves too much",
     "no claim": "claims no direction",
     "unproven": "claims direction, unproven",
     "echo": "is an echo",

@@ -20,6 +20,7 @@ from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.synthetic import known_returns
+from pipeline.wording import percent
 
 CLIMATOLOGY = "climatology"
 
@@ -168,7 +169,7 @@ def max_false_positives(seeds: int) -> int:
 
 def sine_check(result: OptimumComparison) -> SanityCheck:
     """Return the check that the sine was learned to its mark, and not better than the optimum."""
-    remark = f"Skill over {CLIMATOLOGY} {result.skill:.1%}; the optimal forecast has {result.optimum:.1%}."
+    remark = f"Skill over {CLIMATOLOGY} {percent(result.skill)}; the optimal forecast has {percent(result.optimum)}."
     return SanityCheck("sine", "RMSE / optimal RMSE", result.rmse_ratio, *SINE_RATIO_RANGE, remark)
 
 
@@ -181,7 +182,7 @@ def no_signal_checks(name: str, skilled: Sequence[bool], informed: Sequence[bool
 
 
 def _false_positives(name: str, measure: str, flags: Sequence[bool]) -> SanityCheck:
-    remark = f"{len(flags)} seeds; each is a false positive with probability {FALSE_POSITIVE_RATE:.1%}."
+    remark = f"{len(flags)} seeds; each is a false positive with probability {percent(FALSE_POSITIVE_RATE)}."
     return SanityCheck(name, measure, sum(flags), 0, max_false_positives(len(flags)), remark)
 
 
@@ -190,7 +191,7 @@ def planted_checks(
 ) -> tuple[SanityCheck, SanityCheck]:
     """Return the checks that each named test found a planted signal, and of the share of the optimum reached."""
     tests = ", ".join(f"{test}: {'yes' if yes else 'NO'}" for test, yes in detected.items())
-    remark = f"Skill over {CLIMATOLOGY} {result.skill:.1%}; the optimal forecast has {result.optimum:.1%}."
+    remark = f"Skill over {CLIMATOLOGY} {percent(result.skill)}; the optimal forecast has {percent(result.optimum)}."
     return (
         SanityCheck(
             f"{name}, found", "tests that find it", sum(detected.values()), len(detected), len(detected), f"{tests}."

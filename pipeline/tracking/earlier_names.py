@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.tracking.store import found_runs
 
 EARLIER_NAMES = {
+    "known_future": "ahead",
     "horizon_mode": "ahead",
     "sampled_paths": "paths",
     "min_steps": "fewest_steps",

@@ -29,7 +29,7 @@ from pipeline.tracking.store import Store, open_client, translated
 from pipeline.training.jobs import FitResult, digest_of_rows
 
 
-def log_outcome(
+def log_result(
     store: Store,
     run_id: str,
     outcome: CalendarResult,

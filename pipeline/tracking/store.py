@@ -58,7 +58,7 @@ def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str |
     """
     with translated(uri, f"prepare experiment {experiment!r}"):
         make_ready(uri)
-        location = artifacts or _folder_beside_database(uri)
+        location = artifacts or _folder_next_to_database(uri)
         _make_artifact_folder(location)
         client = open_client(uri)
         existing = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
@@ -143,7 +143,7 @@ def _check_server(uri: str) -> None:
         ) from error
 
 
-def _folder_beside_database(uri: str) -> str | None:
+def _folder_next_to_database(uri: str) -> str | None:
     """Return a folder next to a SQLite file: MLflow's default is ./mlruns in the working directory of the process."""
     return (database_path(uri).parent / "artifacts").as_uri() if is_sqlite(uri) else None
 

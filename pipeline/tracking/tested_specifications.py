@@ -107,7 +107,7 @@ def _described(experiment: Experiment) -> dict[str, object]:
         "sectors": str(experiment.sectors or ""),
         "index": experiment.index,
         "covariates": [spec.model_dump(mode="json") for spec in experiment.covariates],
-        "ahead": experiment.known_future_names,
+        "known_future": experiment.known_future_names,
         "training": _training(experiment.training),
         "folds": experiment.folds.model_dump(mode="json"),
         "calibration": _calibration(experiment.calibration),

@@ -22,7 +22,7 @@ from pipeline.training.jobs import FORMAT_VERSION, FitJob
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "fit.json"
 LARGEST_BYTES = {WEIGHTS: 256 * 2**20, DESCRIPTION: 8 * 2**20}
-VERSIONS_OF = ("tapecast", "torch", "numpy", "scikit-learn", "lightgbm", "arch")
+VERSIONS_OF = ("tapecast", "torch", "numpy", "lightgbm", "arch")
 
 _CHECKS: TypeAdapter[tuple[ValidationCheck, ...]] = TypeAdapter(tuple[ValidationCheck, ...])
 

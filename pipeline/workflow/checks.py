@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, calendars_of
+from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, validated_bars
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult, audit_table, refuse_leak
 from pipeline.audit.steps import RunInputs, Steps
 from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.experiment import Experiment
+from pipeline.market.bars import CalendarMismatch
 from pipeline.market.sources import Source, open_source
 from pipeline.market.validation.validate import terms_for
 from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sentence, sanity_table
@@ -23,14 +24,17 @@ from pipeline.workflow.recording import Recording, opened_store, recorded
 from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
+from pipeline.workflow.validation import mismatch_rows
 
 REPORTED_TIMES = 4
 
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """The result of a leak audit as plain JSON values."""
+    """The result of a leak audit as plain JSON values; "partial" where bars do not fit their calendar."""
 
+    status: str
+    calendar_mismatches: list[JsonObject]
     verdict: str
     stages: list[JsonObject]
     origins: list[str]
@@ -38,7 +42,6 @@ class AuditSummary:
     mlflow_run_id: str
     mlflow_url: str
     seconds: dict[str, float] = field(default_factory=dict)
-    status: str = "ok"
 
     def as_json(self) -> JsonObject:
         """Return the object that --json prints."""
@@ -65,7 +68,9 @@ def audit(
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
     with Recording(context.settings, "audit", experiment) as recording:
         with context.timer.stage("load"):
-            source, settings = context.step(_opened, "load")(context, experiment)
+            source, settings, mismatches = context.step(_opened, "load")(context, experiment)
+        for mismatch in mismatches:
+            context.progress.message(str(mismatch))
         with context.timer.stage("audit"):
             report = reported(context.progress)
             results = [
@@ -78,6 +83,8 @@ def audit(
         for result in results:
             refuse_leak(result)
     return AuditSummary(
+        status="partial" if mismatches else "ok",
+        calendar_mismatches=mismatch_rows(mismatches),
         verdict=" ".join(result.sentence for result in results),
         stages=json_rows(combined_audit_table(results)),
         origins=[str(origin) for result in results for origin in result.origins],
@@ -88,8 +95,10 @@ def audit(
     )
 
 
-def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[RunInputs]]:
-    """Return the source of the bars, and what is audited on it: a setting per calendar."""
+def _opened(
+    context: RunContext, experiment: Experiment
+) -> tuple[Source, list[RunInputs], tuple[CalendarMismatch, ...]]:
+    """Return the source of the bars, what is audited on it (a setting per calendar), and calendars that do not fit."""
     settings, source = context.settings, experiment.source
     universe = universe_of(settings, source, experiment.universe) if experiment.universe else None
     named = universe.tickers if universe else experiment.tickers
@@ -98,10 +107,12 @@ def _opened(context: RunContext, experiment: Experiment) -> tuple[Source, list[R
     tickers = requested_tickers(opened, named)
     terms = terms_for(opened, tickers, context.now, experiment.minimum_sessions)
     file_covariates = read_file_covariates(experiment.sectors, experiment.covariates)
-    calendars = calendars_of(opened, tickers, terms)
-    return opened, [
-        RunInputs(experiment, tickers, terms, calendar, universe, file_covariates) for calendar in calendars
+    validated = validated_bars(opened, tickers, terms)
+    inputs = [
+        RunInputs(experiment, tickers, terms, calendar, universe, file_covariates)
+        for calendar in validated.bars.calendars
     ]
+    return opened, inputs, validated.calendar_mismatches
 
 
 def reported(progress: Progress) -> Callable[[int, int], None]:

@@ -14,7 +14,7 @@ from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_o
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.market.universe import MembershipPeriod, Universe
-from pipeline.operation.model import Model, name_to_forecast_with, published_models
+from pipeline.operation.model import Model, common_source, name_to_forecast_with, published_models
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
@@ -30,13 +30,14 @@ def forecast(
 ) -> RecordedRun:
     """Forecast from the published models, tickers that they were trained on (default) or others.
 
-    Raises UsageError where the models were trained on sessions later than the instant of the forecast.
+    Raises UsageError where the models were trained on sessions later than the instant of the forecast, and where they
+    were trained on different sources and none is named.
     """
     name = name_to_forecast_with(context.settings.models, source)
     models = published_models(context.settings.models, name, context.fit_cache)
     trained_on = tuple(ticker for model in models.values() for ticker in model.market_members)
     base = next(iter(models.values())).experiment
-    requested = source or base.source
+    requested = source or common_source(models)
     wanted = spelled(requested, tickers) or trained_on
     read_from = known_at(requested, as_known) if as_known else requested
     experiment = base.model_copy(update={"tickers": wanted, "source": read_from})

@@ -14,7 +14,7 @@ from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
-from pipeline.tracking.record import log_outcome
+from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import RunStatus, describe_run, end_stranded_runs, finish_run, log_metrics, start_run
 from pipeline.tracking.store import Store, prepare_store, run_url
 from pipeline.tracking.tested_specifications import TestedSpecification, count_tested
@@ -79,7 +79,7 @@ class Recording:
     ) -> None:
         """Write the finished run: metrics, tables, figures, model and report."""
         store, run_id = self._opened.result()
-        log_outcome(store, run_id, result, figures, report, seconds)
+        log_result(store, run_id, result, figures, report, seconds)
 
     def log_seconds(self, stage: str, seconds: float) -> None:
         """Write how long one more stage took."""

@@ -88,7 +88,7 @@ def _on_calendar(
     with context.timer.stage("fit"):
         fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
     with context.timer.stage("evaluate"):
-        trials = recording.count_tested(attempt_of(bars, experiment, frames, folds), experiment.trials)
+        trials = recording.count_tested(tested_specification(bars, experiment, frames, folds), experiment.trials)
         evaluation = context.step(evaluate_fits, "evaluate")((fits, folds, frames), bars, experiment, trials)
     chosen = publication(evaluation, experiment.abstain)
     result = CalendarResult(
@@ -179,7 +179,7 @@ def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ticker for tickers in first for ticker in tickers))
 
 
-def attempt_of(
+def tested_specification(
     bars: CalendarBars, experiment: Experiment, frames: Frames, folds: Sequence[Fold]
 ) -> TestedSpecification:
     """Return what is about to be tested, and on which prices."""

@@ -78,7 +78,7 @@ def test_persistence_that_claims_accuracy_is_an_echo() -> None:
     found = echo_of(backtest, "network", claims=True, trials=Trials())
     assert (found.name, found.best_shift) == ("echo", -1)
     assert "echo" in found.sentence
-    assert f"{found.moved_share:.0%}" in found.sentence
+    assert f"{100 * found.moved_share:.0f} %" in found.sentence
 
 
 def test_it_is_an_echo_even_where_it_makes_no_claim_by_name() -> None:

@@ -50,4 +50,4 @@ def test_the_size_that_is_traded_is_described() -> None:
 def test_costs_and_limits_are_described() -> None:
     description = MoneySpec(commission_bps=5, half_spread_bps=3, slippage_bps=2, horizon=2, max_weight=0.25).describe()
     assert "forecasts over 2 sessions, filled at the next open. A trade costs 10 bps of its amount" in description
-    assert "At most 25% in one ticker and 100% in all" in description
+    assert "At most 25 % in one ticker and 100 % in all" in description

@@ -44,31 +44,31 @@ def echo_named(name: str) -> Echo:
         (
             [0.05, 0.04, 0.04, 0.02, 0.03],
             [0.001] * 5,
-            "The network is better than every baseline: its pinball loss is 2.0% smaller than that of the best of them "
-            "(ewma, p = 0.001).",
+            "The network is better than every baseline: its pinball loss is 2.0 % smaller than that of the best of "
+            "them (ewma, p = 0.001).",
         ),
         (
             [0.05, 0.04, 0.04, 0.02, 0.03],
             [0.0004] * 5,
-            "The network is better than every baseline: its pinball loss is 2.0% smaller than that of the best of them "
-            "(ewma, p < 0.001).",
+            "The network is better than every baseline: its pinball loss is 2.0 % smaller than that of the best of "
+            "them (ewma, p < 0.001).",
         ),
         (
             [0.05, 0.04, 0.04, 0.01, 0.03],
             [0.001, 0.001, 0.001, 0.3, 0.02],
             "The network is better than climatology, last_close, drift and linear, but there is no evidence that it "
-            "beats the best baseline (ewma): its pinball loss is 1.0% smaller, p = 0.300.",
+            "beats the best baseline (ewma): its pinball loss is 1.0 % smaller, p = 0.300.",
         ),
         (
             [0.01, 0.01, 0.01, -0.01, 0.01],
             [0.5] * 5,
             "The network is not shown to be better than any baseline: there is no evidence that it beats the best "
-            "baseline (ewma): its pinball loss is 1.0% larger, p = 0.500.",
+            "baseline (ewma): its pinball loss is 1.0 % larger, p = 0.500.",
         ),
         (
             [0.05, 0.04, 0.04, 0.02, -0.03],
             [0.001] * 5,
-            "The network is worse than the best baseline (linear): its pinball loss is 3.0% larger (p = 0.001).",
+            "The network is worse than the best baseline (linear): its pinball loss is 3.0 % larger (p = 0.001).",
         ),
     ],
 )

@@ -228,5 +228,5 @@ def test_a_label_known_only_after_the_training_range_teaches_a_linear_fit_nothin
 
 def test_a_horizon_without_labels_is_refused_with_its_dates(linear: tuple[FitJob, Frames, Fitted]) -> None:
     job, frames, _ = linear
-    with pytest.raises(FitError, match=f"no label of horizon 1 between {job.fold.train.first}"):
+    with pytest.raises(FitError, match=f"no label of horizon 1 that is known between {job.fold.train.first}"):
         fit(job, replace(frames, future_return=np.full_like(frames.future_return, np.nan)))

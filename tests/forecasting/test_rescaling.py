@@ -12,14 +12,16 @@ import pandas as pd
 import pytest
 
 from pipeline.dataset.frames import Frames
+from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.forecasters.registry import BENCHMARK_KINDS, FORECASTERS, forecaster_from_json
 from pipeline.training.fits import fit_each, quantiles
-from tests.benchmarks.rescaling import MAX_BOOSTING_BPS, MAX_NETWORK_BPS
 from tests.panels import TINY, Rows, changed, frames_from, jobs_for, random_market
 
 PRICES = ["open", "high", "low", "close", "adj_close", "dividend"]
 FITTED_HERE = tuple(kind for kind in BENCHMARK_KINDS if kind != "pretrained")  # which reads weights from a folder
-EXPERIMENT = changed(TINY, benchmarks=tuple(forecaster_from_json({"kind": kind}) for kind in FITTED_HERE))
+SMALL_TREES = BoostingSpec(leaves=6, min_leaf_rows=15, max_rounds=40)
+BENCHMARKS = [SMALL_TREES if kind == "boosting" else forecaster_from_json({"kind": kind}) for kind in FITTED_HERE]
+EXPERIMENT = changed(TINY, benchmarks=tuple(BENCHMARKS))
 KINDS = tuple(forecaster.kind for forecaster in FORECASTERS if forecaster.kind != "pretrained")
 CONVEX = ("climatology", "last_close", "drift", "ewma", "linear", "har", "ridge")
 """Those without parameters, with closed forms, and the convex problem of `linear`."""
@@ -87,6 +89,17 @@ def test_what_is_closed_or_convex_and_fitted_again_agrees(kind: str) -> None:
     assert worst(forecasts_at(7.3, 7.3)[kind], forecasts_at(1.0, 1.0)[kind]) <= 1e-5
 
 
-@pytest.mark.parametrize(("kind", "bound_bps"), [("network", MAX_NETWORK_BPS), ("boosting", MAX_BOOSTING_BPS)])
-def test_what_is_not_convex_and_fitted_again_differs_by_what_the_readme_says(kind: str, bound_bps: float) -> None:
-    assert 10_000 * worst(forecasts_at(7.3, 7.3)[kind], forecasts_at(1.0, 1.0)[kind]) <= bound_bps
+@pytest.mark.parametrize("kind", ["network", "garch", "boosting"])
+def test_what_is_not_convex_and_fitted_again_agrees_in_the_median(kind: str) -> None:
+    """How far the default ones move on real prices is measured by tests/benchmarks/rescaling.py, and in the README."""
+    moved = np.abs(forecasts_at(7.3, 7.3)[kind] - forecasts_at(1.0, 1.0)[kind])
+    assert np.nanmedian(moved) <= 1e-5
+    assert 0.0 < np.nanmax(moved) <= 1e-2  # it does move
+
+
+def test_boosting_has_trees_in_these_fits() -> None:
+    """Without trees its constants alone would be compared."""
+    forecasts = forecasts_at(1.0, 1.0)["boosting"]
+    scaled = forecasts / frames_at(1.0).volatility[:, -forecasts.shape[1] :, None, None]
+    assert np.isfinite(scaled).any()
+    assert len(np.unique(scaled[np.isfinite(scaled)].round(4))) > 200

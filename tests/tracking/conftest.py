@@ -14,7 +14,7 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "false"  # the room itsel
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.record import log_outcome
+from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import finish_run, start_run
 from pipeline.tracking.store import Store, prepare_store
 
@@ -62,6 +62,6 @@ def recorded(store: Store, outcome: CalendarResult, report: Path) -> Recorded:
 
 def record(store: Store, outcome: CalendarResult, report: Path | None) -> Recorded:
     run_id = start_run(store, "run", outcome.experiment)
-    log_outcome(store, run_id, outcome, FIGURES, report, SECONDS)
+    log_result(store, run_id, outcome, FIGURES, report, SECONDS)
     finish_run(store, run_id, "FINISHED")
     return Recorded(store, run_id, MlflowClient(tracking_uri=store.uri))

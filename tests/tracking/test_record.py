@@ -18,7 +18,7 @@ from pipeline.forecasting.backtest import Backtest, build_backtest, forecast_fra
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
-from pipeline.tracking.record import log_outcome
+from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store
 from pipeline.training.cache import read_fitted
@@ -94,7 +94,7 @@ def test_the_benchmarks_are_those_that_were_fitted_and_the_note_says_why_others_
     run_id = start_run(store, "run", requested)
     client = MlflowClient(tracking_uri=store.uri)
     assert "benchmarks" not in client.get_run(run_id).data.params
-    log_outcome(store, run_id, replace(outcome, experiment=fitted, warnings=(reason,)), {}, None, {})
+    log_result(store, run_id, replace(outcome, experiment=fitted, warnings=(reason,)), {}, None, {})
     data = client.get_run(run_id).data
     assert json.loads(data.params["benchmarks"]) == HarSpec().model_dump(mode="json")
     assert reason in data.tags["mlflow.note.content"]

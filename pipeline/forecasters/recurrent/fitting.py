@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask, scaled_target
+from pipeline.dataset.labels import label_mask, refuse_no_labels, scaled_target
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import FitData, Fitted, Parameters, ValidationCheck
 from pipeline.forecasters.recurrent.gradient_steps import steps, steps_for
@@ -122,11 +122,10 @@ def validation_of(data: FitData) -> Validation:
     frames, part = data.frames, data.fold.validation
     origins = slice(part.start, part.stop)
     target = torch.from_numpy(np.nan_to_num(scaled_target(frames)[:, origins]))
-    known = torch.from_numpy(label_mask(frames, part)[:, origins])
+    known = label_mask(frames, part)[:, origins]
     weight = torch.from_numpy(origin_weight(frames, data.fold.train, data.training.volatility_power)[:, origins, None])
-    if not known.any():
-        raise FitError(f"no label to validate with between {part.first} and {part.until}")
-    return Validation(frames, origins, target, known, weight)
+    refuse_no_labels(known, part)
+    return Validation(frames, origins, target, torch.from_numpy(known), weight)
 
 
 def validation_loss(reader: Reader, validation: Validation) -> float:

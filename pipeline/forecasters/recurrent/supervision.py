@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.arrays import Booleans, Floats32, Indices
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
-from pipeline.dataset.labels import label_mask, scaled_target
+from pipeline.dataset.labels import label_mask, refuse_no_labels, scaled_target
 from pipeline.dataset.scaling import Scaler
 from pipeline.errors import FitError
 from pipeline.forecasters.recurrent.reading import inputs_of
@@ -45,8 +45,7 @@ def supervision(
     """
     stop = train_range.stop
     target, known = scaled_target(frames)[:, :stop], label_mask(frames, train_range)[:, :stop]
-    if not known.any():
-        raise FitError(f"no label to learn from between {train_range.first} and {train_range.until}")
+    refuse_no_labels(known, train_range)
     weight = origin_weight(frames, train_range, volatility_power)[:, :stop, None]
     return Supervision(
         inputs=torch.from_numpy(inputs_of(frames, scaler, slice(0, stop))).to(device),

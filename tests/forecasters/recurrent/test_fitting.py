@@ -331,7 +331,7 @@ def test_no_label_to_learn_from_is_an_error_in_words(frames: Frames, job: FitJob
 
 def test_no_label_to_validate_with_is_an_error_in_words(frames: Frames, job: FitJob) -> None:
     short = replace(job.fold.validation, stop=job.fold.validation.start + 1)  # nothing is known one session later
-    with pytest.raises(FitError, match="no label to validate with"):
+    with pytest.raises(FitError, match="found no label that is known"):
         fit(replace(job, fold=replace(job.fold, validation=short)), frames)
 
 
