@@ -13,6 +13,7 @@ from flows.cli.commands import Call
 from flows.cli.experiment_file import read_experiment
 from flows.cli.options import PriceFile, Wanted
 from flows.deployments import build_flows
+from pipeline.audit.origins import AuditSpec
 from pipeline.errors import NothingUsableError
 from pipeline.market.files import open_files
 from pipeline.market.specification import FilesSource
@@ -95,6 +96,7 @@ def test_bars_are_counted_with_and_without_the_exchange(
         assert printed.startswith(f"wrong calendar? {SENTENCE}" if status else "Validation: 3 clean")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_every_flow_reports_it(home: Path, tmp_path: Path) -> None:
     source, progress = FilesSource(path=write_bars(tmp_path / "bars.csv")), Messages()
@@ -117,6 +119,9 @@ def test_every_flow_reports_it(home: Path, tmp_path: Path) -> None:
     assert ingested.status == "partial"
     assert ingested.as_json()["calendar_mismatches"][0]["sentence"].startswith(SENTENCE)
     assert SENTENCE in ingest_markdown(ingested)
+    audited = flows.audit(experiment, AuditSpec(origins=1, others=0))
+    assert audited.status == "partial"
+    assert audited.as_json()["calendar_mismatches"][0]["sentence"].startswith(SENTENCE)
 
     named = source.model_copy(update={"exchange": "XBOM"})
     right = flows.backtest(experiment.model_copy(update={"source": named}))

@@ -4,6 +4,7 @@ import json
 import resource
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pipeline.operation.model import (
     SAMPLE,
     Model,
     TrainedModel,
+    common_source,
     model_name,
     name_to_forecast_with,
     publish,
@@ -29,7 +31,7 @@ from pipeline.operation.model import (
 from pipeline.operation.publication import Publication
 from pipeline.training.cache import WEIGHTS, FitCache
 from pipeline.training.jobs import FORMAT_VERSION, FitResult
-from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
+from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
 
 DATED = Universe("some", ("T0",), (MembershipPeriod("T0", date(2020, 1, 2), None),))
 
@@ -256,6 +258,17 @@ def test_a_forecast_of_prices_from_yahoo_never_reads_the_model_of_the_sample(pub
     for requested in (None, YahooSource(), StoredSource()):
         models = published_models(folder, name_to_forecast_with(folder, requested), kept)
         assert models["XNYS"].market_members == ("T0",)
+
+
+def test_models_of_several_sources_are_refused_where_none_is_named(published: Published) -> None:
+    folder, kept, results = published
+    assert common_source(published_models(folder, LATEST, kept)) == TINY.source
+    elsewhere = replace(trained(("L",), results, "XLON"), experiment=changed(TINY, source=YahooSource()))
+    publish(folder, LATEST, [elsewhere])
+    with pytest.raises(
+        UsageError, match=r"different prices \(that of XNYS synthetic, that of XLON yahoo\), expected one"
+    ):
+        common_source(published_models(folder, LATEST, kept))
 
 
 @pytest.mark.parametrize("written", [None, 2, "3"])
