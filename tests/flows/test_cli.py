@@ -53,6 +53,7 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: Path) -> None:
     status, first = tapecast.json("run", "--experiment", small)
     assert (status, first["status"], "error" in first) == (0, "ok", False)
@@ -74,6 +75,7 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
     assert not list((tapecast.home / "work").iterdir())
 
 
+@pytest.mark.slow
 def test_forecast_of_a_ticker_the_model_was_not_trained_on(tapecast: Command, small: Path, tmp_path: Path) -> None:
     assert tapecast.json("run", "--experiment", small, "--publish")[0] == 0
     model = pd.read_json(tapecast.home / "models" / "latest.json", typ="series")["XNYS"]["market_members"]
@@ -85,6 +87,7 @@ def test_forecast_of_a_ticker_the_model_was_not_trained_on(tapecast: Command, sm
     assert [row["ticker"] for row in found["forecasts"]] == ["NEW", "NEW", model[0], model[0]]
 
 
+@pytest.mark.slow
 def test_bad_tickers_are_excluded_and_the_others_are_forecast(tapecast: Command, small: Path, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     frame = write_bars(path, GOOD=620, FINE=620, SHORT=60, BAD=620)
@@ -115,6 +118,7 @@ def test_nothing_usable_is_exit_4(tapecast: Command, tmp_path: Path) -> None:
     assert "forecasts" not in found
 
 
+@pytest.mark.slow
 def test_fixed_split_is_one_fold(tapecast: Command, small: Path) -> None:
     dates = ("--train-end", "2023-12-29", "--valid-end", "2024-05-31")
     status, found = tapecast.json("backtest", "--experiment", small, *dates)
@@ -171,6 +175,7 @@ def test_wrong_options_are_exit_2_and_json_where_requested(tmp_path: Path, optio
     assert option[0] in found["error"]
 
 
+@pytest.mark.slow
 def test_forecast_where_the_source_has_none_of_the_models_tickers(
     tapecast: Command, small: Path, tmp_path: Path
 ) -> None:

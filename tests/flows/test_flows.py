@@ -141,6 +141,7 @@ def test_learned_classes_are_recorded_and_a_forecaster_that_cannot_be_scored_is_
     assert again.status == "ok", "the model was published without the forecaster that could not be scored"
 
 
+@pytest.mark.slow
 def test_a_run_publishes_its_model_only_where_that_is_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def experiment(tmp_path: Path, home: Path) -> Experiment:
     return small.model_copy(update={"workers": 1, "features": features})
 
 
+@pytest.mark.slow
 def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_path: Path) -> None:
     flows = build_flows(NoProgress())
     summary = flows.run(experiment, tmp_path / "out", publish=True)

@@ -63,6 +63,7 @@ def restated(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].where(~early, frame[name] * 1.01) for name in prices})
 
 
+@pytest.mark.slow
 def test_a_run_as_known_is_the_run_of_that_time(setup: Setup, tmp_path: Path) -> None:
     frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
     first = setup.imports(frame)
@@ -114,6 +115,7 @@ def test_nothing_is_imported_from_a_file_without_prices(setup: Setup, tmp_path: 
     assert not (Settings().prices / setup.collection).exists()
 
 
+@pytest.mark.slow
 def test_a_universe_with_membership_dates_forecasts_its_members_alone(setup: Setup, tmp_path: Path) -> None:
     setup.imports(write_bars(tmp_path / "made.csv", AAA=620, BBB=620, CCC=620))
     members = tmp_path / "members.csv"

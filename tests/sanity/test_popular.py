@@ -28,6 +28,7 @@ def test_naive_lines_score_above_ninety() -> None:
     assert len(found.lines[2].prices) == FORECAST_SESSIONS
 
 
+@pytest.mark.slow
 def test_the_network_reads_nothing_of_what_it_is_scored_on(bars: Bars) -> None:
     frame = bars.frame.copy()
     later = slice(FITTED_SESSIONS, None)
@@ -47,6 +48,7 @@ def test_only_the_last_sessions_are_kept(bars: Bars) -> None:
     assert str(bars.frame["session"].iloc[-1])[:10] == "2013-03-01"
 
 
+@pytest.mark.slow
 def test_every_start_has_its_own_accuracy(bars: Bars) -> None:
     found = popular_by_start(("GOOG",), 2)
     assert list(found.columns) == ["last value", "straight drift line", "network, start 1", "network, start 2"]
