@@ -58,8 +58,8 @@ def load_accepted_bars(settings: Settings, experiment: Experiment, now: datetime
     validated = step(accepted, "check")(source, tickers, refreshed, terms)
     if not validated.bars.listings:
         raise nothing_left(validated.excluded, validated.calendar_mismatches)
-    not_asked = old_bars(validated, now) if not refreshed and is_updated_from_yahoo(source) else ()
-    stale = (*stale_of(refreshed, validated), *not_asked)
+    not_refreshed = old_bars(validated, now) if not refreshed and is_updated_from_yahoo(source) else ()
+    stale = (*stale_of(refreshed, validated), *not_refreshed)
     problems = (*validated.problems, *recorded_problems(source, validated.bars.tickers))
     known = known_from(experiment.source)
     return LoadedBars(replace(validated, problems=problems), stale, source.note, known, universe, terms.listings)

@@ -161,7 +161,7 @@ def test_a_worker_process_fits_the_same_bits(frames: Frames, job: FitJob, fitted
     assert bits(same.arrays) == bits(fitted.arrays) != bits(other.arrays)
 
 
-def test_a_forecast_does_not_depend_on_the_origins_that_are_asked_with_it(frames: Frames, fitted: Fitted) -> None:
+def test_a_forecast_does_not_depend_on_the_origins_that_are_forecast_with_it(frames: Frames, fitted: Fitted) -> None:
     whole = quantiles(fitted, frames, slice(300, 460))
     for start, stop in ((300, 301), (300, 377), (377, 460), (459, 460)):
         assert quantiles(fitted, frames, slice(start, stop)).tobytes() == whole[:, start - 300 : stop - 300].tobytes()

@@ -77,8 +77,8 @@ def test_nothing_is_kept_in_files(client: YahooClient, tmp_path: Path) -> None:
 def test_a_tail_asks_for_the_days_since_only(client: YahooClient, fake: FakeYahoo) -> None:
     since = date(2024, 3, 1)
     got = one(client, "AAPL", since)
-    first_asked = datetime.fromtimestamp(int(fake.charts[-1].query["period1"]), UTC).date()
-    assert (since - first_asked).days == 1
+    first_requested = datetime.fromtimestamp(int(fake.charts[-1].query["period1"]), UTC).date()
+    assert (since - first_requested).days == 1
     assert got.since == since
     assert got.rows["session"].iloc[0] == pd.Timestamp(since)
     traded = good_rows().set_index("session").loc["2024-03-01":]
