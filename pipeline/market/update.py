@@ -92,7 +92,7 @@ def _first_day_or_result(collection: Collection, ticker: str, now: datetime, sta
         known = known_facts(collection, ticker)
     except TapecastError as error:
         return UpdateResult(ticker, UpdateState.MISSING, None, None, reason=str(error))
-    if known is None or (known.asked_from is not None and known.asked_from > start):
+    if known is None or (known.requested_from is not None and known.requested_from > start):
         return start
     try:
         rows = current_rows(collection, ticker)
@@ -141,7 +141,7 @@ def run_update(collection: Collection, remote: RemoteSource, plan: UpdatePlan) -
 
 def _history_start(collection: Collection, ticker: str, start: date) -> date:
     known = known_facts(collection, ticker)
-    return min(start, known.asked_from) if known and known.asked_from else start
+    return min(start, known.requested_from) if known and known.requested_from else start
 
 
 def _restated_kinds(collection: Collection, ticker: str, answer: FetchedRows | SourceError) -> str:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime, BaseModel, Field
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import Problem
@@ -14,10 +14,10 @@ from pipeline.market.store.columns import INSTANT, KNOWN, Columns, bar_rows, is_
 from pipeline.market.store.restatement import Restatement
 
 
-class Version(BaseModel, frozen=True, extra="forbid"):
+class Version(BaseModel, frozen=True, extra="forbid", populate_by_name=True):
     """The changes of one fetch. `rows` were current after it; of them `added` are new and `restated` replaced others.
 
-    `since` is the first day that this fetch requested, `asked_from` the first that any fetch up to it requested;
+    `since` is the first day that this fetch requested, `requested_from` the first that any fetch up to it requested;
     None: the whole history. `exchange` is the calendar of the exchange that was named for the ticker; None: none was.
     """
 
@@ -27,7 +27,7 @@ class Version(BaseModel, frozen=True, extra="forbid"):
     last_session: date
     rows: int
     since: date | None = None
-    asked_from: date | None = None
+    requested_from: date | None = Field(None, alias="asked_from")  # the key on disk
     added: int = 0
     restated: int = 0
     removed: int = 0
@@ -36,10 +36,10 @@ class Version(BaseModel, frozen=True, extra="forbid"):
     exchange: str | None = None
 
 
-class Facts(BaseModel, frozen=True, extra="forbid"):
+class Facts(BaseModel, frozen=True, extra="forbid", populate_by_name=True):
     """Facts of a ticker that are read without its rows: those of the last version, and the number of versions.
 
-    `asked_from` is the first day that any fetch requested; None: the whole history.
+    `requested_from` is the first day that any fetch requested; None: the whole history.
     """
 
     first_session: date
@@ -48,7 +48,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     versions: int
     known_at: AwareDatetime
     currency: str
-    asked_from: date | None
+    requested_from: date | None = Field(alias="asked_from")  # the key on disk
     exchange: str | None = None
 
 
@@ -82,7 +82,7 @@ def facts_of(history: History) -> Facts:
         versions=len(history.versions),
         known_at=latest.known_at,
         currency=latest.currency,
-        asked_from=latest.asked_from,
+        requested_from=latest.requested_from,
         exchange=latest.exchange,
     )
 

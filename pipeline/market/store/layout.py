@@ -59,7 +59,7 @@ class OpenedFile:
 
 def encoded(ticker: str, history: History) -> bytes:
     """Return the history as the bytes of its Parquet file."""
-    versions = _VERSIONS.dump_json(history.versions, exclude_defaults=True)
+    versions = _VERSIONS.dump_json(history.versions, exclude_defaults=True, by_alias=True)
     header = FileHeader(
         format=FORMAT,
         ticker=ticker,
@@ -68,7 +68,7 @@ def encoded(ticker: str, history: History) -> bytes:
         rows_sha256=rows_sha256(history.columns),
         versions_sha256=hashlib.sha256(versions).hexdigest(),
     )
-    text = header.model_dump_json(exclude_defaults=True).encode()
+    text = header.model_dump_json(exclude_defaults=True, by_alias=True).encode()
     footer = {HEADER: text, HEADER_DIGEST: hashlib.sha256(text).hexdigest().encode(), VERSIONS: versions}
     return _parquet(history.columns, footer)
 

@@ -39,7 +39,7 @@ def merged(history: History | None, fetched: FetchedRows, keep_adj_close: bool) 
         known_at=at,
         currency=fetched.currency,
         since=fetched.since,
-        asked_from=_asked_from(history, fetched.since),
+        requested_from=_requested_from(history, fetched.since),
         **_counts(columns, rows, len(changed)),
         restatements=_restatements(history, current_rows, reported, fetched),
         problems=fetched.problems,
@@ -102,7 +102,7 @@ def _restatements(
 ) -> tuple[Restatement, ...]:
     if history is None:
         return ()
-    changes = restatements(current_rows, reported, _day(fetched.since), _day(history.latest.asked_from))
+    changes = restatements(current_rows, reported, _day(fetched.since), _day(history.latest.requested_from))
     if history.latest.currency == fetched.currency:
         return changes
     first = reported["session"][0].astype(object)
@@ -110,10 +110,10 @@ def _restatements(
     return (*changes, Restatement(kind="currency", first_session=first, rows=len(reported["session"]), **change))
 
 
-def _asked_from(history: History | None, since: date | None) -> date | None:
+def _requested_from(history: History | None, since: date | None) -> date | None:
     if history is None:
         return since
-    previous = history.latest.asked_from
+    previous = history.latest.requested_from
     return None if since is None or previous is None else min(since, previous)
 
 

@@ -120,7 +120,7 @@ def test_facts_are_those_of_the_history(tmp_path: Path) -> None:
     assert found == facts_of(read_history(collection, "AAPL"))
     assert found is not None
     assert (found.first_session, found.last_session, found.rows) == (day(ROWS, 2), day(ROWS, 14), 13)
-    assert (found.versions, found.known_at, found.currency, found.asked_from) == (2, after(24), "USD", day(ROWS, 2))
+    assert (found.versions, found.known_at, found.currency, found.requested_from) == (2, after(24), "USD", day(ROWS, 2))
 
 
 def test_an_unknown_ticker_is_reported_with_those_there_are(tmp_path: Path) -> None:

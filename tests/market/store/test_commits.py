@@ -60,16 +60,16 @@ def test_a_clock_that_was_ahead_once_does_not_stop_the_store(collection: Collect
     assert (current_rows(collection, "AAPL")["close"] == repriced(ROWS, 1)["close"]).all()
 
 
-@pytest.mark.parametrize(("lost", "asked_from", "refused"), [
+@pytest.mark.parametrize(("lost", "requested_from", "refused"), [
     (4, None, False), (5, None, True), (59, None, True),
     (4, 30, False), (5, 30, True),
 ])  # fmt: skip
 def test_a_fetch_that_loses_many_sessions_is_refused(
-    collection: Collection, lost: int, asked_from: int | None, refused: bool
+    collection: Collection, lost: int, requested_from: int | None, refused: bool
 ) -> None:
     commit(collection, "AAPL", fetched_of(ROWS))
     content = path_of(collection, "AAPL").read_bytes()
-    since = None if asked_from is None else day(ROWS, asked_from)
+    since = None if requested_from is None else day(ROWS, requested_from)
     answer = fetched_of(ROWS.drop(index=range(59 - lost, 59)), 24, since)
     if not refused:
         assert commit(collection, "AAPL", answer).removed == lost
@@ -285,4 +285,4 @@ def test_versions_of_other_currency_and_start_are_kept_apart(collection: Collect
     commit(collection, "AAPL", fetched_of(ROWS.iloc[10:], since=day(ROWS, 10), currency="GBp"))
     version = commit(collection, "AAPL", fetched_of(ROWS, 1, currency="GBP"))
     assert [restatement.kind for restatement in version.restatements] == ["currency"]
-    assert (version.added, version.rows, version.asked_from) == (10, 60, None)
+    assert (version.added, version.rows, version.requested_from) == (10, 60, None)

@@ -246,14 +246,14 @@ def test_the_first_requested_day_survives_pruning() -> None:
     history = history_of(
         fetched_of(ROWS, since=first), fetched_of(ROWS, 1, day(ROWS, 15)), fetched_of(ROWS, 2, day(ROWS, 20))
     )
-    assert facts_of(history).asked_from == first
-    assert facts_of(pruned(history, after(2))).asked_from == first
+    assert facts_of(history).requested_from == first
+    assert facts_of(pruned(history, after(2))).requested_from == first
     whole = merged(history, fetched_of(ROWS, 3), keep_adj_close=False)
-    assert facts_of(whole).asked_from is None
+    assert facts_of(whole).requested_from is None
     assert whole.latest.restatements == ()  # older rows come that were never requested
     assert whole.latest.added == 4
     tail = merged(whole, fetched_of(ROWS, 4, day(ROWS, 20)), keep_adj_close=False)
-    assert facts_of(tail).asked_from is None
+    assert facts_of(tail).requested_from is None
 
 
 def test_an_older_row_that_was_not_requested_is_a_restatement() -> None:

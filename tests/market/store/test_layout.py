@@ -249,3 +249,13 @@ def test_severities_stored_by_earlier_versions_are_read(spelling: str, severity:
 def test_an_unknown_severity_is_refused() -> None:
     with pytest.raises(ValueError, match="is not a valid Severity"):
         Severity("grave")
+
+
+def test_the_first_requested_day_keeps_its_key_on_disk() -> None:
+    """Earlier versions wrote and read it as `asked_from`."""
+    requested = day(ROWS, 4)
+    stored = encoded("AAPL", merged(None, fetched_of(ROWS, since=requested), keep_adj_close=False))
+    metadata = pq.read_schema(pa.BufferReader(stored)).metadata
+    assert json.loads(metadata[VERSIONS])[0]["asked_from"] == str(requested)
+    assert json.loads(metadata[HEADER])["facts"]["asked_from"] == str(requested)
+    assert decoded(stored, PATH, "AAPL", keep_adj_close=False).latest.requested_from == requested
