@@ -132,8 +132,8 @@ def _run_flows(progress: Progress) -> FlowsByName:
 
         Of the experiment it takes the network, its training and the device.
         """
-        finished, measured = learn_sine(new_context("sine", out, progress, as_task), seed, experiment)
-        return with_sentence(shown(finished), measured.sentence)
+        recorded, measured = learn_sine(new_context("sine", out, progress, as_task), seed, experiment)
+        return with_sentence(shown(recorded), measured.sentence)
 
     return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
 
@@ -233,10 +233,10 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
     return {"audit": audit, "sanity": sanity, "tutorial": tutorial}
 
 
-def shown(finished: RecordedRun) -> Result:
-    """Return the result of a finished run, after making its Prefect artifacts."""
-    result = result_of(finished)
-    artifacts.create_result_artifacts(result, finished.results[0].result.experiment.source.kind)
+def shown(recorded: RecordedRun) -> Result:
+    """Return the result of a recorded run, after making its Prefect artifacts."""
+    result = result_of(recorded)
+    artifacts.create_result_artifacts(result, recorded.results[0].result.experiment.source.kind)
     return result
 
 

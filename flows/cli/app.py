@@ -159,7 +159,7 @@ def audit(
     experiment: ExperimentOption = None,
     origins: Annotated[int | None, typer.Option(min=1, help="Origins to audit; default: those of every fold.")] = None,
     others: Annotated[int, typer.Option(min=0, help="Further origins, within the folds' test ranges.")] = 3,
-    every_forecaster: Annotated[bool, typer.Option("--every-forecaster", help="The slow ones too.")] = False,
+    every_forecaster: Annotated[bool, typer.Option("--every-forecaster", help="The benchmarks too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the garbage and of the other origins.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

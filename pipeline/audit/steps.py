@@ -1,15 +1,13 @@
 """The stages of the pipeline as replaceable steps, and one run through them; replace a step to have it audited."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats32
 from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovariates
-from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Panel, build_panel
@@ -18,7 +16,7 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.calibration import CalibrationSpec
-from pipeline.forecasting.forecasts import CALIBRATED
+from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS
 from pipeline.market.bars import Bars, ValidatedBars
 from pipeline.market.sources import Source
 from pipeline.market.universe import Universe
@@ -26,9 +24,6 @@ from pipeline.market.validation.validate import ValidationTerms, rows_or_error, 
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
-
-FAST_FORECASTERS = ("network", "climatology", "last_close", "drift", "ewma")
-"""Forecasters that take little time to fit."""
 
 RowsByTicker = Mapping[str, pd.DataFrame | SourceError]
 
@@ -82,23 +77,6 @@ class Steps:
     fit: Callable[[FitJob, Frames, Fitted | None], Fitted] = fit
     predict: Callable[[Sequence[FitResult], Sequence[Fold], Frames], Backtest] = build_backtest
     calibrate: Callable[[Sequence[FitResult], Sequence[Fold], Frames, CalibrationSpec], Backtest] = build_backtest
-
-
-def with_feature(feature: Feature, steps: Steps | None = None) -> Steps:
-    """Return the steps with one feature added to those of the experiment, in the frames that are compared."""
-    base = steps or Steps()
-
-    def features(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
-        frames = base.features(bars, other_bars, inputs)
-        values = build_features(build_panel(bars), (feature,), bars.tickers, inputs.experiment.minimum_sessions)
-        return replace(
-            frames,
-            feature_names=(*frames.feature_names, feature.name),
-            features=np.concatenate((frames.features, values), axis=2),
-            usable=frames.usable & np.isfinite(values[..., 0]),
-        )
-
-    return replace(base, features=features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +133,7 @@ class PipelineRun:
     @cached_property
     def jobs(self) -> tuple[FitJob, ...]:
         """The audited fits of every fold, in order."""
-        kinds = None if self.every_forecaster else FAST_FORECASTERS
+        kinds = None if self.every_forecaster else CORE_FORECASTERS
         return tuple(jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu", kinds))
 
     def fits(self, fold: Fold) -> Iterator[FitResult]:

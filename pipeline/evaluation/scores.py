@@ -168,11 +168,6 @@ def loss_by_ticker(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
     return values_by_ticker(backtest, forecaster, horizon, "pinball")
 
 
-def loss_per_session(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
-    """Return the mean pinball loss over levels and tickers [session with any scored row]."""
-    return mean_per_session(loss_by_ticker(backtest, forecaster, horizon))
-
-
 def with_error_bars(scores: pd.DataFrame, backtest: Backtest, seed: int = 0) -> pd.DataFrame:
     """Return the table of scores with a standard error for each: `pinball_error` and so on, NaN where there is none.
 

@@ -179,11 +179,16 @@ def _models(lightgbm: Any, arrays: Mapping[str, Array]) -> list[Any]:
     """Return each level's trees as LightGBM reads them, None where it has none; raises FitError."""
     try:
         if not np.array_equal(_digest(arrays), arrays[DIGEST]):
-            raise FitError("the trees of boosting are not those that were fitted; delete the damaged fit and run again")
+            raise FitError(
+                "found trees of boosting that do not have the stored digest, expected those that were fitted; delete "
+                "the damaged fit and run again"
+            )
         texts = [arrays[_name(level)].tobytes().decode() for level in range(len(LEVELS))]
         return [lightgbm.Booster(model_str=text) if text else None for text in texts]
     except (KeyError, lightgbm.basic.LightGBMError) as error:
-        raise FitError(f"cannot read the trees of boosting: {error}; delete the fit and run again") from error
+        raise FitError(
+            f"cannot read the trees of boosting: {error}; expected those that were fitted; delete the fit and run again"
+        ) from error
 
 
 FORECASTER = Forecaster(BoostingSpec, fit, quantiles, "benchmark", features=own_features)

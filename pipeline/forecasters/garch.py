@@ -98,18 +98,21 @@ def fit(_spec: GarchSpec, data: FitData) -> Parameters:
     """
     frames, train = data.frames, data.fold.train
     rows = PERCENT * frames.log_return[:, train.start : train.stop].astype(np.float64)
-    returns = [own[np.isfinite(own)] for own in rows]
-    found = [_parameters(own) for own in returns]
-    known = [own for own in found if own is not None]
+    returns = [row[np.isfinite(row)] for row in rows]
+    found = [_parameters(row) for row in returns]
+    known = [parameters for parameters in found if parameters is not None]
     if not known:
         raise FitError(
             f"GARCH found parameters for none of {len(found)} tickers between {train.first} and {train.until}; "
             f"expected one with {MIN_RETURNS} returns that move; train on more or leave garch out of the benchmarks"
         )
     pooled = np.median(known, axis=0)
-    enough = [len(own) >= ENOUGH_RETURNS for own in returns]
-    kept = [own if own is not None and sure else pooled for own, sure in zip(found, enough, strict=True)]
-    return Parameters({"parameters": np.array([*kept, pooled], dtype=np.float32)})
+    enough = [len(row) >= ENOUGH_RETURNS for row in returns]
+    by_ticker = [
+        parameters if parameters is not None and sure else pooled
+        for parameters, sure in zip(found, enough, strict=True)
+    ]
+    return Parameters({"parameters": np.array([*by_ticker, pooled], dtype=np.float32)})
 
 
 def _parameters(returns: Floats) -> Floats | None:

@@ -22,7 +22,10 @@ def training_returns(frames: Frames, train: Range) -> list[Floats32]:
     by_ticker = [row[np.isfinite(row)] for row in rows]
     pooled = np.concatenate(by_ticker)
     if not len(pooled):
-        raise FitError(f"no return to learn from between {train.first} and {train.until}")
+        raise FitError(
+            f"found no return between {train.first} and {train.until}, expected training rows of at least one ticker; "
+            "train on more sessions or tickers"
+        )
     return [*by_ticker, pooled]
 
 

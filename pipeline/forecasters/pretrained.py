@@ -107,7 +107,10 @@ def open_pipeline(spec: PretrainedSpec, arrays: Mapping[str, Array]) -> Quantile
     try:
         opened: QuantilePipeline = pipeline.from_pretrained(str(spec.weights), local_files_only=True, device_map="cpu")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise FitError(f"cannot open the pretrained weights in {spec.weights}: {error}") from error
+        raise FitError(
+            f"cannot open the pretrained weights in {spec.weights}: {error}; expected a Chronos model as its authors "
+            "publish it; download it again or name another folder"
+        ) from error
     return opened
 
 

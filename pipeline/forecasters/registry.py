@@ -37,18 +37,20 @@ FORECASTERS: tuple[Forecaster, ...] = (
 
 _BY_KIND: Mapping[str, Forecaster] = {forecaster.kind: forecaster for forecaster in FORECASTERS}
 
-BASELINES: tuple[Specification, ...] = tuple(one.specification() for one in FORECASTERS if one.role == "baseline")
+BASELINES: tuple[Specification, ...] = tuple(
+    forecaster.specification() for forecaster in FORECASTERS if forecaster.role == "baseline"
+)
 """The simple forecasters of every run: every score is compared with theirs."""
-BENCHMARK_KINDS = tuple(one.kind for one in FORECASTERS if one.role == "benchmark")
+BENCHMARK_KINDS = tuple(forecaster.kind for forecaster in FORECASTERS if forecaster.role == "benchmark")
 
 if TYPE_CHECKING:
     ForecasterSpec = Specification
     BenchmarkSpec = Specification
 else:
-    _BENCHMARKS = [one.specification for one in FORECASTERS if one.role == "benchmark"]
+    _BENCHMARKS = [forecaster.specification for forecaster in FORECASTERS if forecaster.role == "benchmark"]
     BenchmarkSpec = Annotated[Union[tuple(_BENCHMARKS)], Field(discriminator="kind")]  # noqa: UP007  from a tuple
     ForecasterSpec = Annotated[
-        Union[tuple(one.specification for one in FORECASTERS)],  # noqa: UP007
+        Union[tuple(forecaster.specification for forecaster in FORECASTERS)],  # noqa: UP007
         Field(discriminator="kind"),
     ]
 

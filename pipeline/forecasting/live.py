@@ -68,7 +68,9 @@ def live_forecasts(
         by_forecaster = with_calibrated(by_forecaster, fits, frames, recent.start, correction)
     if not usable.any():
         raise NothingUsableError(
-            f"no ticker has a usable bar among the last {MAX_SESSIONS_BEHIND} sessions", left_behind(frames)
+            f"found no ticker with a usable bar among the last {MAX_SESSIONS_BEHIND} sessions, expected at least one; "
+            "update the prices or extend their history",
+            left_behind(frames),
         )
     parts = []
     for ticker in np.flatnonzero(np.any(usable, axis=1)):

@@ -115,10 +115,10 @@ def published_models(folder: Path, name: str, cache: FitCache) -> dict[str, Mode
     """Return calendar -> published model; raises UsageError where there is none, FitError where it cannot be read."""
     path = folder / f"{name}.json"
     if not path.is_file():
-        raise UsageError(f"no published model under {folder}; run `tapecast run --publish` first")
+        raise UsageError(f"found no published model under {folder}, expected one; run `tapecast run --publish` first")
     try:
         content = json.loads(path.read_text())
-        return {str(calendar): _model(path, one, cache) for calendar, one in content.items()}
+        return {str(calendar): _model(path, described, cache) for calendar, described in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise FitError(f"cannot read the model in {path}: {error}; run `tapecast run --publish` again") from error
 

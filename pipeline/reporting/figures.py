@@ -1,4 +1,4 @@
-"""All figures of an outcome, as PNG bytes by file name."""
+"""All figures of a calendar's result, as PNG bytes by file name."""
 
 import hashlib
 import re
@@ -25,9 +25,9 @@ FANS_PER_SHEET = 30
 _PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")
 
 
-def draw_figures(outcome: CalendarResult) -> dict[str, bytes]:
-    """Return every figure that the outcome has data for, as PNG by a safe file name."""
-    return {name: png_bytes(figure) for name, figure in _figures(outcome)}
+def draw_figures(result: CalendarResult) -> dict[str, bytes]:
+    """Return every figure that the result has data for, as PNG by a safe file name."""
+    return {name: png_bytes(figure) for name, figure in _figures(result)}
 
 
 def sheets_of_fans(tickers: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -47,12 +47,12 @@ def fan_name(ticker: str) -> str:
     return f"fan_{re.sub(r'[^A-Za-z0-9]+', '_', ticker)[:32]}~{digest}.png"
 
 
-def _figures(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
-    if outcome.forecasts is not None:
-        yield from _fan_figures(fans(outcome.forecasts, outcome.frames, outcome.currencies, outcome.publication.model))
-    if outcome.evaluation is not None:
-        yield from _backtest_figures(outcome.evaluation)
-    yield from _loss_figures(outcome)
+def _figures(result: CalendarResult) -> Iterator[tuple[str, Figure]]:
+    if result.forecasts is not None:
+        yield from _fan_figures(fans(result.forecasts, result.frames, result.currencies, result.publication.model))
+    if result.evaluation is not None:
+        yield from _backtest_figures(result.evaluation)
+    yield from _loss_figures(result)
 
 
 def _fan_figures(drawn: Iterable[Fan]) -> Iterator[tuple[str, Figure]]:
@@ -74,8 +74,8 @@ def _backtest_figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
         yield GROUPS, draw_groups(evaluation)
 
 
-def _loss_figures(outcome: CalendarResult) -> Iterator[tuple[str, Figure]]:
-    by_fold = [(fold, network_fits(outcome.results, fold)) for fold in outcome.folds]
+def _loss_figures(result: CalendarResult) -> Iterator[tuple[str, Figure]]:
+    by_fold = [(fold, network_fits(result.results, fold)) for fold in result.folds]
     drawn = [(fold, fits) for fold, fits in by_fold if fits]
     if drawn:
         fold, fits = drawn[-1]

@@ -50,16 +50,16 @@ FIGURE_NAMES = {
 }
 
 
-def write_report(outcome: CalendarResult, figures: Mapping[str, bytes], folder: Path, mlflow_url: str | None) -> Path:
+def write_report(result: CalendarResult, figures: Mapping[str, bytes], folder: Path, mlflow_url: str | None) -> Path:
     """Write the report whole into the folder and return its path; raises UsageError if it cannot be written."""
     path = folder / REPORT
     # A ticker may hold half a surrogate pair, which no file can.
-    content = report_html(outcome, figures, mlflow_url).encode("utf-8", "replace")
+    content = report_html(result, figures, mlflow_url).encode("utf-8", "replace")
     write_whole(path, content)
     return path
 
 
-def report_html(outcome: CalendarResult, figures: Mapping[str, bytes], mlflow_url: str | None) -> str:
+def report_html(result: CalendarResult, figures: Mapping[str, bytes], mlflow_url: str | None) -> str:
     """Return the report as HTML that loads nothing from elsewhere."""
     images = {name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in figures.items()}
     loader = FileSystemLoader(Path(__file__).parent)
@@ -67,48 +67,48 @@ def report_html(outcome: CalendarResult, figures: Mapping[str, bytes], mlflow_ur
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = templates.get_template("report.html.jinja")
-    return template.render(page_values(outcome), images=images, mlflow_url=mlflow_url)
+    return template.render(page_values(result), images=images, mlflow_url=mlflow_url)
 
 
-def page_values(outcome: CalendarResult) -> TemplateValues:
+def page_values(result: CalendarResult) -> TemplateValues:
     """Return everything that the report's template reads, except the figures and the MLflow address."""
     return {
-        "title": page_title(outcome),
-        "verdict": split_first_sentence(verdict_or_notice(outcome)),
-        "source_note": outcome.source_note,
-        "calendar_mismatches": outcome.calendar_mismatches,
-        "excluded": outcome.excluded,
-        "stale": outcome.stale,
-        "warnings": outcome.warnings,
-        "problems": listed_problems(outcome.problems),
-        "problem_count": len(outcome.problems),
-        "unseen": outcome.unseen,
-        "unseen_sentence": unseen_sentence(outcome.unseen),
-        "forecast": None if outcome.forecasts is None else _forecast(outcome.forecasts, outcome),
-        "evidence": None if outcome.evaluation is None else evidence_values(outcome.evaluation),
-        "folds": fold_table(outcome.folds, outcome.results, outcome.frames.sessions),
-        "fold_rule": outcome.experiment.folds.describe(),
-        "chosen_from": outcome.experiment.chosen_from,
-        "settings": setting_rows(outcome.experiment),
-        "experiment_json": json.dumps(outcome.experiment.model_dump(mode="json"), indent=2),
-        "known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
+        "title": page_title(result),
+        "verdict": split_first_sentence(verdict_or_notice(result)),
+        "source_note": result.source_note,
+        "calendar_mismatches": result.calendar_mismatches,
+        "excluded": result.excluded,
+        "stale": result.stale,
+        "warnings": result.warnings,
+        "problems": listed_problems(result.problems),
+        "problem_count": len(result.problems),
+        "unseen": result.unseen,
+        "unseen_sentence": unseen_sentence(result.unseen),
+        "forecast": None if result.forecasts is None else _forecast(result.forecasts, result),
+        "evidence": None if result.evaluation is None else evidence_values(result.evaluation),
+        "folds": fold_table(result.folds, result.results, result.frames.sessions),
+        "fold_rule": result.experiment.folds.describe(),
+        "chosen_from": result.experiment.chosen_from,
+        "settings": setting_rows(result.experiment),
+        "experiment_json": json.dumps(result.experiment.model_dump(mode="json"), indent=2),
+        "known_at": f"{result.known_at:%Y-%m-%dT%H:%M:%S}" if result.known_at else "",
         "names": FIGURE_NAMES,
     }
 
 
-def page_title(outcome: CalendarResult) -> str:
+def page_title(result: CalendarResult) -> str:
     """Return the page's title: the tickers, and the origin of the forecast or the sessions of the backtest."""
-    if outcome.forecasts is not None:
-        tickers = list(map(str, outcome.forecasts["ticker"].unique()))
-        return f"{names(tickers)}: forecast from {day(outcome.forecasts['as_of'].max())}"
-    tested = outcome.evaluation.backtest.sessions if outcome.evaluation else outcome.frames.sessions
-    return f"{names(outcome.frames.tickers)}: backtest from {day(tested[0])} to {day(tested[-1])}"
+    if result.forecasts is not None:
+        tickers = list(map(str, result.forecasts["ticker"].unique()))
+        return f"{names(tickers)}: forecast from {day(result.forecasts['as_of'].max())}"
+    tested = result.evaluation.backtest.sessions if result.evaluation else result.frames.sessions
+    return f"{names(result.frames.tickers)}: backtest from {day(tested[0])} to {day(tested[-1])}"
 
 
-def verdict_or_notice(outcome: CalendarResult) -> str:
+def verdict_or_notice(result: CalendarResult) -> str:
     """Return whether the model is better than the baselines, or that this run did not test it."""
-    if outcome.evaluation is not None:
-        return outcome.evaluation.verdict.sentence
+    if result.evaluation is not None:
+        return result.evaluation.verdict.sentence
     return (
         "This run only forecast: it did not test the model again. Whether the network is better than its baselines "
         "is in the report of the run that trained it."
@@ -139,9 +139,9 @@ def _setting_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _forecast(forecasts: pd.DataFrame, outcome: CalendarResult) -> TemplateValues:
-    model = outcome.publication.model
-    rows = forecast_rows(forecasts, outcome.unseen, outcome.currencies, model)
+def _forecast(forecasts: pd.DataFrame, result: CalendarResult) -> TemplateValues:
+    model = result.publication.model
+    rows = forecast_rows(forecasts, result.unseen, result.currencies, model)
     forecasters, bands = next_session_bands(forecasts)
     return {
         "rows": rows,

@@ -49,7 +49,7 @@ ARTIFACT_LABELS: Mapping[str, str] = {
     "tables": "**tables** (summary: statistics, money; comparisons: every test; forecasts, scores, coverage, excluded)",
     "figures": "**figures**",
     "forecasts": "**forecasts** (of every forecaster, Parquet)",
-    "backtest": "**backtest** (every forecast with its outcome, Parquet)",
+    "backtest": "**backtest** (every forecast with its result, Parquet)",
     "model": "**model** (the latest fold's fits, safetensors and JSON)",
     "experiment.json": "**experiment.json** (all parameters)",
 }
@@ -60,9 +60,9 @@ def first_name(kind: RunKind, experiment: Experiment) -> str:
     return f"{kind} · {tickers_in_brief(experiment.tickers) or experiment.source.kind}"
 
 
-def final_name(kind: str, outcome: CalendarResult) -> str:
+def final_name(kind: str, result: CalendarResult) -> str:
     """Return the name of a finished run: kind, last session, tickers; the run list cuts its end."""
-    return f"{kind} {outcome.frames.sessions[-1]} · {tickers_in_brief(outcome.frames.tickers)}"
+    return f"{kind} {result.frames.sessions[-1]} · {tickers_in_brief(result.frames.tickers)}"
 
 
 def tickers_in_brief(tickers: Sequence[str]) -> str:
@@ -81,35 +81,35 @@ def first_tags(kind: RunKind, experiment: Experiment) -> dict[str, str]:
     }
 
 
-def final_tags(outcome: CalendarResult) -> dict[str, str]:
+def final_tags(result: CalendarResult) -> dict[str, str]:
     """Return the tags of a finished run."""
-    verdict = outcome.evaluation.verdict if outcome.evaluation else None
+    verdict = result.evaluation.verdict if result.evaluation else None
     tags = {
         "tapecast.verdict": short_verdict(verdict) if verdict else "",
         "tapecast.verdict_sentence": verdict.sentence if verdict else "",
         "tapecast.echo": verdict.echo.name if verdict else "",
-        "tapecast.tested_specifications": str(outcome.evaluation.trials.tested) if outcome.evaluation else "",
-        "tapecast.baseline_substitutions": " ".join(f"h{horizon}" for horizon in _substituted_horizons(outcome)),
-        "tapecast.status": outcome.status,
-        "tapecast.tickers": " ".join(outcome.frames.tickers),
-        "tapecast.last_session": str(outcome.frames.sessions[-1]),
-        "tapecast.calendar": outcome.calendar,
-        "tapecast.trials": str(outcome.experiment.trials) if outcome.experiment.trials > 1 else "",
-        "tapecast.known_at": f"{outcome.known_at:%Y-%m-%dT%H:%M:%S}" if outcome.known_at else "",
-        "tapecast.stale": " ".join(stale.ticker for stale in outcome.stale),
-        "tapecast.excluded": " ".join(exclusion.ticker for exclusion in outcome.excluded),
-        "tapecast.unseen": " ".join(outcome.unseen),
-        "tapecast.model_keys": " ".join(result.job.key for result in latest_results(outcome)),
+        "tapecast.tested_specifications": str(result.evaluation.trials.tested) if result.evaluation else "",
+        "tapecast.baseline_substitutions": " ".join(f"h{horizon}" for horizon in _substituted_horizons(result)),
+        "tapecast.status": result.status,
+        "tapecast.tickers": " ".join(result.frames.tickers),
+        "tapecast.last_session": str(result.frames.sessions[-1]),
+        "tapecast.calendar": result.calendar,
+        "tapecast.trials": str(result.experiment.trials) if result.experiment.trials > 1 else "",
+        "tapecast.known_at": f"{result.known_at:%Y-%m-%dT%H:%M:%S}" if result.known_at else "",
+        "tapecast.stale": " ".join(stale.ticker for stale in result.stale),
+        "tapecast.excluded": " ".join(exclusion.ticker for exclusion in result.excluded),
+        "tapecast.unseen": " ".join(result.unseen),
+        "tapecast.model_keys": " ".join(fit_result.job.key for fit_result in latest_results(result)),
     }
     return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items() if value}
 
 
-def _substituted_horizons(outcome: CalendarResult) -> list[int]:
+def _substituted_horizons(result: CalendarResult) -> list[int]:
     """Return the horizons at which a baseline is published in the model's place for some ticker."""
-    if outcome.forecasts is None:
-        return list(outcome.publication.abstained)
-    published = published_forecasters(outcome.forecasts)
-    return sorted({horizon for _, horizon, name in published if name != outcome.publication.model})
+    if result.forecasts is None:
+        return list(result.publication.abstained)
+    published = published_forecasters(result.forecasts)
+    return sorted({horizon for _, horizon, name in published if name != result.publication.model})
 
 
 def short_verdict(verdict: Verdict) -> str:
@@ -121,13 +121,13 @@ def short_verdict(verdict: Verdict) -> str:
     return f"better than {len(better)} of {len(verdict.comparisons)} baselines"
 
 
-def latest_results(outcome: CalendarResult) -> list[FitResult]:
+def latest_results(result: CalendarResult) -> list[FitResult]:
     """Return the finished fits of the latest fold."""
-    if not outcome.folds:
+    if not result.folds:
         return []
-    order = [id(fitted) for fitted in fits_of(outcome.results, outcome.folds[-1])]
-    latest = [result for result in outcome.results if id(result.fitted) in order]
-    return sorted(latest, key=lambda result: order.index(id(result.fitted)))
+    order = [id(fitted) for fitted in fits_of(result.results, result.folds[-1])]
+    latest = [fit_result for fit_result in result.results if id(fit_result.fitted) in order]
+    return sorted(latest, key=lambda fit_result: order.index(id(fit_result.fitted)))
 
 
 def first_note(kind: RunKind, experiment: Experiment) -> str:
@@ -143,33 +143,33 @@ def failure_note(error: str, note: str) -> str:
     return f"**Failed:** {error}\n\n{note.replace('running, no results yet', 'not finished')}"
 
 
-def final_note(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> str:
+def final_note(kind: str, result: CalendarResult, artifacts: Sequence[str]) -> str:
     """Return the description of a finished run as markdown: the verdict first."""
-    return "\n\n".join(part for part in _paragraphs(kind, outcome, artifacts) if part)
+    return "\n\n".join(part for part in _paragraphs(kind, result, artifacts) if part)
 
 
-def _paragraphs(kind: str, outcome: CalendarResult, artifacts: Sequence[str]) -> Iterator[str]:
-    yield from (f"**Wrong calendar?** {mismatch}" for mismatch in outcome.calendar_mismatches)
-    if outcome.evaluation:
-        yield f"**{outcome.evaluation.verdict.sentence}**"
-    yield outcome.source_note
-    yield "\n".join(f"- {warning}" for warning in outcome.warnings)
-    yield _exclusions(outcome)
-    if outcome.evaluation:
-        yield _comparison_table(outcome.evaluation.verdict)
-    if outcome.forecasts is not None:
-        yield " ".join(baseline_substitutions(published_forecasters(outcome.forecasts), outcome.publication.model))
-        yield _next_session_table(outcome.forecasts)
-    yield _data(kind, outcome)
-    yield _contents(outcome, artifacts)
+def _paragraphs(kind: str, result: CalendarResult, artifacts: Sequence[str]) -> Iterator[str]:
+    yield from (f"**Wrong calendar?** {mismatch}" for mismatch in result.calendar_mismatches)
+    if result.evaluation:
+        yield f"**{result.evaluation.verdict.sentence}**"
+    yield result.source_note
+    yield "\n".join(f"- {warning}" for warning in result.warnings)
+    yield _exclusions(result)
+    if result.evaluation:
+        yield _comparison_table(result.evaluation.verdict)
+    if result.forecasts is not None:
+        yield " ".join(baseline_substitutions(published_forecasters(result.forecasts), result.publication.model))
+        yield _next_session_table(result.forecasts)
+    yield _data(kind, result)
+    yield _contents(result, artifacts)
 
 
-def _exclusions(outcome: CalendarResult) -> str:
-    excluded = [exclusion_sentence(f"**{row.ticker}**", row.reason) for row in outcome.excluded[:MAX_LISTED]]
-    rest = len(outcome.excluded) - len(excluded)
+def _exclusions(result: CalendarResult) -> str:
+    excluded = [exclusion_sentence(f"**{row.ticker}**", row.reason) for row in result.excluded[:MAX_LISTED]]
+    rest = len(result.excluded) - len(excluded)
     more = [f"and {rest} more, in tables/excluded.json"] if rest else []
-    stale = [stale_sentence(f"**{row.ticker}**", row.age_sessions, row.reason) for row in outcome.stale[:MAX_LISTED]]
-    unseen = [unseen_sentence(outcome.unseen)] if outcome.unseen else []
+    stale = [stale_sentence(f"**{row.ticker}**", row.age_sessions, row.reason) for row in result.stale[:MAX_LISTED]]
+    unseen = [unseen_sentence(result.unseen)] if result.unseen else []
     return "\n".join(f"- {sentence}" for sentence in (*excluded, *more, *stale, *unseen))
 
 
@@ -192,17 +192,17 @@ def _forecast_cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [row["ticker"], day(row["as_of"]), close, day(row["target_session"]), *quantiles, row["forecaster"]]
 
 
-def _data(kind: str, outcome: CalendarResult) -> str:
-    sessions, folds = outcome.frames.sessions, len(outcome.folds)
-    text = f"A {kind} of {len(outcome.frames.tickers)} tickers, {sessions[0]} to {sessions[-1]}"
-    fits = f", {folds} folds: {outcome.experiment.folds.describe()}" if folds else ""
-    return f"{text}{fits}. {outcome.experiment.chosen_from}".strip()
+def _data(kind: str, result: CalendarResult) -> str:
+    sessions, folds = result.frames.sessions, len(result.folds)
+    text = f"A {kind} of {len(result.frames.tickers)} tickers, {sessions[0]} to {sessions[-1]}"
+    fits = f", {folds} folds: {result.experiment.folds.describe()}" if folds else ""
+    return f"{text}{fits}. {result.experiment.chosen_from}".strip()
 
 
-def _contents(outcome: CalendarResult, artifacts: Sequence[str]) -> str:
+def _contents(result: CalendarResult, artifacts: Sequence[str]) -> str:
     folds = (
         "\n- Child runs, one per fold (expand this run in the list): date ranges, loss curves per seed, test scores"
-        if outcome.folds
+        if result.folds
         else ""
     )
     return (

@@ -26,32 +26,32 @@ MODEL = "model"
 TABLES = "tables"
 
 
-def write_files(folder: Path, outcome: CalendarResult, figures: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, result: CalendarResult, figures: Mapping[str, bytes]) -> None:
     """Write everything except tables and the report: figures, experiment, model, forecasts as Parquet."""
-    _write(folder / "experiment.json", outcome.experiment.model_dump_json(indent=1).encode())
+    _write(folder / "experiment.json", result.experiment.model_dump_json(indent=1).encode())
     for name, image in figures.items():
         _write(folder / "figures" / name, image)
-    write_model(folder / MODEL, outcome)
-    if outcome.evaluation:
-        write_backtest(folder / BACKTEST, outcome.evaluation.backtest)
-    if outcome.forecasts is not None:
+    write_model(folder / MODEL, result)
+    if result.evaluation:
+        write_backtest(folder / BACKTEST, result.evaluation.backtest)
+    if result.forecasts is not None:
         _make_folder(folder / FORECASTS)
-        outcome.forecasts.to_parquet(folder / FORECASTS, index=False)
+        result.forecasts.to_parquet(folder / FORECASTS, index=False)
 
 
-def write_model(folder: Path, outcome: CalendarResult) -> None:
+def write_model(folder: Path, result: CalendarResult) -> None:
     """Write the latest fold's fits, a folder each as safetensors and JSON, and model.json, which lists them."""
-    results = latest_results(outcome)
-    names = [_name_of(result.job) for result in results]
-    for name, result in zip(names, results, strict=True):
-        if result.fitted:
-            write_fitted(folder / name, result.fitted, result.job)
+    results = latest_results(result)
+    names = [_name_of(fit_result.job) for fit_result in results]
+    for name, fit_result in zip(names, results, strict=True):
+        if fit_result.fitted:
+            write_fitted(folder / name, fit_result.fitted, fit_result.job)
     if results:
-        keys = {name: result.job.key for name, result in zip(names, results, strict=True)}
+        keys = {name: fit_result.job.key for name, fit_result in zip(names, results, strict=True)}
         content = {
-            "fold": outcome.folds[-1].name,
-            "trained_until": str(outcome.folds[-1].validation.until),
-            "tickers": list(outcome.frames.tickers),
+            "fold": result.folds[-1].name,
+            "trained_until": str(result.folds[-1].validation.until),
+            "tickers": list(result.frames.tickers),
             "fits": keys,
         }
         _write(folder / "model.json", json.dumps(content, indent=1).encode())
@@ -87,21 +87,21 @@ def _narrow(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame.astype(dict.fromkeys(QUANTILE_COLUMNS, "float32")), preserve_index=False)
 
 
-def artifact_tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
+def artifact_tables(result: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (path, frame) of the tables for the UI, without empty ones."""
-    for name, frame in _tables(outcome):
+    for name, frame in _tables(result):
         if len(frame):
             yield f"{TABLES}/{name}.json", _with_dates_as_text(frame)
 
 
-def _tables(outcome: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
-    if outcome.forecasts is not None:
-        published = outcome.forecasts["published"]
-        yield "forecasts", outcome.forecasts[published].drop(columns="published")
-        yield "unpublished_forecasts", outcome.forecasts[~published].drop(columns="published")
-    if outcome.evaluation:
-        yield from _evaluation_tables(outcome.evaluation)
-    for name, records in (("excluded", outcome.excluded), ("stale", outcome.stale), ("problems", outcome.problems)):
+def _tables(result: CalendarResult) -> Iterator[tuple[str, pd.DataFrame]]:
+    if result.forecasts is not None:
+        published = result.forecasts["published"]
+        yield "forecasts", result.forecasts[published].drop(columns="published")
+        yield "unpublished_forecasts", result.forecasts[~published].drop(columns="published")
+    if result.evaluation:
+        yield from _evaluation_tables(result.evaluation)
+    for name, records in (("excluded", result.excluded), ("stale", result.stale), ("problems", result.problems)):
         yield name, pd.DataFrame([asdict(record) for record in records])
 
 

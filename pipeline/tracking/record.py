@@ -1,4 +1,4 @@
-"""A finished outcome, written to its run and to a child run per fold."""
+"""A finished result, written to its run and to a child run per fold."""
 
 import json
 import tempfile
@@ -32,41 +32,41 @@ from pipeline.training.jobs import FitResult, digest_of_rows
 def log_result(
     store: Store,
     run_id: str,
-    outcome: CalendarResult,
+    result: CalendarResult,
     figures: Mapping[str, bytes],
     report: Path | None,
     seconds: Mapping[str, float],
 ) -> None:
-    """Write an outcome, figures (file name: content) and report to a started run, which the caller ends.
+    """Write a result, figures (file name: content) and report to a started run, which the caller ends.
 
     `seconds` are the durations of the stages so far. Raises TrackingError; what was written before stays readable.
     """
     with translated(store.uri, f"write run {run_id}"):
         client = open_client(store.uri)
         kind = client.get_run(run_id).data.tags["tapecast.kind"]
-        _log_parent(client, run_id, outcome, seconds)
-        log_folds(client, store, run_id, outcome)
-        names = log_files(client, run_id, outcome, figures, report)
-        write_batches(client, run_id, tags={NOTE_TAG: final_note(kind, outcome, names)})
-        client.update_run(run_id, name=final_name(kind, outcome))
+        _log_parent(client, run_id, result, seconds)
+        log_folds(client, store, run_id, result)
+        names = log_files(client, run_id, result, figures, report)
+        write_batches(client, run_id, tags={NOTE_TAG: final_note(kind, result, names)})
+        client.update_run(run_id, name=final_name(kind, result))
 
 
-def _log_parent(client: MlflowClient, run_id: str, outcome: CalendarResult, seconds: Mapping[str, float]) -> None:
-    values = evaluation_values(outcome.evaluation) if outcome.evaluation else []
+def _log_parent(client: MlflowClient, run_id: str, result: CalendarResult, seconds: Mapping[str, float]) -> None:
+    values = evaluation_values(result.evaluation) if result.evaluation else []
     values += [MetricValue(f"seconds/{stage}", value) for stage, value in seconds.items()]
-    fitted = flat_params(outcome.experiment.model_dump(mode="json", include={"benchmarks"}))
-    write_batches(client, run_id, values, fitted, final_tags(outcome))
-    client.log_inputs(run_id, [dataset_input(outcome)])
+    fitted = flat_params(result.experiment.model_dump(mode="json", include={"benchmarks"}))
+    write_batches(client, run_id, values, fitted, final_tags(result))
+    client.log_inputs(run_id, [dataset_input(result)])
 
 
-def dataset_input(outcome: CalendarResult) -> DatasetInput:
+def dataset_input(result: CalendarResult) -> DatasetInput:
     """Return the rows that were read as an MLflow dataset, whose digest changes with any of them."""
-    frames = outcome.frames
+    frames = result.frames
     dataset = Dataset(
-        name=f"{outcome.experiment.source.kind}: {tickers_in_brief(frames.tickers)}",
+        name=f"{result.experiment.source.kind}: {tickers_in_brief(frames.tickers)}",
         digest=digest_of_rows(frames),
-        source_type=f"tapecast {outcome.experiment.source.kind}",
-        source=outcome.experiment.source.model_dump_json(),
+        source_type=f"tapecast {result.experiment.source.kind}",
+        source=result.experiment.source.model_dump_json(),
         schema=json.dumps({"mlflow_colspec": _columns(frames)}),
         profile=json.dumps(_profile(frames)),
     )
@@ -89,11 +89,11 @@ def _profile(frames: Frames) -> dict[str, object]:
     }
 
 
-def log_folds(client: MlflowClient, store: Store, parent: str, outcome: CalendarResult) -> None:
+def log_folds(client: MlflowClient, store: Store, parent: str, result: CalendarResult) -> None:
     """Write a child run per fold: ranges, seeds, loss curves and the scores of its own test range."""
-    scores = _fold_scores(outcome)
-    for fold in outcome.folds:
-        results = [result for result in outcome.results if result.job.fold.name == fold.name]
+    scores = _fold_scores(result)
+    for fold in result.folds:
+        results = [fit_result for fit_result in result.results if fit_result.job.fold.name == fold.name]
         values = [value for seed, fits in by_kind_and_seed(results) for value in fit_values(fits, seed)]
         with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
             write_batches(client, run_id, values + scores.get(fold.name, []), fold_params(fold, results))
@@ -108,10 +108,10 @@ def by_kind_and_seed(results: Sequence[FitResult]) -> list[tuple[int, list[Fitte
     return [(seed, fits) for (_, seed), fits in groups.items()]
 
 
-def _fold_scores(outcome: CalendarResult) -> dict[str, list[MetricValue]]:
-    if outcome.evaluation is None:
+def _fold_scores(result: CalendarResult) -> dict[str, list[MetricValue]]:
+    if result.evaluation is None:
         return {}
-    backtest = outcome.evaluation.backtest
+    backtest = result.evaluation.backtest
     scored = backtest.scored
     return {name: list(fold_values(backtest, scored, at)) for at, name in enumerate(backtest.fold_names)}
 
@@ -131,15 +131,15 @@ def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
 
 
 def log_files(
-    client: MlflowClient, run_id: str, outcome: CalendarResult, figures: Mapping[str, bytes], report: Path | None
+    client: MlflowClient, run_id: str, result: CalendarResult, figures: Mapping[str, bytes], report: Path | None
 ) -> list[str]:
     """Write every artifact of a run and return the names at the top level, each once."""
     with tempfile.TemporaryDirectory(prefix="tapecast-") as name:
         folder = Path(name)
-        write_files(folder, outcome, figures)
+        write_files(folder, result, figures)
         client.log_artifacts(run_id, str(folder))
         names = sorted(path.name for path in folder.iterdir())
-    for path, table in artifact_tables(outcome):
+    for path, table in artifact_tables(result):
         client.log_table(run_id, table, path)
     if report:
         client.log_artifact(run_id, str(report), "report")

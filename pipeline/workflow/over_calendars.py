@@ -85,7 +85,7 @@ def _describe(recording: Recording, results: Sequence[RecordedResult], excluded:
     ]
     verdicts = [f"- **{calendar}**: {sentence}" for calendar, sentence in zip(calendars, sentences, strict=True)]
     reasons = [f"- {exclusion_sentence(f'**{out.ticker}**', out.reason)}" for out in excluded]
-    mismatches = [f"**Wrong calendar?** {it}\n" for one in results for it in one.result.calendar_mismatches]
+    mismatches = [f"**Wrong calendar?** {it}\n" for recorded in results for it in recorded.result.calendar_mismatches]
     note = "\n".join([*mismatches, "One child run per exchange calendar:", "", *verdicts, *reasons])
     partial = bool(excluded) or any(recorded.result.status == "partial" for recorded in results)
     recording.describe(

@@ -134,7 +134,7 @@ class Result:
     @property
     def calendar_mismatches(self) -> list[JsonObject]:
         """The calendars that the bars of most of their tickers do not fit."""
-        return [row for one in self.calendars for row in one.calendar_mismatches]
+        return [row for summary in self.calendars for row in summary.calendar_mismatches]
 
     @property
     def warnings(self) -> list[str]:

@@ -61,13 +61,13 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
         recording.run_id  # noqa: B018  a store that cannot be written is known before hours of training
         several = len(calendars) > 1
         experiments = {bars.calendar: on_calendar(experiment, bars) if several else experiment for bars in calendars}
-        finished = over_calendars(
+        recorded = over_calendars(
             context, recording, calendars, experiments, partial(_on_calendar, plan, device), experiment.tickers
         )
         if plan.publish:
-            models = [result.trained for result in finished.results if result.trained]
+            models = [result.trained for result in recorded.results if result.trained]
             publish(context.settings.models, model_name(experiment.source), models)
-        return finished
+        return recorded
 
 
 def _on_calendar(

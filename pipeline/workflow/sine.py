@@ -42,8 +42,8 @@ def sine(context: RunContext, seed: int, base: Experiment) -> tuple[RecordedRun,
     Of the experiment it takes the network, its training and the device.
     """
     plan = RunPlan(live=False, check=lambda result: refuse_missed_mark(measured(result)))
-    finished = run(context, sine_experiment(seed, base), plan)
-    return finished, measured(finished.results[0].result)
+    recorded = run(context, sine_experiment(seed, base), plan)
+    return recorded, measured(recorded.results[0].result)
 
 
 def sine_experiment(seed: int, base: Experiment) -> Experiment:

@@ -37,12 +37,12 @@ FORECAST_NAMES = (
 )
 
 
-def result_of(finished: RecordedRun) -> Result:
-    """Return the result of a finished run, over all its calendars."""
+def result_of(recorded: RecordedRun) -> Result:
+    """Return the result of a recorded run, over all its calendars."""
     return Result(
-        calendars=tuple(summary_of(recorded) for recorded in finished.results),
-        failed=tuple(asdict(out) for out in finished.excluded),
-        shared_seconds=finished.seconds,
+        calendars=tuple(summary_of(recorded) for recorded in recorded.results),
+        failed=tuple(asdict(out) for out in recorded.excluded),
+        shared_seconds=recorded.seconds,
     )
 
 

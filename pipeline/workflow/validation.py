@@ -40,15 +40,15 @@ def mismatch_rows(mismatches: Iterable[CalendarMismatch]) -> list[JsonObject]:
     """Return calendar mismatches as plain JSON values, each with its sentence."""
     return [
         {
-            "calendar": one.calendar,
-            "tickers": one.tickers,
-            "of_tickers": one.of_tickers,
-            "days": list(one.days),
-            "unused_sessions": list(one.unused_sessions),
-            "looks_like": one.looks_like,
-            "sentence": str(one),
+            "calendar": mismatch.calendar,
+            "tickers": mismatch.tickers,
+            "of_tickers": mismatch.of_tickers,
+            "days": list(mismatch.days),
+            "unused_sessions": list(mismatch.unused_sessions),
+            "looks_like": mismatch.looks_like,
+            "sentence": str(mismatch),
         }
-        for one in mismatches
+        for mismatch in mismatches
     ]
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.steps import RowsByTicker, RunInputs, Steps, default_frames, load_rows, with_feature
-from pipeline.dataset.features import Feature
+from pipeline.audit.steps import RowsByTicker, RunInputs, Steps, default_frames, load_rows
+from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
+from pipeline.dataset.panel import build_panel
 from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
@@ -24,6 +25,24 @@ from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.stages import folds_of
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FitJob, FitResult
+
+
+def with_feature(feature: Feature) -> Steps:
+    """Return the steps with one feature added to those of the experiment, in the frames that are compared."""
+    base = Steps()
+
+    def features(bars: Bars, other_bars: Sequence[Bars], inputs: RunInputs) -> Frames:
+        frames = base.features(bars, other_bars, inputs)
+        values = build_features(build_panel(bars), (feature,), bars.tickers, inputs.experiment.minimum_sessions)
+        return replace(
+            frames,
+            feature_names=(*frames.feature_names, feature.name),
+            features=np.concatenate((frames.features, values), axis=2),
+            usable=frames.usable & np.isfinite(values[..., 0]),
+        )
+
+    return replace(base, features=features)
+
 
 # --- Load ---
 

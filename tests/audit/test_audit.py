@@ -152,11 +152,11 @@ def test_covariates_from_files_are_tampered_with_as_well() -> None:
 
 
 @pytest.mark.slow
-def test_the_linear_forecaster_and_the_split_calibration_have_no_leak() -> None:
+def test_the_benchmarks_and_the_split_calibration_have_no_leak() -> None:
     folds = {"refit_months": 9, "validation_months": 3, "calibration_months": 3}
-    experiment: Experiment = changed(H5, folds=folds, calibration={"method": "split"})
+    experiment: Experiment = changed(H5, folds=folds, calibration={"method": "split"}, benchmarks=({"kind": "har"},))
     spec = AuditSpec(origins=2, every_forecaster=True, training_steps=4)
     result = audit_source(prices(), inputs_of(prices(), experiment), spec)
     assert result.passed, result.sentence
-    assert "linear" in result.forecasters
+    assert {"linear", "har"} <= set(result.forecasters)
     assert result.counts["calibrate"] > 0

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
-from pipeline.evaluation.scores import loss_per_session, mean_pinball
+from pipeline.evaluation.scores import mean_pinball
 from pipeline.evaluation.significance.mean_test import long_lags
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
 from pipeline.experiment import Experiment
@@ -35,6 +35,7 @@ from pipeline.training.devices import one_thread
 from pipeline.training.fits import fit, quantiles
 from pipeline.training.jobs import FitJob, FitResult
 from tests.benchmarks.main_job import LARGE, PANEL, Measured, at_most, large_bars
+from tests.evaluation.backtests import loss_per_session
 
 EXPERIMENT = LARGE.model_copy(update={"benchmarks": (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())})
 AGAINST = ("ewma", "linear")

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import norm
 
+from pipeline.arrays import Floats
 from pipeline.evaluation.comparisons import BASELINE_KINDS
 from pipeline.evaluation.money.account import Opens
+from pipeline.evaluation.scores import loss_by_ticker
+from pipeline.evaluation.significance.mean_test import mean_per_session
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
@@ -75,3 +78,8 @@ def scored_medians(backtest: Backtest, name: str, horizon: int) -> tuple[np.ndar
     values = (backtest.quantiles[name][..., horizon - 1, MEDIAN], backtest.realised[..., horizon - 1])
     median, outcome = (np.where(where, column.astype(np.float64), np.nan) for column in values)
     return median, outcome
+
+
+def loss_per_session(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
+    """Return the mean pinball loss over levels and tickers [session with any scored row]."""
+    return mean_per_session(loss_by_ticker(backtest, forecaster, horizon))

@@ -8,14 +8,14 @@ import pytest
 
 from pipeline.evaluation.comparisons import BASELINE_KINDS, candidate_table, compare_with_baselines
 from pipeline.evaluation.evaluation import Evaluation, EvaluationInputs, evaluate
-from pipeline.evaluation.scores import POOLED, loss_per_session
+from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.evaluation.significance.superior_ability import confidence_set, superior_ability
 from pipeline.evaluation.specification import MoneySpec
 from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.forecasts import CORE_FORECASTERS
-from tests.evaluation.backtests import flat_opens, random_backtest
+from tests.evaluation.backtests import flat_opens, loss_per_session, random_backtest
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pipeline.evaluation.scores import (
     METRICS,
     POOLED,
     loss_by_ticker,
-    loss_per_session,
     score,
     score_table,
     skill_of,
@@ -21,7 +20,7 @@ from pipeline.evaluation.scores import (
 )
 from pipeline.evaluation.significance.resampling import block_length, resampled_counts
 from pipeline.forecasters.forecaster import LEVELS
-from tests.evaluation.backtests import random_backtest
+from tests.evaluation.backtests import loss_per_session, random_backtest
 
 Row = tuple[list[float], float]
 

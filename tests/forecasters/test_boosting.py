@@ -196,7 +196,7 @@ def test_damaged_trees_are_refused_before_the_parser_reads_them(frames: Frames, 
     draws = np.random.default_rng(0)
     for name, array in fitted.arrays.items():
         for place in draws.integers(0, array.nbytes, 5) if array.nbytes else ():
-            with pytest.raises(FitError, match=r"not those that were fitted.*run again"):
+            with pytest.raises(FitError, match=r"do not have the stored digest.*run again"):
                 quantiles(damaged(fitted, name, place), frames, ORIGINS)
     text = fitted.arrays["q90"]
     with pytest.raises(FitError, match="not those that were fitted"):

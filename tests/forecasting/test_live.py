@@ -104,7 +104,7 @@ def test_a_stale_ticker_is_excluded_with_its_reason(ready: Ready) -> None:
 def test_without_a_recent_origin_there_is_nothing_to_forecast(ready: Ready) -> None:
     frames, fold, results = ready
     stale = replace(frames, usable=np.zeros_like(frames.usable))
-    with pytest.raises(NothingUsableError, match="no ticker has a usable bar among the last 10 sessions"):
+    with pytest.raises(NothingUsableError, match="no ticker with a usable bar among the last 10 sessions, expected"):
         live_forecasts(fits_of(results, fold), stale, "XNYS", EVENING)
 
 

@@ -1,7 +1,9 @@
 """The result of a finished run as JSON: forecasts, publication and what the backtest showed."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +13,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
+from pipeline.workflow.result import BacktestSummary, CalendarSummary
 from tests.reporting.outcomes import HORIZONS, only_forecast, published, small_outcome
 from tests.workflow.builders import recorded_result
 
@@ -86,3 +89,11 @@ def test_a_forecast_alone_has_no_evidence(outcome: CalendarResult) -> None:
     (summary,) = recorded_result(only_forecast(outcome)).calendars
     assert summary.backtest is None
     assert {"verdict", "model", "summary_table", "trials"}.isdisjoint(recorded_result(only_forecast(outcome)).as_json())
+
+
+def test_the_readme_names_the_keys_of_a_run() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    listed = readme[readme.index("Of a run its keys are") : readme.index("A run on several calendars")]
+    words = set(re.findall(r"`(\w+)`", listed)) - {"tested", "tuned", "total"}
+    keys = {field.name for kind in (CalendarSummary, BacktestSummary) for field in fields(kind)} - {"backtest"}
+    assert words == keys

@@ -128,7 +128,10 @@ def reader_of(fitted: Fitted) -> Reader:
     try:
         network.load_state_dict(network_arrays(fitted))
     except RuntimeError as error:
-        raise FitError(f"the cached weights do not fit their specification: {error}") from error
+        raise FitError(
+            f"found weights that do not fit their specification: {error}; expected those that were fitted; delete the "
+            "damaged fit and run again"
+        ) from error
     scaler = Scaler(fitted.arrays["scaler.mean"], fitted.arrays["scaler.std"])
     return Reader(network.eval(), scaler, fitted.lookback_sessions, fitted.tickers)
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import Problem
-from pipeline.market.store.columns import INSTANT, KNOWN, Columns, bar_rows, is_current, taken
+from pipeline.market.store.columns import INSTANT, Columns, bar_rows, is_current, taken
 from pipeline.market.store.restatement import Restatement
 
 
@@ -117,12 +117,6 @@ def version_at(history: History, at: datetime) -> Version:
             "on; ask for a later time"
         )
     return known[-1]
-
-
-def all_rows(history: History) -> pd.DataFrame:
-    """Return every row, superseded ones too, with known_from and known_until as UTC times (NaT: still current)."""
-    times = {name: pd.DatetimeIndex(history.columns[name]).tz_localize("UTC") for name in KNOWN}
-    return bar_rows(history.columns).assign(**times)
 
 
 def in_utc(at: datetime) -> datetime:

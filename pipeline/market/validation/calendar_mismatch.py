@@ -164,10 +164,10 @@ def _best(calendar: str, judged: _Days, present: _Fit) -> str | None:
     """Return the calendar that explains the days best: the first that none contradicts, or that with the fewest."""
     mismatches: dict[str, int] = {}
     for name in dict.fromkeys((*TRIED_FIRST, *sorted(CURRENCIES))):
-        other = _fit(name, judged)
-        if name == calendar or not _is_better(present, other):
+        candidate = _fit(name, judged)
+        if name == calendar or not _is_better(present, candidate):
             continue
-        mismatches[name] = _mismatches(present, other)
+        mismatches[name] = _mismatches(present, candidate)
         if not mismatches[name]:
             return name
     return min(mismatches, key=mismatches.__getitem__, default=None)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.market.bars import FetchedRows
-from pipeline.market.store.history import History, all_rows, as_known, facts_of, version_at
+from pipeline.market.store.columns import KNOWN, bar_rows
+from pipeline.market.store.history import History, as_known, facts_of, version_at
 from pipeline.market.store.layout import decoded, encoded
 from pipeline.market.store.merging import merged
 from pipeline.market.store.pruning import pruned
@@ -34,6 +35,12 @@ def history_of(*answers: FetchedRows, keep_adj_close: bool = False) -> History:
         history = merged(history, answer, keep_adj_close)
     assert history is not None
     return history
+
+
+def all_rows(history: History) -> pd.DataFrame:
+    """Return every row, superseded ones too, with known_from and known_until as UTC times (NaT: still current)."""
+    times = {name: pd.DatetimeIndex(history.columns[name]).tz_localize("UTC") for name in KNOWN}
+    return bar_rows(history.columns).assign(**times)
 
 
 # --- the twin ---------------------------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ def _within_classes(outcome: Tensor, known: Tensor, flat: float) -> Spread:
     which = class_of(outcome, flat)  # [..., horizon]
     rows: dict[str, Tensor] = {}
     for at, (name, edge) in enumerate(zip(CLASSES, (-flat, 0.0, flat), strict=True)):
-        own = known & (which == at)  # [..., horizon]
-        functions = [quantile_function(outcome[..., h][own[..., h]], edge) for h in range(outcome.shape[-1])]
+        members = known & (which == at)  # [..., horizon]
+        functions = [quantile_function(outcome[..., h][members[..., h]], edge) for h in range(outcome.shape[-1])]
         rows[name] = torch.stack(functions)
     return rows
 
@@ -95,9 +95,9 @@ def _direction_inverse(raw: Tensor, levels: Tensor, spread: Spread) -> Tensor:
     wanted = levels.to(raw).expand(*raw.shape[:-1], -1)  # [..., horizon, level]
     result, before = torch.zeros_like(wanted), torch.zeros_like(share[..., :1])
     for at, name in enumerate(CLASSES):
-        own = share[..., at : at + 1]  # [..., horizon, 1]
+        probability = share[..., at : at + 1]  # [..., horizon, 1]
         functions = spread.get(name, torch.zeros(raw.shape[-2], len(GRID))).to(raw)
-        within = at_levels(functions, (wanted - before) / own.clamp_min(1e-9))
+        within = at_levels(functions, (wanted - before) / probability.clamp_min(1e-9))
         result = torch.where(wanted > before, within, result) if at else within
-        before = before + own
+        before = before + probability
     return result
