@@ -31,7 +31,7 @@ class BoostingSpec(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["boosting"] = "boosting"
     features: tuple[str, ...] = Field(DEFAULT_FEATURES, min_length=1, description="What the trees read")
-    max_rows: int = Field(600_000, ge=100, description="Rows (origin and horizon) drawn from the training range")
+    max_rows: int = Field(500_000, ge=100, description="Rows (origin and horizon) drawn from the training range")
     max_rounds: int = Field(150, ge=1, le=1000, description="Most trees per level; validation chooses how many")
     leaves: int = Field(16, ge=2, le=256, description="Leaves per tree")
     min_leaf_rows: int = Field(1000, ge=1, description="Training rows per leaf at least")
