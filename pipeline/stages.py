@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import pandas as pd
-
 from pipeline.arrays import Booleans
 from pipeline.dataset.context import Context, MarketReturns, index_among, market_member_mask, market_returns
 from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovariates, refuse_mismatched_files
@@ -28,7 +26,9 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Specification
 from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.live import latest_forecasts
+from pipeline.forecasting.correction import Correction
+from pipeline.forecasting.forecasts import fits_of
+from pipeline.forecasting.live import LiveForecasts, live_forecasts
 from pipeline.market.bars import Bars
 from pipeline.market.universe import Universe, membership_mask
 from pipeline.training.jobs import FitJob, FitResult, digest_of_rows
@@ -167,17 +167,18 @@ def evaluation_inputs(bars: Bars, experiment: Experiment, trials: Trials | None 
 def forecasts_of(
     results: Sequence[FitResult],
     frames: Frames,
-    experiment: Experiment,
+    correction: Correction | None,
     calendar: str,
     now: datetime,
     tickers: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Return the live forecasts of the latest fold's fits for these tickers (default: all), in prices.
+) -> LiveForecasts:
+    """Return the live forecasts of the latest fold's fits for these tickers (default: all).
 
-    The bands are calibrated as those of that fold were in the backtest. Raises NothingUsableError where no ticker has a
-    recent origin.
+    The bands are calibrated from where the backtest ended, whose `correction` is given. Raises NothingUsableError where
+    no ticker has a recent origin.
     """
-    return latest_forecasts(results, frames, experiment.calibration, calendar, now, tickers)
+    fold = max((result.job.fold for result in results), key=lambda candidate: candidate.test.start)
+    return live_forecasts(fits_of(results, fold), frames, calendar, now, correction, tickers)
 
 
 # --- What the stages above need of the experiment ---

@@ -10,8 +10,8 @@ import pandas as pd
 from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasting.calibration import CalibrationSpec, correction_of
+from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.correction import Correction, correction_of, over_folds
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
     NETWORK,
@@ -20,7 +20,6 @@ from pipeline.forecasting.forecasts import (
     fits_of,
     forecasts_by_forecaster,
     price_quantiles,
-    with_calibrated,
 )
 from pipeline.training.jobs import FitResult
 
@@ -37,6 +36,7 @@ class Backtest:
     realised: Floats32  # [ticker, origin, horizon], NaN where unknown
     reference_close: Floats  # [ticker, origin]
     target_sessions: Sessions  # [origin, horizon], NaT beyond the last session
+    correction: Correction | None = None  # what a live forecast after the last origin goes on with
 
     @property
     def horizons(self) -> int:
@@ -67,7 +67,11 @@ def build_backtest(
 
     With a calibration it holds the network twice, as it is and calibrated.
     """
-    parts = [_test_forecasts(fits_of(results, fold), frames, fold, calibration) for fold in folds]
+    fits = [fits_of(results, fold) for fold in folds]
+    uncorrected = [
+        forecasts_by_forecaster(of_fold, frames, test_slice(fold)) for of_fold, fold in zip(fits, folds, strict=True)
+    ]
+    parts, state = over_folds(uncorrected, fits, folds, frames, calibration)
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
     usable = frames.usable[:, rows, None]
     return Backtest(
@@ -79,14 +83,8 @@ def build_backtest(
         realised=np.where(usable, frames.future_return[:, rows], np.float32(np.nan)),
         reference_close=frames.reference_close[:, rows],
         target_sessions=_sessions_ahead(frames, rows),
+        correction=correction_of(folds[-1], calibration, state),
     )
-
-
-def _test_forecasts(
-    fits: Sequence[Fitted], frames: Frames, fold: Fold, calibration: CalibrationSpec
-) -> dict[str, Floats32]:
-    forecasts = forecasts_by_forecaster(fits, frames, test_slice(fold))
-    return with_calibrated(forecasts, fits, frames, fold.test.start, correction_of(fold, calibration))
 
 
 def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:

@@ -1,6 +1,6 @@
-"""From fits to quantiles: the mean over seeds, and the calibrated network next to the network itself."""
+"""From fits to quantiles: the mean over seeds, the names of forecasters, and prices."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.registry import BASELINES, FORECASTERS, forecaster_of
-from pipeline.forecasting.calibration import CalibrationSpec, Correction, calibrated
+from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
 
@@ -54,42 +54,6 @@ def mean_over_fits(fits: Sequence[Fitted], frames: Frames, origins: slice, forec
         ticker_frames = frames.at(np.array([row]))
         rows.append(np.mean([forecast(fitted, ticker_frames, origins) for fitted in trained_on_it], axis=0)[0])
     return np.stack(rows).astype(np.float32)
-
-
-def with_calibrated(
-    forecasts: Mapping[str, Floats32], fits: Sequence[Fitted], frames: Frames, start: int, correction: Correction
-) -> dict[str, Floats32]:
-    """Return forecasts from session index `start` on, with the calibrated network after the network itself.
-
-    Without a calibration they are returned as they are. Origins before the correction begins are not corrected.
-    """
-    if correction.spec.method == "none" or NETWORK not in forecasts:
-        return dict(forecasts)
-    network = forecasts[NETWORK]
-    stop = start + network.shape[1]
-    first, _ = correction.starts(frames.sessions[:stop])
-    if first < stop:
-        corrected = calibrated_network(fits, frames, stop, correction)[:, max(start - first, 0) :]
-        network = np.concatenate([network[:, : max(first - start, 0)], corrected], axis=1)
-    return {NETWORK: forecasts[NETWORK], CALIBRATED: network, **forecasts}
-
-
-def calibrated_network(fits: Sequence[Fitted], frames: Frames, stop: int, correction: Correction) -> Floats32:
-    """Return the network's corrected quantiles [ticker, origin, horizon, level], from the correction's first origin on.
-
-    The correction starts anew with every fold, at its calibration range or, where it has none, at its test. Backtest
-    and live forecasts both call this, so that an origin is corrected alike in both. It learns from outcomes of the
-    tickers that the network was trained on, so that a ticker added later changes nothing for the others; where there is
-    none, from those of all.
-    """
-    network = [fitted for fitted in fits if fitted.forecaster.kind == NETWORK]
-    trained_on = np.isin(frames.tickers, [ticker for fitted in network for ticker in fitted.tickers])
-    first, tested = correction.starts(frames.sessions[:stop])
-    ranges = [slice(a, b) for a, b in ((first, tested), (tested, stop)) if a < b]
-    parts = [forecasts_by_forecaster(network, frames, part)[NETWORK] for part in ranges]
-    learned_from = (trained_on if trained_on.any() else ~trained_on)[:, None, None]
-    outcome = np.where(learned_from, frames.future_return[:, first:stop], np.float32(np.nan))
-    return calibrated(np.concatenate(parts, axis=1), outcome, correction.spec, tested - first)
 
 
 def fits_of(results: Sequence[FitResult], fold: Fold) -> list[Fitted]:

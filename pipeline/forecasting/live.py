@@ -11,37 +11,37 @@ from pipeline.arrays import Floats32, Sessions
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasting.calibration import CalibrationSpec, Correction, correction_of
+from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.forecasting.correction import Correction, calibrated_network, with_calibrated
 from pipeline.forecasting.forecasts import (
     QUANTILE_COLUMNS,
-    fits_of,
     forecasts_by_forecaster,
     price_quantiles,
-    with_calibrated,
 )
 from pipeline.market.bars import Exclusion
 from pipeline.market.calendars import age_sessions, next_sessions
-from pipeline.training.jobs import FitResult
 
 MAX_SESSIONS_BEHIND = 10
 """A ticker whose last bar is further behind the panel's last session than this is not forecast."""
 
 
-def latest_forecasts(
-    results: Sequence[FitResult],
-    frames: Frames,
-    calibration: CalibrationSpec,
-    calendar: str,
-    now: datetime,
-    tickers: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Return the live forecasts of the latest fold's fits: the table of live_forecasts.
+@dataclass(frozen=True, eq=False)
+class LiveForecasts:
+    """Forecasts of the next sessions, and the state of an adaptive calibration after the last session.
 
-    The bands are corrected as that fold's were in the backtest. Raises NothingUsableError as live_forecasts does.
+    `rows` has the columns ticker, as_of, horizon, target_session, forecaster, reference_close and age_sessions;
+    `log_quantiles` [row, level] are those of the log return since `as_of`.
     """
-    fold = max((result.job.fold for result in results), key=lambda candidate: candidate.test.start)
-    correction = correction_of(fold, calibration)
-    return live_forecasts(fits_of(results, fold), frames, calendar, now, correction, tickers)
+
+    rows: pd.DataFrame
+    log_quantiles: Floats32
+    state: CalibrationState | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows with q05 ... q95, in prices."""
+        price = price_quantiles(self.rows["reference_close"].to_numpy()[:, None], self.log_quantiles)
+        return self.rows.assign(**dict(zip(QUANTILE_COLUMNS, price.T, strict=True)))
 
 
 def live_forecasts(
@@ -51,33 +51,33 @@ def live_forecasts(
     now: datetime,
     correction: Correction | None = None,
     tickers: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Return the long table of forecasts, in prices, of the tickers (default: all) with a recent origin.
+) -> LiveForecasts:
+    """Return the forecasts of the tickers (default: all) with a recent origin.
 
-    Columns: ticker, as_of, horizon, target_session, forecaster, reference_close, age_sessions, q05 ... q95. Targets are
-    the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`. With a correction
-    the table holds the network twice, as it is and calibrated on the outcomes of its forecasts since its fold began;
-    all tickers of the frames take part in that, whichever are named. Raises NothingUsableError where none of the
-    tickers has an origin among the last sessions.
+    Targets are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`. With
+    a correction the network is there twice, as it is and calibrated on the outcomes of its forecasts so far; all
+    tickers of the frames take part in that, whichever are named. Raises NothingUsableError where none of the tickers
+    has an origin among the last sessions.
     """
     recent = _recent(frames)
     requested = np.isin(frames.tickers, frames.tickers if tickers is None else tuple(tickers))
     usable = frames.usable[:, recent] & requested[:, None]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
-    if correction:
-        by_forecaster = with_calibrated(by_forecaster, fits, frames, recent.start, correction)
+    corrected = calibrated_network(by_forecaster, fits, frames, recent.start, correction) if correction else None
+    by_forecaster = with_calibrated(by_forecaster, corrected)
     if not usable.any():
         raise NothingUsableError(
             f"found no ticker with a usable bar among the last {MAX_SESSIONS_BEHIND} sessions, expected at least one; "
             "update the prices or extend their history",
             left_behind(frames),
         )
-    parts = []
+    parts: list[tuple[pd.DataFrame, Floats32]] = []
     for ticker in np.flatnonzero(np.any(usable, axis=1)):
         at = int(np.flatnonzero(usable[ticker])[-1])
         origin = _origin(frames, int(ticker), recent.start + at, calendar, now)
-        parts += [_rows(origin, name, values[ticker, at]) for name, values in by_forecaster.items()]
-    return pd.concat(parts, ignore_index=True)
+        parts += [(_rows(origin, name, frames.horizons), values[ticker, at]) for name, values in by_forecaster.items()]
+    rows = pd.concat([of_origin for of_origin, _ in parts], ignore_index=True)
+    return LiveForecasts(rows, np.concatenate([values for _, values in parts]), corrected.state if corrected else None)
 
 
 def left_behind(frames: Frames) -> tuple[Exclusion, ...]:
@@ -131,16 +131,15 @@ def _origin(frames: Frames, ticker: int, session: int, calendar: str, now: datet
     )
 
 
-def _rows(origin: _Origin, forecaster: str, log_quantiles: Floats32) -> pd.DataFrame:
-    """Return a row per horizon from quantiles [horizon, level]."""
-    price = price_quantiles(origin.reference_close, log_quantiles)  # [horizon, level]
+def _rows(origin: _Origin, forecaster: str, horizons: int) -> pd.DataFrame:
+    """Return a row per horizon."""
     columns = {
         "ticker": origin.ticker,
         "as_of": origin.as_of.astype("datetime64[s]"),
-        "horizon": np.arange(1, len(price) + 1),
+        "horizon": np.arange(1, horizons + 1),
         "target_session": origin.targets.astype("datetime64[s]"),
         "forecaster": forecaster,
         "reference_close": origin.reference_close,
         "age_sessions": origin.age_sessions,
     }
-    return pd.DataFrame({**columns, **dict(zip(QUANTILE_COLUMNS, price.T, strict=True))})
+    return pd.DataFrame(columns)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasting.calibration import correction_after
+from pipeline.forecasting.correction import correction_after
 from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
@@ -76,7 +76,7 @@ def forecast_on_calendar(
     correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
     with context.timer.stage("forecast"):
         live = context.step(live_forecasts, "forecast")
-        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, forecast_frames.tickers)
+        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, forecast_frames.tickers).table
     result = CalendarResult(
         experiment=described,
         source_note=bars.note,

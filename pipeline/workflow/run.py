@@ -146,9 +146,10 @@ def with_forecasts(
     forecast_frames = forecastable(result.frames, bars)
     with context.timer.stage("forecast"):
         forecast = context.step(forecasts_of, "forecast")
+        correction = result.evaluation.backtest.correction if result.evaluation else None
         forecasts = forecast(
-            result.results, result.frames, result.experiment, bars.calendar, context.now, forecast_frames.tickers
-        )
+            result.results, result.frames, correction, bars.calendar, context.now, forecast_frames.tickers
+        ).table
     latest = results_of(result.results, result.folds[-1])
     return replace(
         result,

@@ -15,7 +15,8 @@ from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec, split_factors, stretched
+from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.adjustment import adjusted
 from pipeline.market.bars import Bars, ValidatedBars

@@ -13,7 +13,9 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.scores import score_table
 from pipeline.experiment import Experiment
 from pipeline.forecasting.backtest import build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec, calibrated, correction_after, correction_of
+from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.calibration_state import calibrated
+from pipeline.forecasting.correction import calibrated_network, correction_after, correction_of
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
     FORECASTER_ORDER,
@@ -22,7 +24,6 @@ from pipeline.forecasting.forecasts import (
     fits_of,
     forecasts_by_forecaster,
     price_quantiles,
-    with_calibrated,
 )
 from pipeline.forecasting.live import live_forecasts
 from pipeline.stages import jobs_of
@@ -47,24 +48,61 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return frames, folds, fit_jobs(jobs, frames, Path(tmp_path_factory.mktemp("fits")))
 
 
-@pytest.mark.parametrize("spec", [ADAPTIVE, SPLIT], ids=lambda spec: spec.method)
-def test_every_fold_is_corrected_from_its_own_calibration_range_on(finished: Finished, spec: CalibrationSpec) -> None:
+def test_the_backtest_has_the_calibrated_network_next_to_what_it_has_without(finished: Finished) -> None:
     frames, folds, results = finished
-    backtest = build_backtest(results, folds, frames, spec)
     plain = build_backtest(results, folds, frames)
-    assert list(backtest.quantiles) == [NETWORK, CALIBRATED, "last_close", "ewma"]
     assert list(plain.quantiles) == [NETWORK, "last_close", "ewma"]
-    for name in plain.quantiles:
-        np.testing.assert_array_equal(backtest.quantiles[name], plain.quantiles[name])
+    for spec in (ADAPTIVE, SPLIT):
+        backtest = build_backtest(results, folds, frames, spec)
+        assert list(backtest.quantiles) == [NETWORK, CALIBRATED, "last_close", "ewma"]
+        for name in plain.quantiles:
+            np.testing.assert_array_equal(backtest.quantiles[name], plain.quantiles[name])
+        assert np.nanmax(np.abs(backtest.quantiles[CALIBRATED] - backtest.quantiles[NETWORK])) > 1e-4
+
+
+def learned_outcomes(finished: Finished, fold: Fold, rows: slice) -> np.ndarray:
+    """The outcomes of the tickers that a fold's network was trained on: a young one comes in the second fold."""
+    frames, _, results = finished
+    learned_from = np.isin(frames.tickers, fits_of(results, fold)[0].tickers)
+    return np.where(learned_from[:, None, None], frames.future_return[:, rows], np.float32(np.nan))
+
+
+def test_every_fold_is_split_corrected_from_its_own_calibration_range(finished: Finished) -> None:
+    frames, folds, results = finished
+    backtest = build_backtest(results, folds, frames, SPLIT)
     for k, fold in enumerate(folds):
         rows = slice(fold.calibration.start, fold.test.stop)
         network = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
-        taught_by = np.isin(frames.tickers, fits_of(results, fold)[0].tickers)  # a young one comes in the second fold
-        outcome = np.where(taught_by[:, None, None], frames.future_return[:, rows], np.nan)
-        expected = calibrated(network, outcome, spec, len(fold.calibration))[:, len(fold.calibration) :]
-        found = backtest.quantiles[CALIBRATED][:, backtest.fold_of_origin == k]
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert np.nanmax(np.abs(found - network[:, len(fold.calibration) :])) > 1e-4
+        warm = len(fold.calibration)
+        expected = calibrated(network, learned_outcomes(finished, fold, rows), SPLIT, warm)[:, warm:]
+        np.testing.assert_allclose(backtest.quantiles[CALIBRATED][:, backtest.fold_of_origin == k], expected, atol=1e-6)
+
+
+def test_the_adaptive_correction_goes_on_over_the_folds(finished: Finished) -> None:
+    frames, folds, results = finished
+    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    first, second = folds
+    assert first.test.stop == second.test.start
+    parts = [
+        forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
+        for fold, rows in (
+            (first, slice(first.calibration.start, first.test.start)),
+            (first, slice(first.test.start, first.test.stop)),
+            (second, slice(second.test.start, second.test.stop)),
+        )
+    ]
+    stop, border = second.test.stop, first.test.stop
+    # An outcome counts at the session at which it becomes known, for the network that is in use then.
+    outcome = np.full((len(frames.tickers), stop - first.calibration.start, frames.horizons), np.nan, np.float32)
+    for origin, h in np.ndindex(*outcome.shape[1:]):
+        known = first.calibration.start + origin + h + 1
+        if known < stop:
+            fold, at = (first if known < border else second), slice(known - h - 1, known - h)
+            outcome[:, origin, h] = learned_outcomes(finished, fold, at)[:, 0, h]
+    expected = calibrated(np.concatenate(parts, axis=1), outcome, ADAPTIVE)[:, len(first.calibration) :]
+    np.testing.assert_allclose(backtest.quantiles[CALIBRATED], expected, atol=1e-6)
+    anew = build_backtest(results, [second], frames, ADAPTIVE).quantiles[CALIBRATED]
+    assert np.nanmax(np.abs(backtest.quantiles[CALIBRATED][:, -anew.shape[1] :] - anew)) > 1e-5
 
 
 def test_the_correction_is_no_baseline_and_has_its_scores(finished: Finished) -> None:
@@ -85,7 +123,7 @@ def test_live_says_what_the_backtest_says_of_that_origin(
     backtest = build_backtest(results, [fold], frames, spec)
     stop = fold.test.start + into_test + 1
     lived = frames.until(stop)  # an evening in the midst of the test: nothing later exists
-    table = live_forecasts(fits_of(results, fold), lived, "XNYS", EVENING, correction_of(fold, spec))
+    table = live_forecasts(fits_of(results, fold), lived, "XNYS", EVENING, correction_of(fold, spec)).table
     assert table["forecaster"].drop_duplicates().tolist() == [NETWORK, CALIBRATED, "last_close", "ewma"]
     expected = price_quantiles(backtest.reference_close[..., None, None], backtest.quantiles[CALIBRATED])
     for row, ticker in enumerate(frames.tickers):
@@ -98,8 +136,9 @@ def test_live_says_what_the_backtest_says_of_that_origin(
 def test_without_a_correction_live_is_as_it_was(finished: Finished) -> None:
     frames, folds, results = finished
     fits = fits_of(results, folds[-1])
-    plain = live_forecasts(fits, frames, "XNYS", EVENING)
-    none = live_forecasts(fits, frames, "XNYS", EVENING, correction_of(folds[-1], CalibrationSpec(method="none")))
+    plain = live_forecasts(fits, frames, "XNYS", EVENING).table
+    correction = correction_of(folds[-1], CalibrationSpec(method="none"))
+    none = live_forecasts(fits, frames, "XNYS", EVENING, correction).table
     assert plain.equals(none)
     assert set(plain["forecaster"]) == set(KINDS)
 
@@ -109,18 +148,16 @@ def test_origins_before_the_correction_begins_are_the_networks_own(finished: Fin
     fits, fold = fits_of(results, folds[-1]), folds[-1]
     start, stop = fold.calibration.start - 5, fold.calibration.start + 30
     uncorrected = forecasts_by_forecaster(fits, frames, slice(start, stop))
-    found = with_calibrated(uncorrected, fits, frames, start, correction_of(fold, ADAPTIVE))[CALIBRATED]
+    corrected = calibrated_network(uncorrected, fits, frames, start, correction_of(fold, ADAPTIVE))
+    assert corrected is not None
+    found = corrected.quantiles
     assert found.shape == uncorrected[NETWORK].shape
     np.testing.assert_array_equal(found[:, :5], uncorrected[NETWORK][:, :5])
     assert np.nanmax(np.abs(found[:, 10:] - uncorrected[NETWORK][:, 10:])) > 1e-5
-    early = with_calibrated(
-        forecasts_by_forecaster(fits, frames, slice(start, start + 4)),
-        fits,
-        frames,
-        start,
-        correction_of(fold, ADAPTIVE),
-    )
-    np.testing.assert_array_equal(early[CALIBRATED], early[NETWORK])
+    shown = forecasts_by_forecaster(fits, frames, slice(start, start + 4))
+    early = calibrated_network(shown, fits, frames, start, correction_of(fold, ADAPTIVE))
+    assert early is not None
+    np.testing.assert_array_equal(early.quantiles, shown[NETWORK])
 
 
 def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> None:

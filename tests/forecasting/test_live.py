@@ -12,11 +12,12 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.forecasting.backtest import build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec, correction_of
+from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.correction import correction_of
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, fits_of, price_quantiles
-from pipeline.forecasting.live import latest_forecasts, left_behind, live_forecasts
+from pipeline.forecasting.live import left_behind, live_forecasts
 from pipeline.market.validation.validate import ValidationTerms, validate
-from pipeline.stages import frames_of
+from pipeline.stages import forecasts_of, frames_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, jobs_for, random_rows
 
@@ -43,7 +44,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
 
 def forecasts(ready: Ready, now: datetime = EVENING) -> pd.DataFrame:
     frames, fold, results = ready
-    return live_forecasts(fits_of(results, fold), frames, "XNYS", now)
+    return live_forecasts(fits_of(results, fold), frames, "XNYS", now).table
 
 
 def days(table: pd.DataFrame, ticker: str, column: str) -> list[str]:
@@ -122,13 +123,14 @@ def test_the_latest_forecasts_are_by_the_latest_fold_and_its_correction(tmp_path
         EVENING,
         correction_of(folds[-1], experiment.calibration),
         ("T1",),
-    )
+    ).table
     for order in (results, results[::-1]):
-        found = latest_forecasts(order, frames, experiment.calibration, "XNYS", EVENING, ("T1",))
+        correction = correction_of(folds[-1], experiment.calibration)
+        found = forecasts_of(order, frames, correction, "XNYS", EVENING, ("T1",)).table
         pd.testing.assert_frame_equal(found, expected)
     assert set(expected["ticker"]) == {"T1"}
     assert set(expected["forecaster"]) == {*KINDS, "calibrated"}
-    former = live_forecasts(fits_of(results, folds[0]), frames, "XNYS", EVENING)
+    former = live_forecasts(fits_of(results, folds[0]), frames, "XNYS", EVENING).table
     assert (
         former.query("forecaster == 'network'")["q95"].iloc[-1]
         != expected.query("forecaster == 'network'")["q95"].iloc[-1]

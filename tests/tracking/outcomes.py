@@ -38,7 +38,7 @@ def small_outcome(folder: Path) -> CalendarResult:
         unseen=(),
         warnings=("Chosen today, tested on the past.",),
         evaluation=evaluate(backtest, EvaluationInputs(opens, EXPERIMENT.money, Trials())),
-        forecasts=marked(live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW), Publication()),
+        forecasts=marked(live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW).table, Publication()),
         publication=Publication(),
     )
 
