@@ -39,7 +39,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 def create_result_artifacts(result: Result, kind: str) -> None:
     """Make the artifacts of a finished run on a kind of source: verdict and links, forecasts, and what is missing."""
-    create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Verdict and where to look next")
+    create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Result and where to look next")
     create_tables(result.tables(), kind)
     several = len(result.calendars) > 1
     for summary in result.calendars:
@@ -101,7 +101,7 @@ def skill_markdown(backtest: BacktestSummary) -> str:
     """Return skill and p against each opponent by horizon as a markdown table."""
     opponents = list(next(iter(backtest.skill.values())))
     rows = [[horizon, *(skill_cell(backtest, horizon, name) for name in opponents)] for horizon in backtest.skill]
-    return markdown_table(["horizon", *opponents], rows, "Skill against each baseline")
+    return markdown_table(["horizon", *opponents], rows, "Skill against each baseline", column_gap="")
 
 
 def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:

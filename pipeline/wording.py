@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 UNDEFINED = "–"
 MAX_NAMES = 6
-COLUMN_GAP = " &nbsp;"  # MLflow draws tables without any space between columns
+COLUMN_GAP = " &nbsp;"  # MLflow draws tables without any space between columns; Prefect shows the entity as text
 
 
 # --- Numbers ---
@@ -202,12 +202,11 @@ def relation_in_words(explained_share: float, error: float, p: str, horizon: int
     """
     changes, size = f"the realised changes {sessions_ahead(horizon)}", size_percent(explained_share)
     bounds = plus_minus(error, ".2f", 100)
-    ending = f"({f'{bounds} %, ' if bounds else ''}{p})"
     if explained_share > 0:
-        return f"explains {size} of the variance of {changes} {ending}"
+        return f"explains {size} of the variance of {changes} ({f'{bounds} %, ' if bounds else ''}{p})"
     return (
-        f"is related to {changes}, but as a point forecast it errs more: its squared error is {size} larger than that "
-        f"of a forecast that never moves {ending}"
+        f"is related to {changes} ({p}), but as a point forecast it errs more: its squared error is {size} larger than "
+        f"that of a forecast that never moves{f' ({bounds} %)' if bounds else ''}"
     )
 
 
@@ -226,9 +225,11 @@ def text_table(frame: "pd.DataFrame") -> str:
     return str(frame.assign(**flags).to_string(index=False, na_rep="", float_format=setting_value))
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", column_gap: str = COLUMN_GAP
+) -> str:
     """Return a table as markdown below its title, with space between its columns."""
-    lines = [f"| {f'{COLUMN_GAP} | '.join(cells)} |" for cells in (head, *rows)]
+    lines = [f"| {f'{column_gap} | '.join(cells)} |" for cells in (head, *rows)]
     table = "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
     return f"**{title}**\n\n{table}" if title else table
 

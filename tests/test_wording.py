@@ -155,14 +155,14 @@ def test_horizons_in_words(horizons: list[int], words: str) -> None:
         (
             -0.009,
             0.004,
-            "is related to the realised changes 1 session ahead, but as a point forecast it errs more: its squared "
-            "error is 0.90 % larger than that of a forecast that never moves (± 0.40 %, p = 0.004)",
+            "is related to the realised changes 1 session ahead (p = 0.004), but as a point forecast it errs more: its "
+            "squared error is 0.90 % larger than that of a forecast that never moves (± 0.40 %)",
         ),
         (
             -0.00002,
             0.004,
-            "is related to the realised changes 1 session ahead, but as a point forecast it errs more: its squared "
-            "error is less than 0.01 % larger than that of a forecast that never moves (± 0.40 %, p = 0.004)",
+            "is related to the realised changes 1 session ahead (p = 0.004), but as a point forecast it errs more: its "
+            "squared error is less than 0.01 % larger than that of a forecast that never moves (± 0.40 %)",
         ),
     ],
 )

@@ -56,7 +56,7 @@ AsKnownOption = Annotated[
     typer.Option(help="Use the store as known then: 2026-10-01 (the day's end, UTC) or 2026-10-01T22:30:05."),
 ]
 ExperimentOption = Annotated[Path | None, typer.Option("--experiment", help="TOML file that describes the experiment.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Where networks are trained and forecast.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; default: under TAPECAST_HOME.")]
 TomlOutOption = Annotated[
     Path | None, typer.Option(help="TOML file to write; default: tuned/STUDY.toml in TAPECAST_HOME.")

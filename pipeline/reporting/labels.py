@@ -1,4 +1,4 @@
-"""Labels of every value of the closed sets of names that the report renders; each Literal stays in its own room.
+"""Labels of every value of the closed sets of names that the report renders; each Literal stays where it is computed.
 
 A value without a label is a KeyError on the page, so a test goes through all values of every set.
 """
@@ -39,7 +39,7 @@ SHIFT_LABELS: Mapping[int, str] = {
 
 COMPARISON_SYMBOLS: Mapping[Conclusion, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
 
-REGIME_LABELS: Mapping[str, str] = {"calm": "calm", "middle": "middling", "turbulent": "turbulent"}
+REGIME_LABELS: Mapping[str, str] = {"calm": "calm", "middle": "medium", "turbulent": "turbulent"}
 """Sessions by the ticker's volatility, by the names of evaluation.calibration.measures.REGIMES."""
 
 RULE_LABELS: Mapping[str, str] = {

@@ -25,7 +25,7 @@ from pipeline.tutorials.run import TutorialFit, TutorialResult, medians, outcome
 
 MAX_POINTS = 1500
 BINS = np.linspace(0.0, 1.0, 11)
-NOT_JUDGED = colour_of("ewma")
+NOT_SCORED = colour_of("ewma")
 TOP, LEFT, RIGHT = (0.075, 0.545, 0.90, 0.29), (0.075, 0.09, 0.40, 0.30), (0.575, 0.09, 0.40, 0.30)
 
 
@@ -119,8 +119,8 @@ def _draw_sequences(axes: Axes, fit: TutorialFit) -> None:
         axes.plot(future, actual[row, origin], "o", color=INK, markerfacecolor="white", markersize=5,
                   label="target" if first else None)  # fmt: skip
         axes.plot(future, forecast[row, origin], "-x", color=NETWORK_COLOUR, label="output" if first else None)
-        judged = ticker in fit.data.scored_tickers
-        axes.text(begin, 16.2, f"{ticker}, {'trained on' if judged else 'not trained on'}", fontsize=7.5, color=INK)
+        scored = ticker in fit.data.scored_tickers
+        axes.text(begin, 16.2, f"{ticker}, {'trained on' if scored else 'not trained on'}", fontsize=7.5, color=INK)
         axes.vlines(begin + horizons - 0.5, 0, 15.5, color=INK, linewidth=0.9, linestyle=":")
     axes.set_ylim(0, 17.5)
     axes.set_xticks([])
@@ -163,7 +163,7 @@ def _draw_reliability(axes: Axes, fit: TutorialFit) -> None:
     realised = _realised_classes(fit)[:, test]
     known = np.isfinite(realised)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    for name, kind, marker, colour in (("up", 2, "^", NETWORK_COLOUR), ("down", 0, "v", NOT_JUDGED)):
+    for name, kind, marker, colour in (("up", 2, "^", NETWORK_COLOUR), ("down", 0, "v", NOT_SCORED)):
         forecast, occurred = probabilities[..., kind][known], realised[known] == kind
         bins = np.digitize(forecast, BINS)
         filled = [place for place in np.unique(bins) if (bins == place).sum() >= 20]  # fewer are too few
@@ -210,7 +210,7 @@ def _range_name(fit: TutorialFit) -> str:
 
 def _draw_scatter(axes: Axes, fit: TutorialFit) -> None:
     """Draw forecast against actual values over the test; for levels, the change from the last close."""
-    forecast, actual, judged = medians(fit), outcomes(fit), _judged(fit)
+    forecast, actual, scored = medians(fit), outcomes(fit), _scored(fit)
     levels = fit.data.last_close is not None
     if levels:
         last = unscaled(fit, _last_close(fit))
@@ -220,14 +220,14 @@ def _draw_scatter(axes: Axes, fit: TutorialFit) -> None:
     values = actual[known]
     axes.plot([values.min(), values.max()], [values.min(), values.max()], color=GREY, linewidth=0.8, linestyle=":")
     for rows, colour, face, label in (
-        (known & ~judged, NOT_JUDGED, "none", "not trained on"),
-        (known & judged, NETWORK_COLOUR, NETWORK_COLOUR, "judged"),
+        (known & ~scored, NOT_SCORED, "none", "not trained on"),
+        (known & scored, NETWORK_COLOUR, NETWORK_COLOUR, "scored"),
     ):
         some = np.flatnonzero(rows.ravel())[:: rows.sum() // MAX_POINTS + 1]
         if len(some):
             axes.plot(actual.ravel()[some], forecast.ravel()[some], "o", color=colour, markerfacecolor=face,
                       markersize=3, linestyle="", label=label)  # fmt: skip
-    if (known & ~judged).any():
+    if (known & ~scored).any():
         axes.legend(fontsize=7.5, frameon=False)
     axes.set_xlabel("actual", fontsize=8)
     axes.set_ylabel("forecast", fontsize=8)
@@ -235,7 +235,7 @@ def _draw_scatter(axes: Axes, fit: TutorialFit) -> None:
     write_title(axes, f"{title} (dotted: perfect)")
 
 
-def _judged(fit: TutorialFit) -> Booleans:
+def _scored(fit: TutorialFit) -> Booleans:
     tickers = fit.data.frames.tickers
     result: Booleans = np.isin(tickers, fit.data.scored_tickers)[:, None, None]
     return result

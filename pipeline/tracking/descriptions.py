@@ -176,7 +176,7 @@ def _exclusions(result: CalendarResult) -> str:
 def _comparison_table(verdict: Verdict) -> str:
     rows = [(c.baseline, skill(c.skill), p_number(c.p), c.conclusion) for c in verdict.comparisons]
     title = f"{verdict.model.capitalize()} against each baseline, horizon {verdict.horizon}"
-    return markdown_table(("baseline", "skill (pinball loss)", "p", f"the {verdict.model} is"), rows, title)
+    return markdown_table(("baseline", "skill (pinball loss)", "p", "conclusion"), rows, title)
 
 
 def _next_session_table(forecasts: pd.DataFrame) -> str:

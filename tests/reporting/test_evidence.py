@@ -228,7 +228,7 @@ def test_coverage_by_regime_and_ticker_is_the_outcome_s(outcome: CalendarResult,
     _, regimes, tickers = page.by_id("calibration").all("table")
     coverage = outcome.evaluation.coverage.set_index(["by", "group", "horizon", "forecaster"])["coverage_80"]
     keys = [(h, name) for h in (1, HORIZONS) for name in (NETWORK, CALIBRATED)]
-    words = {"calm": "calm", "middling": "middle", "turbulent": "turbulent"}
+    words = {"calm": "calm", "medium": "middle", "turbulent": "turbulent"}
     assert [name for name, _ in cells_of(regimes)] == list(words)
     for name, cells in cells_of(regimes):
         assert cells[1:5] == [f"{100 * coverage['regime', words[name], *key]:.1f} %" for key in keys]

@@ -239,7 +239,7 @@ def test_age_and_unseen_tickers_are_marked(outcome: CalendarResult) -> None:
     assert all("2 sessions old" in row.text for row in rows)
     assert ["not trained on" in row.text for row in rows] == [False, True]
     assert "2 sessions have closed" in page.all("header")[0].text
-    assert "The model was not trained on BBB. No backtest covers it." in page.all("header")[0].text
+    assert "The model was not trained on BBB." in page.all("header")[0].text
 
 
 def test_fresh_data_is_not_called_old(page: Element) -> None:
