@@ -15,6 +15,7 @@ from pipeline.audit.result import AuditResult
 from pipeline.experiment import Experiment
 from pipeline.market.files import open_files
 from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
+from pipeline.operation.model import model_name
 from pipeline.sanity.checks import SanityCheck
 from pipeline.training.jobs import FitResult
 from pipeline.tuning.trial import SearchSpec
@@ -102,14 +103,19 @@ def build_flows(
 
 def _run_flows(progress: Progress) -> FlowsByName:
     @flow(name="run", flow_run_name="run {experiment.source.kind}", persist_result=False)
-    def run(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None, publish: bool = False) -> Result:
+    def run(
+        experiment: Experiment = DEFAULT_EXPERIMENT,
+        out: Path | None = None,
+        publish: bool = False,
+        model: str | None = None,
+    ) -> Result:
         """Backtest the network against every baseline, then forecast the next sessions of every ticker.
 
-        With `publish` the models of the trained calendars are published, for `forecast` to use; others are unchanged.
+        With `publish` the trained models are published as a version of `model` (empty: daily, of the sample and made
+        prices theirs), for `forecast` to use; other names and calendars are unchanged.
         """
-        return shown(
-            run_experiment(new_context("run", out, progress, as_task), experiment, RunPlan(live=True, publish=publish))
-        )
+        name = (model or model_name(experiment.source)) if publish else None
+        return shown(run_experiment(new_context("run", out, progress, as_task), experiment, RunPlan(publish_as=name)))
 
     @flow(name="backtest", flow_run_name="backtest {experiment.source.kind}", persist_result=False)
     def backtest(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
@@ -122,9 +128,11 @@ def _run_flows(progress: Progress) -> FlowsByName:
         source: SourceSpec | None = None,
         as_known: AwareDatetime | None = None,
         out: Path | None = None,
+        model: str | None = None,
     ) -> Result:
-        """Forecast from the published model, also tickers that it was not trained on."""
-        return shown(forecast_from_model(new_context("forecast", out, progress, as_task), tickers, source, as_known))
+        """Forecast from the champion of a published model, also tickers that it was not trained on."""
+        context = new_context("forecast", out, progress, as_task)
+        return shown(forecast_from_model(context, tickers, source, as_known, model))
 
     @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
     def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:

@@ -41,7 +41,7 @@ SOLE_IMPORTERS = {
     "yfinance": {"market"},
     "curl_cffi": {"market"},
     "exchange_calendars": {"market"},
-    "filelock": {"market"},
+    "filelock": {"market", "operation"},
     "arch": {"forecasters", "evaluation"},
     "sklearn": {"forecasters"},
     "lightgbm": {"forecasters"},

@@ -14,6 +14,7 @@ from flows.cli.options import (
     ExchangeOption,
     ExperimentOption,
     JsonOption,
+    ModelOption,
     OutOption,
     PathOption,
     PublishOption,
@@ -26,6 +27,7 @@ from flows.cli.options import (
     UniverseOption,
     device_value,
     instant,
+    publishing_as,
     source_values,
     wanted_by,
 )
@@ -56,12 +58,13 @@ def run(
     device: DeviceOption = None,
     out: OutOption = None,
     publish: PublishOption = False,
+    model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Backtest against every baseline, then forecast the next sessions."""
     overrides = wanted_by(tickers, universe).overrides | source_values(source, path, exchange) | device_value(device)
-    known = instant(as_known)
-    _call(as_json, lambda call: call.run(experiment, overrides, known, out, publish))
+    known, publish_as = instant(as_known), publishing_as(publish, model)
+    _call(as_json, lambda call: call.run(experiment, overrides, known, out, publish_as))
 
 
 @app.command()
@@ -97,12 +100,13 @@ def forecast(
     experiment: ExperimentOption = None,
     device: DeviceOption = None,
     out: OutOption = None,
+    model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forecast from the published model, also tickers it was not trained on; a TOML file gives tickers and source."""
     overrides = wanted_by(tickers, None).overrides | source_values(source, path, exchange) | device_value(device)
     known = instant(as_known)
-    _call(as_json, lambda call: call.forecast(experiment, overrides, known, out))
+    _call(as_json, lambda call: call.forecast(experiment, overrides, known, out, model))
 
 
 @app.command()

@@ -17,14 +17,15 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import typer
 
 from flows.cli.experiment_file import read_experiment
+from flows.cli.options import PublishAs
 from flows.environment import prepare_environment, prepare_worker
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import refuse_unwritable
 from pipeline.market.specification import SourceSpec, StoredSource, known_at
-from pipeline.operation.model import common_source, name_to_forecast_with, published_models
+from pipeline.operation.model import common_source, model_name, refuse_unusable_name
+from pipeline.operation.model_versions import name_to_forecast_with, read_version
 from pipeline.settings import Settings
-from pipeline.training.cache import FitCache
 from pipeline.training.devices import choose_device
 from pipeline.workflow.tickers import tickers_of
 
@@ -125,27 +126,40 @@ class Call:
         self._output = output
 
     def run(
-        self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None, publish: bool
+        self,
+        file: Path | None,
+        overrides: Overrides,
+        as_known: datetime | None,
+        out: Path | None,
+        publish: PublishAs,
     ) -> int:
         """Run the main job, on prices as they were known at an instant where one is given."""
         experiment = usable(as_known_at(read_experiment(file, overrides), as_known), out)
-        return self._result(lambda flows: flows.run(experiment, out, publish))
+        if publish.publish:
+            refuse_unusable_name(publish.model or model_name(experiment.source), experiment.source)
+        return self._result(lambda flows: flows.run(experiment, out, publish.publish, publish.model))
 
     def backtest(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
         """Run the backtest alone."""
         experiment = usable(as_known_at(read_experiment(file, overrides), as_known), out)
         return self._result(lambda flows: flows.backtest(experiment, out))
 
-    def forecast(self, file: Path | None, overrides: Overrides, as_known: datetime | None, out: Path | None) -> int:
-        """Forecast from the published model."""
+    def forecast(
+        self,
+        file: Path | None,
+        overrides: Overrides,
+        as_known: datetime | None,
+        out: Path | None,
+        model: str | None,
+    ) -> int:
+        """Forecast from the champion of a model."""
         requested = usable(read_experiment(file, overrides), out)
         source = requested.source if "source" in requested.model_fields_set else None
         # no server is started where there is no model
         settings = Settings()
-        name = name_to_forecast_with(settings.models, source)
-        models = published_models(settings.models, name, FitCache(settings.fits))
+        models = read_version(settings.models, model or name_to_forecast_with(settings.models, source)).models
         tickers = tickers_of(settings, source or common_source(models), requested.tickers, requested.universe)
-        return self._result(lambda flows: flows.forecast(tickers, source, as_known, out))
+        return self._result(lambda flows: flows.forecast(tickers, source, as_known, out, model))
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine check with the network, training and device of an experiment."""

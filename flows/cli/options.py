@@ -64,7 +64,13 @@ TomlOutOption = Annotated[
 TermsOption = Annotated[
     Path | None, typer.Option(help="TOML file with the terms of the tutorial ohlc (hidden_size = 32).")
 ]
-PublishOption = Annotated[bool, typer.Option("--publish", help="Publish the models, for `tapecast forecast` to use.")]
+PublishOption = Annotated[
+    bool, typer.Option("--publish", help="Publish the models as a new version, for `tapecast forecast` to use.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Name of the published model; default: daily, of the sample and made prices theirs."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
 DayOption = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of that range of a fixed split.")
@@ -102,6 +108,21 @@ def wanted_by(tickers: str | None, universe: Path | None) -> Wanted:
     if tickers is not None and universe is not None:
         raise typer.BadParameter("found --tickers too; name the tickers in one way", param_hint="--universe")
     return Wanted(names_in(tickers), universe)
+
+
+@dataclass(frozen=True)
+class PublishAs:
+    """Whether a run publishes its models, and under which name: None for that of its source."""
+
+    publish: bool
+    model: str | None
+
+
+def publishing_as(publish: bool, model: str | None) -> PublishAs:
+    """Return what the options say; raises typer.BadParameter for a name without --publish."""
+    if model is not None and not publish:
+        raise typer.BadParameter("found it without --publish, expected both or neither", param_hint="--model")
+    return PublishAs(publish, model)
 
 
 def source_values(source: SourceName | None, path: Path | None, exchange: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def live_forecasts(
     tickers of the frames take part in that, whichever are named. Raises NothingUsableError where none of the tickers
     has an origin among the last sessions.
     """
-    recent = _recent(frames)
+    recent = recent_sessions(frames)
     requested = np.isin(frames.tickers, frames.tickers if tickers is None else tuple(tickers))
     usable = frames.usable[:, recent] & requested[:, None]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
@@ -82,7 +82,7 @@ def live_forecasts(
 
 def left_behind(frames: Frames) -> tuple[Exclusion, ...]:
     """Return the tickers without an origin among the last sessions, with the reason."""
-    usable = np.any(frames.usable[:, _recent(frames)], axis=1)
+    usable = np.any(frames.usable[:, recent_sessions(frames)], axis=1)
     return tuple(
         Exclusion(ticker, _behind(frames, row)) for row, ticker in enumerate(frames.tickers) if not usable[row]
     )
@@ -93,7 +93,8 @@ def not_trained_on(trained_on: Sequence[str], forecasts: pd.DataFrame) -> tuple[
     return tuple(ticker for ticker in dict.fromkeys(forecasts["ticker"]) if ticker not in trained_on)
 
 
-def _recent(frames: Frames) -> slice:
+def recent_sessions(frames: Frames) -> slice:
+    """Return the sessions, as indices, among which a ticker's latest origin has to be."""
     count = len(frames.sessions)
     return slice(max(count - 1 - MAX_SESSIONS_BEHIND, 0), count)
 
@@ -101,7 +102,7 @@ def _recent(frames: Frames) -> slice:
 def _behind(frames: Frames, row: int) -> str:
     present = np.flatnonzero(np.isfinite(frames.reference_close[row]))
     last = frames.sessions[present[-1]]
-    if present[-1] >= _recent(frames).start:
+    if present[-1] >= recent_sessions(frames).start:
         return "it has bars, but its membership dates exclude it from the universe at the last sessions"
     return (
         f"its last bar is of {last}, more than {MAX_SESSIONS_BEHIND} sessions before the last one of the panel "

@@ -14,7 +14,8 @@ from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_o
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.market.universe import MembershipPeriod, Universe
-from pipeline.operation.model import Model, common_source, name_to_forecast_with, published_models
+from pipeline.operation.model import Model, common_source
+from pipeline.operation.model_versions import name_to_forecast_with, read_version
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
@@ -26,16 +27,20 @@ from pipeline.workflow.tickers import spelled
 
 
 def forecast(
-    context: RunContext, tickers: tuple[str, ...], source: SourceSpec | None, as_known: datetime | None = None
+    context: RunContext,
+    tickers: tuple[str, ...],
+    source: SourceSpec | None,
+    as_known: datetime | None = None,
+    model: str | None = None,
 ) -> RecordedRun:
-    """Forecast from the published models, tickers that they were trained on (default) or others.
+    """Forecast from the champion of a model (default: that of the source), the tickers of its training or others.
 
     Raises UsageError where the models were trained on sessions later than the instant of the forecast, and where they
     were trained on different sources and none is named.
     """
-    name = name_to_forecast_with(context.settings.models, source)
-    models = published_models(context.settings.models, name, context.fit_cache)
-    trained_on = tuple(ticker for model in models.values() for ticker in model.market_members)
+    name = model or name_to_forecast_with(context.settings.models, source)
+    models = read_version(context.settings.models, name).models
+    trained_on = tuple(ticker for trained in models.values() for ticker in trained.market_members)
     base = next(iter(models.values())).experiment
     requested = source or common_source(models)
     wanted = spelled(requested, tickers) or trained_on
@@ -43,7 +48,7 @@ def forecast(
     experiment = base.model_copy(update={"tickers": wanted, "source": read_from})
     context = context.as_of(experiment.source)
     refuse_later_training(models, context.now)
-    cross_market = tuple(ticker for model in models.values() for ticker in model.other_tickers)
+    cross_market = tuple(ticker for trained in models.values() for ticker in trained.other_tickers)
     read = tuple(dict.fromkeys((*trained_on, *cross_market, *wanted)))
     with Recording(context.settings, context.kind, experiment) as recording:
         loaded = load(context, experiment.model_copy(update={"tickers": read}), wanted)

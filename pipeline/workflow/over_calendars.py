@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
+from pipeline.operation.version_files import ModelVersion
 from pipeline.wording import exclusion_sentence
 from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.progress import StageTimer
@@ -18,11 +19,15 @@ Work = Callable[[RunContext, Recording, CalendarBars, Experiment], RecordedResul
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A finished run: a result per calendar, the tickers of calendars that failed, and the seconds of shared stages."""
+    """A finished run: a result per calendar, the tickers of calendars that failed, and the seconds of shared stages.
+
+    `version` is what it published, None where it was not to publish anything.
+    """
 
     results: tuple[RecordedResult, ...]
     excluded: tuple[Exclusion, ...]
     seconds: Mapping[str, float]
+    version: ModelVersion | None = None
 
 
 def over_calendars(

@@ -15,7 +15,8 @@ from pipeline.forecasting.forecasts import results_of
 from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
-from pipeline.operation.model import TrainedModel, model_name, publish
+from pipeline.operation.model import BacktestReference, TrainedModel, refuse_unusable_name
+from pipeline.operation.model_versions import find_champion
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
@@ -32,6 +33,7 @@ from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
+from pipeline.workflow.publishing import published
 from pipeline.workflow.recording import RecordedResult, Recording, record
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
@@ -41,13 +43,14 @@ Check = Callable[[CalendarResult], None]
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run does with its fits: whether it also forecasts live and publishes its models.
+    """What a run does with its fits: whether it also forecasts live, and the name to publish its models under.
 
-    `check` may raise on a recorded result: the run is then closed as failed, and nothing is published.
+    Without a name nothing is published. `check` may raise on a recorded result: the run is then closed as failed, and
+    nothing is published.
     """
 
     live: bool = True
-    publish: bool = False
+    publish_as: str | None = None
     check: Check | None = None
 
 
@@ -55,6 +58,9 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
     """Load bars, fit, backtest and evaluate on every calendar of the universe; forecast and publish as planned."""
     context = context.as_of(experiment.source)
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
+    if plan.publish_as is not None:  # what would refuse the models is known before hours of training
+        refuse_unusable_name(plan.publish_as, experiment.source)
+        find_champion(context.settings.models, plan.publish_as)
     with Recording(context.settings, context.kind, experiment) as recording:
         device = context.step(choose_device, "device")(experiment.device)
         calendars = by_calendar(load(context, experiment))
@@ -64,10 +70,7 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
         recorded = over_calendars(
             context, recording, calendars, experiments, partial(_on_calendar, plan, device), experiment.tickers
         )
-        if plan.publish:
-            models = [result.trained for result in recorded.results if result.trained]
-            publish(context.settings.models, model_name(experiment.source), models)
-        return recorded
+        return recorded if plan.publish_as is None else published(context, recorded, plan.publish_as)
 
 
 def _on_calendar(
@@ -114,7 +117,9 @@ def _on_calendar(
     recorded = record(context, recording, result)
     if plan.check:
         plan.check(result)
-    return replace(recorded, trained=trained_model(bars, experiment, results_of(fits, folds[-1]), chosen))
+    reference = BacktestReference(context.started_at.date(), evaluation.verdict.sentence, recorded.run_id)
+    trained = trained_model(bars, experiment, results_of(fits, folds[-1]), chosen)
+    return replace(recorded, trained=replace(trained, backtest=reference))
 
 
 def fit_folds(

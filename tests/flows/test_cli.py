@@ -78,7 +78,9 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
 @pytest.mark.slow
 def test_forecast_of_a_ticker_the_model_was_not_trained_on(tapecast: Command, small: Path, tmp_path: Path) -> None:
     assert tapecast.json("run", "--experiment", small, "--publish")[0] == 0
-    model = pd.read_json(tapecast.home / "models" / "latest.json", typ="series")["XNYS"]["market_members"]
+    from pipeline.operation.model_versions import read_version  # noqa: PLC0415
+
+    model = read_version(tapecast.home / "models", "synthetic").models["XNYS"].market_members
     path = tmp_path / "bars.csv"
     write_bars(path, **dict.fromkeys((*model, "NEW"), 620))
     status, found = tapecast.json("forecast", "--tickers", f"{model[0]},NEW", "--path", path)

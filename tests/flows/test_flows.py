@@ -20,6 +20,9 @@ from pipeline.market.bars import FetchedRows
 from pipeline.market.specification import YAHOO, SyntheticSource, YahooSource
 from pipeline.market.store.collection import open_collection
 from pipeline.market.update import YAHOO_TERMS, plan_update
+from pipeline.operation.aliases import Aliases, read_aliases
+from pipeline.operation.model import DAILY, SYNTHETIC
+from pipeline.operation.model_versions import model_names, rollback, versions
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
 from pipeline.workflow.loading import load_accepted_bars, request_yahoo
@@ -148,18 +151,28 @@ def test_a_run_publishes_its_model_only_where_that_is_requested(
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
     source = SyntheticSource(process="random_walk", sessions=620, tickers=2)
     experiment, other = changed(TINY, source=source), changed(TINY, source=source, seed=7)
-    flows, model = build_flows(KeptProgress()), tmp_path / "models" / "latest.json"
+    progress, models = KeptProgress(), tmp_path / "models"
+    flows = build_flows(progress)
     assert flows.run(experiment).forecasts
-    assert not model.exists()
+    assert not models.exists()
     with pytest.raises(UsageError, match="run `tapecast run --publish` first"):
         flows.forecast()
     published = flows.run(experiment, publish=True)
-    content = model.read_bytes()
+    assert "Published as version 1 of model synthetic. There was no champion before." in progress.messages
     assert flows.run(other).forecasts != published.forecasts
-    assert model.read_bytes() == content
+    assert [it.number for it in versions(models, SYNTHETIC)] == [1]
     assert flows.forecast().forecasts == published.forecasts
-    flows.run(other, publish=True)
-    assert model.read_bytes() != content
+    replaced = flows.run(other, publish=True)
+    assert read_aliases(models / SYNTHETIC) == Aliases(champion=2, previous=1)
+    assert flows.forecast().forecasts == replaced.forecasts
+    rollback(models, SYNTHETIC)
+    assert flows.forecast().forecasts == published.forecasts
+    flows.run(other, publish=True, model="mine")
+    assert model_names(models) == ("mine", SYNTHETIC)
+    assert flows.forecast().forecasts == published.forecasts
+    assert flows.forecast(model="mine").forecasts == replaced.forecasts
+    with pytest.raises(UsageError, match="found the name daily for a model of synthetic prices, expected synthetic"):
+        flows.run(other, publish=True, model=DAILY)
 
 
 def test_a_sine_that_is_not_learned_fails_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A universe over several exchanges: a panel, fits, a report and a record per calendar, one result in the end."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from flows.deployments import build_flows
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource
-from pipeline.operation.model import LATEST
+from pipeline.operation.model import DAILY
 from pipeline.settings import Settings
 from pipeline.workflow.progress import NoProgress
 
@@ -121,7 +122,7 @@ def test_a_calendar_that_is_too_short_stops_no_other(experiment: Experiment, tmp
 
 
 def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
-    (Settings().models / f"{LATEST}.json").unlink(missing_ok=True)  # another test published every calendar
+    shutil.rmtree(Settings().models / DAILY, ignore_errors=True)  # another test published every calendar
     flows = build_flows(NoProgress())
     flows.run(
         experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}), publish=True

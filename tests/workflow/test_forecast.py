@@ -13,7 +13,8 @@ from pipeline.forecasters.last_close import LastCloseSpec
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import MembershipPeriod, Universe
-from pipeline.operation.model import LATEST, Model, TrainedModel, publish
+from pipeline.operation.model import SYNTHETIC, Model, TrainedModel
+from pipeline.operation.model_versions import publish
 from pipeline.operation.publication import Publication
 from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import by_calendar
@@ -80,9 +81,8 @@ def test_the_tickers_of_the_model_s_other_calendars_are_read_too(home: Path, tmp
     context = replace(new_context("forecast"), settings=Settings(mlflow_experiment=tmp_path.name))
     frames = frames_from(random_market(500, 3))
     results = fit_jobs(jobs_for(frames, kinds=("ewma",), folds=slice(-1, None))[0], frames, tmp_path)
-    (tmp_path / "kept").rename(context.settings.fits)
     trained = TrainedModel("XNYS", TINY, frames.tickers, ("TCS.BO", "BTC-USD"), None, tuple(results), Publication())
-    publish(context.settings.models, LATEST, [trained])
+    publish(context.settings.models, SYNTHETIC, [trained], NOW)
     with pytest.raises(NothingUsableError) as caught:  # as that source has none of them
         forecast(context, ("T1", "NEW"), SyntheticSource(process="random_walk", tickers=1))
     reported = [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)]
