@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,21 @@ from pipeline.market.universe import Universe
 from pipeline.operation.model import BacktestReference, Model, TrainedModel
 from pipeline.operation.publication import Publication
 from pipeline.operation.sealed_json import digest_of, opened, sealed
+from pipeline.operation.states import read_state, state_bytes
 from pipeline.operation.takeover import Takeover
 from pipeline.training.cache import LARGEST_BYTES, read_fitted, write_fitted
 from pipeline.training.jobs import FORMAT_VERSION
 
 VERSION_FORMAT = 1  # raise it when version.json has another layout
-DESCRIPTION, FITS = "version.json", "fits"
+DESCRIPTION, FITS, CALIBRATION = "version.json", "fits", "calibration"
 _NUMBER = re.compile(r"\d{4,}")
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid"):
-    """A model of one calendar as version.json has it: its fits are named by their keys, folders in the version."""
+    """A model of one calendar as version.json has it: its fits are named by their keys, folders in the version.
+
+    `calibration` is the path of the state of its calibration in the version, None where it has none.
+    """
 
     experiment: Experiment
     market_members: tuple[str, ...]
@@ -35,6 +39,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     fits: tuple[str, ...]
     publication: Publication
     backtest: BacktestReference | None
+    calibration: str | None
 
 
 class VersionDescription(BaseModel, frozen=True, extra="forbid"):
@@ -105,9 +110,11 @@ def write_draft(
     calendars = {model.calendar: _described(model) for model in trained}
     for model in trained:
         _write_fits(draft / FITS, model)
+        if model.calibration:
+            _write_file(draft / _calibration_path(model.calendar), state_bytes(model.calibration))
     if former is not None:
         carried = {name: it for name, it in former.description.calendars.items() if name not in calendars}
-        _copy_fits(draft, former.folder, [key for it in carried.values() for key in it.fits])
+        _copy_files(draft, former.folder, carried.values())
         calendars = {**carried, **calendars}
     return VersionDescription.model_validate(
         {
@@ -135,7 +142,12 @@ def _described(model: TrainedModel) -> ModelDescription:
         fits=tuple(result.job.key for result in model.results),
         publication=model.publication,
         backtest=model.backtest,
+        calibration=_calibration_path(model.calendar) if model.calibration else None,
     )
+
+
+def _calibration_path(calendar: str) -> str:
+    return f"{CALIBRATION}/{calendar.replace('/', '-')}.safetensors"
 
 
 def _write_fits(folder: Path, model: TrainedModel) -> None:
@@ -147,11 +159,20 @@ def _write_fits(folder: Path, model: TrainedModel) -> None:
         write_fitted(folder / result.job.key, result.fitted, result.job)
 
 
-def _copy_fits(draft: Path, former: Path, keys: Sequence[str]) -> None:
-    for key in dict.fromkeys(keys):
-        (draft / FITS / key).mkdir(parents=True, exist_ok=True)
-        for name in LARGEST_BYTES:
-            write_through(draft / FITS / key / name, (former / FITS / key / name).read_bytes())
+def _copy_files(draft: Path, former: Path, carried: Iterable[ModelDescription]) -> None:
+    for name in sorted({name for model in carried for name in _files_of(model)}):
+        _write_file(draft / name, (former / name).read_bytes())
+
+
+def _files_of(model: ModelDescription) -> list[str]:
+    """Return the paths of a model's files in its version."""
+    fits = [f"{FITS}/{key}/{name}" for key in model.fits for name in LARGEST_BYTES]
+    return [*fits, *([model.calibration] if model.calibration else [])]
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_through(path, content)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -204,8 +225,8 @@ def read_files(folder: Path, number: int) -> ModelVersion:
 
 
 def _refuse_changed(place: Path, description: VersionDescription) -> None:
-    keys = {key for it in description.calendars.values() for key in it.fits}
-    unlisted = sorted({f"{FITS}/{key}/{name}" for key in keys for name in LARGEST_BYTES} - {*description.files})
+    needed = {name for model in description.calendars.values() for name in _files_of(model)}
+    unlisted = sorted(needed - {*description.files})
     if unlisted:
         raise ValueError(f"it has no digest of {unlisted[0]}")
     for name, digest in description.files.items():
@@ -223,6 +244,7 @@ def _model(place: Path, description: ModelDescription) -> Model:
         fits=tuple(read_fitted(place / FITS / key) for key in description.fits),
         publication=description.publication,
         backtest=description.backtest,
+        calibration=read_state(place / description.calibration) if description.calibration else None,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasting.correction import correction_after
+from pipeline.forecasting.correction import before, correction_after
 from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
@@ -78,7 +78,9 @@ def forecast_on_calendar(
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, described, market_members(context, model, bars))
     forecast_frames = forecastable(frames, bars, wanted)
-    correction = correction_after(np.datetime64(model.trained_until), described.folds, described.calibration)
+    trained_until = np.datetime64(model.trained_until)
+    correction = correction_after(trained_until, described.folds, described.calibration, model.calibration)
+    correction = before(correction, frames.sessions[-1])
     with context.timer.stage("forecast"):
         live = context.step(live_forecasts, "forecast")
         forecasts = live(model.fits, frames, bars.calendar, context.now, correction, forecast_frames.tickers).table

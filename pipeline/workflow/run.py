@@ -118,8 +118,10 @@ def _on_calendar(
     if plan.check:
         plan.check(result)
     reference = BacktestReference(context.started_at.date(), evaluation.verdict.sentence, recorded.run_id)
+    correction = evaluation.backtest.correction
     trained = trained_model(bars, experiment, results_of(fits, folds[-1]), chosen)
-    return replace(recorded, trained=replace(trained, backtest=reference))
+    trained = replace(trained, backtest=reference, calibration=correction.state if correction else None)
+    return replace(recorded, trained=trained)
 
 
 def fit_folds(

@@ -1,0 +1,59 @@
+"""States of the adaptive calibration as files: of a model version, and of every session of a model's daily forecasts.
+
+A state of a session is named by the session and its digest, which the ledger has too, and is never rewritten.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from pipeline.errors import FitError
+from pipeline.files import write_whole
+from pipeline.forecasting.calibration_state import CalibrationState, state_as_arrays, state_digest, state_from_arrays
+
+STATES = "states"
+"""The folder of daily states within that of a model."""
+
+
+def state_bytes(state: CalibrationState) -> bytes:
+    """Return the state as the content of a safetensors file."""
+    content: bytes = save({name: np.ascontiguousarray(array) for name, array in state_as_arrays(state).items()})
+    return content
+
+
+def read_state(path: Path) -> CalibrationState:
+    """Return the state of a safetensors file; raises FitError where it is missing or something else."""
+    try:
+        return state_from_arrays(load(path.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise FitError(f"cannot read the calibration state {path}: {error}; expected one that was stored") from error
+
+
+def put_state(model_folder: Path, calendar: str, state: CalibrationState) -> str:
+    """Return the digest of a state after storing it among those of a model, unless it is there already.
+
+    Raises UsageError where the folder cannot be written.
+    """
+    digest = state_digest(state)
+    path = _path(model_folder, calendar, state.session, digest)
+    if not path.is_file():
+        write_whole(path, state_bytes(state))
+    return digest
+
+
+def get_state(model_folder: Path, calendar: str, session: np.datetime64, digest: str) -> CalibrationState:
+    """Return the stored state of a session; raises FitError where it is missing or was changed."""
+    path = _path(model_folder, calendar, session, digest)
+    state = read_state(path)
+    if state_digest(state) != digest:
+        raise FitError(
+            f"found another calibration state in {path} than was stored, expected the digest {digest[:12]}; restore "
+            "the file from a backup, or publish a new version of the model"
+        )
+    return state
+
+
+def _path(model_folder: Path, calendar: str, session: np.datetime64, digest: str) -> Path:
+    return model_folder / STATES / calendar.replace("/", "-") / f"{session}-{digest[:12]}.safetensors"
