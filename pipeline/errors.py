@@ -54,5 +54,13 @@ class TrackingError(TapecastError):
     """The MLflow store could not be written or read."""
 
 
+class LedgerError(TapecastError):
+    """The ledger could not be written or read, or what was to be written may not be."""
+
+
+class LedgerConflictError(LedgerError):
+    """A forecast or grade was to be written that the ledger has with another value; nothing was written."""
+
+
 class SanityError(TapecastError):
     """A sanity flow missed its stated mark: the pipeline cannot be trusted as it is."""

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".tapecast"), description="Folder of all state")
     tracking_uri: str | None = Field(None, description="MLflow server or database; empty: SQLite under home")
+    ledger: str | None = Field(None, description="Database of the ledger; empty: SQLite under home")
     mlflow_pages: str | None = Field(None, description="MLflow's pages as a browser reaches them; empty: tracking_uri")
     mlflow_experiment: str = Field("tapecast", description="MLflow experiment that runs are filed under")
 
@@ -67,3 +68,8 @@ class Settings(BaseSettings):
     def mlflow_artifacts(self) -> str | None:
         """The artifact location of a new experiment; None lets a server decide."""
         return None if self.tracking_uri else (self.root / "mlflow" / "artifacts").as_uri()
+
+    @property
+    def ledger_url(self) -> str:
+        """The address of the ledger's database."""
+        return self.ledger or sqlite_uri(self.root / "ledger" / "ledger.db")

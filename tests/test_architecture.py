@@ -49,6 +49,7 @@ SOLE_IMPORTERS = {
     "matplotlib": {"reporting"},
     "mlflow": {"tracking"},
     "sqlalchemy": {"operation", "tuning"},
+    "alembic": {"operation"},
     "optuna": {"tuning"},
     "prefect": {"flows"},
     "typer": {"flows"},
@@ -249,6 +250,8 @@ def test_the_docker_folder_does_not_shadow_the_docker_package() -> None:
 
 HEAVY = (
     "torch",
+    "sqlalchemy",
+    "alembic",
     "mlflow",
     "prefect",
     "matplotlib",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .composed import BIN, ROOT, image_environment
 
 PORTS = {"postgres": 5432, "mlflow": 5000, "prefect": 4200, "worker": 8080}
@@ -95,3 +97,12 @@ def postgresql_path() -> list[str]:
     """Return the folder of the newest PostgreSQL server, as Debian installs it; empty where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
     return [str(found[-1].parent)] if found else []
+
+
+def require_postgresql() -> None:
+    """Skip where there is no PostgreSQL; CI installs it, and says that it must be there."""
+    if postgresql_path():
+        return
+    if os.environ.get("TAPECAST_REQUIRE_POSTGRESQL"):
+        pytest.fail("no PostgreSQL server under /usr/lib/postgresql although TAPECAST_REQUIRE_POSTGRESQL is set")
+    pytest.skip("no PostgreSQL server under /usr/lib/postgresql (Debian's package postgresql)")

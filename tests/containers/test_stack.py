@@ -1,7 +1,6 @@
 """compose.yaml at work: its own start commands as processes on a real PostgreSQL, a run, a backup, and an end."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -23,7 +22,7 @@ from tests.tuning.small_studies import FIRST, SHARED_SETTINGS, SPACE, run_trials
 
 from .composed import ROOT, composed, written_env
 from .engine import blocks, run_block
-from .place import Place, new_place, postgresql_path
+from .place import Place, new_place, require_postgresql
 from .stack import Stack, stack_of
 
 ORDER = ("postgres", "mlflow", "prefect", "worker")
@@ -32,15 +31,6 @@ DEPLOYED = {"audit", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutori
 LONG = {"source": {"kind": "synthetic", "process": "random_walk", "sessions": 3000, "tickers": 10}, "workers": 1}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def require_postgresql() -> None:
-    """Skip where there is no PostgreSQL; CI installs it, and says that it must be there."""
-    if postgresql_path():
-        return
-    if os.environ.get("TAPECAST_REQUIRE_POSTGRESQL"):
-        pytest.fail("no PostgreSQL server under /usr/lib/postgresql although TAPECAST_REQUIRE_POSTGRESQL is set")
-    pytest.skip("no PostgreSQL server under /usr/lib/postgresql (Debian's package postgresql)")
 
 
 def described(place: Place) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The ledger: which forecasts were issued when, in a chain of digests, and how they were graded."""

@@ -1,0 +1,74 @@
+"""Entries of the chain, as values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select
+
+from pipeline.operation.ledger.chain import day_of, instant_of
+from pipeline.operation.ledger.issues import BacktestReference, Provenance
+from pipeline.operation.ledger.schema import entries
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An issue as the ledger has it, less its rows: its place in the chain, its digest, rows and origins."""
+
+    sequence: int
+    digest: str
+    provenance: Provenance
+    issued_at: datetime
+    row_count: int
+    first_origin: date
+    last_origin: date
+
+
+def entries_where(
+    connection: Connection, model: str, *conditions: ColumnElement[bool], newest: int | None = None
+) -> Iterator[Entry]:
+    """Yield the entries that meet conditions: the newest so many, newest first, or all, oldest first.
+
+    Raises LedgerError or ValueError for values that no writer of ours has written.
+    """
+    order = entries.c.sequence if newest is None else entries.c.sequence.desc()
+    query = select(entries).where(*conditions).order_by(order).limit(newest)
+    for row in connection.execute(query):
+        yield entry_of(model, row)
+
+
+def entry_of(model: str, row: Row[Any]) -> Entry:
+    """Return the entry of a row of the table."""
+    return Entry(
+        sequence=row.sequence,
+        digest=bytes(row.digest).hex(),
+        provenance=_provenance(model, row),
+        issued_at=instant_of(row.issued_at),
+        row_count=row.row_count,
+        first_origin=day_of(row.first_origin),
+        last_origin=day_of(row.last_origin),
+    )
+
+
+def _provenance(model: str, row: Row[Any]) -> Provenance:
+    return Provenance(
+        model=model,
+        version=row.version,
+        calendar=row.calendar,
+        experiment_digest=row.experiment_digest,
+        calibration_digest=row.calibration_digest,
+        code_version=row.code_version,
+        lock_digest=row.lock_digest,
+        cpu_capability=row.cpu_capability,
+        known_at=None if row.known_at is None else instant_of(row.known_at),
+        price_basis=row.price_basis,
+        backtest=_backtest(row),
+        run_id=row.run_id,
+    )
+
+
+def _backtest(row: Row[Any]) -> BacktestReference | None:
+    if row.backtest_date is None and row.backtest_verdict is None and row.backtest_run_id is None:
+        return None
+    return BacktestReference(day_of(row.backtest_date), row.backtest_verdict, row.backtest_run_id)

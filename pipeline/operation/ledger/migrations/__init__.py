@@ -1,0 +1,1 @@
+"""Alembic's migrations of the ledger: `versions/` in order; found in an installed package too."""
