@@ -4,7 +4,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +25,14 @@ __all__ = [
     "last_completed_session",
     "listing_of",
     "next_sessions",
+    "opened_at",
     "sessions_between",
     "unforeseen_closings",
     "unknown_sessions",
 ]
 
 Session = date | np.datetime64
+UNLISTED_HOURS = timedelta(hours=7)
 _BUILD_LOCK = threading.Lock()
 
 FIRST_DAY = "1990-01-01"
@@ -91,6 +93,18 @@ def closed_at(calendar: str, session: Session) -> datetime:
     return datetime.fromtimestamp(int(_closes(calendar)[at].astype(np.int64)), tz=UTC)
 
 
+def opened_at(calendar: str, session: Session) -> datetime:
+    """Return the UTC instant at which the session's trading begins.
+
+    That of a special session is not listed: it is taken to be seven hours before the close, so that nothing counts as
+    known before it.
+    """
+    sessions, day = _sessions(calendar), _day(session)
+    close = closed_at(calendar, session)
+    opens = _known(calendar).opens[int(sessions.searchsorted(day))]
+    return close - UNLISTED_HOURS if np.isnat(opens) else datetime.fromtimestamp(int(opens.astype(np.int64)), tz=UTC)
+
+
 def closing_instants(calendar: str, sessions: Sessions) -> Sessions:
     """Return the UTC instants [session, datetime64 s] at which the sessions end, NaT for days that are no sessions."""
     known, days = _sessions(calendar), sessions.astype("datetime64[D]")
@@ -146,9 +160,10 @@ def _closes(calendar: str) -> Sessions:
 
 
 class _Calendar(NamedTuple):
-    """A calendar's days as datetime64[D] and closing instants (UTC) as datetime64[s]."""
+    """A calendar's days as datetime64[D], and its opening and closing instants (UTC) as datetime64[s]."""
 
     sessions: Sessions
+    opens: Sessions  # [session], NaT where it is not listed
     closes: Sessions  # [session]
     half_days: Sessions
     closings: Sessions  # unforeseen
@@ -173,13 +188,23 @@ def _calendar(code: str) -> _Calendar:
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise TapecastError(f"no calendar is called {code!r}; expected an exchange_calendars code") from error
     sessions = calendar.sessions.to_numpy("datetime64[D]")
+    opens = calendar.opens.dt.tz_convert(None).to_numpy("datetime64[s]")
     closes = calendar.closes.dt.tz_convert(None).to_numpy("datetime64[s]")
     early = calendar.early_closes.to_numpy("datetime64[D]")
     outside_rules = calendar.adhoc_holidays if code in CLOSED_UNFORESEEN else ()
     special = tuple(row for row in special_sessions() if row.calendar == code)
     if special:
+        listed = sessions
         sessions, closes = amended(sessions, closes, special)
-    return _Calendar(sessions, closes, early, _closings(outside_rules, sessions))
+        opens = _opens_listed(listed, opens, sessions, [row.session for row in special])
+    return _Calendar(sessions, opens, closes, early, _closings(outside_rules, sessions))
+
+
+def _opens_listed(listed: Sessions, opens: Sessions, sessions: Sessions, special: Iterable[date]) -> Sessions:
+    """Return the opening instants of sessions, NaT of special ones and of those that are not among the listed."""
+    at = np.minimum(listed.searchsorted(sessions), len(listed) - 1)
+    known = (listed[at] == sessions) & ~np.isin(sessions, np.array(list(special), "datetime64[D]"))
+    return np.where(known, opens[at], np.datetime64("NaT", "s"))
 
 
 def _closings(days: Iterable[Session], sessions: Sessions) -> Sessions:
