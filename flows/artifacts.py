@@ -53,9 +53,9 @@ def create_tables(tables: Mapping[str, list[JsonObject]], ending: str) -> None:
         create_table_artifact(rows, key=key, description=DESCRIPTIONS.get(name, name))
 
 
-def create_run_link(url: str, key: str, text: str = "MLflow run") -> None:
+def create_run_link(url: str | None, key: str, text: str = "MLflow run") -> None:
     """Make a link to an MLflow run, where its address is one that a browser can open."""
-    if url.startswith("http"):
+    if url and url.startswith("http"):
         create_link_artifact(url, key=key, link_text=text)
 
 
@@ -94,7 +94,12 @@ def mismatch_paragraphs(mismatches: Sequence[JsonObject]) -> Iterator[str]:
 
 def links_markdown(summary: CalendarSummary) -> str:
     """Return where the MLflow run and the report of a calendar are."""
-    return f"{mlflow_link(summary.mlflow_url, summary.mlflow_run_id)}  \nReport: `{summary.report}`"
+    lines = (
+        mlflow_link(summary.mlflow_url, summary.mlflow_run_id or "") if summary.mlflow_url else "",
+        "" if summary.recorded else "**Not recorded in MLflow yet.**",
+        f"Report: `{summary.report}`" if summary.report else "",
+    )
+    return "  \n".join(line for line in lines if line)
 
 
 def skill_markdown(backtest: BacktestSummary) -> str:
@@ -137,24 +142,24 @@ def create_tune_artifacts(result: TuneResult) -> None:
     create_run_link(result.mlflow_url, "mlflow-study", "MLflow run of the study")
 
 
-def create_audit_artifacts(results: Sequence[AuditResult], url: str) -> None:
+def create_audit_artifacts(results: Sequence[AuditResult], url: str | None) -> None:
     """Make the artifacts of a leak audit."""
     text = "The output of each stage, compared between the bars as they are and tampered copies"
     _show_check(json_rows(combined_audit_table(results)), "audit-results", text, (url, "mlflow-audit"))
 
 
-def create_sanity_artifacts(checks: Sequence[SanityCheck], url: str) -> None:
+def create_sanity_artifacts(checks: Sequence[SanityCheck], url: str | None) -> None:
     """Make the artifacts of the sanity suite."""
     text = f"{sanity_sentence(checks)} Each number found has to lie from low to high."
     _show_check(json_rows(sanity_table(checks)), "sanity-checks", text, (url, "mlflow-sanity"))
 
 
-def create_tutorials_artifacts(results: Sequence[TutorialResult], url: str) -> None:
+def create_tutorials_artifacts(results: Sequence[TutorialResult], url: str | None) -> None:
     """Make the artifacts of the tutorials."""
     text = "The tutorials' networks compared with their marks"
     _show_check(json_rows(tutorial_table(tuple(results))), "tutorial-results", text, (url, "mlflow-tutorials"))
 
 
-def _show_check(rows: list[dict[str, Any]], key: str, description: str, link: tuple[str, str]) -> None:
+def _show_check(rows: list[dict[str, Any]], key: str, description: str, link: tuple[str | None, str]) -> None:
     create_table_artifact(rows, key=key, description=description)
     create_run_link(*link)

@@ -187,13 +187,13 @@ class _ShowChecks:
     progress: Progress
     show_checks: checks.ShowChecks | None
 
-    def audit(self, results: Sequence[AuditResult], url: str) -> None:
+    def audit(self, results: Sequence[AuditResult], url: str | None) -> None:
         """Show the comparison of every stage."""
         artifacts.create_audit_artifacts(results, url)
         for result in results:
             self.progress.message(checks.audit_text(result))
 
-    def sanity(self, results: Sequence[SanityCheck], url: str) -> None:
+    def sanity(self, results: Sequence[SanityCheck], url: str | None) -> None:
         """Show every check with its range."""
         artifacts.create_sanity_artifacts(results, url)
         if self.show_checks:
@@ -201,7 +201,7 @@ class _ShowChecks:
         else:
             self.progress.message(checks.checks_text(results))
 
-    def tutorials(self, results: Sequence[TutorialResult], url: str) -> None:
+    def tutorials(self, results: Sequence[TutorialResult], url: str | None) -> None:
         """Show every tutorial with its mark."""
         artifacts.create_tutorials_artifacts(results, url)
         self.progress.message(tutorials.tutorials_text(results))

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         return self.root / "reports"
 
     @property
+    def outbox(self) -> Path:
+        """What runs record, until MLflow has it."""
+        return self.root / "outbox"
+
+    @property
     def prices(self) -> Path:
         """The price store: a folder per collection."""
         return self.root / "prices"

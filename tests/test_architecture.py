@@ -41,7 +41,7 @@ SOLE_IMPORTERS = {
     "yfinance": {"market"},
     "curl_cffi": {"market"},
     "exchange_calendars": {"market"},
-    "filelock": {"market", "operation"},
+    "filelock": {"market", "operation", "tracking"},
     "arch": {"forecasters", "evaluation"},
     "sklearn": {"forecasters"},
     "lightgbm": {"forecasters"},

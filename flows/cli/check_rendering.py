@@ -31,7 +31,7 @@ def show_tune(console: Console, result: "TuneResult") -> None:
     show_missing(console, result.stale, result.excluded)
     console.print(f"Next    tapecast run --experiment {result.experiment}", soft_wrap=True)
     console.print(f"More    trials with --study {result.study} and a larger --trials", soft_wrap=True)
-    show_mlflow(console, result.mlflow_url)
+    show_mlflow(console, result.mlflow_url, result.recorded)
     show_seconds(console, result.seconds)
 
 
@@ -67,7 +67,7 @@ def show_audit(console: Console, summary: "AuditSummary") -> None:
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     for remark in summary.remarks:
         console.print(escape(remark), style="dim")
-    show_mlflow(console, summary.mlflow_url)
+    show_mlflow(console, summary.mlflow_url, summary.recorded)
     show_seconds(console, summary.seconds)
 
 
@@ -87,7 +87,7 @@ def check_table(checks: "Sequence[SanityCheck]") -> Table:
 def show_sanity(console: Console, summary: "SanitySummary") -> None:
     """Print the result and where to look next; the table is printed before it, whether all is in range or not."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
-    show_mlflow(console, summary.mlflow_url)
+    show_mlflow(console, summary.mlflow_url, summary.recorded)
     show_seconds(console, summary.seconds)
 
 
@@ -95,5 +95,5 @@ def show_tutorials(console: Console, summary: "TutorialsSummary") -> None:
     """Print the result and where to look next; the flow itself has printed its table."""
     console.print(f"\n[bold]{escape(summary.verdict)}[/bold]")
     console.print(f"Figures {summary.figures}", soft_wrap=True)
-    show_mlflow(console, summary.mlflow_url)
+    show_mlflow(console, summary.mlflow_url, summary.recorded)
     show_seconds(console, summary.seconds)

@@ -131,17 +131,21 @@ def show_where_next(console: Console, result: "Result") -> None:
     """Print the reports' paths, the MLflow runs and the command that opens the pages."""
     several = len(result.calendars) > 1
     for summary in result.calendars:
-        console.print(f"Report  {summary.report}{f'  ({summary.calendar})' if several else ''}", soft_wrap=True)
-        show_mlflow(console, summary.mlflow_url)
+        if summary.report:
+            console.print(f"Report  {summary.report}{f'  ({summary.calendar})' if several else ''}", soft_wrap=True)
+        show_mlflow(console, summary.mlflow_url, summary.recorded)
     known_at = result.calendars[0].known_at
     if known_at:
         console.print(f"Again   with --as-known {known_at[:19]}, on the prices as they are known now", soft_wrap=True)
     show_seconds(console, result.seconds)
 
 
-def show_mlflow(console: Console, url: str) -> None:
-    """Print where the MLflow run is."""
-    console.print(f"MLflow  {mlflow_address(url)}", soft_wrap=True)
+def show_mlflow(console: Console, url: str | None, recorded: bool) -> None:
+    """Print where the MLflow run is, and whether it is all there."""
+    if url:
+        console.print(f"MLflow  {mlflow_address(url)}", soft_wrap=True)
+    if not recorded:
+        console.print("[yellow]MLflow[/yellow]  not recorded yet: a later run delivers it")
 
 
 def show_seconds(console: Console, seconds: dict[str, float]) -> None:

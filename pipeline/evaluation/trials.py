@@ -13,11 +13,13 @@ from pipeline.errors import UsageError
 class Trials:
     """How many specifications were tried: `tested` on their test range, `tuned` on their validation range only.
 
-    Both counts include the specification under evaluation.
+    Both counts include the specification under evaluation. `known` is False where what was tested before could not be
+    read: then `tested` is the least that it can be.
     """
 
     tested: int = 1
     tuned: int = 1
+    known: bool = True
 
     def __post_init__(self) -> None:
         """Raise UsageError where the specification under evaluation is not counted."""

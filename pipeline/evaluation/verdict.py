@@ -138,6 +138,11 @@ def _tickers_sentence(by_ticker: dict[str, Conclusion]) -> str:
 
 
 def _trials_sentence(trials: Trials) -> str:
+    if not trials.known:
+        return (
+            "How many specifications were tested on these prices before is unknown, since their records could not be "
+            "read: the p-values are not raised for them."
+        )
     if trials.tested == 1:
         return ""
     return (

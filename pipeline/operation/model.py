@@ -22,7 +22,10 @@ MODEL_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 
 @dataclass(frozen=True)
 class BacktestReference:
-    """The backtest that stands behind a model: when it was made, its verdict, and its MLflow run."""
+    """The backtest that stands behind a model: when it was made, its verdict, and its MLflow run.
+
+    Where MLflow did not have the run yet it is the id of its record, which the run is tagged with.
+    """
 
     date: date
     verdict: str

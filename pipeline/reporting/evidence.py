@@ -91,6 +91,11 @@ def _money(evaluation: Evaluation) -> TemplateValues:
 
 def trials_in_words(trials: Trials) -> str:
     """Return the number of specifications tested, and how p-values are adjusted for it."""
+    if not trials.known:
+        return (
+            "The number of specifications tested on these sessions before is unknown, since their records could not be "
+            "read: p-values are not adjusted for them."
+        )
     if trials.total == 1:
         return "This is the first specification tested on these sessions: p-values are not adjusted."
     adjusted = f"every p is multiplied by {trials.factor:,}" if trials.factor > 1 else "p-values are not adjusted"

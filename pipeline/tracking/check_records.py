@@ -1,17 +1,14 @@
 """The leak audit and the sanity suite in MLflow: numbers, tables and results."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from pipeline.audit.result import AuditResult, audit_table
 from pipeline.sanity.checks import SanityCheck, sanity_sentence, sanity_table
-from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE_TAG
+from pipeline.tracking.descriptions import NOTE_TAG
 from pipeline.tracking.metrics import MetricValue, metric_name
-from pipeline.tracking.runs import create_run, write_batches
-from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.runs import Record
 from pipeline.wording import markdown_frame
 
 SANITY = "sanity"
@@ -21,21 +18,19 @@ SANITY_TABLE = "tables/sanity.json"
 # --- Leak audit ---
 
 
-def log_audit(store: Store, run_id: str, results: Sequence[AuditResult]) -> None:
+def log_audit(record: Record, results: Sequence[AuditResult]) -> None:
     """Write the results of an audit, one per calendar, into its run: counts, table, tags and description."""
-    with translated(store.uri, f"write run {run_id}"):
-        client = open_client(store.uri)
-        counts = {stage: sum(result.counts[stage] for result in results) for stage in results[0].counts}
-        values = [MetricValue(f"audit/{metric_name(stage)}", count) for stage, count in counts.items()]
-        values.append(MetricValue("audit/leaks", sum(len(result.differences) for result in results)))
-        values.append(MetricValue("audit/origins", sum(len(result.origins) for result in results)))
-        tags = {
-            "tapecast.verdict": short_audit_result(results),
-            "tapecast.verdict_sentence": " ".join(result.sentence for result in results),
-            NOTE_TAG: audit_note(results),
-        }
-        write_batches(client, run_id, values, tags={name: text[:MAX_TAG_LENGTH] for name, text in tags.items()})
-        client.log_table(run_id, combined_audit_table(results), "tables/audit.json")
+    counts = {stage: sum(result.counts[stage] for result in results) for stage in results[0].counts}
+    values = [MetricValue(f"audit/{metric_name(stage)}", count) for stage, count in counts.items()]
+    values.append(MetricValue("audit/leaks", sum(len(result.differences) for result in results)))
+    values.append(MetricValue("audit/origins", sum(len(result.origins) for result in results)))
+    tags = {
+        "tapecast.verdict": short_audit_result(results),
+        "tapecast.verdict_sentence": " ".join(result.sentence for result in results),
+        NOTE_TAG: audit_note(results),
+    }
+    record.write(values, tags=tags)
+    record.tables([("tables/audit.json", combined_audit_table(results))])
 
 
 def short_audit_result(results: Sequence[AuditResult]) -> str:
@@ -62,35 +57,29 @@ def audit_note(results: Sequence[AuditResult]) -> str:
 # --- Sanity suite ---
 
 
-def start_sanity(store: Store, seed: int, seeds: int) -> str:
-    """Return the id of a new run, RUNNING, in which the suite is recorded; the caller ends it."""
-    with translated(store.uri, "start a run"):
-        client = open_client(store.uri)
-        tags = {
-            "tapecast.kind": SANITY,
-            "mlflow.source.name": f"tapecast {SANITY}",
-            "mlflow.source.type": "JOB",
-            NOTE_TAG: f"The sanity suite (seed {seed}): running, no results yet.",
-        }
-        run_id = create_run(client, store, f"{SANITY} seed {seed}", tags)
-        write_batches(client, run_id, params={"seed": str(seed), "seeds": str(seeds)})
-        return run_id
+def start_sanity(record: Record, seed: int, seeds: int) -> None:
+    """Start the run in which the suite is recorded; the caller ends it."""
+    tags = {
+        "tapecast.kind": SANITY,
+        "mlflow.source.name": f"tapecast {SANITY}",
+        "mlflow.source.type": "JOB",
+        NOTE_TAG: f"The sanity suite (seed {seed}): running, no results yet.",
+    }
+    record.start(f"{SANITY} seed {seed}", tags)
+    record.write(params={"seed": str(seed), "seeds": str(seeds)})
 
 
 def log_checks(
-    store: Store, run_id: str, checks: Sequence[SanityCheck], figures: Mapping[str, bytes], seconds: Mapping[str, float]
+    record: Record, checks: Sequence[SanityCheck], figures: Mapping[str, bytes], seconds: Mapping[str, float]
 ) -> None:
     """Write value, range and outcome of every check, the table, its sentence and figures into the run."""
-    with translated(store.uri, f"write run {run_id}"):
-        client = open_client(store.uri)
-        durations = [MetricValue(f"seconds/{metric_name(part)}", value) for part, value in seconds.items()]
-        tags = {name: text[:MAX_TAG_LENGTH] for name, text in _sanity_tags(checks).items()}
-        write_batches(client, run_id, [*_check_values(checks), *durations], tags=tags)
-        client.log_table(run_id, sanity_table(checks), SANITY_TABLE)
-        with TemporaryDirectory() as folder:
-            for name, png in figures.items():
-                (Path(folder) / name).write_bytes(png)
-            client.log_artifacts(run_id, folder, "figures")
+    durations = [MetricValue(f"seconds/{metric_name(part)}", value) for part, value in seconds.items()]
+    record.write([*_check_values(checks), *durations], tags=_sanity_tags(checks))
+    record.tables([(SANITY_TABLE, sanity_table(checks))])
+    with record.files() as folder:
+        (folder / "figures").mkdir()
+        for name, png in figures.items():
+            (folder / "figures" / name).write_bytes(png)
 
 
 def checks_note(checks: Sequence[SanityCheck]) -> str:

@@ -88,7 +88,7 @@ def final_tags(result: CalendarResult) -> dict[str, str]:
         "tapecast.verdict": short_verdict(verdict) if verdict else "",
         "tapecast.verdict_sentence": verdict.sentence if verdict else "",
         "tapecast.echo": verdict.echo.name if verdict else "",
-        "tapecast.tested_specifications": str(result.evaluation.trials.tested) if result.evaluation else "",
+        "tapecast.tested_specifications": _tested(result),
         "tapecast.baseline_substitutions": " ".join(f"h{horizon}" for horizon in _substituted_horizons(result)),
         "tapecast.status": result.status,
         "tapecast.tickers": " ".join(result.frames.tickers),
@@ -102,6 +102,13 @@ def final_tags(result: CalendarResult) -> dict[str, str]:
         "tapecast.model_keys": " ".join(fit_result.job.key for fit_result in latest_results(result)),
     }
     return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items() if value}
+
+
+def _tested(result: CalendarResult) -> str:
+    """Return how many specifications were tested on these prices, "unknown", or nothing without a test."""
+    if result.evaluation is None:
+        return ""
+    return str(result.evaluation.trials.tested) if result.evaluation.trials.known else "unknown"
 
 
 def _substituted_horizons(result: CalendarResult) -> list[int]:

@@ -1,13 +1,11 @@
 """A finished result, written to its run and to a child run per fold."""
 
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag
-from mlflow.tracking import MlflowClient
 
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -15,6 +13,7 @@ from pipeline.forecasters.forecaster import Fitted
 from pipeline.operation.result import CalendarResult
 from pipeline.tracking.descriptions import (
     NOTE_TAG,
+    RunKind,
     final_name,
     final_note,
     final_tags,
@@ -22,16 +21,15 @@ from pipeline.tracking.descriptions import (
     fold_tags,
     tickers_in_brief,
 )
-from pipeline.tracking.files import artifact_tables, write_files
+from pipeline.tracking.files import TABLES, artifact_tables, write_files
 from pipeline.tracking.metrics import MetricValue, evaluation_values, fit_values, flat_params, fold_values
-from pipeline.tracking.runs import child_run, write_batches
-from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.runs import Record, child_run
 from pipeline.training.jobs import FitResult, digest_of_rows
 
 
 def log_result(
-    store: Store,
-    run_id: str,
+    record: Record,
+    kind: RunKind,
     result: CalendarResult,
     figures: Mapping[str, bytes],
     report: Path | None,
@@ -39,38 +37,34 @@ def log_result(
 ) -> None:
     """Write a result, figures (file name: content) and report to a started run, which the caller ends.
 
-    `seconds` are the durations of the stages so far. Raises TrackingError; what was written before stays readable.
+    `seconds` are the durations of the stages so far.
     """
-    with translated(store.uri, f"write run {run_id}"):
-        client = open_client(store.uri)
-        kind = client.get_run(run_id).data.tags["tapecast.kind"]
-        _log_parent(client, run_id, result, seconds)
-        log_folds(client, store, run_id, result)
-        names = log_files(client, run_id, result, figures, report)
-        write_batches(client, run_id, tags={NOTE_TAG: final_note(kind, result, names)})
-        client.update_run(run_id, name=final_name(kind, result))
+    _log_parent(record, result, seconds)
+    log_folds(record, result)
+    names = log_files(record, result, figures, report)
+    record.write(tags={NOTE_TAG: final_note(kind, result, names)})
+    record.rename(final_name(kind, result))
 
 
-def _log_parent(client: MlflowClient, run_id: str, result: CalendarResult, seconds: Mapping[str, float]) -> None:
+def _log_parent(record: Record, result: CalendarResult, seconds: Mapping[str, float]) -> None:
     values = evaluation_values(result.evaluation) if result.evaluation else []
     values += [MetricValue(f"seconds/{stage}", value) for stage, value in seconds.items()]
     fitted = flat_params(result.experiment.model_dump(mode="json", include={"benchmarks"}))
-    write_batches(client, run_id, values, fitted, final_tags(result))
-    client.log_inputs(run_id, [dataset_input(result)])
+    record.write(values, fitted, final_tags(result))
+    record.dataset(dataset_values(result))
 
 
-def dataset_input(result: CalendarResult) -> DatasetInput:
-    """Return the rows that were read as an MLflow dataset, whose digest changes with any of them."""
+def dataset_values(result: CalendarResult) -> dict[str, str]:
+    """Return the rows that were read as the values of an MLflow dataset, whose digest changes with any of them."""
     frames = result.frames
-    dataset = Dataset(
-        name=f"{result.experiment.source.kind}: {tickers_in_brief(frames.tickers)}",
-        digest=digest_of_rows(frames),
-        source_type=f"tapecast {result.experiment.source.kind}",
-        source=result.experiment.source.model_dump_json(),
-        schema=json.dumps({"mlflow_colspec": _columns(frames)}),
-        profile=json.dumps(_profile(frames)),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])
+    return {
+        "name": f"{result.experiment.source.kind}: {tickers_in_brief(frames.tickers)}",
+        "digest": digest_of_rows(frames),
+        "source_type": f"tapecast {result.experiment.source.kind}",
+        "source": result.experiment.source.model_dump_json(),
+        "schema": json.dumps({"mlflow_colspec": _columns(frames)}),
+        "profile": json.dumps(_profile(frames)),
+    }
 
 
 def _columns(frames: Frames) -> list[dict[str, object]]:
@@ -89,14 +83,14 @@ def _profile(frames: Frames) -> dict[str, object]:
     }
 
 
-def log_folds(client: MlflowClient, store: Store, parent: str, result: CalendarResult) -> None:
+def log_folds(parent: Record, result: CalendarResult) -> None:
     """Write a child run per fold: ranges, seeds, loss curves and the scores of its own test range."""
     scores = _fold_scores(result)
     for fold in result.folds:
         results = [fit_result for fit_result in result.results if fit_result.job.fold.name == fold.name]
         values = [value for seed, fits in by_kind_and_seed(results) for value in fit_values(fits, seed)]
-        with child_run(client, store, parent, fold_name(fold), fold_tags(fold)) as run_id:
-            write_batches(client, run_id, values + scores.get(fold.name, []), fold_params(fold, results))
+        with child_run(parent, fold_name(fold), fold_tags(fold)) as record:
+            record.write(values + scores.get(fold.name, []), fold_params(fold, results))
 
 
 def by_kind_and_seed(results: Sequence[FitResult]) -> list[tuple[int, list[Fitted]]]:
@@ -130,17 +124,14 @@ def fold_params(fold: Fold, results: list[FitResult]) -> dict[str, str]:
     }
 
 
-def log_files(
-    client: MlflowClient, run_id: str, result: CalendarResult, figures: Mapping[str, bytes], report: Path | None
-) -> list[str]:
+def log_files(record: Record, result: CalendarResult, figures: Mapping[str, bytes], report: Path | None) -> list[str]:
     """Write every artifact of a run and return the names at the top level, each once."""
-    with tempfile.TemporaryDirectory(prefix="tapecast-") as name:
-        folder = Path(name)
+    with record.files() as folder:
         write_files(folder, result, figures)
-        client.log_artifacts(run_id, str(folder))
-        names = sorted(path.name for path in folder.iterdir())
-    for path, table in artifact_tables(result):
-        client.log_table(run_id, table, path)
-    if report:
-        client.log_artifact(run_id, str(report), "report")
-    return [*(["report"] if report else []), "tables", *names]
+        if report:
+            (folder / "report").mkdir()
+            shutil.copy(report, folder / "report")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    record.tables(artifact_tables(result))
+    first = ["report"] if "report" in names else []
+    return [*first, TABLES, *sorted({*names} - {"report"})]

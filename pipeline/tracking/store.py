@@ -1,13 +1,11 @@
 """An MLflow store: checked, prepared once, and errors of libraries translated into ours."""
 
-import shutil
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -15,8 +13,10 @@ from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.sqlite import is_sqlite, sqlite_path, sqlite_uri
+from pipeline.sqlite import is_sqlite
+from pipeline.tracking.database import SQLITE_HEADER, database_path, header_of, prepare_database
 
+RUNS_PER_PAGE = 1000
 SERVERS = ("http", "https")
 
 
@@ -40,34 +40,72 @@ EXPERIMENT_TAGS = {
 
 
 @dataclass(frozen=True)
+class Destination:
+    """Where an installation's records go: a tracking URI, artifacts, an experiment, and the pages for browsers.
+
+    `artifacts` is where a new experiment keeps its files; None: next to a SQLite file, else where the server decides.
+    `pages` is the address for browsers of a server that has another name there, as from inside a container. `own` is
+    False where a person named the store: then a file that is no database is theirs, and left as it is.
+    """
+
+    uri: str
+    artifacts: str | None
+    experiment: str
+    pages: str | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True)
 class Store:
-    """Where runs are written: a tracking URI, an experiment in it, and the address of its pages where it differs."""
+    """Where runs are written: a tracking URI, an experiment in it, and the address of its pages where it differs.
+
+    `is_new` says that the experiment was created now, `set_aside` where a damaged database was moved to.
+    """
 
     uri: str
     experiment_id: str
     pages: str | None = None
+    experiment: str = ""
+    is_new: bool = field(default=False, compare=False)
+    set_aside: Path | None = field(default=None, compare=False)
 
 
-def prepare_store(uri: str, artifacts: str | None, experiment: str, pages: str | None = None) -> Store:
+def refuse_unusable(destination: Destination) -> None:
+    """Raise UsageError on an address that cannot be a store, without asking it anything."""
+    uri = destination.uri
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if is_sqlite(uri):
+        path = database_path(uri)
+        if not destination.own and path.is_file() and header_of(path) not in (b"", SQLITE_HEADER):
+            raise UsageError(
+                f"{path} begins with {header_of(path)!r}; expected an MLflow database (SQLite), or no file"
+            )
+    elif scheme not in (*SERVERS, *DATABASES):
+        raise UsageError(f"MLflow address {without_password(uri)!r} cannot be a store; expected {EXPECTED}")
+
+
+def prepare_store(destination: Destination) -> Store:
     """Return the store with its experiment, created where absent; safe when two processes do it at once.
 
-    The first use of a SQLite file creates its tables, in a second or more; later uses take the import of mlflow only.
-    `artifacts` is where a new experiment keeps its files; None: next to a SQLite file, else where the server decides.
-    `pages` is the address for browsers of a server that has another name there, as from inside a container.
-    Raises UsageError on what cannot be a store, TrackingError on one that does not answer.
+    The first use of a SQLite file creates its tables, in some seconds; later uses take the import of mlflow only. A
+    damaged one is set aside before. Raises UsageError on what cannot be a store, TrackingError on one that does not
+    answer.
     """
+    refuse_unusable(destination)
+    uri, experiment = destination.uri, destination.experiment
     with translated(uri, f"prepare experiment {experiment!r}"):
-        make_ready(uri)
-        location = artifacts or _folder_next_to_database(uri)
+        set_aside = _make_ready(uri)
+        location = destination.artifacts or _folder_next_to_database(uri)
         _make_artifact_folder(location)
         client = open_client(uri)
-        existing = client.get_experiment_by_name(experiment) or _create(client, experiment, location)
+        former = client.get_experiment_by_name(experiment)
+        existing = former or _create(client, experiment, location)
     if existing.lifecycle_stage != LifecycleStage.ACTIVE:
         raise UsageError(
             f"MLflow experiment {experiment!r} at {without_password(uri)} was deleted; expected one in use. Restore "
             f"it with `mlflow experiments restore --experiment-id {existing.experiment_id}` or give another name"
         )
-    return Store(uri, str(existing.experiment_id), pages)
+    return Store(uri, str(existing.experiment_id), destination.pages, experiment, former is None, set_aside)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -113,18 +151,16 @@ def without_password(uri: str) -> str:
     return uri if "@" not in parts.netloc else urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def make_ready(uri: str) -> None:
-    """Make a SQLite file ready; raise UsageError on what cannot be a store, TrackingError on a server without answer.
+def _make_ready(uri: str) -> Path | None:
+    """Make a SQLite file ready, and return where a damaged one was moved to; raise TrackingError on a silent server.
 
     MLflow itself would retry a file that is no database for 100 s, and a server without answer for four minutes.
     """
-    scheme = urlsplit(uri).scheme.partition("+")[0]
     if is_sqlite(uri):
-        prepare_database(database_path(uri))
-    elif scheme in SERVERS:
+        return prepare_database(database_path(uri))
+    if urlsplit(uri).scheme in SERVERS:
         _check_server(uri)
-    elif scheme not in DATABASES:
-        raise UsageError(f"MLflow address {without_password(uri)!r} cannot be a store; expected {EXPECTED}")
+    return None
 
 
 def _check_server(uri: str) -> None:
@@ -178,46 +214,3 @@ def _foreign(error: Exception) -> bool:
         "builtins",
         "pipeline",
     )
-
-
-RUNS_PER_PAGE = 1000
-SQLITE_HEADER = b"SQLite format 3\x00"
-
-
-def database_path(uri: str) -> Path:
-    """Return the file of a SQLite URI; raises UsageError where it names no file."""
-    path = sqlite_path(uri)
-    if path in (Path(), Path(":memory:")):
-        raise UsageError(f"MLflow address {uri!r} names no file; expected sqlite:////absolute/path.db")
-    return path.absolute()
-
-
-def prepare_database(path: Path) -> None:
-    """Create the database with its tables where there is none; raises UsageError on a file that is no database.
-
-    MLflow creates its tables in about fifty steps: two processes that begin at once both fail, and one killed
-    between two steps leaves an unusable file. So the tables are created in a draft, which then appears whole.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _create_database(path)
-        with path.open("r+b") as file:
-            header = file.read(len(SQLITE_HEADER))
-    except OSError as error:
-        raise UsageError(f"cannot write the MLflow database {path}: {error}; expected a writable folder") from error
-    if header not in (b"", SQLITE_HEADER):
-        raise UsageError(f"{path} begins with {header!r}; expected an MLflow database (SQLite), or no file at all")
-
-
-def _create_database(path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=path.parent) as name:
-        draft, whole = Path(name) / "draft.db", Path(name) / "whole.db"
-        MlflowClient(tracking_uri=sqlite_uri(draft))  # the first client creates the tables
-        shutil.copyfile(draft, whole)  # a file of its own: MLflow keeps the draft open
-        try:
-            path.hardlink_to(whole)  # fails where another process was first, unlike a rename
-        except FileExistsError:
-            return
-        except OSError:  # a file system without hard links
-            whole.replace(path)

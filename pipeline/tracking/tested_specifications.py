@@ -20,7 +20,7 @@ from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.tracking.descriptions import MAX_TAG_LENGTH
 from pipeline.tracking.earlier_names import migrate_tags, with_earlier_names
-from pipeline.tracking.runs import write_batches
+from pipeline.tracking.runs import Record
 from pipeline.tracking.store import Store, found_runs, open_client, translated
 from pipeline.training.jobs import WARM_SETTINGS
 
@@ -52,21 +52,24 @@ class TestedSpecification:
         }
 
 
-def count_tested(store: Store, run_id: str, tested: TestedSpecification, tuned: int = 1) -> Trials:
-    """Return how many specifications have been tested on these prices, including this one, and record it in its run.
+def note_tested(record: Record, tested: TestedSpecification) -> None:
+    """Write what a run is about to test into it; call it after the fits and before any score on their test range."""
+    record.write(tags=tested.tags)
 
-    Call it after the fits and before any score on their test range. Each specification counts once, however often it
-    was run, if its test shares a session and a ticker with this one, so that leaving out a ticker does not reset the
-    count. Deleted, failed and killed runs count too; settings that only money depends on do not. `tuned` is the
-    experiment's `trials`: the trials of a search use validation ranges alone and are no tests. Runs of this
-    specification by an earlier version get its tag of today first. Raises TrackingError.
+
+def count_tested(store: Store, tested: TestedSpecification, tuned: int = 1) -> Trials:
+    """Return how many specifications have been tested on these prices, including this one, which its run has noted.
+
+    Each specification counts once, however often it was run, if its test shares a session and a ticker with this one,
+    so that leaving out a ticker does not reset the count. Deleted, failed and killed runs count too; settings that only
+    money depends on do not. `tuned` is the experiment's `trials`: the trials of a search use validation ranges alone
+    and are no tests. Runs of this specification by an earlier version get its tag of today first. Raises TrackingError.
     """
-    with translated(store.uri, f"count what was tested before run {run_id}"):
+    with translated(store.uri, "count what was tested before"):
         client = open_client(store.uri)
         if tested.earlier_specification:
             earlier, current = tested.earlier_specification, tested.specification
             migrate_tags(client, store.experiment_id, SPECIFICATION, earlier, current)
-        write_batches(client, run_id, tags=tested.tags)
         others = {run.data.tags[SPECIFICATION] for run in _other_runs(client, store, tested) if _overlaps(run, tested)}
     return Trials(tested=1 + len(others), tuned=tuned)
 

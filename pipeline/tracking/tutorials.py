@@ -1,16 +1,12 @@
 """Tutorials in MLflow: a parent run per command, and a child run per tutorial."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.descriptions import MAX_TAG_LENGTH, NOTE_TAG
+from pipeline.tracking.descriptions import NOTE_TAG
 from pipeline.tracking.metrics import MetricValue, fit_values, flat_params, metric_name
-from pipeline.tracking.runs import child_run, create_run, end_run, write_batches
-from pipeline.tracking.store import Store, open_client, translated
+from pipeline.tracking.runs import Record
 from pipeline.training.cache import write_fitted
 from pipeline.tutorials.data import MEASURES
 from pipeline.tutorials.run import TutorialFit, TutorialResult, tutorial_forecasts, tutorial_table
@@ -20,51 +16,42 @@ TUTORIAL = "tutorial"
 RESULT_TABLE = "tables/results.json"
 
 
-def start_tutorials(store: Store, name: str, seed: int) -> str:
-    """Return the id of a new run, RUNNING, under which tutorials are recorded; the caller ends it."""
-    with translated(store.uri, "start a run"):
-        client = open_client(store.uri)
-        tags = {
-            "tapecast.kind": TUTORIAL,
-            "mlflow.source.name": f"tapecast {TUTORIAL} {name}",
-            "mlflow.source.type": "JOB",
-            NOTE_TAG: f"The tutorials' networks ({name}): running, no results yet.",
-        }
-        run_id = create_run(client, store, f"{TUTORIAL} {name}", tags)
-        write_batches(client, run_id, params={"tutorial": name, "seed": str(seed)})
-        return run_id
+def start_tutorials(record: Record, name: str, seed: int) -> None:
+    """Start the run under which tutorials are recorded; the caller ends it."""
+    tags = {
+        "tapecast.kind": TUTORIAL,
+        "mlflow.source.name": f"tapecast {TUTORIAL} {name}",
+        "mlflow.source.type": "JOB",
+        NOTE_TAG: f"The tutorials' networks ({name}): running, no results yet.",
+    }
+    record.start(f"{TUTORIAL} {name}", tags)
+    record.write(params={"tutorial": name, "seed": str(seed)})
 
 
-def log_tutorial(store: Store, parent: str, result: TutorialResult, figure: tuple[str, bytes]) -> str:
-    """Write a tutorial as a run under the parent, its figure (file name, content) too, and return the run's id.
+def log_tutorial(parent: Record, result: TutorialResult, figure: tuple[str, bytes]) -> None:
+    """Write a tutorial as a run below the parent, its figure (file name, content) too.
 
     It is FINISHED where the mark was reached, else FAILED.
     """
-    with translated(store.uri, f"write the tutorial {result.tutorial.name}"):
-        client = open_client(store.uri)
-        with child_run(client, store, parent, result.tutorial.name, _tags(result)) as run_id:
-            write_batches(client, run_id, [*_measures(result), *_losses(result)], _params(result))
-            client.log_table(run_id, tutorial_table((result,)), RESULT_TABLE)
-            client.log_table(run_id, result.median_fit.score.scores, "tables/scores.json")
-            _log_files(client, run_id, result.median_fit, figure)
-        if not result.passed:
-            end_run(client, run_id, "FAILED")
-        return run_id
+    record = parent.child(result.tutorial.name)
+    record.start(result.tutorial.name, _tags(result), once=True)
+    record.write([*_measures(result), *_losses(result)], _params(result))
+    record.tables([(RESULT_TABLE, tutorial_table((result,))), ("tables/scores.json", result.median_fit.score.scores)])
+    _log_files(record, result.median_fit, figure)
+    record.end("FINISHED" if result.passed else "FAILED")
 
 
-def log_tutorial_table(store: Store, run_id: str, results: tuple[TutorialResult, ...]) -> None:
+def log_tutorial_table(record: Record, results: tuple[TutorialResult, ...]) -> None:
     """Write the table of results, its sentence and every tutorial's measure into the parent run."""
-    with translated(store.uri, f"write run {run_id}"):
-        client = open_client(store.uri)
-        values = [
-            MetricValue(f"{metric_name(result.tutorial.name)}/{key}", value)
-            for result in results
-            for key, value in (("found", result.found), ("mark", result.tutorial.mark), ("seconds", result.seconds))
-        ]
-        passed = sum(result.passed for result in results)
-        short = f"{passed} of {len(results)} passed"
-        write_batches(client, run_id, values, tags={"tapecast.verdict": short, NOTE_TAG: tutorials_note(results)})
-        client.log_table(run_id, tutorial_table(results), RESULT_TABLE)
+    values = [
+        MetricValue(f"{metric_name(result.tutorial.name)}/{key}", value)
+        for result in results
+        for key, value in (("found", result.found), ("mark", result.tutorial.mark), ("seconds", result.seconds))
+    ]
+    passed = sum(result.passed for result in results)
+    short = f"{passed} of {len(results)} passed"
+    record.write(values, tags={"tapecast.verdict": short, NOTE_TAG: tutorials_note(results)})
+    record.tables([(RESULT_TABLE, tutorial_table(results))])
 
 
 def tutorials_note(results: tuple[TutorialResult, ...]) -> str:
@@ -103,7 +90,7 @@ def _floor(result: TutorialResult) -> str:
 
 
 def _tags(result: TutorialResult) -> dict[str, str]:
-    tags = {
+    return {
         "tapecast.kind": TUTORIAL,
         "tapecast.tutorial": result.tutorial.name,
         "tapecast.verdict": "passed" if result.passed else "missed",
@@ -112,7 +99,6 @@ def _tags(result: TutorialResult) -> dict[str, str]:
         "tapecast.mark": f"{result.tutorial.mark:g}",
         NOTE_TAG: tutorial_note(result),
     }
-    return {name: text[:MAX_TAG_LENGTH] for name, text in tags.items()}
 
 
 def _params(result: TutorialResult) -> dict[str, str]:
@@ -144,13 +130,11 @@ def _losses(result: TutorialResult) -> Iterator[MetricValue]:
         yield from fit_values([fit.network], fit.job.seed)
 
 
-def _log_files(client: MlflowClient, run_id: str, fit: TutorialFit, figure: tuple[str, bytes]) -> None:
+def _log_files(record: Record, fit: TutorialFit, figure: tuple[str, bytes]) -> None:
     name, image = figure
-    with tempfile.TemporaryDirectory(prefix="tapecast-") as temporary:
-        folder = Path(temporary)
+    with record.files() as folder:
         for part in ("figures", "forecasts"):
             (folder / part).mkdir()
         (folder / "figures" / name).write_bytes(image)
         tutorial_forecasts(fit).to_parquet(folder / "forecasts" / "forecasts.parquet", index=False)
         write_fitted(folder / "model", fit.network, fit.job)
-        client.log_artifacts(run_id, str(folder))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from pipeline.audit.auditing import DEFAULT_STEPS, audit_source, validated_bars
 from pipeline.audit.origins import AuditSpec
@@ -16,11 +17,10 @@ from pipeline.sanity.checks import SanityCheck, refuse_out_of_range, sanity_sent
 from pipeline.sanity.popular import popular_on_sample
 from pipeline.sanity.suite import suite
 from pipeline.tracking.check_records import combined_audit_table, log_audit, log_checks, start_sanity
-from pipeline.tracking.store import run_url
 from pipeline.wording import text_table
 from pipeline.workflow.loading import updated
 from pipeline.workflow.progress import Progress
-from pipeline.workflow.recording import Recording, opened_store, recorded
+from pipeline.workflow.recording import recorded, recorded_experiment, whole_record
 from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
@@ -39,8 +39,9 @@ class AuditSummary:
     stages: list[JsonObject]
     origins: list[str]
     remarks: list[str]
-    mlflow_run_id: str
-    mlflow_url: str
+    mlflow_run_id: str | None
+    mlflow_url: str | None
+    recorded: bool
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
@@ -52,7 +53,7 @@ class AuditSummary:
         return {"audit": self.stages}
 
 
-ShowAudit = Callable[[Sequence[AuditResult], str], None]
+ShowAudit = Callable[[Sequence[AuditResult], str | None], None]
 """Receives the results and the run's address before a leak ends the audit."""
 
 
@@ -66,7 +67,7 @@ def audit(
     """
     context = context.as_of(experiment.source)
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
-    with Recording(context.settings, "audit", experiment) as recording:
+    with recorded_experiment(context.settings, "audit", experiment) as recording:
         with context.timer.stage("load"):
             source, settings, mismatches = context.step(_opened, "load")(context, experiment)
         for mismatch in mismatches:
@@ -78,7 +79,8 @@ def audit(
                 for inputs in settings
             ]
         with context.timer.stage("record"):
-            context.step(_record_audit, "record")(context, recording.run_id, results)
+            context.step(log_audit, "record")(recording.record, results)
+            whole = whole_record(context, recording)
         show(results, recording.url)
         for result in results:
             refuse_leak(result)
@@ -91,6 +93,7 @@ def audit(
         remarks=list(dict.fromkeys(remark for result in results for remark in result.remarks)),
         mlflow_run_id=recording.run_id,
         mlflow_url=recording.url,
+        recorded=whole,
         seconds=dict(context.timer.seconds),
     )
 
@@ -125,10 +128,6 @@ def reported(progress: Progress) -> Callable[[int, int], None]:
     return report
 
 
-def _record_audit(context: RunContext, run_id: str, results: Sequence[AuditResult]) -> None:
-    log_audit(opened_store(context.settings), run_id, results)
-
-
 def audit_text(result: AuditResult) -> str:
     """Return the table of an audit as lines; where something differs is said in its sentence."""
     return text_table(audit_table(result).drop(columns="first_difference"))
@@ -140,8 +139,9 @@ class SanitySummary:
 
     verdict: str
     checks: list[JsonObject]
-    mlflow_run_id: str
-    mlflow_url: str
+    mlflow_run_id: str | None
+    mlflow_url: str | None
+    recorded: bool
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "ok"
 
@@ -154,7 +154,7 @@ class SanitySummary:
         return {"sanity": self.checks}
 
 
-ShowChecks = Callable[[Sequence[SanityCheck], str], None]
+ShowChecks = Callable[[Sequence[SanityCheck], str | None], None]
 """Receives the checks and the run's address before one that is out of range ends the suite."""
 
 
@@ -164,9 +164,10 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
     `seeds` is how often data without signal is examined; `show` receives the checks in either case; `steps` are the
     stages that are checked.
     """
-    settings, timer = context.settings, context.timer
+    timer = context.timer
     parts = suite(seed, seeds, steps or Steps())
-    with recorded(settings, lambda store: start_sanity(store, seed, seeds)) as (store, run_id):
+    start = partial(start_sanity, seed=seed, seeds=seeds)
+    with recorded(context.settings, f"sanity {seed} {seeds}", start) as recording:
         checks: list[SanityCheck] = []
         for name, part in parts.items():
             with timer.stage(name):
@@ -174,11 +175,13 @@ def sanity(context: RunContext, seed: int, seeds: int, show: ShowChecks, steps: 
         with timer.stage("popular accuracy"):
             figures = context.step(popular_figures, "popular accuracy")()
         with timer.stage("record"):
-            context.step(log_checks, "record")(store, run_id, checks, figures, dict(timer.seconds))
-        url = run_url(store, run_id)
+            context.step(log_checks, "record")(recording.record, checks, figures, dict(timer.seconds))
+            whole = whole_record(context, recording)
+        run_id, url = recording.run_id, recording.url
         show(checks, url)
         refuse_out_of_range(checks)
-    return SanitySummary(sanity_sentence(checks), json_rows(sanity_table(checks)), run_id, url, dict(timer.seconds))
+    rows = json_rows(sanity_table(checks))
+    return SanitySummary(sanity_sentence(checks), rows, run_id, url, whole, dict(timer.seconds))
 
 
 def popular_figures() -> dict[str, bytes]:

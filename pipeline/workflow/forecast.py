@@ -21,7 +21,7 @@ from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
-from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.recording import RecordedResult, Recording, record, recorded_experiment
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
@@ -50,7 +50,7 @@ def forecast(
     refuse_later_training(models, context.now)
     cross_market = tuple(ticker for trained in models.values() for ticker in trained.other_tickers)
     read = tuple(dict.fromkeys((*trained_on, *cross_market, *wanted)))
-    with Recording(context.settings, context.kind, experiment) as recording:
+    with recorded_experiment(context.settings, context.kind, experiment) as recording:
         loaded = load(context, experiment.model_copy(update={"tickers": read}), wanted)
         calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
         several = len(calendars) > 1

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.operation.version_files import ModelVersion
+from pipeline.tracking.runs import describe_run, start_run
 from pipeline.wording import exclusion_sentence
 from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.progress import StageTimer
-from pipeline.workflow.recording import RecordedResult, Recording
+from pipeline.workflow.recording import RecordedResult, Recording, recorded_below
 from pipeline.workflow.run_context import RunContext
 
 Work = Callable[[RunContext, Recording, CalendarBars, Experiment], RecordedResult]
@@ -67,7 +69,8 @@ def _on_one(
 ) -> RecordedResult:
     """Return the result on one calendar of several, with a timer, a report folder and an MLflow run of its own."""
     out = context.out / bars.calendar.replace("/", "-") if context.out else None
-    with Recording(context.settings, context.kind, experiment, recording.run_id) as child:
+    start = partial(start_run, kind=context.kind, experiment=experiment)
+    with recorded_below(recording, bars.calendar, start) as child:
         return work(replace(context, timer=StageTimer(context.progress), out=out), child, bars, experiment)
 
 
@@ -92,7 +95,6 @@ def _describe(recording: Recording, results: Sequence[RecordedResult], excluded:
     reasons = [f"- {exclusion_sentence(f'**{out.ticker}**', out.reason)}" for out in excluded]
     mismatches = [f"**Wrong calendar?** {it}\n" for recorded in results for it in recorded.result.calendar_mismatches]
     note = "\n".join([*mismatches, "One child run per exchange calendar:", "", *verdicts, *reasons])
-    partial = bool(excluded) or any(recorded.result.status == "partial" for recorded in results)
-    recording.describe(
-        note, {"tapecast.status": "partial" if partial else "ok", "tapecast.calendar": " ".join(calendars)}
-    )
+    is_partial = bool(excluded) or any(recorded.result.status == "partial" for recorded in results)
+    tags = {"tapecast.status": "partial" if is_partial else "ok", "tapecast.calendar": " ".join(calendars)}
+    describe_run(recording.record, note, tags)

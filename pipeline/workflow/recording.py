@@ -1,143 +1,272 @@
-"""Recording a run in MLflow: opened while the run goes on, and closed with the right status however it ends."""
+"""Recording a run in MLflow: by way of the outbox, and closed with the right status however the run ends."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from pipeline.errors import TrackingError
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
+from pipeline.tracking.background import Delivery
+from pipeline.tracking.delivery import deliver_left
 from pipeline.tracking.descriptions import RunKind
+from pipeline.tracking.metrics import MetricValue
+from pipeline.tracking.outbox import Header, open_journal
 from pipeline.tracking.record import log_result
-from pipeline.tracking.runs import RunStatus, describe_run, end_stranded_runs, finish_run, log_metrics, start_run
-from pipeline.tracking.store import Store, prepare_store, run_url
-from pipeline.tracking.tested_specifications import TestedSpecification, count_tested
+from pipeline.tracking.runs import Record, RunStatus, start_run
+from pipeline.tracking.store import Destination, prepare_store, refuse_unusable, run_url, without_password
+from pipeline.tracking.tested_specifications import TestedSpecification, count_tested, note_tested
+from pipeline.wording import count_of
 from pipeline.workflow.run_context import RunContext
+
+INTERRUPTED_SECONDS = 3.0
+"""How long an interrupted run waits for its end to be recorded."""
+
+Start = Callable[[Record], None]
+"""Starts the run in its record."""
 
 
 @dataclass(frozen=True)
 class RecordedResult:
-    """A result on one calendar with where it was recorded, its report, its seconds, and what it has to publish."""
+    """A result on one calendar with its report, its seconds, and what it has to publish.
 
-    result: CalendarResult
-    run_id: str
-    url: str
-    report: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-    trained: TrainedModel | None = None
-
-
-class Recording:
-    """A context in which a run is recorded: FINISHED, FAILED or, after an interrupt, KILLED.
-
-    The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on.
+    `recorded` is False where MLflow does not have the run yet, and the address then None where it never answered;
+    `warnings` say why. `report` is None where none could be written.
     """
 
-    def __init__(self, settings: Settings, kind: RunKind, experiment: Experiment, parent: str | None = None) -> None:
-        self._settings, self._kind, self._experiment, self._parent = settings, kind, experiment, parent
-        self._thread = ThreadPoolExecutor(1)
+    result: CalendarResult
+    run_id: str | None
+    url: str | None
+    report: Path | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    trained: TrainedModel | None = None
+    recorded: bool = True
+    warnings: tuple[str, ...] = ()
 
-    def __enter__(self) -> Self:
-        self._opened: Future[tuple[Store, str]] = self._thread.submit(self._open)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.shutdown(wait=True)
-        if self._opened.exception() is None:
-            store, run_id = self._opened.result()
-            finish_run(store, run_id, final_status(kind), "" if error is None else str(error) or type(error).__name__)
+@dataclass(frozen=True)
+class Recording:
+    """A run that is being recorded; nothing of it raises where MLflow fails.
 
-    def _open(self) -> tuple[Store, str]:
-        store = opened_store(self._settings)
-        return store, start_run(store, self._kind, self._experiment, self._parent)
+    `earlier_reports` are the reports of this home when the run began.
+    """
 
-    @property
-    def run_id(self) -> str:
-        """The run's id, once the store is open; raises TrackingError if it cannot be opened."""
-        return self._opened.result()[1]
+    record: Record
+    delivery: Delivery
+    outbox: Path
+    earlier_reports: int
 
     @property
-    def url(self) -> str:
-        """The run's address for people."""
-        return run_url(*self._opened.result())
+    def run_id(self) -> str | None:
+        """MLflow's id of the run; None where the store has not answered within the time that a run waits for it."""
+        self.delivery.completed()
+        return self.record.journal.delivered.runs.get(self.record.name)
+
+    @property
+    def url(self) -> str | None:
+        """The run's address for people, where it has one."""
+        run_id, store = self.run_id, self.delivery.store
+        return run_url(store, run_id) if run_id and store else None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether MLflow has all that was written of the run until now."""
+        return self.delivery.completed()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the result must know about its record, in sentences."""
+        sentences = (self._lost_history, self._undelivered, self._refused)
+        return tuple(sentence for sentence in sentences if sentence)
+
+    @property
+    def _lost_history(self) -> str:
+        store = self.delivery.store
+        if store is None:
+            return ""
+        if store.set_aside:
+            return (
+                f"The MLflow database was damaged: it is kept as {store.set_aside}, and this run is in a new one. The "
+                "records of earlier runs, and how many specifications were tested, are in the damaged one alone."
+            )
+        if store.is_new and self.earlier_reports:
+            return (
+                f"MLflow experiment {store.experiment!r} at {without_password(store.uri)} is new, though there are "
+                f"{count_of(self.earlier_reports, 'report')} of earlier runs: their records, and how many "
+                "specifications they tested, are not in it. Restore it, or correct TAPECAST_TRACKING_URI, if that was "
+                "not intended."
+            )
+        return ""
+
+    @property
+    def _undelivered(self) -> str:
+        if self.recorded:
+            return ""
+        journal = self.record.journal
+        where = (
+            f"It waits in {self.outbox}, and the next run delivers it."
+            if journal.kept
+            else f"It could not be kept in {self.outbox} either, and will be missing there."
+        )
+        return f"This run is not in MLflow yet: {self.delivery.problem.rstrip('.')}. {where}"
+
+    @property
+    def _refused(self) -> str:
+        refused = self.record.journal.delivered.refused
+        if not refused:
+            return ""
+        return f"MLflow refused {count_of(len(refused), 'part')} of this run's record, the first with: {refused[0]}"
 
     def count_tested(self, attempt: TestedSpecification, tuned: int) -> Trials:
         """Return how many specifications were tested on these prices, and note that this one is about to be."""
-        store, run_id = self._opened.result()
-        return count_tested(store, run_id, attempt, tuned)
-
-    def log(
-        self, result: CalendarResult, figures: Mapping[str, bytes], report: Path, seconds: Mapping[str, float]
-    ) -> None:
-        """Write the finished run: metrics, tables, figures, model and report."""
-        store, run_id = self._opened.result()
-        log_result(store, run_id, result, figures, report, seconds)
-
-    def log_seconds(self, stage: str, seconds: float) -> None:
-        """Write how long one more stage took."""
-        store, run_id = self._opened.result()
-        log_metrics(store, run_id, {f"seconds/{stage}": seconds})
-
-    def describe(self, note: str, tags: Mapping[str, str]) -> None:
-        """Write the run's description and tags, where it has no result of its own."""
-        store, run_id = self._opened.result()
-        describe_run(store, run_id, note, tags)
-
-
-def record(context: RunContext, recording: Recording, result: CalendarResult) -> RecordedResult:
-    """Write figures, report and MLflow run of a result, and return where they are."""
-    from pipeline.reporting.figures import draw_figures  # noqa: PLC0415  matplotlib, only when something is to be drawn
-    from pipeline.reporting.report import write_report  # noqa: PLC0415
-
-    folder = context.report_folder(recording.run_id)
-    with context.timer.stage("report"):
-        figures = context.step(draw_figures, "figures")(result)
-        report = context.step(write_report, "report")(result, figures, folder, recording.url)
-    with context.timer.stage("record"):
-        context.step(recording.log, "record")(result, figures, report, dict(context.timer.seconds))
-    recording.log_seconds("record", context.timer.seconds["record"])
-    return RecordedResult(result, recording.run_id, recording.url, report, dict(context.timer.seconds))
-
-
-def opened_store(settings: Settings) -> Store:
-    """Return the store of these settings, after ending the runs of killed processes in it."""
-    store = prepare_store(
-        settings.mlflow_uri, settings.mlflow_artifacts, settings.mlflow_experiment, settings.mlflow_pages
-    )
-    end_stranded_runs(store)
-    return store
+        note_tested(self.record, attempt)
+        try:
+            trials = self.delivery.answer(lambda store: count_tested(store, attempt, tuned))
+        except TrackingError:
+            return Trials(tuned=tuned, known=False)
+        return replace(trials, known=not self._lost_history)
 
 
 @contextmanager
-def recorded(settings: Settings, start: Callable[[Store], str]) -> Iterator[tuple[Store, str]]:
-    """Return a context in which a run that `start` begins is recorded, and closed like a Recording; for checks."""
-    store = opened_store(settings)
-    run_id = start(store)
-    with closing(store, run_id):
-        yield store, run_id
+def recorded(settings: Settings, job: str, start: Start, record_id: str | None = None) -> Iterator[Recording]:
+    """Return a context in which a run that `start` begins is recorded: FINISHED, FAILED or, interrupted, KILLED.
+
+    The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on. A
+    run of the same `job` (or `record_id`, where one is given) that was killed is continued. Raises UsageError on an
+    address that cannot be a store.
+    """
+    destination = destination_of(settings)
+    refuse_unusable(destination)
+    header = Header.new(job, without_password(destination.uri), destination.experiment, record_id)
+    journal = open_journal(settings.outbox, header)
+    delivery = Delivery(destination, settings.outbox, journal)
+    recording = Recording(Record(journal), delivery, settings.outbox, _reports_in(settings))
+    start(recording.record)
+    delivery.begin()
+    try:
+        with _closing(recording):
+            yield recording
+    finally:
+        delivery.completed()
+        delivery.close()
 
 
 @contextmanager
-def closing(store: Store, run_id: str) -> Iterator[None]:
-    """Return a context at whose end a run is FINISHED, FAILED or, after an interrupt, KILLED."""
+def recorded_below(parent: Recording, name: str, start: Start) -> Iterator[Recording]:
+    """Return a context in which a run below another one is recorded, and closed like it."""
+    recording = replace(parent, record=parent.record.child(name))
+    start(recording.record)
+    with _closing(recording):
+        yield recording
+
+
+@contextmanager
+def _closing(recording: Recording) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        finish_run(store, run_id, final_status(type(error)), str(error) or type(error).__name__)
+        recording.record.end(final_status(type(error)), str(error) or type(error).__name__)
+        if not isinstance(error, Exception):
+            recording.delivery.hurry(INTERRUPTED_SECONDS)
         raise
-    finish_run(store, run_id, "FINISHED")
+    recording.record.end("FINISHED")
 
 
-def final_status(kind: type[BaseException] | None) -> RunStatus:
-    """Return the status of a run that ended with an error of this kind, or with none."""
-    if kind is None:
-        return "FINISHED"
+def job_of(kind: RunKind, experiment: Experiment) -> str:
+    """Return what distinguishes a job: its kind, and its experiment with the instant its prices are known at."""
+    return f"{kind} {hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()}"
+
+
+def recorded_experiment(settings: Settings, kind: RunKind, experiment: Experiment) -> AbstractContextManager[Recording]:
+    """Return a context in which a run of an experiment is recorded."""
+    return recorded(settings, job_of(kind, experiment), partial(start_run, kind=kind, experiment=experiment))
+
+
+def record(context: RunContext, recording: Recording, result: CalendarResult) -> RecordedResult:
+    """Write figures, report and record of a result, and return where they are; what fails is a warning."""
+    with context.timer.stage("report"):
+        result, figures, report = _reported(context, recording, result)
+    with context.timer.stage("record"):
+        seconds = dict(context.timer.seconds)
+        context.step(log_result, "record")(recording.record, context.kind, result, figures, report, seconds)
+        recording.recorded  # noqa: B018  waits
+    recording.record.write([MetricValue("seconds/record", context.timer.seconds["record"])])
+    whole = recording.recorded
+    return RecordedResult(
+        result,
+        recording.run_id,
+        recording.url,
+        report,
+        dict(context.timer.seconds),
+        recorded=whole,
+        warnings=recording.warnings,
+    )
+
+
+def whole_record(context: RunContext, recording: Recording) -> bool:
+    """Return whether MLflow has the whole record of a check, and report what a reader must know about it."""
+    whole = recording.recorded
+    for sentence in recording.warnings:
+        context.progress.message(sentence)
+    return whole
+
+
+def _reported(
+    context: RunContext, recording: Recording, result: CalendarResult
+) -> tuple[CalendarResult, Mapping[str, bytes], Path | None]:
+    """Return the figures and the report of a result, and the result with a warning for what could not be made."""
+    from pipeline.reporting.figures import draw_figures  # noqa: PLC0415  matplotlib, only when something is to be drawn
+    from pipeline.reporting.report import write_report  # noqa: PLC0415
+
+    figures: Mapping[str, bytes] = {}
+    report = None
+    try:
+        figures = context.step(draw_figures, "figures")(result)
+    except Exception as error:  # noqa: BLE001  a figure must not cost the numbers; the warning names it
+        result = _warned(result, f"The figures could not be drawn ({_named(error)}); every number is complete.")
+    folder, address = context.report_folder(recording.record.id), recording.url
+    shown = result if address else _warned(result, *recording.warnings)
+    try:
+        report = context.step(write_report, "report")(shown, figures, folder, address)
+    except Exception as error:  # noqa: BLE001  nor must the page
+        result = _warned(result, f"The report could not be written ({_named(error)}); every number is complete.")
+    return result, figures, report
+
+
+def _warned(result: CalendarResult, *sentences: str) -> CalendarResult:
+    return replace(result, warnings=(*result.warnings, *sentences))
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def destination_of(settings: Settings) -> Destination:
+    """Return where the records of these settings go."""
+    return Destination(
+        settings.mlflow_uri,
+        settings.mlflow_artifacts,
+        settings.mlflow_experiment,
+        settings.mlflow_pages,
+        own=settings.tracking_uri is None,
+    )
+
+
+def deliver_waiting(settings: Settings) -> int:
+    """Return how many records of earlier runs were delivered; raises TrackingError where the store cannot be had."""
+    return deliver_left(prepare_store(destination_of(settings)), settings.outbox, lambda: None)
+
+
+def _reports_in(settings: Settings) -> int:
+    return sum(1 for path in settings.reports.iterdir()) if settings.reports.is_dir() else 0
+
+
+def final_status(kind: type[BaseException]) -> RunStatus:
+    """Return the status of a run that ended with an error of this kind."""
     return "FAILED" if issubclass(kind, Exception) else "KILLED"

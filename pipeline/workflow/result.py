@@ -32,7 +32,7 @@ class BacktestSummary:
 
     `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `median` the numbers
     behind it, `money_entry_bps` the size that a median must exceed to be traded, `summary_table` statistics and money
-    of every forecaster, and `trials` how many specifications were tried.
+    of every forecaster, and `trials` how many specifications were tried (None: that could not be read).
     """
 
     verdict: str
@@ -56,7 +56,7 @@ class CalendarSummary:
 
     `calendar_mismatches` says which bars do not fit the calendar that they are read on (`sentence`: and what to do).
     `publication` has the forecaster shown by horizon (and ticker, where it differs), `instead` the same in sentences
-    where that is a baseline.
+    where that is a baseline. `recorded` is False where MLflow does not have the run yet; a warning says why.
     """
 
     status: str
@@ -70,9 +70,10 @@ class CalendarSummary:
     unseen: list[str]
     publication: JsonObject
     instead: list[str]
-    mlflow_run_id: str
-    mlflow_url: str
-    report: str
+    mlflow_run_id: str | None
+    mlflow_url: str | None
+    recorded: bool
+    report: str | None
     seconds: dict[str, float]
     forecasts: list[JsonObject] | None
     backtest: BacktestSummary | None

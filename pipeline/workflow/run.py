@@ -34,7 +34,7 @@ from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecasta
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.publishing import published
-from pipeline.workflow.recording import RecordedResult, Recording, record
+from pipeline.workflow.recording import RecordedResult, Recording, record, recorded_experiment
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 
@@ -61,10 +61,9 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
     if plan.publish_as is not None:  # what would refuse the models is known before hours of training
         refuse_unusable_name(plan.publish_as, experiment.source)
         find_champion(context.settings.models, plan.publish_as)
-    with Recording(context.settings, context.kind, experiment) as recording:
+    with recorded_experiment(context.settings, context.kind, experiment) as recording:
         device = context.step(choose_device, "device")(experiment.device)
         calendars = by_calendar(load(context, experiment))
-        recording.run_id  # noqa: B018  a store that cannot be written is known before hours of training
         several = len(calendars) > 1
         experiments = {bars.calendar: on_calendar(experiment, bars) if several else experiment for bars in calendars}
         recorded = over_calendars(
@@ -117,7 +116,9 @@ def _on_calendar(
     recorded = record(context, recording, result)
     if plan.check:
         plan.check(result)
-    reference = BacktestReference(context.started_at.date(), evaluation.verdict.sentence, recorded.run_id)
+    reference = BacktestReference(
+        context.started_at.date(), evaluation.verdict.sentence, recorded.run_id or recording.record.id
+    )
     correction = evaluation.backtest.correction
     trained = trained_model(bars, experiment, results_of(fits, folds[-1]), chosen)
     trained = replace(trained, backtest=reference, calibration=correction.state if correction else None)

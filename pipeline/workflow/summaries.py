@@ -55,7 +55,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         known_at=result.known_at.isoformat() if result.known_at else None,
         note=result.source_note,
         calendar_mismatches=mismatch_rows(result.calendar_mismatches),
-        warnings=list(result.warnings),
+        warnings=[*result.warnings, *recorded.warnings],
         excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(stale) for stale in result.stale],
         unseen=list(result.unseen),
@@ -63,7 +63,8 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         instead=instead_of(result),
         mlflow_run_id=recorded.run_id,
         mlflow_url=recorded.url,
-        report=str(recorded.report),
+        recorded=recorded.recorded,
+        report=str(recorded.report) if recorded.report else None,
         seconds=recorded.seconds,
         forecasts=None if result.forecasts is None else json_forecasts(result.forecasts),
         backtest=None if result.evaluation is None else backtest_summary(result.evaluation),
@@ -86,7 +87,11 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         money=money_in_short(evaluation) or None,
         money_entry_bps=evaluation.money.spec.entry_threshold_bps,
         summary_table=json_rows(evaluation.summary_table),
-        trials={"tested": trials.tested, "tuned": trials.tuned, "total": trials.total},
+        trials={
+            "tested": trials.tested if trials.known else None,
+            "tuned": trials.tuned,
+            "total": trials.total if trials.known else None,
+        },
     )
 
 

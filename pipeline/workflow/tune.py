@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from pipeline.errors import FitError
 from pipeline.experiment import Experiment, write_experiment
 from pipeline.files import draft_folder
 from pipeline.stages import folds_of
-from pipeline.tracking.store import Store, run_url
-from pipeline.tracking.studies import continue_run, log_study, log_trials
+from pipeline.tracking.runs import start_run
+from pipeline.tracking.studies import log_study, log_trials
 from pipeline.training.devices import choose_device
 from pipeline.training.jobs import FitJob, FitResult
 from pipeline.training.schedule import fit_all
@@ -26,13 +28,13 @@ from pipeline.tuning.tuning_data import TuningData, folds_after_tuning, total_tr
 from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, frames_on
 from pipeline.workflow.loading import load
-from pipeline.workflow.recording import closing, opened_store
+from pipeline.workflow.recording import Recording, recorded, whole_record
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
 from pipeline.workflow.tune_result import BestTrial, TuneResult, trial_rows, trials_csv
 from pipeline.workflow.validation import mismatch_rows
 
-RUN_NOTE = "mlflow_run_id"
+RECORD_NOTE = "record"
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,7 @@ class OngoingSearch:
 
     task: SearchTask
     study: Study
-    store: Store
-    run_id: str
+    recording: Recording
     device: str
 
 
@@ -114,13 +115,16 @@ def tune(context: RunContext, experiment: Experiment, spec: SearchSpec, out: Pat
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
     device = context.step(choose_device, "device")(experiment.device)
     task = prepared(context, experiment, spec)
-    store = opened_store(context.settings)
     first = values_of(task.experiment, task.space)
     with open_study(task.storage, task.study_name, task.space, task.terms, first, experiment.seed) as study:
-        run_id = continue_run(store, experiment, study.note(RUN_NOTE))
-        study.set_note(RUN_NOTE, run_id)
-        with closing(store, run_id), context.timer.stage("search"):
-            result = context.step(searched, "search")(OngoingSearch(task, study, store, run_id, device), out)
+        record_id = study.note(RECORD_NOTE) or uuid.uuid4().hex
+        study.set_note(RECORD_NOTE, record_id)
+        start = partial(start_run, kind="tune", experiment=experiment)
+        with (
+            recorded(context.settings, f"tune {record_id}", start, record_id) as recording,
+            context.timer.stage("search"),
+        ):
+            result = context.step(searched, "search")(OngoingSearch(task, study, recording, device), out)
     return replace(result, seconds=dict(context.timer.seconds))
 
 
@@ -152,9 +156,11 @@ def searched(ongoing: OngoingSearch, out: Path | None) -> TuneResult:
     ) as folder:  # where worker processes open the frames, for as long as they run
         save_frames(task.tuning_data.frames, folder)
         judge = search_inputs(task.base, task.tuning_data, ongoing.device, _fitting(task, folder, len(trials)))
-        _record(ongoing, trials)
+        _record(ongoing, trials, ())
+        former = trials
         for trials in search(ongoing.study, judge, task.spec.trials):
-            _record(ongoing, trials)
+            _record(ongoing, trials, former)
+            former = trials
             context.progress.message(progress_sentence(trials))
     best = best_trial(trials)
     if best is None:
@@ -163,15 +169,24 @@ def searched(ongoing: OngoingSearch, out: Path | None) -> TuneResult:
     result = _result_of(ongoing, trials, best, judge.reference, path)
     write_experiment(path, best_experiment(task, best, len(trials)), result.sentences)
     files = {"best.toml": path.read_text(encoding="utf-8"), "trials.csv": trials_csv(trials)}
-    log_study(ongoing.store, ongoing.run_id, trials, "\n\n".join(result.sentences), study_tags(ongoing), files)
-    return result
+    log_study(ongoing.recording.record, trials, "\n\n".join(result.sentences), study_tags(ongoing), files)
+    return with_record(ongoing, result)
 
 
-def _record(ongoing: OngoingSearch, trials: Sequence[Trial]) -> None:
-    """Write what there is until now: a search that is killed later shows it."""
-    log_trials(ongoing.store, ongoing.run_id, trials)
+def with_record(ongoing: OngoingSearch, result: TuneResult) -> TuneResult:
+    """Return a result with where it is in MLflow."""
+    recording = ongoing.recording
+    whole = whole_record(ongoing.task.context, recording)
+    return replace(result, mlflow_run_id=recording.run_id, mlflow_url=recording.url, recorded=whole)
+
+
+def _record(ongoing: OngoingSearch, trials: Sequence[Trial], former: Sequence[Trial]) -> None:
+    """Write what there is until now, the former trials aside: a search that is killed later shows it."""
+    written = {trial.number for trial in former}
+    log_trials(ongoing.recording.record, [trial for trial in trials if trial.number not in written])
     note = f"Study {ongoing.study.name} is under way."
-    log_study(ongoing.store, ongoing.run_id, trials, note, study_tags(ongoing), {})
+    log_study(ongoing.recording.record, trials, note, study_tags(ongoing), {})
+    ongoing.recording.delivery.begin()
 
 
 def study_tags(ongoing: OngoingSearch) -> dict[str, str]:
@@ -238,6 +253,7 @@ def _result_of(
         excluded=[asdict(out) for out in task.bars.excluded],
         stale=[asdict(old) for old in task.bars.stale],
         note=task.bars.note,
-        mlflow_run_id=ongoing.run_id,
-        mlflow_url=run_url(ongoing.store, ongoing.run_id),
+        mlflow_run_id=None,
+        mlflow_url=None,
+        recorded=False,
     )

@@ -41,8 +41,9 @@ class TuneResult:
     excluded: list[JsonObject]
     stale: list[JsonObject]
     note: str
-    mlflow_run_id: str
-    mlflow_url: str
+    mlflow_run_id: str | None
+    mlflow_url: str | None
+    recorded: bool
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pipeline.tracking.store import Store, run_url
+from pipeline.tracking.runs import Record
 from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.presets import TutorialName, tutorials
 from pipeline.tutorials.run import TutorialResult, refuse_missed_marks, run_tutorial, tutorial_table
 from pipeline.wording import text_table
-from pipeline.workflow.recording import recorded
+from pipeline.workflow.recording import recorded, whole_record
 from pipeline.workflow.result import JsonObject, json_rows
 from pipeline.workflow.run_context import RunContext
 
@@ -24,8 +25,9 @@ class TutorialsSummary:
 
     verdict: str
     tutorials: list[JsonObject]
-    mlflow_run_id: str
-    mlflow_url: str
+    mlflow_run_id: str | None
+    mlflow_url: str | None
+    recorded: bool
     figures: str
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "ok"
@@ -39,7 +41,7 @@ class TutorialsSummary:
         return {"tutorials": self.tutorials}
 
 
-ShowTutorials = Callable[[Sequence[TutorialResult], str], None]
+ShowTutorials = Callable[[Sequence[TutorialResult], str | None], None]
 """Receives the results and the run's address before a missed mark ends the tutorials."""
 
 
@@ -50,14 +52,17 @@ def run_tutorials(
 
     `terms` are those of the tutorial on Open, High, Low and Close; `show` receives the results in either case.
     """
-    with recorded(context.settings, lambda store: start_tutorials(store, name, seed)) as (store, run_id):
+    start = partial(start_tutorials, name=name, seed=seed)
+    with recorded(context.settings, f"tutorial {name} {seed} {terms}", start) as recording:
         results = []
         for tutorial in tutorials(name, terms):
             with context.timer.stage(tutorial.name):
                 results.append(context.step(run_tutorial, tutorial.name)(tutorial, seed))
-        folder, url = context.report_folder(run_id), run_url(store, run_id)
+        folder = context.report_folder(recording.record.id)
         with context.timer.stage("record"):
-            context.step(_record, "record")(store, run_id, tuple(results), folder)
+            context.step(_record, "record")(recording.record, tuple(results), folder)
+            whole = whole_record(context, recording)
+        run_id, url = recording.run_id, recording.url
         show(results, url)
         refuse_missed_marks(tuple(results))
     return TutorialsSummary(
@@ -65,12 +70,13 @@ def run_tutorials(
         tutorials=json_rows(tutorial_table(tuple(results))),
         mlflow_run_id=run_id,
         mlflow_url=url,
+        recorded=whole,
         figures=str(folder),
         seconds=dict(context.timer.seconds),
     )
 
 
-def _record(store: Store, run_id: str, results: tuple[TutorialResult, ...], folder: Path) -> None:
+def _record(record: Record, results: tuple[TutorialResult, ...], folder: Path) -> None:
     """Write figures and table into a folder, and every tutorial into MLflow under the run."""
     from pipeline.reporting.tutorial_figures import draw_tutorials  # noqa: PLC0415  matplotlib, when there is something
 
@@ -78,9 +84,9 @@ def _record(store: Store, run_id: str, results: tuple[TutorialResult, ...], fold
     figures = draw_tutorials(results)
     for result, (name, image) in zip(results, figures.items(), strict=True):
         (folder / name).write_bytes(image)
-        log_tutorial(store, run_id, result, (name, image))
+        log_tutorial(record, result, (name, image))
     tutorial_table(results).to_csv(folder / "results.csv", index=False)
-    log_tutorial_table(store, run_id, results)
+    log_tutorial_table(record, results)
 
 
 def _sentence(results: Sequence[TutorialResult]) -> str:

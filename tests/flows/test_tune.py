@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
@@ -23,8 +22,6 @@ from pipeline.experiment import Experiment
 from pipeline.reporting.report import page_values
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import final_note, final_tags
-from pipeline.tracking.store import Store
-from pipeline.tracking.studies import continue_run, log_trials, trial_runs
 from pipeline.tuning.trial import SearchSpec, Trial
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.tune_result import TuneResult, trials_csv
@@ -54,15 +51,10 @@ def client() -> MlflowClient:
     return MlflowClient(tracking_uri=Settings().mlflow_uri)
 
 
-def store_of(run: Run) -> Store:
-    return Store(Settings().mlflow_uri, run.info.experiment_id)
-
-
 def test_trials_are_nested_runs_each_once(tuned: TuneResult, home: Path) -> None:
     parent = client().get_run(tuned.mlflow_run_id)
-    runs = {
-        int(run.data.tags["tapecast.trial"]): run for run in trial_runs(client(), store_of(parent), tuned.mlflow_run_id)
-    }
+    children = client().search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{tuned.mlflow_run_id}'")
+    runs = {int(run.data.tags["tapecast.trial"]): run for run in children}
     assert sorted(runs) == list(range(7))
     every = client().search_runs([parent.info.experiment_id])
     assert len(every) == 8, "the search went on in the run that it had begun"
@@ -161,28 +153,6 @@ def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Pat
         build_flows(NoProgress()).tune(TINY, SearchSpec(trials=2, folds=1, space=table))
     runs = client().search_runs(["1"], "tags.`tapecast.kind` = 'tune' and attributes.status = 'FAILED'")
     assert any("no trial of study" in run.data.tags.get("tapecast.error", "") for run in runs)
-
-
-def test_a_trial_that_was_left_half_written_is_written_again(tuned: TuneResult, home: Path) -> None:
-    parent = client().get_run(tuned.mlflow_run_id)
-    store = store_of(parent)
-    run_id = continue_run(store, TINY, None)
-    trials = tuple(
-        Trial(number, "complete", {"network.hidden_size": number}, (0.1,), 0.1, "", NOW, NOW) for number in range(3)
-    )
-    log_trials(store, run_id, trials[:2])
-    half = trial_runs(client(), store, run_id)[0]
-    client().update_run(half.info.run_id, status="RUNNING")
-    log_trials(store, run_id, trials)
-    runs = trial_runs(client(), store, run_id)
-    assert sorted(run.data.tags["tapecast.trial"] for run in runs) == ["0", "1", "2"]
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert half.info.run_id in {run.info.run_id for run in runs}
-    assert continue_run(store, TINY, run_id) == run_id
-    client().delete_run(run_id)
-    new = continue_run(store, TINY, run_id)
-    assert new != run_id
-    assert continue_run(store, TINY, "0" * 32) not in (new, run_id)
 
 
 def test_trials_as_csv_have_a_line_each() -> None:

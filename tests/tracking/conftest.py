@@ -1,6 +1,7 @@
 """One outcome and one SQLite store for all tests of the room: the first use of a database lays out its tables."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,14 @@ from pipeline.operation.result import CalendarResult
 from pipeline.tracking.environment import QUIET_MLFLOW
 
 os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported, which the modules of the room do
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "false"  # the room itself must keep standard output clean
 
 from mlflow.tracking import MlflowClient
 
+from pipeline.tracking.delivery import deliver
+from pipeline.tracking.outbox import Header, Journal, open_journal
 from pipeline.tracking.record import log_result
-from pipeline.tracking.runs import finish_run, start_run
-from pipeline.tracking.store import Store, prepare_store
+from pipeline.tracking.runs import Record, start_run
+from pipeline.tracking.store import Destination, Store, prepare_store, without_password
 
 from .outcomes import small_outcome
 
@@ -52,16 +54,35 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("mlflow") / "not" / "there"  # the folder is made
-    return prepare_store(f"sqlite:///{folder / 'mlflow.db'}", (folder / "files").as_uri(), "tapecast")
+    return prepare_store(Destination(f"sqlite:///{folder / 'mlflow.db'}", (folder / "files").as_uri(), "tapecast"))
 
 
 @pytest.fixture(scope="session")
-def recorded(store: Store, outcome: CalendarResult, report: Path) -> Recorded:
-    return record(store, outcome, report)
+def outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outbox")
 
 
-def record(store: Store, outcome: CalendarResult, report: Path | None) -> Recorded:
-    run_id = start_run(store, "run", outcome.experiment)
-    log_result(store, run_id, outcome, FIGURES, report, SECONDS)
-    finish_run(store, run_id, "FINISHED")
-    return Recorded(store, run_id, MlflowClient(tracking_uri=store.uri))
+@pytest.fixture(scope="session")
+def recorded(store: Store, outbox: Path, outcome: CalendarResult, report: Path) -> Recorded:
+    return record(store, outbox, outcome, report)
+
+
+def new_record(store: Store, outbox: Path, job: str = "") -> Record:
+    """A record that goes to the store; without a job it is one of its own."""
+    header = Header.new(job, without_password(store.uri), store.experiment)
+    return Record(open_journal(outbox, header if job else replace(header, job=header.id)))
+
+
+def delivered(store: Store, journal: Journal) -> str:
+    """MLflow's id of a record's run, after all of it is delivered."""
+    deliver(store, journal, lambda: None)
+    assert journal.delivered.refused == ()
+    return journal.delivered.runs[""]
+
+
+def record(store: Store, outbox: Path, outcome: CalendarResult, report: Path | None) -> Recorded:
+    begun = new_record(store, outbox)
+    start_run(begun, "run", outcome.experiment)
+    log_result(begun, "run", outcome, FIGURES, report, SECONDS)
+    begun.end("FINISHED")
+    return Recorded(store, delivered(store, begun.journal), MlflowClient(tracking_uri=store.uri))

@@ -17,7 +17,7 @@ from pipeline.tracking.check_records import audit_note, log_audit, short_audit_r
 from pipeline.tracking.runs import start_run
 from pipeline.tracking.store import Store, open_client
 
-from .conftest import THIRD_PARTY
+from .conftest import THIRD_PARTY, delivered, new_record
 
 pytestmark = THIRD_PARTY
 
@@ -34,9 +34,11 @@ FOUND = Difference("features", "feature centred", "GOOG", "2011-03-04", "2011-03
 LEAKING = replace(CLEAN, calendar="XBOM", differences=(FOUND,))
 
 
-def test_the_results_of_every_calendar_are_written(store: Store, tmp_path: Path) -> None:
-    run_id = start_run(store, "audit", Experiment())
-    log_audit(store, run_id, (CLEAN, LEAKING))
+def test_the_results_of_every_calendar_are_written(store: Store, outbox: Path, tmp_path: Path) -> None:
+    record = new_record(store, outbox)
+    start_run(record, "audit", Experiment())
+    log_audit(record, (CLEAN, LEAKING))
+    run_id = delivered(store, record.journal)
     data = open_client(store.uri).get_run(run_id).data
     assert data.metrics["audit/features"] == 200
     assert data.metrics["audit/leaks"] == 1

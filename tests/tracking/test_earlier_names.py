@@ -8,8 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.experiment import Experiment
 from pipeline.tracking import tested_specifications
-from pipeline.tracking.runs import start_run
-from pipeline.tracking.store import Store, prepare_store
+from pipeline.tracking.store import Destination, Store, prepare_store
 from pipeline.tracking.tested_specifications import (
     SPECIFICATION,
     count_tested,
@@ -67,28 +66,25 @@ def as_before(what: tested_specifications.TestedSpecification) -> tested_specifi
 @pytest.fixture
 def earlier(store: Store, request: pytest.FixtureRequest) -> tuple[Store, list[str]]:
     """A store in which an earlier version tested two specifications, one of them twice, once in a deleted run."""
-    earlier = prepare_store(store.uri, None, f"earlier {request.node.name}")
+    earlier = prepare_store(Destination(store.uri, None, f"earlier {request.node.name}"))
     client, runs = MlflowClient(tracking_uri=earlier.uri), []
     for experiment in (TINY, TINY, RENAMED):
-        runs.append(start_run(earlier, "run", experiment))
-        count_tested(earlier, runs[-1], as_before(to_test(experiment)))
+        tags = as_before(to_test(experiment)).tags
+        runs.append(str(client.create_run(earlier.experiment_id, tags=tags).info.run_id))
     client.delete_run(runs[1])
     return earlier, runs
 
 
 def test_the_count_does_not_change_with_the_names(earlier: tuple[Store, list[str]]) -> None:
     store, _ = earlier
-    counts = [
-        count_tested(store, start_run(store, "run", experiment), to_test(experiment)).tested
-        for experiment in (TINY, RENAMED, TINY)
-    ]
+    counts = [count_tested(store, to_test(experiment)).tested for experiment in (TINY, RENAMED, TINY)]
     assert counts == [2, 2, 2]
 
 
 def test_each_run_of_the_specification_has_its_tag_of_today(earlier: tuple[Store, list[str]]) -> None:
     store, runs = earlier
     client = MlflowClient(tracking_uri=store.uri)
-    count_tested(store, start_run(store, "run", TINY), to_test(TINY))
+    count_tested(store, to_test(TINY))
     found = [client.get_run(run_id) for run_id in runs]
     assert [run.data.tags[SPECIFICATION] for run in found] == [
         specification_digest(TINY),

@@ -24,7 +24,7 @@ from pipeline.tracking.store import Store
 from pipeline.training.cache import read_fitted
 from pipeline.training.jobs import digest_of_rows
 
-from .conftest import FIGURES, SECONDS, THIRD_PARTY, Recorded, record
+from .conftest import FIGURES, SECONDS, THIRD_PARTY, Recorded, delivered, new_record, record
 from .outcomes import forecast_only
 
 pytestmark = THIRD_PARTY
@@ -86,15 +86,17 @@ def test_params_are_the_experiment(recorded: Recorded) -> None:
 
 
 def test_the_benchmarks_are_those_that_were_fitted_and_the_note_says_why_others_were_not(
-    store: Store, outcome: CalendarResult
+    store: Store, outbox: Path, outcome: CalendarResult
 ) -> None:
     fitted = outcome.experiment.model_copy(update={"benchmarks": (HarSpec(),)})
     requested = fitted.model_copy(update={"benchmarks": (HarSpec(), GarchSpec())})
     reason = "The benchmark garch is dropped: made up."
-    run_id = start_run(store, "run", requested)
-    client = MlflowClient(tracking_uri=store.uri)
+    record = new_record(store, outbox)
+    start_run(record, "run", requested)
+    run_id, client = delivered(store, record.journal), MlflowClient(tracking_uri=store.uri)
     assert "benchmarks" not in client.get_run(run_id).data.params
-    log_result(store, run_id, replace(outcome, experiment=fitted, warnings=(reason,)), {}, None, {})
+    log_result(record, "run", replace(outcome, experiment=fitted, warnings=(reason,)), {}, None, {})
+    delivered(store, record.journal)
     data = client.get_run(run_id).data
     assert json.loads(data.params["benchmarks"]) == HarSpec().model_dump(mode="json")
     assert reason in data.tags["mlflow.note.content"]
@@ -233,8 +235,10 @@ def test_figures_report_and_experiment_come_back(recorded: Recorded, outcome: Ca
     assert type(outcome.experiment).model_validate_json(text) == outcome.experiment
 
 
-def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: CalendarResult, tmp_path: Path) -> None:
-    recorded = record(store, forecast_only(outcome), report=None)
+def test_a_mere_forecast_has_its_table_and_no_folds(
+    store: Store, outbox: Path, outcome: CalendarResult, tmp_path: Path
+) -> None:
+    recorded = record(store, outbox, forecast_only(outcome), report=None)
     assert children(recorded) == {}
     assert len(table(recorded, "forecasts", tmp_path)) == len(published_rows(outcome.forecasts))
     tags = run_of(recorded).data.tags
@@ -244,9 +248,9 @@ def test_a_mere_forecast_has_its_table_and_no_folds(store: Store, outcome: Calen
 
 
 def test_nothing_is_written_to_standard_output(
-    store: Store, outcome: CalendarResult, report: Path, capfd: pytest.CaptureFixture[str]
+    store: Store, outbox: Path, outcome: CalendarResult, report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    record(store, outcome, report)
+    record(store, outbox, outcome, report)
     assert capfd.readouterr().out == ""
 
 
@@ -256,8 +260,10 @@ def test_no_active_run_and_no_other_tracking_uri_are_left(recorded: Recorded) ->
     assert recorded.store.uri != mlflow.get_tracking_uri()
 
 
-def test_a_run_under_way_differs_from_a_finished_one(store: Store, outcome: CalendarResult) -> None:
-    run = MlflowClient(tracking_uri=store.uri).get_run(start_run(store, "backtest", outcome.experiment))
+def test_a_run_under_way_differs_from_a_finished_one(store: Store, outbox: Path, outcome: CalendarResult) -> None:
+    record = new_record(store, outbox)
+    start_run(record, "backtest", outcome.experiment)
+    run = MlflowClient(tracking_uri=store.uri).get_run(delivered(store, record.journal))
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "backtest · synthetic"
     assert "running, no results yet" in run.data.tags["mlflow.note.content"]

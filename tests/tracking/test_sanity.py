@@ -8,10 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.sanity.checks import SanityCheck
 from pipeline.tracking.check_records import checks_note, log_checks, start_sanity
-from pipeline.tracking.runs import finish_run
 from pipeline.tracking.store import Store
 
-from .conftest import THIRD_PARTY
+from .conftest import THIRD_PARTY, delivered, new_record
 
 pytestmark = THIRD_PARTY
 
@@ -20,10 +19,12 @@ BAD = SanityCheck("planted return, share", "share of the optimum", 0.31, 0.75, 1
 NONE = SanityCheck("sine", "RMSE / best possible", float("nan"), 0.99, 1.1)
 
 
-def test_every_number_and_range_is_a_metric(store: Store, tmp_path: Path) -> None:
-    run_id = start_sanity(store, 3, 20)
-    log_checks(store, run_id, (GOOD, BAD, NONE), {"popular_accuracy.png": b"a picture"}, {"random walk": 4.5})
-    finish_run(store, run_id, "FAILED", "out of range")
+def test_every_number_and_range_is_a_metric(store: Store, outbox: Path, tmp_path: Path) -> None:
+    record = new_record(store, outbox)
+    start_sanity(record, 3, 20)
+    log_checks(record, (GOOD, BAD, NONE), {"popular_accuracy.png": b"a picture"}, {"random walk": 4.5})
+    record.end("FAILED", "out of range")
+    run_id = delivered(store, record.journal)
     client = MlflowClient(tracking_uri=store.uri)
     run = client.get_run(run_id)
     metrics = {name.removeprefix("sanity/"): value for name, value in run.data.metrics.items()}

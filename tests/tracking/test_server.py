@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.evaluation.scores import POOLED
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
-from pipeline.tracking.store import prepare_store, run_url
+from pipeline.tracking.store import Destination, prepare_store, run_url
 from pipeline.training.cache import read_fitted
 
 from .conftest import THIRD_PARTY, record
@@ -60,11 +60,11 @@ def wait_for(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_a_run_is_written_over_http_and_comes_back(
-    server: str, outcome: CalendarResult, report: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    server: str, outbox: Path, outcome: CalendarResult, report: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    store = prepare_store(server, None, "tapecast")
+    store = prepare_store(Destination(server, None, "tapecast"))
     began = time.monotonic()
-    run_id = record(store, outcome, report).run_id
+    run_id = record(store, outbox, outcome, report).run_id
     seconds = time.monotonic() - began
     assert capfd.readouterr().out == ""  # here the client would print "View run"
     assert run_url(store, run_id) == f"{server}/#/experiments/{store.experiment_id}/runs/{run_id}"

@@ -28,12 +28,12 @@ from pipeline.market.specification import (
 )
 from pipeline.tracking import store as tracking_store
 from pipeline.tracking import tested_specifications
-from pipeline.tracking.runs import create_run, finish_run, start_run
-from pipeline.tracking.store import Store, prepare_store
-from pipeline.tracking.tested_specifications import count_tested, prices_digest, specification_digest
+from pipeline.tracking.runs import start_run
+from pipeline.tracking.store import Destination, Store, prepare_store
+from pipeline.tracking.tested_specifications import count_tested, note_tested, prices_digest, specification_digest
 from tests.panels import TINY, changed
 
-from .conftest import THIRD_PARTY
+from .conftest import THIRD_PARTY, delivered, new_record
 
 pytestmark = THIRD_PARTY
 
@@ -55,17 +55,22 @@ def attempt(
 @pytest.fixture
 def empty(store: Store, request: pytest.FixtureRequest) -> Store:
     """An MLflow experiment of the test's own, in the store of all."""
-    return prepare_store(store.uri, None, f"history {request.node.name}")
+    return prepare_store(Destination(store.uri, None, f"history {request.node.name}"))
 
 
 def count(
     store: Store, what: tested_specifications.TestedSpecification, status: str = "FINISHED", tuned: int = 1
 ) -> Trials:
     """Run what is tested: count as it is about to look, and end."""
-    run_id = start_run(store, "run", TINY)
-    trials = count_tested(store, run_id, what, tuned)
-    finish_run(store, run_id, status, "" if status == "FINISHED" else "no space left")
+    run_id = run_of(store, what)
+    trials = count_tested(store, what, tuned)
+    MlflowClient(tracking_uri=store.uri).set_terminated(run_id, status)
     return trials
+
+
+def run_of(store: Store, what: tested_specifications.TestedSpecification) -> str:
+    """A run that has noted what it is about to test."""
+    return str(MlflowClient(tracking_uri=store.uri).create_run(store.experiment_id, tags=what.tags).info.run_id)
 
 
 def test_the_first_test_of_all_counts_itself(empty: Store) -> None:
@@ -104,23 +109,21 @@ def test_a_run_that_ended_badly_has_shown_its_test(empty: Store, status: str) ->
 
 
 def test_a_run_that_is_still_under_way_counts(empty: Store) -> None:
-    count_tested(empty, start_run(empty, "run", TINY), attempt(4))
+    run_of(empty, attempt(4))
     assert count(empty, attempt(5)).tested == 2
 
 
 def test_deleting_runs_does_not_undo_their_tests(empty: Store) -> None:
     client = MlflowClient(tracking_uri=empty.uri)
     for size in (4, 5):
-        run_id = start_run(empty, "run", TINY)
-        count_tested(empty, run_id, attempt(size))
-        client.delete_run(run_id)
+        client.delete_run(run_of(empty, attempt(size)))
     assert count(empty, attempt(6)).tested == 3
 
 
 def test_runs_that_tested_nothing_do_not_count(empty: Store) -> None:
-    finish_run(empty, start_run(empty, "forecast", TINY), "FINISHED")
     client = MlflowClient(tracking_uri=empty.uri)
-    create_run(client, empty, "trial", {"tapecast.trial": "1", "mlflow.parentRunId": "0"})
+    client.create_run(empty.experiment_id, tags={"tapecast.kind": "forecast"})
+    client.create_run(empty.experiment_id, tags={"tapecast.trial": "1", "mlflow.parentRunId": "0"})
     assert count(empty, attempt(6)).tested == 1
 
 
@@ -130,15 +133,15 @@ def test_trials_of_a_search_are_tuned_and_not_tested(empty: Store) -> None:
 
 
 def test_another_mlflow_experiment_is_another_history(empty: Store, store: Store) -> None:
-    count(prepare_store(store.uri, None, "history elsewhere"), attempt(4))
+    count(prepare_store(Destination(store.uri, None, "history elsewhere")), attempt(4))
     assert count(empty, attempt(5)).tested == 1
 
 
-def test_its_run_says_what_it_tests(empty: Store) -> None:
-    run_id = start_run(empty, "run", TINY)
-    what = attempt()
-    count_tested(empty, run_id, what)
-    tags = MlflowClient(tracking_uri=empty.uri).get_run(run_id).data.tags
+def test_its_run_says_what_it_tests(empty: Store, outbox: Path) -> None:
+    what, record = attempt(), new_record(empty, outbox)
+    start_run(record, "run", TINY)
+    note_tested(record, what)
+    tags = MlflowClient(tracking_uri=empty.uri).get_run(delivered(empty, record.journal)).data.tags
     assert {name: tags[name] for name in what.tags} == {
         "tapecast.specification": specification_digest(TINY),
         "tapecast.tested_on": "these",
@@ -149,9 +152,8 @@ def test_its_run_says_what_it_tests(empty: Store) -> None:
 
 
 def test_more_runs_than_a_page_holds_are_counted(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = MlflowClient(tracking_uri=empty.uri)
     for size in range(1, 8):
-        create_run(client, empty, "run", attempt(size).tags)
+        run_of(empty, attempt(size))
     monkeypatch.setattr(tracking_store, "RUNS_PER_PAGE", 3)
     assert count(empty, attempt(99)).tested == 8
 
@@ -160,13 +162,8 @@ def test_a_store_that_does_not_answer_is_a_tracking_error(monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
-        count_tested(Store(f"http://127.0.0.1:{port}", "0"), "0123", attempt())
-
-
-def test_an_unknown_run_is_a_tracking_error(empty: Store) -> None:
-    with pytest.raises(TrackingError, match="could not count what was tested before run 0123"):
-        count_tested(empty, "0123", attempt())
+    with pytest.raises(TrackingError, match="could not count what was tested before"):
+        count_tested(Store(f"http://127.0.0.1:{port}", "0"), attempt())
 
 
 SAME: Mapping[str, Mapping[str, Any]] = {

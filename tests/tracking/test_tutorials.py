@@ -9,7 +9,6 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.runs import finish_run
 from pipeline.tracking.store import Store
 from pipeline.tracking.tutorials import log_tutorial, log_tutorial_table, start_tutorials, tutorial_note
 from pipeline.training.cache import read_fitted
@@ -17,7 +16,7 @@ from pipeline.tutorials.data import MEASURES, MeasureName
 from pipeline.tutorials.run import TutorialResult, tutorial_forecasts
 from tests.tutorials.quick import quick_results
 
-from .conftest import THIRD_PARTY
+from .conftest import THIRD_PARTY, delivered, new_record
 
 pytestmark = THIRD_PARTY
 
@@ -28,13 +27,14 @@ def results() -> tuple[TutorialResult, ...]:
 
 
 @pytest.fixture(scope="module")
-def parent(store: Store, results: tuple[TutorialResult, ...]) -> str:
-    run_id = start_tutorials(store, "all", 0)
+def parent(store: Store, outbox: Path, results: tuple[TutorialResult, ...]) -> str:
+    record = new_record(store, outbox)
+    start_tutorials(record, "all", 0)
     for result in results:
-        log_tutorial(store, run_id, result, (f"{result.tutorial.name}.png", b"\x89PNG"))
-    log_tutorial_table(store, run_id, results)
-    finish_run(store, run_id, "FINISHED")
-    return run_id
+        log_tutorial(record, result, (f"{result.tutorial.name}.png", b"\x89PNG"))
+    log_tutorial_table(record, results)
+    record.end("FINISHED")
+    return delivered(store, record.journal)
 
 
 def children(store: Store, parent: str) -> dict[str, Run]:

@@ -67,13 +67,13 @@ def test_each_library_refuses_the_tables_of_the_other(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in QUIET_MLFLOW.items():
             patch.setenv(name, value)
-        from pipeline.tracking.store import prepare_store  # noqa: PLC0415
+        from pipeline.tracking.store import Destination, prepare_store  # noqa: PLC0415
 
         uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-        prepare_store(uri, None, "tapecast")
+        prepare_store(Destination(uri, None, "tapecast"))
         with pytest.raises(TrackingError, match="cannot store a study in"):
             open_study(Storage(uri), "s", {}, {}, {}, 0).__enter__()
         # in a second file they do not conflict, and MLflow's database is opened again as before
         with open_study(storage_for(uri, tmp_path), "s", {}, {}, {}, 0) as study:
             assert study.name == "s"
-        prepare_store(uri, None, "again")
+        prepare_store(Destination(uri, None, "again"))

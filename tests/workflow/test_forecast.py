@@ -27,7 +27,7 @@ from pipeline.workflow.forecast import (
     with_new_members,
 )
 from pipeline.workflow.progress import NoProgress
-from pipeline.workflow.recording import Recording
+from pipeline.workflow.recording import recorded_experiment
 from pipeline.workflow.run_context import RunContext, new_context
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
@@ -100,8 +100,10 @@ def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages
     context, _ = with_messages
     (bars,) = by_calendar(loaded_of("AAA", "BBB", excluded=(Exclusion("GONE", "no such ticker"),)))
     requested = Experiment(tickers=("AAA", "GONE"), device="cpu")
-    recording = Recording(context.settings, context.kind, requested)
-    with pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught:
+    with (
+        pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught,
+        recorded_experiment(context.settings, context.kind, requested) as recording,
+    ):
         forecast_on_calendar({"XBOM": model_of("TCS.BO")}, context, recording, bars, requested)
     assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
 

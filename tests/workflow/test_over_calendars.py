@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 from pipeline.workflow.calendar_bars import CalendarBars, LoadedBars, by_calendar
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
 from pipeline.workflow.progress import NoProgress
-from pipeline.workflow.recording import RecordedResult, Recording
+from pipeline.workflow.recording import RecordedResult, Recording, recorded_experiment
 from pipeline.workflow.run import on_calendar
 from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
@@ -107,8 +107,9 @@ def fake_work(*tickers: str, **failing: NothingUsableError) -> FakeWork:
 def run_over(recorded_runs: RecordedRuns, work: FakeWork, loaded: LoadedBars) -> RecordedRun:
     calendars = by_calendar(loaded)
     experiments = {calendar.calendar: on_calendar(work.requested, calendar) for calendar in calendars}
-    with Recording(recorded_runs.context.settings, recorded_runs.context.kind, work.requested) as recording:
-        return over_calendars(recorded_runs.context, recording, calendars, experiments, work, work.requested.tickers)
+    context = recorded_runs.context
+    with recorded_experiment(context.settings, context.kind, work.requested) as recording:
+        return over_calendars(context, recording, calendars, experiments, work, work.requested.tickers)
 
 
 SHORT = NothingUsableError("the history is too short", (Exclusion("TCS.BO", "20 usable sessions"),))
