@@ -18,6 +18,7 @@ from pipeline.wording import (
     markdown_table,
     mlflow_link,
     p_value,
+    restated_sentence,
     skill,
     stale_sentence,
     unseen_sentence,
@@ -83,7 +84,8 @@ def paragraphs(result: Result) -> Iterator[str]:
     yield from result.warnings
     excluded = [exclusion_sentence(f"**{row['ticker']}**", row["reason"]) for row in result.excluded]
     stale = [stale_sentence(f"**{row['ticker']}**", row["age_sessions"], row["reason"]) for row in result.stale]
-    yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale))
+    restated = [restated_sentence(f"**{row['ticker']}**", row["what"]) for row in result.restated]
+    yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale, *restated))
     yield unseen_sentence(result.unseen)
 
 

@@ -176,6 +176,11 @@ def stale_sentence(ticker: str, age_sessions: int, reason: str) -> str:
     return f"{ticker} is not up to date, its last bar is {count_of(age_sessions, 'session')} old: {reason}"
 
 
+def restated_sentence(ticker: str, what: str) -> str:
+    """Return that the source of a ticker changed what it had reported; `ticker` may carry markup."""
+    return f"{ticker} was restated by its source: {what}"
+
+
 def unseen_sentence(tickers: Sequence[str]) -> str:
     """Return that the model was not trained on these tickers; an empty string where there are none."""
     return f"The model was not trained on {', '.join(tickers)}." if tickers else ""

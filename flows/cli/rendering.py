@@ -17,6 +17,7 @@ from pipeline.wording import (
     p_value,
     plus_minus,
     price,
+    restated_sentence,
     skill,
     split_first_sentence,
     stale_sentence,
@@ -89,6 +90,8 @@ def show_result(console: Console, result: "Result") -> None:
     if result.unseen:
         console.print(escape(unseen_sentence(result.unseen)), style="yellow")
     show_missing(console, result.stale, result.excluded)
+    for row in result.restated:
+        console.print(restated_sentence(_marked(row["ticker"]), escape(row["what"])))
     for sentence in (*result.warnings, result.calendars[0].note):
         console.print(escape(sentence), style="yellow")
     show_where_next(console, result)

@@ -84,6 +84,14 @@ class Stale:
 
 
 @dataclass(frozen=True)
+class Restated:
+    """A ticker whose source reported other values for bars that the store had, and which."""
+
+    ticker: str
+    what: str
+
+
+@dataclass(frozen=True)
 class CalendarMismatch:
     """Tickers whose bars do not fit the calendar that they are read on: most of them share days that it lacks.
 

@@ -56,6 +56,7 @@ class UpdateResult:
     age_sessions: int | None
     added: int = 0
     reason: str = ""
+    restatements: tuple[Restatement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,11 @@ def _result(ticker: str, version: Version, now: datetime) -> UpdateResult:
     if age:
         restated = f"; it restated its past ({kinds})" if kinds else ""
         reason = f"the source has no bar after {version.last_session}, {age} completed sessions ago{restated}"
-        return UpdateResult(ticker, UpdateState.BEHIND, version.last_session, age, version.added, reason)
+        return UpdateResult(
+            ticker, UpdateState.BEHIND, version.last_session, age, version.added, reason, version.restatements
+        )
     state = UpdateState.RESTATED if kinds else UpdateState.UPDATED
-    return UpdateResult(ticker, state, version.last_session, age, version.added, kinds)
+    return UpdateResult(ticker, state, version.last_session, age, version.added, kinds, version.restatements)
 
 
 def not_updated(collection: Collection, ticker: str, reason: str, now: datetime) -> UpdateResult:

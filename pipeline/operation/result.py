@@ -9,7 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
-from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Problem, Stale
+from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Problem, Restated, Stale
 from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
 
@@ -37,6 +37,7 @@ class CalendarResult:
     evaluation: Evaluation | None
     forecasts: pd.DataFrame | None
     publication: Publication  # which forecaster's forecasts are the run's own
+    restated: tuple[Restated, ...] = ()  # found by this run's update: the source reported other values for stored bars
     calendar_mismatches: tuple[CalendarMismatch, ...] = ()  # bars were lost to a calendar that they do not fit
 
     @property

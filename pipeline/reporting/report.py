@@ -33,7 +33,7 @@ from pipeline.reporting.forecast_tables import (
     published_forecasters,
 )
 from pipeline.reporting.training_section import fold_table
-from pipeline.wording import age_sentence, day, names, split_first_sentence, unseen_sentence
+from pipeline.wording import age_sentence, day, names, restated_sentence, split_first_sentence, unseen_sentence
 
 REPORT = "report.html"
 MAX_PROBLEMS = 50
@@ -79,6 +79,7 @@ def page_values(result: CalendarResult) -> TemplateValues:
         "calendar_mismatches": result.calendar_mismatches,
         "excluded": result.excluded,
         "stale": result.stale,
+        "restated": [restated_sentence(row.ticker, row.what) for row in result.restated],
         "warnings": result.warnings,
         "problems": listed_problems(result.problems),
         "problem_count": len(result.problems),

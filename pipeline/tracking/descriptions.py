@@ -20,6 +20,7 @@ from pipeline.wording import (
     markdown_table,
     p_number,
     price,
+    restated_sentence,
     skill,
     stale_sentence,
     unseen_sentence,
@@ -177,7 +178,8 @@ def _exclusions(result: CalendarResult) -> str:
     more = [f"and {rest} more, in tables/excluded.json"] if rest else []
     stale = [stale_sentence(f"**{row.ticker}**", row.age_sessions, row.reason) for row in result.stale[:MAX_LISTED]]
     unseen = [unseen_sentence(result.unseen)] if result.unseen else []
-    return "\n".join(f"- {sentence}" for sentence in (*excluded, *more, *stale, *unseen))
+    restated = [restated_sentence(f"**{row.ticker}**", row.what) for row in result.restated[:MAX_LISTED]]
+    return "\n".join(f"- {sentence}" for sentence in (*excluded, *more, *stale, *restated, *unseen))
 
 
 def _comparison_table(verdict: Verdict) -> str:

@@ -9,12 +9,13 @@ from pipeline.dataset.covariates.from_files import read_file_covariates
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError, TapecastError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Bars, CalendarMismatch, Exclusion, Listing, Problem, Stale, ValidatedBars
+from pipeline.market.bars import Bars, CalendarMismatch, Exclusion, Listing, Problem, Restated, Stale, ValidatedBars
 from pipeline.market.calendars import calendar_of
+from pipeline.market.specification import PriceBasis
 from pipeline.market.universe import Universe
 from pipeline.stages import frames_of
 
-T = TypeVar("T", Problem, Exclusion, Stale)
+T = TypeVar("T", Problem, Exclusion, Stale, Restated)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class LoadedBars:
     known_at: datetime | None
     universe: Universe | None
     listings: Mapping[str, Listing] = field(default_factory=dict)
+    price_basis: PriceBasis = "as_traded"
+    restated: tuple[Restated, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class CalendarBars:
     known_at: datetime | None
     universe: Universe | None
     calendar_mismatches: tuple[CalendarMismatch, ...] = ()
+    price_basis: PriceBasis = "as_traded"
+    restated: tuple[Restated, ...] = ()
 
     @property
     def calendar(self) -> str:
@@ -92,6 +97,8 @@ def by_calendar(loaded: LoadedBars) -> tuple[CalendarBars, ...]:
             known_at=loaded.known_at,
             universe=loaded.universe,
             calendar_mismatches=mismatches(calendar),
+            price_basis=loaded.price_basis,
+            restated=of_calendar(loaded.restated, calendar),
         )
         for calendar_bars, calendar in zip(ordered, calendars, strict=True)
     )

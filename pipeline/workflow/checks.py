@@ -105,7 +105,7 @@ def _opened(
     settings, source = context.settings, experiment.source
     universe = universe_of(settings, source, experiment.universe) if experiment.universe else None
     named = universe.tickers if universe else experiment.tickers
-    updated(settings, source, named, context.now, context.step)
+    updated(context, source, named)
     opened = open_source(source, settings.prices)
     tickers = requested_tickers(opened, named)
     terms = terms_for(opened, tickers, context.now, experiment.minimum_sessions)

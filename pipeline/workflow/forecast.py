@@ -100,6 +100,7 @@ def forecast_on_calendar(
         evaluation=None,
         forecasts=marked(forecasts, model.publication),
         publication=model.publication,
+        restated=tuple(row for row in bars.restated if row.ticker in wanted),
         calendar_mismatches=bars.calendar_mismatches,
     )
     return record(context, recording, result)

@@ -148,7 +148,7 @@ def plan_from_yahoo(
 def update_from_yahoo(context: RunContext, planned: PlannedUpdate) -> IngestResult:
     """Return the store's state after requesting from Yahoo what it lacks."""
     with context.timer.stage("request"):
-        refreshed = request_yahoo(context.settings, planned.source, planned.collection, planned.plan, context.step)
+        refreshed = request_yahoo(context, planned.source, planned.collection, planned.plan)
     requested = tuple(planned.plan.first_days)
     return _validated(context, planned.collection, refreshed, requested, planned.source.max_age_sessions)
 

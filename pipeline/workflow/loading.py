@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.market.bars import Exclusion, Stale, ValidatedBars
+from pipeline.market.bars import Exclusion, Restated, Stale, ValidatedBars
 from pipeline.market.calendars import age_sessions
 from pipeline.market.sources import RemoteSource, Source, open_source
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, YahooSource
@@ -16,7 +16,7 @@ from pipeline.market.validation.validate import ValidationTerms, terms_for, vali
 from pipeline.settings import Settings
 from pipeline.wording import count_of, exclusion_sentence, stale_sentence
 from pipeline.workflow.calendar_bars import LoadedBars, nothing_left
-from pipeline.workflow.run_context import RunContext, Step
+from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import requested_tickers, spelled, universe_of
 from pipeline.workflow.validation import (
     age_limit,
@@ -32,7 +32,7 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     What is reported first is a calendar that the bars do not fit.
     """
     with context.timer.stage("load"):
-        loaded = load_accepted_bars(context.settings, experiment, context.now, context.step)
+        loaded = load_accepted_bars(context, experiment)
     for mismatch in loaded.validated.calendar_mismatches:
         context.progress.message(str(mismatch))
     sentences = [(out.ticker, exclusion_sentence(out.ticker, out.reason)) for out in loaded.validated.excluded]
@@ -43,30 +43,40 @@ def load(context: RunContext, experiment: Experiment, reported: tuple[str, ...] 
     return loaded
 
 
-def load_accepted_bars(settings: Settings, experiment: Experiment, now: datetime, step: Step) -> LoadedBars:
+def load_accepted_bars(context: RunContext, experiment: Experiment) -> LoadedBars:
     """Return the accepted bars of the experiment's tickers (none: all that its source holds).
 
     Raises NothingUsableError when none is accepted.
     """
+    settings, now = context.settings, context.now
     universe = universe_of(settings, experiment.source, experiment.universe) if experiment.universe else None
     named = universe.tickers if universe else spelled(experiment.source, experiment.tickers)
-    refreshed = updated(settings, experiment.source, named, now, step)
+    refreshed = updated(context, experiment.source, named)
     source = open_source(experiment.source, settings.prices)
     tickers = requested_tickers(source, named)
     most_age = age_limit(source, getattr(experiment.source, "max_age_sessions", None))
     terms = terms_for(source, tickers, now, experiment.minimum_sessions, most_age)
-    validated = step(accepted, "check")(source, tickers, refreshed, terms)
+    validated = context.step(accepted, "check")(source, tickers, refreshed, terms)
     if not validated.bars.listings:
         raise nothing_left(validated.excluded, validated.calendar_mismatches)
     not_refreshed = old_bars(validated, now) if not refreshed and is_updated_from_yahoo(source) else ()
     stale = (*stale_of(refreshed, validated), *not_refreshed)
     problems = (*validated.problems, *recorded_problems(source, validated.bars.tickers))
-    known = known_from(experiment.source)
-    return LoadedBars(replace(validated, problems=problems), stale, source.note, known, universe, terms.listings)
+    restated = tuple(Restated(it.ticker, "; ".join(map(str, it.restatements))) for it in refreshed if it.restatements)
+    return LoadedBars(
+        replace(validated, problems=problems),
+        stale,
+        source.note,
+        known_from(experiment.source, context.clock()),
+        universe,
+        terms.listings,
+        source.price_basis,
+        restated,
+    )
 
 
-def known_from(source: SourceSpec) -> datetime | None:
-    """Return the instant as of which the store returns what has just been read from it, in whole seconds.
+def known_from(source: SourceSpec, now: datetime) -> datetime | None:
+    """Return the instant as of which the store returns what has just been read from it at `now`, in whole seconds.
 
     None where prices are not stored.
     """
@@ -74,7 +84,7 @@ def known_from(source: SourceSpec) -> datetime | None:
         return source.as_known
     if not isinstance(source, StoredSource | YahooSource):
         return None
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    return now.replace(microsecond=0) + timedelta(seconds=1)
 
 
 # --- Updates from Yahoo ---
@@ -85,28 +95,24 @@ def yahoo_collection(settings: Settings) -> Collection:
     return open_collection(settings.prices, YAHOO, YAHOO_TERMS)
 
 
-def updated(
-    settings: Settings, source: SourceSpec, tickers: tuple[str, ...], now: datetime, step: Step
-) -> tuple[UpdateResult, ...]:
+def updated(context: RunContext, source: SourceSpec, tickers: tuple[str, ...]) -> tuple[UpdateResult, ...]:
     """Return the state of each ticker after an update from Yahoo; nothing where the source is another one."""
     if not isinstance(source, YahooSource):
         return ()
     if not tickers:
         raise UsageError("found no tickers, and Yahoo does not list its own; name them with --tickers AAPL,MSFT")
-    collection = yahoo_collection(settings)
-    return request_yahoo(settings, source, collection, plan_update(collection, tickers, now, source.start), step)
+    collection = yahoo_collection(context.settings)
+    return request_yahoo(context, source, collection, plan_update(collection, tickers, context.now, source.start))
 
 
 def request_yahoo(
-    settings: Settings, source: YahooSource, collection: Collection, plan: UpdatePlan, step: Step
+    context: RunContext, source: YahooSource, collection: Collection, plan: UpdatePlan
 ) -> tuple[UpdateResult, ...]:
     """Return the state of each ticker of a plan after requesting from Yahoo what the store lacks."""
     if not plan.first_days:
         return plan.results
-    from pipeline.market.yahoo.client import YahooClient  # noqa: PLC0415  brings yfinance: a second of imports
-
-    client = YahooClient(source.start, cache_dir=settings.cache)
-    refreshed = step(_refreshed, f"request {count_of(len(plan.first_days), 'ticker')} from Yahoo")(
+    client = context.remote(source, context.settings.cache, context.clock)
+    refreshed = context.step(_refreshed, f"request {count_of(len(plan.first_days), 'ticker')} from Yahoo")(
         collection, client, plan
     )
     return (*plan.results, *refreshed)

@@ -67,6 +67,7 @@ class CalendarSummary:
     warnings: list[str]
     excluded: list[JsonObject]
     stale: list[JsonObject]
+    restated: list[JsonObject]
     unseen: list[str]
     publication: JsonObject
     instead: list[str]
@@ -128,6 +129,11 @@ class Result:
         return [row for summary in self.calendars for row in summary.stale]
 
     @property
+    def restated(self) -> list[JsonObject]:
+        """The tickers whose source reported other values for stored bars, and which."""
+        return [row for summary in self.calendars for row in summary.restated]
+
+    @property
     def unseen(self) -> list[str]:
         """The tickers that are forecast though the model was not trained on them."""
         return [ticker for summary in self.calendars for ticker in summary.unseen]
@@ -163,6 +169,7 @@ class Result:
             "warnings": self.warnings,
             "excluded": self.excluded,
             "stale": self.stale,
+            "restated": self.restated,
             "unseen": self.unseen,
             "seconds": self.seconds,
             "calendars": [summary.as_json() for summary in self.calendars],

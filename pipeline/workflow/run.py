@@ -109,6 +109,7 @@ def _on_calendar(
         evaluation=evaluation,
         forecasts=None,
         publication=chosen,
+        restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
     )
     if plan.live:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.files import refuse_unwritable
-from pipeline.market.specification import SourceSpec, StoredSource
+from pipeline.market.sources import RemoteSource
+from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
 from pipeline.training.cache import FitCache
@@ -28,9 +29,32 @@ def unwrapped(function: F, name: str) -> F:  # noqa: ARG001  a step of the plain
     return function
 
 
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
+
+
+class RemoteSourceOf(Protocol):
+    """How a run reaches the source of an update."""
+
+    def __call__(self, source: YahooSource, cache_dir: Path, now: Callable[[], datetime]) -> RemoteSource:
+        """Return the remote source; `now` is the clock by which rows are known."""
+
+
+def yahoo_client(source: YahooSource, cache_dir: Path, now: Callable[[], datetime]) -> RemoteSource:
+    """Return a client of Yahoo itself."""
+    from pipeline.market.yahoo.client import YahooClient  # noqa: PLC0415  brings yfinance: a second of imports
+    from pipeline.market.yahoo.rate_limit import Clock  # noqa: PLC0415
+
+    return YahooClient(source.start, cache_dir=cache_dir, clock=Clock(now=now))
+
+
 @dataclass(frozen=True)
 class RunContext:
-    """What every step of one run may use; `now` is the instant as of which it reads prices."""
+    """What every step of one run may use; `now` is the instant as of which it reads prices.
+
+    `clock` gives later instants of the run, and `remote` the source of an update.
+    """
 
     kind: RunKind
     settings: Settings
@@ -39,6 +63,8 @@ class RunContext:
     out: Path | None
     started_at: datetime
     now: datetime
+    clock: Callable[[], datetime] = utc_now
+    remote: RemoteSourceOf = yahoo_client
 
     @property
     def progress(self) -> Progress:
@@ -61,11 +87,16 @@ class RunContext:
 
 
 def new_context(
-    kind: RunKind, out: Path | None = None, progress: Progress | None = None, step: Step = unwrapped
+    kind: RunKind,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    step: Step = unwrapped,
+    clock: Callable[[], datetime] = utc_now,
+    remote: RemoteSourceOf = yahoo_client,
 ) -> RunContext:
     """Return the context of a run that starts now; raises UsageError at once where its results cannot be written."""
     settings = Settings()
     for folder in (settings.root, *([out] if out else [])):
         refuse_unwritable(folder)
-    now = datetime.now(UTC)
-    return RunContext(kind, settings, StageTimer(progress or NoProgress()), step, out, now, now)
+    now = clock()
+    return RunContext(kind, settings, StageTimer(progress or NoProgress()), step, out, now, now, clock, remote)

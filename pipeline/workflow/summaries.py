@@ -58,6 +58,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         warnings=[*result.warnings, *recorded.warnings],
         excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(stale) for stale in result.stale],
+        restated=[asdict(row) for row in result.restated],
         unseen=list(result.unseen),
         publication=publication_values(result.publication),
         instead=instead_of(result),

@@ -1,6 +1,7 @@
 """The flows in this process, on a real temporary Prefect server: failures, retries, and what is recorded of them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -71,13 +72,13 @@ class Broken:
 def test_an_error_of_our_own_code_is_not_reported_as_a_bad_ticker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.market.yahoo.client.YahooClient", lambda *_, **__: Broken())
+    context = new_context("run", step=as_task, remote=lambda *_: Broken())
     collection = open_collection(tmp_path, YAHOO, YAHOO_TERMS)
     plan = plan_update(collection, ("AAA", "BBB"), NOW, date(2024, 1, 2))
 
     @flow
     def requesting() -> None:
-        request_yahoo(Settings(), YahooSource(), collection, plan, as_task)
+        request_yahoo(context, YahooSource(), collection, plan)
 
     with pytest.raises(ZeroDivisionError):
         requesting()
@@ -95,7 +96,7 @@ def test_when_no_ticker_is_usable_every_reason_is_named(tmp_path: Path, monkeypa
 
     @flow
     def loading() -> None:
-        load_accepted_bars(Settings(), gone, NOW, as_task)
+        load_accepted_bars(replace(new_context("run", step=as_task), now=NOW), gone)
 
     with pytest.raises(NothingUsableError, match=r"GONE: unknown ticker .*; \.\./x: found '\.\./x' as a ticker"):
         loading()

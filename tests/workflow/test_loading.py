@@ -90,14 +90,12 @@ def test_a_run_is_as_of_the_instant_of_its_prices(settings: Settings) -> None:
 
 
 def test_prices_of_the_store_are_known_from_the_next_whole_second() -> None:
-    assert known_from(StoredSource(as_known=BEFORE)) == BEFORE
-    assert known_from(SampleSource()) is None
-    assert known_from(SyntheticSource(process="random_walk")) is None
+    now = datetime(2024, 6, 3, 12, 30, 5, 700_000, tzinfo=UTC)
+    assert known_from(StoredSource(as_known=BEFORE), now) == BEFORE
+    assert known_from(SampleSource(), now) is None
+    assert known_from(SyntheticSource(process="random_walk"), now) is None
     for source in (StoredSource(), YahooSource()):
-        began, found = datetime.now(UTC), known_from(source)
-        assert found is not None
-        assert found.microsecond == 0
-        assert began < found <= datetime.now(UTC) + timedelta(seconds=1)
+        assert known_from(source, now) == datetime(2024, 6, 3, 12, 30, 6, tzinfo=UTC)
 
 
 # --- Old bars ---
@@ -237,7 +235,8 @@ def loaded_from(settings: Settings, source: SourceSpec, *tickers: str) -> Loaded
     """The bars that a run loads."""
     experiment = Experiment(source=source, tickers=tickers, device="cpu")
 
-    return load_accepted_bars(settings, experiment, NOW, unwrapped)
+    context = RunContext("run", settings, StageTimer(NoProgress()), unwrapped, None, NOW, NOW)
+    return load_accepted_bars(context, experiment)
 
 
 def ages(stale: tuple[Stale, ...]) -> dict[str, int]:

@@ -39,6 +39,10 @@ class Restatement(BaseModel, frozen=True, extra="forbid"):
     found: str
     stored: str
 
+    def __str__(self) -> str:
+        rows = f"{self.rows} rows" if self.rows > 1 else "1 row"
+        return f"{self.kind} from {self.first_session} on ({rows}; {self.found} in place of {self.stored})"
+
 
 @dataclass(frozen=True, eq=False)
 class Alignment:

@@ -1,0 +1,232 @@
+"""Issuing: the forecasts of the sessions that a model has not forecast yet, kept in the ledger before anything else."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from pipeline.arrays import Sessions
+from pipeline.dataset.frames import Frames
+from pipeline.experiment import Experiment
+from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.forecasting.correction import correction_after
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
+from pipeline.forecasting.live import LiveForecasts, live_forecasts
+from pipeline.market.calendars import age_sessions, closing_instants, closed_at, next_sessions, opened_at
+from pipeline.operation.environment import this_environment
+from pipeline.operation.ledger.database import Ledger
+from pipeline.operation.ledger.entries import Entry
+from pipeline.operation.ledger.issues import COLUMNS, KEY, LATE, ON_TIME, STALE, Issue, Provenance
+from pipeline.operation.ledger.reading import last_entry, rows_of_origin
+from pipeline.operation.ledger.writing import Appended, append
+from pipeline.operation.model import Model
+from pipeline.operation.publication import Publication, marked
+from pipeline.operation.states import get_state, put_state
+from pipeline.operation.version_files import ModelVersion
+from pipeline.workflow.calendar_bars import CalendarBars
+from pipeline.workflow.run_context import RunContext
+
+GRACE = timedelta(hours=3)
+"""Where the next session opens at once, as around the clock, a forecast is on time within this after the close."""
+
+
+@dataclass(frozen=True, eq=False)
+class IssuedSession:
+    """What was issued of one session: its entry in the ledger, with how many rows are new."""
+
+    session: date
+    status: str  # ON_TIME or LATE
+    appended: Appended
+
+
+@dataclass(frozen=True, eq=False)
+class Issued:
+    """The forecasts of one calendar as the ledger has them, in prices, and the sessions that were issued for them.
+
+    `forecasts` has a row per ticker, horizon and forecaster of the last session (of a stale ticker: of its own last
+    one). `skipped` says why nothing new was issued, or why sessions are missing; empty where all is as planned.
+    """
+
+    forecasts: pd.DataFrame
+    sessions: tuple[IssuedSession, ...]
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """What every issue of one model and calendar needs: the ledger, the version, and who runs."""
+
+    ledger: Ledger
+    version: ModelVersion
+    calendar: str
+    run_id: str
+    known_at: datetime | None
+    price_basis: str
+
+    @property
+    def model(self) -> Model:
+        """The version's model of the calendar."""
+        return self.version.models[self.calendar]
+
+    @property
+    def last(self) -> Entry | None:
+        """The last entry of the ledger for this model name and calendar."""
+        return last_entry(self.ledger, self.version.name, self.calendar)
+
+
+def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence[str]) -> Issued:
+    """Return the forecasts of every session since the last issue, after appending them to the ledger.
+
+    A session whose forecasts could have been made earlier is issued as late. What was issued before stands: a second
+    call for the same session adds tickers whose bars have arrived since, and nothing else. Raises LedgerError.
+    """
+    last = issuer.last
+    due, skipped = sessions_due(issuer, frames, last, context.now)
+    state = live_state(issuer, last)
+    issued = []
+    for at in due:
+        cut = frames.until(at + 1)
+        live = _forecast(issuer.model, cut, issuer.calendar, context.now, state, tickers)
+        state = live.state
+        rows = rows_to_issue(issuer, live, cut.sessions[-1], context.now)
+        if len(rows):
+            appended = append(issuer.ledger, Issue(provenance(issuer, state), context.now, rows))
+            issued.append(IssuedSession(_day(cut.sessions[-1]), rows["status"].iloc[0], appended))
+    shown = issued_forecasts(issuer, frames, tickers, context.now)
+    return Issued(shown, tuple(issued), skipped or ("" if issued else _already(last)))
+
+
+def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: datetime) -> tuple[list[int], str]:
+    """Return the indices of the sessions to issue, oldest first, and why there are fewer than one would expect.
+
+    The last session is always among them: tickers whose bars came late are still to be issued. Sessions that the model
+    was trained on are not issued.
+    """
+    count = len(frames.sessions)
+    behind = age_sessions(issuer.calendar, frames.sessions[-1], now)
+    missing = f"the bars of {behind} completed session(s) are not there yet" if behind else ""
+    if last is None:
+        return [count - 1], missing
+    first = int(np.searchsorted(frames.sessions, np.datetime64(last.last_origin), side="right"))
+    trained = int(np.searchsorted(frames.sessions, np.datetime64(issuer.model.trained_until)))
+    due = list(range(max(first, trained), count)) or [count - 1]
+    if trained > first:
+        missing = f"{trained - first} missed session(s) lie before the end of the model's training and are not issued"
+    return due, missing
+
+
+def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
+    """Return the state of the calibration to go on from: that of the last issue, or the version's own."""
+    own = issuer.model.calibration
+    if last is None or last.provenance.calibration_digest is None or own is None:
+        return own
+    folder = issuer.version.folder.parent
+    session = np.datetime64(last.last_origin)
+    state = get_state(folder, issuer.calendar, session, last.provenance.calibration_digest)
+    return state if state.horizons == own.horizons else own
+
+
+def _forecast(
+    model: Model,
+    frames: Frames,
+    calendar: str,
+    now: datetime,
+    state: CalibrationState | None,
+    tickers: Sequence[str],
+) -> LiveForecasts:
+    experiment = model.experiment
+    trained_until = np.datetime64(model.trained_until)
+    correction = correction_after(trained_until, experiment.folds, experiment.calibration, state)
+    return live_forecasts(model.fits, frames, calendar, now, correction, tickers)
+
+
+def rows_to_issue(issuer: Issuer, live: LiveForecasts, session: np.datetime64, now: datetime) -> pd.DataFrame:
+    """Return the rows that the ledger does not have yet; of a stale ticker those whose target is still open."""
+    calendar = issuer.calendar
+    published = marked(live.rows, issuer.model.publication)["published"]
+    quantiles = dict(zip(QUANTILE_COLUMNS, live.log_quantiles.astype(np.float64).T, strict=True))
+    fresh = live.rows["as_of"].to_numpy("datetime64[D]") == session
+    status = np.where(fresh, ON_TIME if is_on_time(calendar, session, now) else LATE, STALE)
+    rows = live.rows.assign(**quantiles, published=published, status=status)[list(COLUMNS)]
+    closes = closing_instants(calendar, rows["target_session"].to_numpy("datetime64[D]"))
+    closed = closes <= np.datetime64(int(now.timestamp()), "s")
+    issued = _issued_of(issuer, rows)
+    known = pd.MultiIndex.from_frame(rows[list(KEY)]).isin(pd.MultiIndex.from_frame(issued[list(KEY)]))
+    new = rows[~known & ~(closed & ~fresh)]
+    return new.sort_values("status", key=lambda column: column == STALE, kind="stable")
+
+
+def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
+    """Return whether a forecast made now from a session is on time: before the next session opens."""
+    (following,) = next_sessions(calendar, session, 1)
+    return now < max(opened_at(calendar, following), closed_at(calendar, session) + GRACE)
+
+
+def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
+    """Return where the rows of an issue come from, after storing the state of the calibration."""
+    environment = this_environment()
+    digest = put_state(issuer.version.folder.parent, issuer.calendar, state) if state else None
+    return Provenance(
+        model=issuer.version.name,
+        version=issuer.version.number,
+        calendar=issuer.calendar,
+        experiment_digest=experiment_digest(issuer.model.experiment),
+        calibration_digest=digest,
+        code_version=environment.code_version,
+        lock_digest=environment.lock_digest,
+        cpu_capability=environment.cpu_capability,
+        known_at=issuer.known_at,
+        price_basis=issuer.price_basis,
+        backtest=issuer.model.backtest,
+        run_id=issuer.run_id,
+    )
+
+
+def experiment_digest(experiment: Experiment) -> str:
+    """Return the SHA-256 of an experiment."""
+    return hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()
+
+
+def issued_forecasts(issuer: Issuer, frames: Frames, tickers: Sequence[str], now: datetime) -> pd.DataFrame:
+    """Return the forecasts from each ticker's last origin as the ledger has them, in prices, with `published`."""
+    origins = last_origins(frames, tickers)
+    keys = pd.DataFrame({"ticker": list(origins), "as_of": list(origins.values()), "horizon": 1, "forecaster": ""})
+    rows = _issued_of(issuer, keys.astype({"as_of": "datetime64[s]"}))
+    prices = price_quantiles(
+        rows["reference_close"].to_numpy()[:, None], rows[list(QUANTILE_COLUMNS)].to_numpy(np.float32)
+    )
+    ages = {day: age_sessions(issuer.calendar, day, now) for day in set(origins.values())}
+    return rows.assign(
+        age_sessions=[ages[day] for day in rows["as_of"].to_numpy("datetime64[D]")],
+        **dict(zip(QUANTILE_COLUMNS, prices.T, strict=True)),
+    )
+
+
+def last_origins(frames: Frames, tickers: Sequence[str]) -> dict[str, np.datetime64]:
+    """Return the last session at which each ticker could be forecast; one that never could is left out."""
+    usable = {ticker: np.flatnonzero(frames.usable[frames.tickers.index(ticker)]) for ticker in tickers}
+    return {ticker: frames.sessions[at[-1]] for ticker, at in usable.items() if len(at)}
+
+
+def _issued_of(issuer: Issuer, keys: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the ledger of these tickers and origins."""
+    days: Sessions = np.unique(keys["as_of"].to_numpy("datetime64[D]"))
+    parts = [rows_of_origin(issuer.ledger, issuer.version.name, _day(day), issuer.calendar) for day in days]
+    found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    pairs = set(zip(keys["ticker"], keys["as_of"].to_numpy("datetime64[D]"), strict=True))
+    wanted = [pair in pairs for pair in zip(found["ticker"], found["as_of"].to_numpy("datetime64[D]"), strict=True)]
+    return found[wanted].reset_index(drop=True)
+
+
+def _already(last: Entry | None) -> str:
+    if last is None:
+        return "no ticker has a forecast that is still open"
+    return f"{last.last_origin} was issued at {last.issued_at:%Y-%m-%d %H:%M} UTC, and no later session has closed"
+
+
+def _day(session: np.datetime64) -> date:
+    day: date = session.astype("datetime64[D]").item()
+    return day
