@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Column, ColumnElement, Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.operation.ledger.chain import day_numbers
@@ -48,29 +48,24 @@ def coded(rows: pd.DataFrame, ids: dict[str, int]) -> pd.DataFrame:
 
 
 def coded_keys(rows: pd.DataFrame, ids: dict[str, int]) -> pd.DataFrame:
-    """Return the columns KEY_IDS of rows with the columns KEY."""
-    columns = {
-        "as_of": day_numbers(rows["as_of"]),
-        "ticker_id": rows["ticker"].map(ids),
-        "horizon": rows["horizon"],
-        "forecaster_id": rows["forecaster"].map(ids),
-    }
-    return pd.DataFrame(columns, index=rows.index).astype(np.int64)
+    """Return the columns KEY_IDS of rows with the columns KEY, or with those but the forecaster."""
+    columns = {"as_of": day_numbers(rows["as_of"]), "ticker_id": rows["ticker"].map(ids), "horizon": rows["horizon"]}
+    forecaster = {"forecaster_id": rows["forecaster"].map(ids)} if "forecaster" in rows else {}
+    return pd.DataFrame({**columns, **forecaster}, index=rows.index).astype(np.int64)
 
 
-def decoded(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of the table as rows of an issue, in their order, with the column sequence after the others.
+def decoded(connection: Connection, table: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return rows of the table as rows of an issue in their order, and `more` of the table's columns.
 
     Raises LedgerError or ValueError for values that no writer of ours has written.
     """
     named = with_names(connection, table)
     words = named.assign(
-        target_session=_days(named["target_session"]),
+        target_session=days_of(named["target_session"]),
         status=named["status"].map(dict(enumerate(STATUSES))),
         published=named["published"].astype(bool),
     )
-    sequence = words.sort_values(list(KEY), ignore_index=True)["sequence"]
-    return ordered(words).assign(sequence=sequence.astype(np.int64))
+    return ordered(words, more)
 
 
 def with_names(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
@@ -80,14 +75,15 @@ def with_names(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
     by_id = dict(connection.execute(query).all())
     keys = {
         "ticker": table["ticker_id"].map(by_id).astype("str"),
-        "as_of": _days(table["as_of"]),
+        "as_of": days_of(table["as_of"]),
         "horizon": table["horizon"].astype(np.int64),
         "forecaster": table["forecaster_id"].map(by_id).astype("str"),
     }
     return pd.DataFrame(keys).join(table.drop(columns=list(KEY_IDS)))
 
 
-def _days(numbers: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
+def days_of(numbers: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
+    """Return days since 1970-01-01 [row] as days [row]."""
     days = numbers.to_numpy(np.int64).astype("datetime64[D]").astype("datetime64[s]")
     return pd.Series(days, index=numbers.index)
 
@@ -98,9 +94,25 @@ def rows_where(connection: Connection, *conditions: ColumnElement[bool]) -> pd.D
     return frame_of(connection.execute(query).all(), ROW_COLUMNS)
 
 
+def at_keys(connection: Connection, model_id: int, keys: pd.DataFrame, columns: Sequence[Column[Any]]) -> pd.DataFrame:
+    """Return columns (KEY_IDS first) of one table, of its rows under a model at keys (some or all of KEY_IDS, by day).
+
+    One question per day of the keys, as each day's rows lie in one piece.
+    """
+    table, wanted = columns[0].table, [column.name for column in columns]
+    found: list[Sequence[Any]] = []
+    for _, of_day in keys.groupby("as_of"):
+        day = table.c.as_of == int(of_day["as_of"].iloc[0])
+        tickers = table.c.ticker_id.in_(of_day["ticker_id"].unique().tolist())
+        query = select(*columns).where(table.c.model_id == model_id, day, tickers)
+        found += connection.execute(query).all()
+    return frame_of(found, wanted).merge(keys.drop_duplicates(), on=list(keys.columns))
+
+
 def frame_of(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> pd.DataFrame:
     """Return rows of a query as a frame."""
-    return pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
+    frame = pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
+    return frame if len(frame) else frame.astype(dict.fromkeys(set(columns) & {*KEY_IDS, "sequence"}, np.int64))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

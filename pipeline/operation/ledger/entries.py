@@ -1,15 +1,13 @@
 """Entries of the chain, as values."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import Row
 
 from pipeline.operation.ledger.chain import day_of, instant_of
 from pipeline.operation.ledger.issues import BacktestReference, Provenance
-from pipeline.operation.ledger.schema import entries
 
 
 @dataclass(frozen=True)
@@ -25,21 +23,8 @@ class Entry:
     last_origin: date
 
 
-def entries_where(
-    connection: Connection, model: str, *conditions: ColumnElement[bool], newest: int | None = None
-) -> Iterator[Entry]:
-    """Yield the entries that meet conditions: the newest so many, newest first, or all, oldest first.
-
-    Raises LedgerError or ValueError for values that no writer of ours has written.
-    """
-    order = entries.c.sequence if newest is None else entries.c.sequence.desc()
-    query = select(entries).where(*conditions).order_by(order).limit(newest)
-    for row in connection.execute(query):
-        yield entry_of(model, row)
-
-
 def entry_of(model: str, row: Row[Any]) -> Entry:
-    """Return the entry of a row of the table."""
+    """Return the entry of a row of the table; raises LedgerError or ValueError for what no writer of ours wrote."""
     return Entry(
         sequence=row.sequence,
         digest=bytes(row.digest).hex(),

@@ -1,6 +1,7 @@
 """What is issued: forecasts with where they come from, checked and in one order; needs no database."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
@@ -97,8 +98,8 @@ def in_utc(instant: datetime, name: str) -> datetime:
     return instant.astimezone(UTC)
 
 
-def ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a row with their types, in the order of KEY (text by code points).
+def ordered(rows: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the columns of a row with their types, and `more` as they are, in the order of KEY (text by code points).
 
     Raises LedgerError for a column that is missing or has another type.
     """
@@ -106,7 +107,7 @@ def ordered(rows: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise LedgerError(f"found forecasts without the column {missing[0]}, expected {', '.join(COLUMNS)}")
     try:
-        typed = pd.DataFrame({name: _typed(name, rows[name]) for name in COLUMNS})
+        typed = pd.DataFrame({name: _typed(name, rows[name]) for name in COLUMNS}).join(rows[list(more)])
     except (TypeError, ValueError, OverflowError) as error:
         raise LedgerError(f"found forecasts that cannot be issued: {error}") from error
     return typed.sort_values(list(KEY), kind="stable", ignore_index=True)

@@ -84,7 +84,7 @@ forecasts = Table(
     sqlite_with_rowid=False,
 )
 
-ungraded = Table(
+waiting = Table(
     "ledger_ungraded",  # what waits for its outcome; made from the others, and no part of the record
     METADATA,
     Column("model_id", Integer, primary_key=True, autoincrement=False),

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, func, select
 from pipeline.errors import LedgerConflictError, LedgerError
 from pipeline.market.calendars import closing_instants
 from pipeline.operation.ledger.chain import FIRST, day_number, day_numbers, day_of, digest_of, microseconds
-from pipeline.operation.ledger.coding import coded, made_name_ids, records, rows_where
+from pipeline.operation.ledger.coding import ROW_COLUMNS, at_keys, coded, made_name_ids, records
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.issues import LATE, VALUES, Issue, Provenance, described
-from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, ungraded
+from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, waiting
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def append(ledger: Ledger, issue: Issue) -> Appended:
     with ledger.writing(model) as connection:
         ids = made_name_ids(connection, [model, *issue.rows["ticker"], *issue.rows["forecaster"]])
         wanted = coded(issue.rows, ids)
-        existing = _existing(connection, ids[model], wanted)
+        columns = [forecasts.c[name] for name in ROW_COLUMNS]
+        existing = at_keys(connection, ids[model], wanted[list(KEY_IDS)], columns)
         _refuse_conflict(issue, wanted.merge(existing, on=list(KEY_IDS), how="left", suffixes=("", "_issued")))
         new = ~pd.MultiIndex.from_frame(wanted[list(KEY_IDS)]).isin(pd.MultiIndex.from_frame(existing[list(KEY_IDS)]))
         if not new.any():
@@ -71,21 +72,6 @@ def _refuse_closed(issue: Issue) -> None:
             f"{closes[closed][0]} UTC, before {issue.issued_at:%Y-%m-%dT%H:%M:%S} UTC; expected a target that is still "
             f'open, or the status "{LATE}"'
         )
-
-
-def _existing(connection: Connection, model_id: int, wanted: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that the ledger has under the keys of rows, in no order."""
-    parts = [
-        rows_where(
-            connection,
-            forecasts.c.model_id == model_id,
-            forecasts.c.as_of == int(of_day["as_of"].iloc[0]),
-            forecasts.c.ticker_id.in_(of_day["ticker_id"].unique().tolist()),
-        )
-        for _, of_day in wanted.groupby("as_of")
-    ]
-    found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return found.merge(wanted[list(KEY_IDS)], on=list(KEY_IDS)) if len(found) else found.astype({"as_of": np.int64})
 
 
 def _refuse_conflict(issue: Issue, joined: pd.DataFrame) -> None:
@@ -157,8 +143,8 @@ def _add_rows(connection: Connection, table: pd.DataFrame) -> None:
     """Add rows of an entry, and to what waits for its outcome."""
     model_id, sequence = int(table["model_id"].iloc[0]), int(table["sequence"].iloc[0])
     connection.execute(forecasts.insert(), records(table.sort_values(list(KEY_IDS))))
-    columns = [column.name for column in ungraded.columns]
+    columns = [column.name for column in waiting.columns]
     of_entry = select(*(forecasts.c[name] for name in columns)).where(
         forecasts.c.model_id == model_id, forecasts.c.sequence == sequence
     )
-    connection.execute(ungraded.insert().from_select(columns, of_entry))
+    connection.execute(waiting.insert().from_select(columns, of_entry))

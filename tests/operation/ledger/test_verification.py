@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pipeline.operation.ledger.chain import FIRST, digest_of
 from pipeline.operation.ledger.database import Ledger, open_ledger
-from pipeline.operation.ledger.schema import METADATA, entries, forecasts, ungraded
+from pipeline.operation.ledger.schema import METADATA, entries, forecasts, waiting
 from pipeline.operation.ledger.verification import verify
 from pipeline.operation.ledger.writing import append
 
@@ -163,7 +163,7 @@ def cut_tail(ledger: Ledger, after: int) -> None:
         ledger,
         sa.delete(forecasts).where(forecasts.c.sequence > after),
         sa.delete(entries).where(entries.c.sequence > after),
-        sa.delete(ungraded),
+        sa.delete(waiting),
     )
 
 
