@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         return None if self.tracking_uri else (self.root / "mlflow" / "artifacts").as_uri()
 
     @property
+    def issued(self) -> Path:
+        """A JSON file per model, calendar and day with what was issued."""
+        return self.root / "issued"
+
+    @property
     def ledger_url(self) -> str:
         """The address of the ledger's database."""
         return self.ledger or sqlite_uri(self.root / "ledger" / "ledger.db")

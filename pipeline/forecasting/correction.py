@@ -133,6 +133,11 @@ def _by_state(
         new, known = _with_absent(new, absent), _with_absent(known, absent)
         issued_since, state = followed(state, correction.spec, frames.sessions[first:stop], new, known)
         corrected[:, max(first - start, 0) :] = issued_since[:count, max(start - first, 0) :]
+    elif count and stop > start:  # what was not issued at the state's session, as its bar came late, is issued now
+        late = np.isnan(state.pending[:count, 0]) & np.isfinite(corrected[:, -1])
+        pending = state.pending.copy()
+        pending[:count, 0] = np.where(late, corrected[:, -1], pending[:count, 0])
+        state = replace(state, pending=pending)
     return Corrected(corrected, state)
 
 

@@ -37,15 +37,16 @@ def put_state(model_folder: Path, calendar: str, state: CalibrationState) -> str
     Raises UsageError where the folder cannot be written.
     """
     digest = state_digest(state)
-    path = _path(model_folder, calendar, state.session, digest)
+    path = _folder(model_folder, calendar) / f"{state.session}-{digest[:12]}.safetensors"
     if not path.is_file():
         write_whole(path, state_bytes(state))
     return digest
 
 
-def get_state(model_folder: Path, calendar: str, session: np.datetime64, digest: str) -> CalibrationState:
-    """Return the stored state of a session; raises FitError where it is missing or was changed."""
-    path = _path(model_folder, calendar, session, digest)
+def get_state(model_folder: Path, calendar: str, digest: str) -> CalibrationState:
+    """Return the stored state with a digest; raises FitError where it is missing or was changed."""
+    folder = _folder(model_folder, calendar)
+    path = next(folder.glob(f"*-{digest[:12]}.safetensors"), folder / f"*-{digest[:12]}.safetensors")
     state = read_state(path)
     if state_digest(state) != digest:
         raise FitError(
@@ -55,5 +56,5 @@ def get_state(model_folder: Path, calendar: str, session: np.datetime64, digest:
     return state
 
 
-def _path(model_folder: Path, calendar: str, session: np.datetime64, digest: str) -> Path:
-    return model_folder / STATES / calendar.replace("/", "-") / f"{session}-{digest[:12]}.safetensors"
+def _folder(model_folder: Path, calendar: str) -> Path:
+    return model_folder / STATES / calendar.replace("/", "-")

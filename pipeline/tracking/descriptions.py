@@ -26,7 +26,7 @@ from pipeline.wording import (
     unseen_sentence,
 )
 
-RunKind = Literal["run", "backtest", "forecast", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
+RunKind = Literal["run", "backtest", "forecast", "daily", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
 
 NOTE_TAG = "mlflow.note.content"
 MAX_NAMED_TICKERS = 5
@@ -37,6 +37,7 @@ KIND_LABELS: Mapping[RunKind, str] = {
     "run": "walk-forward backtest and live forecast",
     "backtest": "walk-forward backtest",
     "forecast": "live forecast from the latest fitted model",
+    "daily": "forecasts of the day, issued and graded",
     "sine": "sanity check on a sine with noise",
     "tune": "search over network and training settings, judged on validation ranges alone",
     "audit": "leak audit",

@@ -2,31 +2,31 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Sessions
+from pipeline.arrays import Array, Sessions
 from pipeline.dataset.frames import Frames
 from pipeline.experiment import Experiment
 from pipeline.forecasting.calibration_state import CalibrationState
 from pipeline.forecasting.correction import correction_after
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
-from pipeline.market.calendars import age_sessions, closing_instants, closed_at, next_sessions, opened_at
+from pipeline.market.calendars import age_sessions, closed_at, closing_instants, next_sessions, opened_at
 from pipeline.operation.environment import this_environment
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import Entry
 from pipeline.operation.ledger.issues import COLUMNS, KEY, LATE, ON_TIME, STALE, Issue, Provenance
+from pipeline.operation.ledger.issues import BacktestReference as LedgerBacktest
 from pipeline.operation.ledger.reading import last_entry, rows_of_origin
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.operation.model import Model
-from pipeline.operation.publication import Publication, marked
+from pipeline.operation.publication import marked
 from pipeline.operation.states import get_state, put_state
 from pipeline.operation.version_files import ModelVersion
-from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.run_context import RunContext
 
 GRACE = timedelta(hours=3)
@@ -38,8 +38,9 @@ class IssuedSession:
     """What was issued of one session: its entry in the ledger, with how many rows are new."""
 
     session: date
-    status: str  # ON_TIME or LATE
+    status: str  # ON_TIME or LATE; STALE where only forecasts from older bars were still to be issued
     appended: Appended
+    stages: dict[str, str]  # stage -> digest of its output
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +90,13 @@ def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence
     issued = []
     for at in due:
         cut = frames.until(at + 1)
-        live = _forecast(issuer.model, cut, issuer.calendar, context.now, state, tickers)
+        live = forecast_session(issuer, cut, context.now, state, tickers)
         state = live.state
         rows = rows_to_issue(issuer, live, cut.sessions[-1], context.now)
         if len(rows):
             appended = append(issuer.ledger, Issue(provenance(issuer, state), context.now, rows))
-            issued.append(IssuedSession(_day(cut.sessions[-1]), rows["status"].iloc[0], appended))
+            session = IssuedSession(_day(cut.sessions[-1]), rows["status"].iloc[0], appended, stage_digests(cut))
+            issued.append(session)
     shown = issued_forecasts(issuer, frames, tickers, context.now)
     return Issued(shown, tuple(issued), skipped or ("" if issued else _already(last)))
 
@@ -123,40 +125,51 @@ def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
     own = issuer.model.calibration
     if last is None or last.provenance.calibration_digest is None or own is None:
         return own
-    folder = issuer.version.folder.parent
-    session = np.datetime64(last.last_origin)
-    state = get_state(folder, issuer.calendar, session, last.provenance.calibration_digest)
+    state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
     return state if state.horizons == own.horizons else own
 
 
-def _forecast(
-    model: Model,
-    frames: Frames,
-    calendar: str,
-    now: datetime,
-    state: CalibrationState | None,
-    tickers: Sequence[str],
+def forecast_session(
+    issuer: Issuer, frames: Frames, now: datetime, state: CalibrationState | None, tickers: Sequence[str]
 ) -> LiveForecasts:
-    experiment = model.experiment
+    """Return the model's forecasts from the last session of frames, calibrated from a state on."""
+    model, experiment = issuer.model, issuer.model.experiment
     trained_until = np.datetime64(model.trained_until)
     correction = correction_after(trained_until, experiment.folds, experiment.calibration, state)
-    return live_forecasts(model.fits, frames, calendar, now, correction, tickers)
+    return live_forecasts(model.fits, frames, issuer.calendar, now, correction, tickers)
 
 
 def rows_to_issue(issuer: Issuer, live: LiveForecasts, session: np.datetime64, now: datetime) -> pd.DataFrame:
     """Return the rows that the ledger does not have yet; of a stale ticker those whose target is still open."""
-    calendar = issuer.calendar
+    rows = ledger_rows(issuer, live, session, now)
+    closes = closing_instants(issuer.calendar, rows["target_session"].to_numpy("datetime64[D]"))
+    closed = (closes <= np.datetime64(int(now.timestamp()), "s")) & (rows["status"] == STALE).to_numpy()
+    issued = _issued_of(issuer, rows)
+    known = pd.MultiIndex.from_frame(rows[list(KEY)]).isin(pd.MultiIndex.from_frame(issued[list(KEY)]))
+    new: pd.DataFrame = rows[~known & ~closed]
+    return new.sort_values("status", key=lambda column: column == STALE, kind="stable")
+
+
+def ledger_rows(issuer: Issuer, live: LiveForecasts, session: np.datetime64, now: datetime) -> pd.DataFrame:
+    """Return forecasts as rows of the ledger, with how they are issued now."""
     published = marked(live.rows, issuer.model.publication)["published"]
     quantiles = dict(zip(QUANTILE_COLUMNS, live.log_quantiles.astype(np.float64).T, strict=True))
     fresh = live.rows["as_of"].to_numpy("datetime64[D]") == session
-    status = np.where(fresh, ON_TIME if is_on_time(calendar, session, now) else LATE, STALE)
-    rows = live.rows.assign(**quantiles, published=published, status=status)[list(COLUMNS)]
-    closes = closing_instants(calendar, rows["target_session"].to_numpy("datetime64[D]"))
-    closed = closes <= np.datetime64(int(now.timestamp()), "s")
-    issued = _issued_of(issuer, rows)
-    known = pd.MultiIndex.from_frame(rows[list(KEY)]).isin(pd.MultiIndex.from_frame(issued[list(KEY)]))
-    new = rows[~known & ~(closed & ~fresh)]
-    return new.sort_values("status", key=lambda column: column == STALE, kind="stable")
+    status = np.where(fresh, ON_TIME if is_on_time(issuer.calendar, session, now) else LATE, STALE)
+    return live.rows.assign(**quantiles, published=published, status=status)[list(COLUMNS)]
+
+
+def stage_digests(frames: Frames) -> dict[str, str]:
+    """Return a digest of what each stage gave up to the last session, for a replay to find the first that differs."""
+    arrays = {
+        "bars": (frames.reference_close, frames.log_return),
+        "features": (frames.features, frames.volatility, frames.known_future),
+    }
+    return {stage: hashlib.sha256(b"".join(map(_bytes, of_stage))).hexdigest() for stage, of_stage in arrays.items()}
+
+
+def _bytes(array: Array) -> bytes:
+    return np.ascontiguousarray(array).tobytes()
 
 
 def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
@@ -167,7 +180,7 @@ def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
 
 def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
     """Return where the rows of an issue come from, after storing the state of the calibration."""
-    environment = this_environment()
+    environment, backtest = this_environment(), issuer.model.backtest
     digest = put_state(issuer.version.folder.parent, issuer.calendar, state) if state else None
     return Provenance(
         model=issuer.version.name,
@@ -180,7 +193,7 @@ def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
         cpu_capability=environment.cpu_capability,
         known_at=issuer.known_at,
         price_basis=issuer.price_basis,
-        backtest=issuer.model.backtest,
+        backtest=LedgerBacktest(**asdict(backtest)) if backtest else None,
         run_id=issuer.run_id,
     )
 
@@ -218,7 +231,7 @@ def _issued_of(issuer: Issuer, keys: pd.DataFrame) -> pd.DataFrame:
     found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     pairs = set(zip(keys["ticker"], keys["as_of"].to_numpy("datetime64[D]"), strict=True))
     wanted = [pair in pairs for pair in zip(found["ticker"], found["as_of"].to_numpy("datetime64[D]"), strict=True)]
-    return found[wanted].reset_index(drop=True)
+    return found[np.array(wanted, dtype=bool)].reset_index(drop=True)
 
 
 def _already(last: Entry | None) -> str:

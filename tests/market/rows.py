@@ -48,9 +48,9 @@ def split_adjusted(rows: pd.DataFrame) -> pd.DataFrame:
     return reported
 
 
-def as_yahoo_exports(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows under the names of a Yahoo export, split-adjusted, with 0 where there was no split."""
-    reported = split_adjusted(rows).assign(session=rows["session"].dt.strftime("%Y-%m-%d"))
+def as_yahoo_exports(rows: pd.DataFrame, adjust: bool = True) -> pd.DataFrame:
+    """The rows under the names of a Yahoo export, split-adjusted (here, or before), with 0 where there was no split."""
+    reported = (split_adjusted(rows) if adjust else rows).assign(session=rows["session"].dt.strftime("%Y-%m-%d"))
     reported["split"] = reported["split"].where(reported["split"] != 1.0, 0.0)
     names = {"session": "Date", "adj_close": "Adj Close", "dividend": "Dividends", "split": "Stock Splits"}
     return reported.rename(columns=lambda name: names.get(name, name.title()))

@@ -71,6 +71,17 @@ def last_origin(ledger: Ledger, model: str, calendar: str) -> date | None:
     return None if number is None else day_of(number)
 
 
+def last_entry(ledger: Ledger, model: str, calendar: str, before: int | None = None) -> Entry | None:
+    """Return the newest entry of a calendar (`before` a place in the chain), None where nothing was issued for it."""
+    with ledger.reading() as connection:
+        of_calendar = (entries.c.model_id == _id_of(connection, model)) & (entries.c.calendar == calendar)
+        if before is not None:
+            of_calendar &= entries.c.sequence < before
+        query = select(entries).where(of_calendar).order_by(entries.c.sequence.desc()).limit(1)
+        row = connection.execute(query).one_or_none()
+        return None if row is None else entry_of(model, row)
+
+
 def ungraded(ledger: Ledger, model: str, until: date, tickers: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the rows whose target session is not after `until` and that have no grade: READ_COLUMNS."""
     with ledger.reading() as connection:

@@ -1,0 +1,99 @@
+"""The result of the daily use case: what was issued, graded and refitted, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from pipeline.workflow.result import JsonObject
+
+
+@dataclass(frozen=True)
+class DailyCalendar:
+    """One calendar of a daily run as plain JSON values.
+
+    `origin` is the last session that forecasts were issued from, `entry` the ledger's last entry (sequence, digest),
+    `issued` the sessions that were issued with it, `skipped` why there are none or some are missing. `forecasts` are
+    the published ones as the ledger has them; `backtest` is the one that stands behind the model version. `logged` is
+    whether a record was written, `recorded` whether MLflow has it.
+    """
+
+    calendar: str
+    version: int
+    origin: str
+    entry: JsonObject
+    issued: list[JsonObject]
+    skipped: str
+    graded: int
+    regraded: int
+    forecasts: list[JsonObject]
+    backtest: JsonObject | None
+    excluded: list[JsonObject]
+    stale: list[JsonObject]
+    restated: list[JsonObject]
+    mlflow_run_id: str | None = None
+    mlflow_url: str | None = None
+    report: str | None = None
+    logged: bool = False
+    recorded: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether a ticker is missing or old, or a session could not be issued on time."""
+        late = any(row["status"] != "on time" for row in self.issued)
+        return bool(self.excluded or self.stale or late)
+
+
+@dataclass(frozen=True)
+class DailyResult:
+    """What a daily run did, by calendar, and the refit that it made where one was due.
+
+    `failed` are the tickers of calendars on which nothing could be issued, `refit` says what came of a refit.
+    """
+
+    model: str
+    calendars: tuple[DailyCalendar, ...]
+    failed: tuple[JsonObject, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refit: JsonObject | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where a ticker, a session or a due refit is missing."""
+        refused = self.refit is not None and self.refit["status"] == "failed"
+        partial = self.failed or refused or any(calendar.partial for calendar in self.calendars)
+        return "partial" if partial else "ok"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether MLflow has the record of every calendar."""
+        return all(calendar.recorded for calendar in self.calendars)
+
+    def as_json(self) -> JsonObject:
+        """Return the object that --json prints."""
+        return {"status": self.status, "recorded": self.recorded, **asdict(self)}
+
+    def tables(self) -> Mapping[str, list[JsonObject]]:
+        """Return the forecasts, what was issued, and the tickers that are excluded or not up to date."""
+        rows: dict[str, list[JsonObject]] = {"forecasts": [], "issued": [], "excluded": [*self.failed], "stale": []}
+        for calendar in self.calendars:
+            for name in rows:
+                rows[name] += getattr(calendar, name)
+        return {name: of_name for name, of_name in rows.items() if of_name}
+
+
+def calendar_from_json(values: JsonObject) -> DailyCalendar:
+    """Return the calendar of a day's JSON; raises TypeError or KeyError where it is something else."""
+    return DailyCalendar(**{field.name: values[field.name] for field in fields(DailyCalendar)})
+
+
+def after(stored: DailyCalendar | None, new: DailyCalendar) -> DailyCalendar:
+    """Return what a run did, after an earlier one of the same day whose result is stored.
+
+    A run that issued nothing leaves the stored result as it is, but for the grades.
+    """
+    if stored is None:
+        return new
+    graded, regraded = stored.graded + new.graded, stored.regraded + new.regraded
+    if not new.issued:
+        return replace(stored, skipped=new.skipped, graded=graded, regraded=regraded)
+    return replace(new, issued=[*stored.issued, *new.issued], graded=graded, regraded=regraded)

@@ -1,0 +1,191 @@
+"""Replay: an issued forecast made again from its data as known then, its model version and its state."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import LedgerError, UsageError
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.market.specification import SourceSpec, known_at
+from pipeline.operation.environment import Environment, this_environment
+from pipeline.operation.ledger.database import Ledger, open_ledger
+from pipeline.operation.ledger.entries import Entry
+from pipeline.operation.ledger.issues import KEY
+from pipeline.operation.ledger.reading import entry_at, last_entry, listed, rows_of_entry
+from pipeline.operation.model import common_source
+from pipeline.operation.model_versions import read_version
+from pipeline.operation.version_files import ModelVersion
+from pipeline.workflow.calendar_bars import by_calendar, frames_on
+from pipeline.workflow.daily import read_stages
+from pipeline.workflow.forecast import market_members, with_new_members
+from pipeline.workflow.issuing import Issuer, forecast_session, ledger_rows, live_state, stage_digests
+from pipeline.workflow.loading import load
+from pipeline.workflow.result import JsonObject
+from pipeline.workflow.run_context import RunContext
+
+CLOSE = 1e-5
+"""How far log quantiles may differ where the environment is another one."""
+
+Agreement = Literal["identical", "close", "different"]
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What came of a replay: how its rows agree with those that were issued, and where they part.
+
+    `environment` names what is another one than at the issue (empty: nothing), `largest` is the largest difference of
+    a log quantile, `stage` the first stage whose output differs, None where none does.
+    """
+
+    model: str
+    sequence: int
+    version: int
+    calendar: str
+    origin: str
+    rows: int
+    agreement: Agreement
+    largest: float
+    environment: tuple[str, ...] = ()
+    stage: str | None = None
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where the rows differ."""
+        return "partial" if self.agreement == "different" else "ok"
+
+    @property
+    def sentence(self) -> str:
+        """The result in words."""
+        changed = f"The environment is another one ({'; '.join(self.environment)}). " if self.environment else ""
+        where = f" The first stage that differs: {self.stage}." if self.stage else ""
+        of_entry = f"entry {self.sequence} of model {self.model} ({self.rows} rows from {self.origin})"
+        match self.agreement:
+            case "identical":
+                return f"{changed}Replayed {of_entry}: every value is the issued one, bit for bit."
+            case "close":
+                return f"{changed}Replayed {of_entry}: the largest difference of a log return is {self.largest:.1e}."
+        return f"{changed}Replayed {of_entry}: the values differ, by up to {self.largest:.1e} of a log return.{where}"
+
+    def as_json(self) -> JsonObject:
+        """Return the object that --json prints."""
+        return {"status": self.status, "sentence": self.sentence, **asdict(self)}
+
+    def tables(self) -> Mapping[str, list[JsonObject]]:
+        """Return no table: the result is a sentence."""
+        return {}
+
+
+def replay(context: RunContext, model: str, which: int | str) -> ReplayResult:
+    """Make the forecasts of an entry again: `which` is its place in the chain, or the id of the run that issued it.
+
+    Raises UsageError where the entry or its version does not exist (any more), FitError where its state is gone,
+    SourceError where the store does not know the prices of then.
+    """
+    ledger = open_ledger(context.settings.ledger_url)
+    entry = _entry(ledger, model, which)
+    version = read_version(context.settings.models, model, entry.provenance.version)
+    context = replace(context, started_at=entry.issued_at, now=entry.issued_at, clock=lambda: entry.issued_at)
+    known = entry.provenance
+    issuer = Issuer(ledger, version, known.calendar, known.run_id, known.known_at, known.price_basis)
+    issued = rows_of_entry(ledger, model, entry.sequence)
+    made, stages = _made_again(context, issuer, entry, issued)
+    joined = issued.merge(made, on=list(KEY), how="left", suffixes=("_issued", ""), validate="one_to_one")
+    if joined["reference_close"].isna().any():
+        raise LedgerError(
+            f"the replay of entry {entry.sequence} of model {model} has no forecast of "
+            f"{joined.loc[joined['reference_close'].isna(), 'ticker'].iloc[0]}, which was issued"
+        )
+    return _compared(context, entry, joined, stages)
+
+
+def _entry(ledger: Ledger, model: str, which: int | str) -> Entry:
+    if isinstance(which, int):
+        entry = entry_at(ledger, model, which)
+    else:
+        found = [it for it in listed(ledger, model, 100_000) if it.provenance.run_id.startswith(which)]
+        entry = found[0] if found else None
+    if entry is None:
+        raise UsageError(
+            f"found no entry {which} of model {model} in the ledger, expected a place in its chain or the id of a run; "
+            "`tapecast ledger list` shows them"
+        )
+    return entry
+
+
+def _made_again(
+    context: RunContext, issuer: Issuer, entry: Entry, issued: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the rows as made again, and the digests of the stages."""
+    version, model = issuer.version, issuer.model
+    source = _source_then(common_source(version.models), entry)
+    tickers = tuple(dict.fromkeys(issued["ticker"]))
+    read = _read_tickers(version, tickers)
+    experiment = model.experiment.model_copy(update={"tickers": read, "source": source, "universe": None})
+    (bars,) = [it for it in by_calendar(load(context, experiment, tickers)) if it.calendar == issuer.calendar]
+    bars = replace(bars, universe=with_new_members(model.universe, tickers))
+    frames = frames_on(bars, model.experiment, market_members(context, model, bars))
+    stop = int(np.searchsorted(frames.sessions, np.datetime64(entry.last_origin), side="right"))
+    cut = frames.until(stop)
+    before = last_entry(issuer.ledger, version.name, issuer.calendar, entry.sequence)
+    live = forecast_session(issuer, cut, context.now, live_state(issuer, before), tickers)
+    return ledger_rows(issuer, live, cut.sessions[-1], context.now), stage_digests(cut)
+
+
+def _source_then(source: SourceSpec, entry: Entry) -> SourceSpec:
+    return source if entry.provenance.known_at is None else known_at(source, entry.provenance.known_at)
+
+
+def _read_tickers(version: ModelVersion, tickers: tuple[str, ...]) -> tuple[str, ...]:
+    members = [ticker for model in version.models.values() for ticker in (*model.market_members, *model.other_tickers)]
+    return tuple(dict.fromkeys((*members, *tickers)))
+
+
+def _compared(context: RunContext, entry: Entry, joined: pd.DataFrame, stages: dict[str, str]) -> ReplayResult:
+    columns = ("reference_close", *QUANTILE_COLUMNS)
+    issued, made = (joined[[f"{name}{end}" for name in columns]].to_numpy() for end in ("_issued", ""))
+    difference = np.abs(issued - made)
+    difference[:, 0] /= issued[:, 0]
+    changed = environment_changes(entry, this_environment())
+    identical = issued.tobytes() == made.tobytes()
+    close = bool(changed) and bool((difference <= CLOSE).all())
+    known = entry.provenance
+    return ReplayResult(
+        model=known.model,
+        sequence=entry.sequence,
+        version=known.version,
+        calendar=known.calendar,
+        origin=entry.last_origin.isoformat(),
+        rows=len(joined),
+        agreement="identical" if identical else "close" if close else "different",
+        largest=float(difference.max()),
+        environment=changed,
+        stage=None if identical else _first_stage(context, entry, joined, difference, stages),
+    )
+
+
+def environment_changes(entry: Entry, present: Environment) -> tuple[str, ...]:
+    """Return what of the environment is another one than at an issue, in words."""
+    known = entry.provenance
+    facts = {
+        "code": (known.code_version, present.code_version),
+        "packages": (known.lock_digest[:12], present.lock_digest[:12]),
+        "CPU capability": (known.cpu_capability, present.cpu_capability),
+    }
+    return tuple(f"{name} {found}, at the issue {then}" for name, (then, found) in facts.items() if then != found)
+
+
+def _first_stage(
+    context: RunContext, entry: Entry, joined: pd.DataFrame, difference: np.ndarray, stages: dict[str, str]
+) -> str:
+    """Return the name of the first stage whose output is another one than at the issue."""
+    then = read_stages(context.settings, entry)
+    for stage, digest in stages.items():
+        if then.get(stage, digest) != digest:
+            return stage
+    if difference[:, 0].any():
+        return "bars"
+    calibrated = (joined["forecaster"] == "calibrated").to_numpy()
+    return "predict" if difference[~calibrated].any() else "calibrate"
