@@ -75,9 +75,9 @@ class Settings(BaseSettings):
         return None if self.tracking_uri else (self.root / "mlflow" / "artifacts").as_uri()
 
     @property
-    def issued(self) -> Path:
-        """A JSON file per model, calendar and day with what was issued."""
-        return self.root / "issued"
+    def days(self) -> Path:
+        """What each day of a model issued, as JSON: a folder per model name, a file per day."""
+        return self.root / "days"
 
     @property
     def ledger_url(self) -> str:

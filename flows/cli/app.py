@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.data import data
+from flows.cli.ledger import ledger
 from flows.cli.options import (
     AsKnownOption,
     DayOption,
@@ -44,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data)
+app.add_typer(ledger)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from pipeline.operation.takeover import same_experiment
 from pipeline.operation.version_files import ModelVersion
 from pipeline.settings import Settings
 from pipeline.stages import folds_of
+from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
 from pipeline.workflow.daily_result import DailyCalendar, DailyResult, after, calendar_from_json
 from pipeline.workflow.forecast import market_members, with_new_members
@@ -241,12 +242,12 @@ def _with_records(
     context: RunContext, result: DailyResult, version: ModelVersion, issued: Sequence[IssuedCalendar]
 ) -> DailyResult:
     """Return the result with where it was recorded; nothing of it can be lost here any more."""
-    by_code = {it.bars.calendar: it.result for it in issued if not (it.summary.logged and it.summary.skipped)}
+    by_code = {it.bars.calendar: it for it in issued if not (it.summary.logged and it.summary.skipped)}
     if not by_code:
         return result
     base = next(iter(version.models.values())).experiment
-    experiments = {code: calendar_result.experiment for code, calendar_result in by_code.items()}
-    work = partial(_record_on, by_code)
+    experiments = {code: it.result.experiment for code, it in by_code.items()}
+    work = partial(_record_on, result.model, by_code)
     with recorded_experiment(context.settings, context.kind, base) as recording:
         recorded = over_calendars(
             context, recording, [it.bars for it in issued if it.bars.calendar in by_code], experiments, work, ()
@@ -258,13 +259,16 @@ def _with_records(
 
 
 def _record_on(
-    results: Mapping[str, CalendarResult],
+    name: str,
+    issued: Mapping[str, IssuedCalendar],
     context: RunContext,
     recording: Recording,
     bars: CalendarBars,
     _experiment: Experiment,
 ) -> RecordedResult:
-    return record(context, recording, results[bars.calendar])
+    entry = issued[bars.calendar].summary.entry
+    recording.record.write(tags=ledger_tag(name, entry["sequence"], entry["digest"]) if entry else {})
+    return record(context, recording, issued[bars.calendar].result)
 
 
 def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> DailyCalendar:
@@ -285,13 +289,14 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
 
 def day_file(settings: Settings, name: str, calendar: str, origin: str) -> Path:
     """Return the path of the day's JSON: what was issued, with the digest of the ledger's last entry."""
-    return settings.issued / name / calendar.replace("/", "-") / f"{origin}.json"
+    return settings.days / name / f"{origin}-{calendar.replace('/', '-')}.json"
 
 
 def write_day(settings: Settings, name: str, calendar: DailyCalendar) -> None:
     """Write the day's JSON of a calendar."""
     path = day_file(settings, name, calendar.calendar, calendar.origin)
-    content = {"model": name, **asdict(calendar), "environment": asdict(this_environment())}
+    heads = [{"sequence": row["sequence"], "digest": row["digest"]} for row in calendar.issued]
+    content = {"model": name, "ledger": heads, **asdict(calendar), "environment": asdict(this_environment())}
     write_whole(path, json.dumps(content, indent=1).encode())
 
 

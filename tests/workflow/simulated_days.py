@@ -29,8 +29,8 @@ START = date(2021, 1, 4)
 EXPERIMENT = changed(
     TINY,
     source=YahooSource(start=START),
-    tickers=("AAA", "BBB", "CCC"),
-    folds={"refit_months": 12, "validation_months": 3},
+    tickers=("AAA", "BBB", "CCC", "DDD"),
+    folds={"refit_months": 3, "validation_months": 3},
 )
 
 

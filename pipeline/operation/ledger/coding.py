@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Column, ColumnElement, Connection, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Select, Table, Text, cast, func, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.operation.ledger.chain import day_numbers
@@ -33,8 +33,8 @@ def made_name_ids(connection: Connection, wanted: Iterable[str]) -> dict[str, in
     """
     found = name_ids(connection, wanted)
     if missing := sorted(set(wanted) - set(found)):
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(insert(names).on_conflict_do_nothing(), [{"name": name} for name in missing])
+        insert_new = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(insert_new(names).on_conflict_do_nothing(), [{"name": name} for name in missing])
         found |= name_ids(connection, missing)
     return found
 
@@ -94,29 +94,44 @@ def rows_where(connection: Connection, *conditions: ColumnElement[bool]) -> pd.D
     return frame_of(connection.execute(query).all(), ROW_COLUMNS)
 
 
-def at_keys(connection: Connection, model_id: int, keys: pd.DataFrame, columns: Sequence[Column[Any]]) -> pd.DataFrame:
-    """Return columns (KEY_IDS first) of one table, of its rows under a model at keys (some or all of KEY_IDS, by day).
+def at_keys(connection: Connection, model_id: int, keys: pd.DataFrame, query: Select[Any]) -> pd.DataFrame:
+    """Return the rows of a query over forecasts (KEY_IDS first) under a model at keys (some or all of KEY_IDS).
 
     One question per day of the keys, as each day's rows lie in one piece.
     """
-    table, wanted = columns[0].table, [column.name for column in columns]
+    columns = [column.name for column in query.selected_columns]
     found: list[Sequence[Any]] = []
     for _, of_day in keys.groupby("as_of"):
-        day = table.c.as_of == int(of_day["as_of"].iloc[0])
-        tickers = table.c.ticker_id.in_(of_day["ticker_id"].unique().tolist())
-        query = select(*columns).where(table.c.model_id == model_id, day, tickers)
-        found += connection.execute(query).all()
-    return frame_of(found, wanted).merge(keys.drop_duplicates(), on=list(keys.columns))
+        within = [forecasts.c[name].in_(of_day[name].unique().tolist()) for name in ("ticker_id", "horizon")]
+        day = forecasts.c.as_of == int(of_day["as_of"].iloc[0])
+        found += connection.execute(query.where(forecasts.c.model_id == model_id, day, *within)).all()
+    return frame_of(found, columns).merge(keys.drop_duplicates(), on=list(keys.columns))
 
 
 def frame_of(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> pd.DataFrame:
     """Return rows of a query as a frame."""
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
-    return frame if len(frame) else frame.astype(dict.fromkeys(set(columns) & {*KEY_IDS, "sequence"}, np.int64))
+    if not rows:
+        empty = pd.DataFrame(columns=list(columns))
+        return empty.astype(dict.fromkeys({*KEY_IDS, "sequence"} & set(columns), np.int64))
+    return pd.DataFrame(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as what is inserted."""
-    keys = [str(name) for name in table.columns]
-    columns = [table[name].tolist() for name in keys]
-    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+def insert_rows(connection: Connection, table: Table, rows: pd.DataFrame) -> None:
+    """Insert rows with the columns of a table, as many as a day has: by one statement, with a list per column or row.
+
+    A third of the time that SQLAlchemy's own insert of many rows takes on SQLite, and a tenth on PostgreSQL.
+    """
+    columns = list(table.columns)
+    values = {column.name: rows[column.name].tolist() for column in columns}
+    if connection.dialect.name == "postgresql":
+        lists = [cast(_array_text(values[column.name]), ARRAY(column.type)) for column in columns]
+        unnested = func.unnest(*lists).table_valued(*values).render_derived()
+        connection.execute(insert(table).from_select(list(values), select(*unnested.columns)))
+    else:
+        statement = str(insert(table).compile(dialect=connection.dialect))
+        connection.exec_driver_sql(statement, list(zip(*values.values(), strict=True)))
+
+
+def _array_text(values: Sequence[float]) -> ColumnElement[str]:
+    """Return an array as PostgreSQL reads it from text: as a list of SQL expressions it takes five times as long."""
+    return literal(f"{{{','.join(map(str, values))}}}", Text)

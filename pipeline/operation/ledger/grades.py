@@ -5,13 +5,14 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, and_, delete, exists
+from sqlalchemy import Connection, and_, delete, exists, select
 
+from pipeline.arrays import Booleans
 from pipeline.errors import LedgerError
 from pipeline.evaluation.scores import BANDS, crps_of, pinball_of, within
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.operation.ledger.chain import microseconds
-from pipeline.operation.ledger.coding import at_keys, coded_keys, name_id, name_ids, records
+from pipeline.operation.ledger.coding import at_keys, coded_keys, insert_rows, name_id, name_ids
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.issues import KEY, described, in_utc, log_quantiles
 from pipeline.operation.ledger.schema import KEY_IDS, forecasts, grades, gradings, waiting
@@ -67,16 +68,16 @@ def append_grades(
         return Graded(0, 0, 0)
     _refuse_not_finite(scores)
     with ledger.writing(model) as connection:
-        wanted = _coded(connection, model, scores)
-        model_id = int(wanted["model_id"].iloc[0])
+        model_id, wanted = _coded(connection, model, scores)
         latest = _latest(connection, model_id, wanted[list(KEY_IDS)])
-        joined = wanted.merge(latest, on=list(KEY_IDS), how="left", suffixes=("", "_before"))
+        joined = wanted.merge(latest, on=list(KEY_IDS), how="left", suffixes=("", "_before"), indicator="issued")
+        _refuse_never_issued(model, scores, (joined["issued"] != "both").to_numpy())
         graded = joined["revision"].notna()
-        same = graded & ((joined["outcome"] - joined["outcome_before"]).abs() <= RESTATED_FROM)
-        new = joined[~same]
-        if len(new):
-            revisions = (new["revision"].fillna(-1) + 1).astype(np.int64)
-            _add(connection, new[list(wanted.columns)].assign(revision=revisions), graded_at, known_at)
+        same = graded & ((joined["outcome"] - joined["outcome_before"].astype(np.float64)).abs() <= RESTATED_FROM)
+        if not same.all():
+            revisions = joined["revision"].astype(np.float64).fillna(-1) + 1
+            new = wanted.assign(model_id=model_id, revision=revisions.astype(np.int64))[~same]
+            _add(connection, new, graded_at, known_at)
     return Graded(int((~graded).sum()), int((graded & ~same).sum()), int(same.sum()))
 
 
@@ -86,26 +87,27 @@ def _refuse_not_finite(scores: pd.DataFrame) -> None:
         raise LedgerError(f"cannot grade {described(scores[bad].iloc[0])}: found no finite score, expected an outcome")
 
 
-def _coded(connection: Connection, model: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return grades with the table's key; raises LedgerError for a forecast that was never issued."""
+def _coded(connection: Connection, model: str, scores: pd.DataFrame) -> tuple[int, pd.DataFrame]:
+    """Return the number of a model name, and grades with the table's key; raises LedgerError for unknown names."""
     model_id = name_id(connection, model)
-    ids = name_ids(connection, [*scores["ticker"], *scores["forecaster"]])
-    never = ~(scores["ticker"].isin(ids) & scores["forecaster"].isin(ids)).to_numpy()
-    if model_id is not None and not never.any():
-        keys = coded_keys(scores, ids)
-        issued = at_keys(connection, model_id, keys, [forecasts.c[name] for name in KEY_IDS])
-        never = ~pd.MultiIndex.from_frame(keys).isin(pd.MultiIndex.from_frame(issued))
-        if not never.any():
-            return keys.join(scores[list(SCORES)]).assign(model_id=model_id)
-    first = described(scores[never | (model_id is None)].iloc[0])
-    raise LedgerError(f"cannot grade {first}: it was never issued under {model}, expected a row of the ledger")
+    ids = name_ids(connection, [*scores["ticker"].unique(), *scores["forecaster"].unique()])
+    unknown = ~(scores["ticker"].isin(ids) & scores["forecaster"].isin(ids)).to_numpy()
+    _refuse_never_issued(model, scores, unknown | (model_id is None))
+    return model_id or 0, coded_keys(scores, ids).join(scores[list(SCORES)]).reset_index(drop=True)
+
+
+def _refuse_never_issued(model: str, scores: pd.DataFrame, where: Booleans) -> None:
+    if where.any():
+        first = described(scores[where].iloc[0])
+        raise LedgerError(f"cannot grade {first}: it was never issued under {model}, expected a row of the ledger")
 
 
 def _latest(connection: Connection, model_id: int, keys: pd.DataFrame) -> pd.DataFrame:
-    """Return the last revision of the grades at keys, with its outcome."""
-    columns = [grades.c[name] for name in (*KEY_IDS, "revision", "outcome")]
-    revisions = at_keys(connection, model_id, keys, columns).sort_values("revision")
-    return revisions.drop_duplicates(list(KEY_IDS), keep="last")
+    """Return the forecasts at keys, each with its grade's last revision and outcome; missing where it has no grade."""
+    same = and_(*(grades.c[name] == forecasts.c[name] for name in ("model_id", *KEY_IDS)))
+    columns = [*(forecasts.c[name] for name in KEY_IDS), grades.c.revision, grades.c.outcome]
+    found = at_keys(connection, model_id, keys, select(*columns).select_from(forecasts.outerjoin(grades, same)))
+    return found.sort_values("revision").drop_duplicates(list(KEY_IDS), keep="last")
 
 
 def _add(connection: Connection, table: pd.DataFrame, graded_at: datetime, known_at: datetime | None) -> None:
@@ -117,7 +119,7 @@ def _add(connection: Connection, table: pd.DataFrame, graded_at: datetime, known
         "known_at": None if known_at is None else microseconds(in_utc(known_at, "known_at")),
     }
     (grading_id,) = connection.execute(gradings.insert(), values).inserted_primary_key or (None,)
-    connection.execute(grades.insert(), records(table.sort_values(list(KEY_IDS)).assign(grading_id=grading_id)))
+    insert_rows(connection, grades, table.sort_values(list(KEY_IDS)).assign(grading_id=grading_id))
     same = and_(*(grades.c[name] == waiting.c[name] for name in ("model_id", *KEY_IDS)))
     days = waiting.c.as_of.between(int(table["as_of"].min()), int(table["as_of"].max()))
     connection.execute(delete(waiting).where(waiting.c.model_id == model_id, days, exists().where(same)))

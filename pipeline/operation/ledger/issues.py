@@ -103,6 +103,7 @@ def ordered(rows: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
 
     Raises LedgerError for a column that is missing or has another type.
     """
+    rows = rows.reset_index(drop=True)
     missing = [name for name in COLUMNS if name not in rows]
     if missing:
         raise LedgerError(f"found forecasts without the column {missing[0]}, expected {', '.join(COLUMNS)}")

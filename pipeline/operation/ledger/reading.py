@@ -59,7 +59,7 @@ def rows_of_targets(ledger: Ledger, model: str, targets: pd.DataFrame) -> pd.Dat
         model_id = _id_of(connection, model)
         known = name_ids(connection, targets["ticker"])
         keys = coded_keys(targets[targets["ticker"].isin(known)][list(KEY[:3])], known)
-        table = at_keys(connection, model_id, keys, [forecasts.c[name] for name in ROW_COLUMNS])
+        table = at_keys(connection, model_id, keys, select(*(forecasts.c[name] for name in ROW_COLUMNS)))
         return _read(connection, model_id, table)
 
 
@@ -133,10 +133,15 @@ def exported(ledger: Ledger, model: str, since: date | None = None, until: date 
         )
         table = frame_of(connection.execute(query).all(), (*ROW_COLUMNS, "outcome"))
         rows = _read(connection, model_id, table, ("outcome",))
-    close = rows["reference_close"].to_numpy()
-    prices = price_quantiles(close[:, None], log_quantiles(rows).astype(np.float32))  # [row, level]
-    actual = close * np.exp(rows["outcome"].astype(np.float64))
-    return rows.drop(columns="outcome").assign(**dict(zip(QUANTILE_COLUMNS, prices.T, strict=True)), actual=actual)
+    actual = rows["reference_close"] * np.exp(rows["outcome"].astype(np.float64))
+    return in_prices(rows).drop(columns="outcome").assign(actual=actual)
+
+
+def in_prices(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of the ledger with prices in place of log returns."""
+    log_returns = log_quantiles(rows).astype(np.float32)  # [row, level], as the forecaster gave them
+    prices = price_quantiles(rows[["reference_close"]].to_numpy(), log_returns)
+    return rows.assign(**dict(zip(QUANTILE_COLUMNS, prices.T, strict=True)))
 
 
 def _id_of(connection: Connection, model: str) -> int:

@@ -6,7 +6,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -70,7 +69,7 @@ entries = Table(
 )
 
 forecasts = Table(
-    "ledger_forecasts",
+    "ledger_forecasts",  # no foreign keys here and in grades: a third of the time; verification finds a stray row
     METADATA,
     *_key_columns(),
     Column("sequence", Integer, nullable=False),
@@ -79,7 +78,6 @@ forecasts = Table(
     *(Column(name, Double, nullable=False) for name in QUANTILE_COLUMNS),  # log returns
     Column("published", Boolean, nullable=False),
     Column("status", SmallInteger, nullable=False),  # the place in issues.STATUSES
-    ForeignKeyConstraint(["model_id", "sequence"], ["ledger_entries.model_id", "ledger_entries.sequence"]),
     Index("ledger_forecasts_by_entry", "model_id", "sequence"),
     sqlite_with_rowid=False,
 )
@@ -115,8 +113,5 @@ grades = Table(
     Column("inside_50", Boolean, nullable=False),
     Column("inside_80", Boolean, nullable=False),
     Column("inside_90", Boolean, nullable=False),
-    ForeignKeyConstraint(
-        ["model_id", *KEY_IDS], ["ledger_forecasts.model_id", *(f"ledger_forecasts.{name}" for name in KEY_IDS)]
-    ),
     sqlite_with_rowid=False,
 )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from pipeline.errors import LedgerConflictError, LedgerError
 from pipeline.market.calendars import closing_instants
 from pipeline.operation.ledger.chain import FIRST, day_number, day_numbers, day_of, digest_of, microseconds
-from pipeline.operation.ledger.coding import ROW_COLUMNS, at_keys, coded, made_name_ids, records
+from pipeline.operation.ledger.coding import ROW_COLUMNS, at_keys, coded, insert_rows, made_name_ids
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.issues import LATE, VALUES, Issue, Provenance, described
 from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, waiting
@@ -39,10 +39,11 @@ def append(ledger: Ledger, issue: Issue) -> Appended:
     model = issue.provenance.model
     _refuse_closed(issue)
     with ledger.writing(model) as connection:
-        ids = made_name_ids(connection, [model, *issue.rows["ticker"], *issue.rows["forecaster"]])
+        named = [model, *issue.rows["ticker"].unique(), *issue.rows["forecaster"].unique()]
+        ids = made_name_ids(connection, named)
         wanted = coded(issue.rows, ids)
-        columns = [forecasts.c[name] for name in ROW_COLUMNS]
-        existing = at_keys(connection, ids[model], wanted[list(KEY_IDS)], columns)
+        query = select(*(forecasts.c[name] for name in ROW_COLUMNS))
+        existing = at_keys(connection, ids[model], wanted[list(KEY_IDS)], query)
         _refuse_conflict(issue, wanted.merge(existing, on=list(KEY_IDS), how="left", suffixes=("", "_issued")))
         new = ~pd.MultiIndex.from_frame(wanted[list(KEY_IDS)]).isin(pd.MultiIndex.from_frame(existing[list(KEY_IDS)]))
         if not new.any():
@@ -142,7 +143,7 @@ def provenance_columns(it: Provenance) -> dict[str, object]:
 def _add_rows(connection: Connection, table: pd.DataFrame) -> None:
     """Add rows of an entry, and to what waits for its outcome."""
     model_id, sequence = int(table["model_id"].iloc[0]), int(table["sequence"].iloc[0])
-    connection.execute(forecasts.insert(), records(table.sort_values(list(KEY_IDS))))
+    insert_rows(connection, forecasts, table.sort_values(list(KEY_IDS)))
     columns = [column.name for column in waiting.columns]
     of_entry = select(*(forecasts.c[name] for name in columns)).where(
         forecasts.c.model_id == model_id, forecasts.c.sequence == sequence

@@ -8,7 +8,6 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-KEY = ("as_of", "ticker_id", "horizon", "forecaster_id")
 QUANTILES = ("q05", "q10", "q25", "q50", "q75", "q90", "q95")
 APPEND_ONLY = ("ledger_names", "ledger_entries", "ledger_forecasts", "ledger_gradings", "ledger_grades")
 
@@ -76,7 +75,6 @@ def _forecasts() -> None:
         *(sa.Column(name, sa.Double, nullable=False) for name in QUANTILES),
         sa.Column("published", sa.Boolean, nullable=False),
         sa.Column("status", sa.SmallInteger, nullable=False),
-        sa.ForeignKeyConstraint(["model_id", "sequence"], ["ledger_entries.model_id", "ledger_entries.sequence"]),
         sqlite_with_rowid=False,
     )
     op.create_index("ledger_forecasts_by_entry", "ledger_forecasts", ["model_id", "sequence"])
@@ -105,9 +103,6 @@ def _grades() -> None:
         sa.Column("grading_id", sa.Integer, sa.ForeignKey("ledger_gradings.id"), nullable=False),
         *(sa.Column(name, sa.Double, nullable=False) for name in ("outcome", "pinball", "crps", "error")),
         *(sa.Column(f"inside_{band}", sa.Boolean, nullable=False) for band in (50, 80, 90)),
-        sa.ForeignKeyConstraint(
-            ["model_id", *KEY], ["ledger_forecasts.model_id", *(f"ledger_forecasts.{name}" for name in KEY)]
-        ),
         sqlite_with_rowid=False,
     )
 

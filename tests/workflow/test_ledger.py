@@ -1,0 +1,90 @@
+"""The ledger of a home, and its chain against what days' files and MLflow have of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import LedgerError, TrackingError, UsageError
+from pipeline.operation.ledger.database import open_ledger
+from pipeline.operation.ledger.writing import Appended, append
+from pipeline.settings import Settings
+from pipeline.workflow import ledger as workflow_ledger
+from pipeline.workflow.ledger import check_ledger, existing_ledger, heads_of_days, merged_heads
+from tests.operation.ledger.issued import days, issue
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def appended(settings: Settings) -> list[Appended]:
+    """Three issues in the ledger, the digest of each in a file of its day."""
+    ledger = open_ledger(settings.ledger_url)
+    found = [append(ledger, issue(as_of=day)) for day in days(3)]
+    (settings.days / "daily").mkdir(parents=True)
+    for day, entry in zip(days(3), found, strict=True):
+        noted = [{"sequence": entry.sequence, "digest": entry.digest}]
+        (settings.days / "daily" / f"{day}.json").write_text(json.dumps({"status": "ok", "ledger": noted}))
+    return found
+
+
+def test_the_ledger_lies_under_home_unless_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(home=tmp_path).ledger_url == f"sqlite:///{tmp_path}/ledger/ledger.db"
+    monkeypatch.setenv("TAPECAST_LEDGER", "postgresql+psycopg2://host/ledger")
+    assert Settings().ledger_url == "postgresql+psycopg2://host/ledger"
+
+
+def test_a_ledger_that_is_not_there_is_not_made_by_reading(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="found no ledger at"):
+        existing_ledger(settings, "daily")
+    assert not (settings.root / "ledger").exists()
+
+
+def test_a_model_name_without_an_issue_is_refused_with_those_that_have_one(
+    settings: Settings, appended: list[Appended]
+) -> None:
+    assert existing_ledger(settings, "daily")
+    with pytest.raises(UsageError, match=r"found no forecast issued under 'weekly' .* one of: daily"):
+        existing_ledger(settings, "weekly")
+
+
+def test_the_chain_is_compared_with_the_days_files(settings: Settings, appended: list[Appended]) -> None:
+    found = check_ledger(settings, existing_ledger(settings, "daily"), "daily")
+    assert (found.status, dict(found.noted)) == ("ok", {str(settings.days / "daily"): 3, "MLflow": 0})
+    (settings.days / "daily" / "2024-02-01.json").write_text('{"ledger": [{"sequence": 4, "digest": "ab"}]}')
+    cut = check_ledger(settings, existing_ledger(settings, "daily"), "daily")
+    assert (cut.status, cut.as_json()["fault"]["sequence"]) == ("failed", 4)
+
+
+def test_the_chain_is_compared_with_mlflow(
+    settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", lambda *_: {9: "ab"})
+    assert check_ledger(settings, existing_ledger(settings, "daily"), "daily").status == "failed"
+
+
+def test_mlflow_that_does_not_answer_is_said(
+    settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> dict[int, str]:
+        raise TrackingError("no answer")
+
+    monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", refuse)
+    found = check_ledger(settings, existing_ledger(settings, "daily"), "daily")
+    assert (found.status, found.not_compared) == ("ok", "no answer")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"ledger": [{"sequence": 1}]}', '{"ledger": 3}'])
+def test_a_damaged_file_of_a_day_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "2024-01-02.json").write_text(content)
+    with pytest.raises(LedgerError, match=r"2024-01-02\.json"):
+        heads_of_days(tmp_path)
+
+
+def test_places_that_contradict_each_other_are_named() -> None:
+    assert merged_heads({"a": {1: "x"}, "b": {1: "x", 2: "y"}}) == {1: "x", 2: "y"}
+    with pytest.raises(LedgerError, match="entry 2 noted with the digest z in c, expected y as in b"):
+        merged_heads({"a": {1: "x"}, "b": {2: "y"}, "c": {2: "z"}})
