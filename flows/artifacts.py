@@ -77,6 +77,7 @@ def paragraphs(result: Result) -> Iterator[str]:
     for summary in result.calendars:
         yield f"## {summary.calendar}" if several else ""
         yield summary.backtest.verdict if summary.backtest else ""
+        yield summary.model_version["sentence"] if summary.model_version else ""
         yield " ".join(summary.instead)
         yield skill_markdown(summary.backtest) if summary.backtest else ""
         yield links_markdown(summary)

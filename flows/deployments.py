@@ -28,6 +28,7 @@ from pipeline.workflow.ingest import IMPORTS, FileReader, IngestResult
 from pipeline.workflow.ingest import ingest as ingest_prices
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import Progress
+from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
@@ -114,8 +115,8 @@ def _run_flows(progress: Progress) -> FlowsByName:
         With `publish` the trained models are published as a version of `model` (empty: daily, of the sample and made
         prices theirs), for `forecast` to use; other names and calendars are unchanged.
         """
-        name = (model or model_name(experiment.source)) if publish else None
-        return shown(run_experiment(new_context("run", out, progress, as_task), experiment, RunPlan(publish_as=name)))
+        plan = RunPlan(publish_as=PublishPlan(model or model_name(experiment.source)) if publish else None)
+        return shown(run_experiment(new_context("run", out, progress, as_task), experiment, plan))
 
     @flow(name="backtest", flow_run_name="backtest {experiment.source.kind}", persist_result=False)
     def backtest(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:

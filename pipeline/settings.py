@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        """The latest model."""
+        """Published models, a folder per name."""
         return self.root / "models"
 
     @property

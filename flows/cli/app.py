@@ -8,6 +8,7 @@ import typer
 
 from flows.cli.data import data
 from flows.cli.ledger import ledger
+from flows.cli.model import model as model_commands
 from flows.cli.options import (
     AsKnownOption,
     DayOption,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(data)
 app.add_typer(ledger)
+app.add_typer(model_commands)
 
 
 @app.command()

@@ -33,6 +33,28 @@ class BacktestReference:
 
 
 @dataclass(frozen=True)
+class VersionReference:
+    """The version of a named model that forecasts come from or were published as, and the backtest behind it.
+
+    `takeover` is the sentence on whether the version became the champion when it was published.
+    """
+
+    name: str
+    number: int
+    takeover: str
+    backtest: BacktestReference | None
+
+    @property
+    def sentence(self) -> str:
+        """The version with its backtest, in words."""
+        version = f"Version {self.number} of model {self.name}"
+        if self.backtest is None:
+            return f"{version}, without a backtest."
+        found = f"{self.backtest.date} (MLflow run {self.backtest.mlflow_run_id})"
+        return f"{version}; its backtest of {found}: {self.backtest.verdict}"
+
+
+@dataclass(frozen=True)
 class Model:
     """A fold's fitted forecasters of one calendar.
 

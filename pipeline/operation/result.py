@@ -10,6 +10,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
 from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Problem, Restated, Stale
+from pipeline.operation.model import VersionReference
 from pipeline.operation.publication import Publication
 from pipeline.training.jobs import FitResult
 
@@ -39,6 +40,7 @@ class CalendarResult:
     publication: Publication  # which forecaster's forecasts are the run's own
     restated: tuple[Restated, ...] = ()  # found by this run's update: the source reported other values for stored bars
     calendar_mismatches: tuple[CalendarMismatch, ...] = ()  # bars were lost to a calendar that they do not fit
+    model_version: VersionReference | None = None  # that forecast, or that the run's models were published as
 
     @property
     def status(self) -> str:

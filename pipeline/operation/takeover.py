@@ -7,7 +7,7 @@ from itertools import compress
 
 import numpy as np
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Booleans, Floats32
 from pipeline.dataset.folds import Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
@@ -20,8 +20,11 @@ from pipeline.operation.model import Model, TrainedModel
 from pipeline.wording import percent
 
 MARGIN = 0.02
-"""A refit whose validation loss is larger than the champion's on the same sessions by more than this share is refused:
-the network leads EWMA by about this much, and a sound refit was stopped early on these very sessions."""
+"""A refit whose validation loss is larger than the champion's on the same sessions by more than this share is refused.
+
+A sound refit was stopped early on these very sessions and is rarely worse there: each of the bundled sample's 11 refits
+was better, by 0.5 to 6.5 % (three seeds), and of their 33 single networks two were worse, by at most 0.7 %. The network
+leads EWMA by about 2 %: a refit that loses as much is worth no more than that baseline."""
 
 MIN_SHARE_OF_TICKERS = 0.5
 """A refit on fewer than this share of the champion's tickers is refused: prices are missing on a large scale."""
@@ -173,8 +176,8 @@ def quantile_faults(fits: Sequence[Fitted], frames: Frames) -> tuple[str, ...]:
 
 def _faulty(values: Floats32, tickers: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return each fault of quantiles [ticker, horizon, level] with the tickers that have it."""
-    finite = np.isfinite(values).all(axis=(1, 2))
-    ordered = (np.diff(values, axis=-1) >= 0).all(axis=(1, 2)) | ~finite
+    finite: Booleans = np.all(np.isfinite(values), axis=(1, 2))  # [ticker]
+    ordered: Booleans = np.all(np.diff(values, axis=-1) >= 0, axis=(1, 2)) | ~finite
     masks = (("quantiles that are not finite", ~finite), ("crossing quantiles", ~ordered))
     return [(fault, list(compress(tickers, mask))) for fault, mask in masks if mask.any()]
 

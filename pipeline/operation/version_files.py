@@ -12,7 +12,7 @@ from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.files import write_through
 from pipeline.market.universe import Universe
-from pipeline.operation.model import BacktestReference, Model, TrainedModel
+from pipeline.operation.model import BacktestReference, Model, TrainedModel, VersionReference
 from pipeline.operation.publication import Publication
 from pipeline.operation.sealed_json import digest_of, opened, sealed
 from pipeline.operation.states import read_state, state_bytes
@@ -40,6 +40,12 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     publication: Publication
     backtest: BacktestReference | None
     calibration: str | None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the model's files in its version; what is added to a model has its files named here."""
+        fits = tuple(f"{FITS}/{key}/{name}" for key in self.fits for name in LARGEST_BYTES)
+        return fits if self.calibration is None else (*fits, self.calibration)
 
 
 class VersionDescription(BaseModel, frozen=True, extra="forbid"):
@@ -83,6 +89,11 @@ class ModelVersion:
         """The name of the model."""
         return self.description.name
 
+    def reference(self, calendar: str) -> VersionReference:
+        """Return what names this version and the backtest of its model of a calendar."""
+        decision = self.description.takeover.sentence
+        return VersionReference(self.name, self.number, decision, self.models[calendar].backtest)
+
 
 def numbers_in(folder: Path) -> list[int]:
     """Return the numbers of the versions in a model's folder, oldest first."""
@@ -114,7 +125,7 @@ def write_draft(
             _write_file(draft / _calibration_path(model.calendar), state_bytes(model.calibration))
     if former is not None:
         carried = {name: it for name, it in former.description.calendars.items() if name not in calendars}
-        _copy_files(draft, former.folder, carried.values())
+        _copy(former.folder, draft, [path for it in carried.values() for path in it.paths])
         calendars = {**carried, **calendars}
     return VersionDescription.model_validate(
         {
@@ -159,15 +170,9 @@ def _write_fits(folder: Path, model: TrainedModel) -> None:
         write_fitted(folder / result.job.key, result.fitted, result.job)
 
 
-def _copy_files(draft: Path, former: Path, carried: Iterable[ModelDescription]) -> None:
-    for name in sorted({name for model in carried for name in _files_of(model)}):
-        _write_file(draft / name, (former / name).read_bytes())
-
-
-def _files_of(model: ModelDescription) -> list[str]:
-    """Return the paths of a model's files in its version."""
-    fits = [f"{FITS}/{key}/{name}" for key in model.fits for name in LARGEST_BYTES]
-    return [*fits, *([model.calibration] if model.calibration else [])]
+def _copy(former: Path, draft: Path, paths: Iterable[str]) -> None:
+    for path in dict.fromkeys(paths):
+        _write_file(draft / path, (former / path).read_bytes())
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -225,8 +230,8 @@ def read_files(folder: Path, number: int) -> ModelVersion:
 
 
 def _refuse_changed(place: Path, description: VersionDescription) -> None:
-    needed = {name for model in description.calendars.values() for name in _files_of(model)}
-    unlisted = sorted(needed - {*description.files})
+    named = {path for it in description.calendars.values() for path in it.paths}
+    unlisted = sorted(named - {*description.files})
     if unlisted:
         raise ValueError(f"it has no digest of {unlisted[0]}")
     for name, digest in description.files.items():

@@ -10,6 +10,7 @@ from pipeline.dataset.folds import Fold, Range
 from pipeline.evaluation.verdict import Verdict
 from pipeline.experiment import Experiment
 from pipeline.forecasting.forecasts import fits_of
+from pipeline.operation.model import VersionReference
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
@@ -92,6 +93,7 @@ def final_tags(result: CalendarResult) -> dict[str, str]:
         "tapecast.echo": verdict.echo.name if verdict else "",
         "tapecast.tested_specifications": _tested(result),
         "tapecast.baseline_substitutions": " ".join(f"h{horizon}" for horizon in _substituted_horizons(result)),
+        "tapecast.model_version": version_in_words(result.model_version),
         "tapecast.status": result.status,
         "tapecast.tickers": " ".join(result.frames.tickers),
         "tapecast.last_session": str(result.frames.sessions[-1]),
@@ -161,6 +163,7 @@ def _paragraphs(kind: str, result: CalendarResult, artifacts: Sequence[str]) -> 
     yield from (f"**Wrong calendar?** {mismatch}" for mismatch in result.calendar_mismatches)
     if result.evaluation:
         yield f"**{result.evaluation.verdict.sentence}**"
+    yield result.model_version.sentence if result.model_version else ""
     yield result.source_note
     yield "\n".join(f"- {warning}" for warning in result.warnings)
     yield _exclusions(result)
@@ -223,6 +226,11 @@ def _contents(result: CalendarResult, artifacts: Sequence[str]) -> str:
         "search for `skill` or `h1/network`\n"
         f"- Artifacts: {'; '.join(ARTIFACT_LABELS.get(name, name) for name in artifacts)}{folds}"
     )
+
+
+def version_in_words(version: VersionReference | None) -> str:
+    """Return name and number of the version that forecast, empty without one."""
+    return f"{version.name} {version.number}" if version else ""
 
 
 def fold_name(fold: Fold) -> str:

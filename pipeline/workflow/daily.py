@@ -37,7 +37,7 @@ from pipeline.workflow.issuing import Issued, IssuedSession, Issuer, issue
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
-from pipeline.workflow.publishing import published
+from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded_experiment
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
@@ -113,7 +113,7 @@ def _first_version(context: RunContext, experiment: Experiment, name: str) -> Mo
 def _trained(context: RunContext, experiment: Experiment, name: str, requested: bool) -> ModelVersion:
     """Return the version of a new backtest, published under a name."""
     own = replace(context, kind="backtest", timer=StageTimer(context.progress))
-    recorded = published(own, run(own, experiment, RunPlan(live=False)), name, requested)
+    recorded = run(own, experiment, RunPlan(live=False, publish_as=PublishPlan(name, requested)))
     if recorded.version is None:
         raise TapecastError(f"found no version of model {name} after it was published, expected one; run again")
     return recorded.version
@@ -252,6 +252,7 @@ def _with_records(
         recorded = over_calendars(
             context, recording, [it.bars for it in issued if it.bars.calendar in by_code], experiments, work, ()
         )
+        mirror(context, recording, result.model)
     where = {it.result.calendar: it for it in recorded.results}
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
     warnings = [warning for it in recorded.results for warning in it.warnings]

@@ -18,6 +18,7 @@ from pipeline.operation.model import Model, common_source
 from pipeline.operation.model_versions import name_to_forecast_with, read_version
 from pipeline.operation.publication import marked
 from pipeline.operation.result import CalendarResult
+from pipeline.operation.version_files import ModelVersion
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on, nothing_left
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
@@ -39,7 +40,8 @@ def forecast(
     were trained on different sources and none is named.
     """
     name = model or name_to_forecast_with(context.settings.models, source)
-    models = read_version(context.settings.models, name).models
+    version = read_version(context.settings.models, name)
+    models = version.models
     trained_on = tuple(ticker for trained in models.values() for ticker in trained.market_members)
     base = next(iter(models.values())).experiment
     requested = source or common_source(models)
@@ -55,7 +57,8 @@ def forecast(
         calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
         several = len(calendars) > 1
         experiments = {bars.calendar: requested_on(experiment, bars) if several else experiment for bars in calendars}
-        return over_calendars(context, recording, calendars, experiments, partial(forecast_on_calendar, models), wanted)
+        work = partial(forecast_on_calendar, version)
+        return over_calendars(context, recording, calendars, experiments, work, wanted)
 
 
 def requested_on(experiment: Experiment, bars: CalendarBars) -> Experiment:
@@ -65,14 +68,14 @@ def requested_on(experiment: Experiment, bars: CalendarBars) -> Experiment:
 
 
 def forecast_on_calendar(
-    models: Mapping[str, Model],
+    version: ModelVersion,
     context: RunContext,
     recording: Recording,
     bars: CalendarBars,
     experiment: Experiment,
 ) -> RecordedResult:
     """Return the recorded forecast on one calendar."""
-    wanted, model = experiment.tickers, _model_of(models, bars, experiment)
+    wanted, model = experiment.tickers, _model_of(version.models, bars, experiment)
     bars = replace(bars, universe=with_new_members(model.universe, wanted))
     described = model.experiment.model_copy(update={"tickers": wanted, "source": experiment.source})
     with context.timer.stage("features"):
@@ -102,6 +105,7 @@ def forecast_on_calendar(
         publication=model.publication,
         restated=tuple(row for row in bars.restated if row.ticker in wanted),
         calendar_mismatches=bars.calendar_mismatches,
+        model_version=version.reference(bars.calendar),
     )
     return record(context, recording, result)
 

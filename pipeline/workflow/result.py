@@ -57,6 +57,8 @@ class CalendarSummary:
     `calendar_mismatches` says which bars do not fit the calendar that they are read on (`sentence`: and what to do).
     `publication` has the forecaster shown by horizon (and ticker, where it differs), `instead` the same in sentences
     where that is a baseline. `recorded` is False where MLflow does not have the run yet; a warning says why.
+    `model_version` names the version that forecast, or that the run's models were published as, with the backtest
+    behind it and whether it became the champion; None where nothing was published.
     """
 
     status: str
@@ -71,6 +73,7 @@ class CalendarSummary:
     unseen: list[str]
     publication: JsonObject
     instead: list[str]
+    model_version: JsonObject | None
     mlflow_run_id: str | None
     mlflow_url: str | None
     recorded: bool

@@ -33,7 +33,7 @@ from pipeline.wording import count_of
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
 from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import RecordedRun, over_calendars
-from pipeline.workflow.publishing import published
+from pipeline.workflow.publishing import PublishPlan, published
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded_experiment
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.tickers import spelled
@@ -43,14 +43,14 @@ Check = Callable[[CalendarResult], None]
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run does with its fits: whether it also forecasts live, and the name to publish its models under.
+    """What a run does with its fits: whether it also forecasts live, and what its models are published as.
 
-    Without a name nothing is published. `check` may raise on a recorded result: the run is then closed as failed, and
+    Without it nothing is published. `check` may raise on a recorded result: the run is then closed as failed, and
     nothing is published.
     """
 
     live: bool = True
-    publish_as: str | None = None
+    publish_as: PublishPlan | None = None
     check: Check | None = None
 
 
@@ -59,8 +59,8 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
     context = context.as_of(experiment.source)
     experiment = experiment.model_copy(update={"tickers": spelled(experiment.source, experiment.tickers)})
     if plan.publish_as is not None:  # what would refuse the models is known before hours of training
-        refuse_unusable_name(plan.publish_as, experiment.source)
-        find_champion(context.settings.models, plan.publish_as)
+        refuse_unusable_name(plan.publish_as.name, experiment.source)
+        find_champion(context.settings.models, plan.publish_as.name)
     with recorded_experiment(context.settings, context.kind, experiment) as recording:
         device = context.step(choose_device, "device")(experiment.device)
         calendars = by_calendar(load(context, experiment))
@@ -69,7 +69,7 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
         recorded = over_calendars(
             context, recording, calendars, experiments, partial(_on_calendar, plan, device), experiment.tickers
         )
-        return recorded if plan.publish_as is None else published(context, recorded, plan.publish_as)
+        return recorded if plan.publish_as is None else published(context, recorded, plan.publish_as, recording)
 
 
 def _on_calendar(

@@ -8,6 +8,7 @@ from pipeline.evaluation.comparisons import pooled
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.operation.model import VersionReference
 from pipeline.operation.publication import Publication, published_rows
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
@@ -62,6 +63,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         unseen=list(result.unseen),
         publication=publication_values(result.publication),
         instead=instead_of(result),
+        model_version=version_values(result.model_version),
         mlflow_run_id=recorded.run_id,
         mlflow_url=recorded.url,
         recorded=recorded.recorded,
@@ -105,6 +107,14 @@ def publication_values(chosen: Publication) -> JsonObject:
     }
     differing = {horizon: names for horizon, names in by_ticker.items() if names}
     return {"model": chosen.model, "pooled": pooled_names, "by_ticker": differing}
+
+
+def version_values(version: VersionReference | None) -> JsonObject | None:
+    """Return name, number, backtest, rule of takeover and all of it in words; None without a version."""
+    if version is None:
+        return None
+    backtest = version.backtest and {**asdict(version.backtest), "date": version.backtest.date.isoformat()}
+    return {**asdict(version), "backtest": backtest, "sentence": version.sentence}
 
 
 def instead_of(result: CalendarResult) -> list[str]:

@@ -16,7 +16,10 @@ from pipeline.market.universe import MembershipPeriod, Universe
 from pipeline.operation.model import SYNTHETIC, Model, TrainedModel
 from pipeline.operation.model_versions import publish
 from pipeline.operation.publication import Publication
+from pipeline.operation.takeover import FIRST
+from pipeline.operation.version_files import VERSION_FORMAT, ModelVersion, VersionDescription
 from pipeline.settings import Settings
+from pipeline.training.jobs import FORMAT_VERSION
 from pipeline.workflow.calendar_bars import by_calendar
 from pipeline.workflow.forecast import (
     forecast,
@@ -50,6 +53,21 @@ def model_of(*members: str, until: str = "2024-06-03", other_tickers: tuple[str,
     experiment = Experiment(source=SyntheticSource(process="random_walk"), device="cpu")
     fitted = Fitted(LastCloseSpec(), ("volatility",), members, horizons=5, lookback_sessions=1, arrays={})
     return Model(experiment, members, other_tickers, None, until, (fitted,), Publication())
+
+
+def version_of(model: Model) -> ModelVersion:
+    """A version with one model, of Mumbai."""
+    description = VersionDescription(
+        format=VERSION_FORMAT,
+        fit_format=FORMAT_VERSION,
+        name=SYNTHETIC,
+        number=1,
+        created_at=NOW,
+        calendars={},
+        takeover=FIRST,
+        files={},
+    )
+    return ModelVersion(description, {"XBOM": model}, Path("nowhere"))
 
 
 @pytest.fixture
@@ -104,7 +122,7 @@ def test_a_calendar_without_a_model_excludes_its_requested_tickers(with_messages
         pytest.raises(NothingUsableError, match="no model is published for calendar XNYS") as caught,
         recorded_experiment(context.settings, context.kind, requested) as recording,
     ):
-        forecast_on_calendar({"XBOM": model_of("TCS.BO")}, context, recording, bars, requested)
+        forecast_on_calendar(version_of(model_of("TCS.BO")), context, recording, bars, requested)
     assert [out.ticker for out in caught.value.excluded if isinstance(out, Exclusion)] == ["GONE", "AAA"]
 
 
