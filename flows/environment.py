@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.sqlite import PREFIX, sqlite_path
-from pipeline.tracking.environment import QUIET_MLFLOW
+from pipeline.tracking.environment import MLFLOW_DEFAULTS, silence_libraries
 
 DEPLOYMENTS = "prefect.yaml"
 OWN_SERVER = "http://127.0.0.1:4200/api"
@@ -29,11 +29,12 @@ def prepare_environment(root: Path) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        **QUIET_MLFLOW,
+        **MLFLOW_DEFAULTS,
         # The terminal shows our own progress and errors; Prefect's log of a run is kept for its page.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
+    silence_libraries()
     if "PREFECT_API_URL" not in os.environ:
         defaults["PREFECT_HOME"] = str(root / "prefect")
         defaults["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
@@ -55,7 +56,7 @@ def prepare_worker(root: Path) -> None:
         "PREFECT_API_URL": OWN_SERVER,
         "PREFECT_WORKER_QUERY_SECONDS": ASK_EVERY_SECONDS,
         "DO_NOT_TRACK": "1",
-        **QUIET_MLFLOW,
+        **MLFLOW_DEFAULTS,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -9,12 +9,10 @@ from typing import TypeVar
 from pipeline.errors import TapecastError, TrackingError
 from pipeline.tracking.delivery import deliver, deliver_left, first_line
 from pipeline.tracking.outbox import Journal
-from pipeline.tracking.store import Destination, Store, prepare_store
+from pipeline.tracking.store import Destination, Store, prepare_store, without_password
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 15.0
-"""How long one run waits in all for a store that does not answer: at its start, in its middle and at its end."""
 LOCKED_PAUSE_SECONDS = 0.5
 LOOK_SECONDS = 0.02
 
@@ -25,10 +23,9 @@ class Delivery:
     Only silence is counted as waiting: a store that answers slowly is waited for, one that does not is given up.
     """
 
-    def __init__(
-        self, destination: Destination, outbox: Path, journal: Journal, patience: float = PATIENCE_SECONDS
-    ) -> None:
+    def __init__(self, destination: Destination, outbox: Path, journal: Journal, patience: float) -> None:
         self._destination, self._outbox, self.journal, self._patience = destination, outbox, journal, patience
+        self._address = without_password(destination.uri)
         self._thread: threading.Thread | None = None
         self._answered_at = time.monotonic()
         self._left_delivered = self._closed = False
@@ -121,7 +118,7 @@ class Delivery:
             silent = time.monotonic() - max(since, self._answered_at)
             if silent > self._patience:
                 self._patience = 0.0
-                self.problem = self.problem or f"it did not answer within {PATIENCE_SECONDS:.0f} s"
+                self.problem = self.problem or f"{self._address} did not answer in time"
                 return False
             thread.join(LOOK_SECONDS)
         if self.problem:

@@ -17,13 +17,16 @@ from pipeline.tracking.runs import Record
 from pipeline.tracking.store import Store, open_client, translated, without_password
 
 RECORD_TAG, ERROR_TAG = "tapecast.record", "tapecast.error"
-STRANDED = "its process was killed before it could end the run"
+STRANDED = "its process was killed, or could not write, before the run ended"
 
 # Limits of one request; its size must also stay under a megabyte.
 METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH = 800, 100, 100
 
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """Answers that are the same at every try: the call is left out, so that it holds up no other."""
+
+DAMAGE = ("malformed", "not a database")
+"""What SQLite says of a damaged file, which MLflow calls a bad request."""
 
 Answered = Callable[[], None]
 """Is told of every call that was made."""
@@ -107,10 +110,14 @@ def _after(client: MlflowClient, store: Store, journal: Journal, call: Call) -> 
             return _started(client, store, journal, call, before)
         CALLS[call["call"]](client, before.runs[call["run"]], call, journal.folder)
     except MlflowException as error:
-        if error.error_code not in REFUSALS:
+        if not _is_refusal(error):
             raise
         return replace(before, refused=(*before.refused, f"{call['call']}: {first_line(error)}"))
     return before
+
+
+def _is_refusal(error: MlflowException) -> bool:
+    return error.error_code in REFUSALS and not any(word in str(error) for word in DAMAGE)
 
 
 def _started(client: MlflowClient, store: Store, journal: Journal, call: Call, before: Delivered) -> Delivered:

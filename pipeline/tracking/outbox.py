@@ -64,6 +64,7 @@ class Journal:
 
     def __init__(self, folder: Path, header: Header, lock: FileLock, kept: bool = True) -> None:
         self.folder, self.header, self.kept = folder, header, kept
+        self.missing = ""  # why files of it are
         self._lock = lock
         self._calls = list(_read_calls(folder / CALLS))
         self.delivered = _read_delivered(folder / DELIVERED)
@@ -93,8 +94,10 @@ class Journal:
         return stranded and time.time() - self.header.began < RESUME_HOURS * 3600
 
     def append(self, call: Call) -> None:
-        """Add a call, on disk where that can be written."""
+        """Add a call, on disk as long as that can be written."""
         self._calls.append(call)
+        if not self.kept:
+            return
         try:
             with (self.folder / CALLS).open("ab") as file:
                 file.write(json.dumps(call).encode() + b"\n")
@@ -120,8 +123,8 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
         except OSError as error:
-            self.kept = False
-            self.append({"call": "log", "run": run, "tags": {"tapecast.files_missing": str(error)}})
+            self.missing = str(error)
+            shutil.rmtree(folder, ignore_errors=True)
             return
         self.append({"call": "files", "run": run, "folder": str(number)})
 
@@ -231,7 +234,10 @@ def _read_calls(path: Path) -> Iterator[Call]:
     if len(whole) < len(content):
         path.write_bytes(whole)
     for line in whole.splitlines():
-        yield json.loads(line)
+        try:
+            yield json.loads(line)
+        except ValueError:  # a disk without space cut it; nothing was written after it
+            return
 
 
 def _read_delivered(path: Path) -> Delivered:

@@ -25,6 +25,8 @@ from pipeline.tracking.tested_specifications import TestedSpecification, count_t
 from pipeline.wording import count_of
 from pipeline.workflow.run_context import RunContext
 
+PATIENCE_SECONDS = 15.0
+"""How long one run waits in all for a store that does not answer: at its start, in its middle and at its end."""
 INTERRUPTED_SECONDS = 3.0
 """How long an interrupted run waits for its end to be recorded."""
 
@@ -82,11 +84,12 @@ class Recording:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the result must know about its record, in sentences."""
-        sentences = (self._lost_history, self._undelivered, self._refused)
+        sentences = (self.lost_history, self._undelivered, self._refused, self._incomplete)
         return tuple(sentence for sentence in sentences if sentence)
 
     @property
-    def _lost_history(self) -> str:
+    def lost_history(self) -> str:
+        """That the records of earlier runs are not in the store, in a sentence; nothing where they are."""
         store = self.delivery.store
         if store is None:
             return ""
@@ -123,6 +126,13 @@ class Recording:
             return ""
         return f"MLflow refused {count_of(len(refused), 'part')} of this run's record, the first with: {refused[0]}"
 
+    @property
+    def _incomplete(self) -> str:
+        missing = self.record.journal.missing
+        return (
+            f"Files of this run's record could not be written, and are missing in MLflow: {missing}." if missing else ""
+        )
+
     def count_tested(self, attempt: TestedSpecification, tuned: int) -> Trials:
         """Return how many specifications were tested on these prices, and note that this one is about to be."""
         note_tested(self.record, attempt)
@@ -130,7 +140,7 @@ class Recording:
             trials = self.delivery.answer(lambda store: count_tested(store, attempt, tuned))
         except TrackingError:
             return Trials(tuned=tuned, known=False)
-        return replace(trials, known=not self._lost_history)
+        return replace(trials, known=not self.lost_history)
 
 
 @contextmanager
@@ -145,7 +155,7 @@ def recorded(settings: Settings, job: str, start: Start, record_id: str | None =
     refuse_unusable(destination)
     header = Header.new(job, without_password(destination.uri), destination.experiment, record_id)
     journal = open_journal(settings.outbox, header)
-    delivery = Delivery(destination, settings.outbox, journal)
+    delivery = Delivery(destination, settings.outbox, journal, PATIENCE_SECONDS)
     recording = Recording(Record(journal), delivery, settings.outbox, _reports_in(settings))
     start(recording.record)
     delivery.begin()
@@ -194,7 +204,8 @@ def record(context: RunContext, recording: Recording, result: CalendarResult) ->
         result, figures, report = _reported(context, recording, result)
     with context.timer.stage("record"):
         seconds = dict(context.timer.seconds)
-        context.step(log_result, "record")(recording.record, context.kind, result, figures, report, seconds)
+        noted = _warned(result, recording.lost_history)
+        context.step(log_result, "record")(recording.record, context.kind, noted, figures, report, seconds)
         recording.recorded  # noqa: B018  waits
     recording.record.write([MetricValue("seconds/record", context.timer.seconds["record"])])
     whole = recording.recorded
@@ -231,7 +242,7 @@ def _reported(
     except Exception as error:  # noqa: BLE001  a figure must not cost the numbers; the warning names it
         result = _warned(result, f"The figures could not be drawn ({_named(error)}); every number is complete.")
     folder, address = context.report_folder(recording.record.id), recording.url
-    shown = result if address else _warned(result, *recording.warnings)
+    shown = _warned(result, *recording.warnings)
     try:
         report = context.step(write_report, "report")(shown, figures, folder, address)
     except Exception as error:  # noqa: BLE001  nor must the page
@@ -240,7 +251,7 @@ def _reported(
 
 
 def _warned(result: CalendarResult, *sentences: str) -> CalendarResult:
-    return replace(result, warnings=(*result.warnings, *sentences))
+    return replace(result, warnings=(*result.warnings, *(sentence for sentence in sentences if sentence)))
 
 
 def _named(error: Exception) -> str:

@@ -11,11 +11,11 @@ import pytest
 from pipeline.evaluation.comparisons import BASELINE_KINDS
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.specification import MoneySpec
-from pipeline.tracking.environment import QUIET_MLFLOW
+from pipeline.tracking.environment import MLFLOW_DEFAULTS
 
 from .command import Command
 
-os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported
+os.environ.update(MLFLOW_DEFAULTS)  # read while mlflow is imported
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 

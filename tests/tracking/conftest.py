@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.operation.result import CalendarResult
-from pipeline.tracking.environment import QUIET_MLFLOW
+from pipeline.tracking.environment import MLFLOW_DEFAULTS
 
-os.environ.update(QUIET_MLFLOW)  # read while mlflow is imported, which the modules of the room do
+os.environ.update(MLFLOW_DEFAULTS)  # read while mlflow is imported, which the modules of the room do
 
 from mlflow.tracking import MlflowClient
 

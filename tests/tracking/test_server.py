@@ -2,12 +2,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -21,17 +21,17 @@ from pipeline.tracking.store import Destination, prepare_store, run_url
 from pipeline.training.cache import read_fitted
 
 from .conftest import THIRD_PARTY, record
+from .faulty import free_port
 
 pytestmark = [*THIRD_PARTY, pytest.mark.slow]
 
 START_SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+@contextmanager
+def running_server(folder: Path, port: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A server over the stores in a folder: its address, and its process, which leads a group of its own."""
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -42,10 +42,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             uri = f"http://127.0.0.1:{port}"
             wait_for(uri, process, folder / "log")
-            yield uri
+            yield uri, process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_server(tmp_path_factory.mktemp("server")) as (uri, _):
+        yield uri
 
 
 def wait_for(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -62,10 +62,10 @@ def test_errors_of_ours_are_not_translated() -> None:
 
 def test_each_library_refuses_the_tables_of_the_other(tmp_path: Path) -> None:
     """Why a SQLite store has two files: once this fails, one file is enough."""
-    from pipeline.tracking.environment import QUIET_MLFLOW  # noqa: PLC0415
+    from pipeline.tracking.environment import MLFLOW_DEFAULTS  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET_MLFLOW.items():
+        for name, value in MLFLOW_DEFAULTS.items():
             patch.setenv(name, value)
         from pipeline.tracking.store import Destination, prepare_store  # noqa: PLC0415
 
