@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import get_run_logger
 from pydantic import AwareDatetime
 
 from flows import artifacts
+from flows.engine import Engine
+from flows.prefect_engine import DEPLOYED, PREFECT
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult
 from pipeline.experiment import Experiment
@@ -32,7 +34,7 @@ from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
-from pipeline.workflow.run_context import F, new_context
+from pipeline.workflow.run_context import new_context
 from pipeline.workflow.sine import sine as learn_sine
 from pipeline.workflow.summaries import result_of
 from pipeline.workflow.tune import tune as search_settings
@@ -45,12 +47,6 @@ DEFAULT_EXPERIMENT, DEFAULT_SEARCH, DEFAULT_AUDIT, DEFAULT_TERMS, FROM_YAHOO = (
     OhlcSpec(),
     YahooSource(),
 )
-
-
-def as_task(function: F, name: str) -> F:
-    """Return the function as a Prefect task whose inputs are not hashed and whose result is not stored."""
-    wrapped: Any = task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
-    return wrapped  # type: ignore[no-any-return]
 
 
 class LogProgress:
@@ -92,18 +88,33 @@ class Flows:
 
 
 def build_flows(
-    progress: Progress, show_checks: checks.ShowChecks | None = None, read: FileReader = open_files
+    progress: Progress,
+    show_checks: checks.ShowChecks | None = None,
+    read: FileReader = open_files,
+    engine: Engine = PREFECT,
 ) -> Flows:
     """Return the flows with what receives their progress: the terminal, or the log of a deployment.
 
     `show_checks` receives the checks of the sanity suite even if it fails (default: the progress, as text); `read`
-    opens files to import.
+    opens files to import; `engine` says whether they are flows of Prefect at all.
     """
-    return Flows(**_run_flows(progress), **_data_flows(progress, read), **_check_flows(progress, show_checks))
+    return Flows(
+        **_run_flows(progress, engine),
+        **_data_flows(progress, read, engine),
+        **_check_flows(progress, show_checks, engine),
+    )
 
 
-def _run_flows(progress: Progress) -> FlowsByName:
-    @flow(name="run", flow_run_name="run {experiment.source.kind}", persist_result=False)
+def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
+    context = partial(new_context, progress=progress, step=engine.step)
+
+    def shown(recorded: RecordedRun) -> Result:
+        """Return the result of a recorded run, after making its Prefect artifacts."""
+        result = result_of(recorded)
+        engine.show(artifacts.create_result_artifacts, result, recorded.results[0].result.experiment.source.kind)
+        return result
+
+    @engine.flow("run", "run {experiment.source.kind}")
     def run(
         experiment: Experiment = DEFAULT_EXPERIMENT,
         out: Path | None = None,
@@ -116,14 +127,14 @@ def _run_flows(progress: Progress) -> FlowsByName:
         prices theirs), for `forecast` to use; other names and calendars are unchanged.
         """
         plan = RunPlan(publish_as=PublishPlan(model or model_name(experiment.source)) if publish else None)
-        return shown(run_experiment(new_context("run", out, progress, as_task), experiment, plan))
+        return shown(run_experiment(context("run", out), experiment, plan))
 
-    @flow(name="backtest", flow_run_name="backtest {experiment.source.kind}", persist_result=False)
+    @engine.flow("backtest", "backtest {experiment.source.kind}")
     def backtest(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
         """Backtest the network against every baseline; nothing is forecast and no model is published."""
-        return shown(run_experiment(new_context("backtest", out, progress, as_task), experiment, RunPlan(live=False)))
+        return shown(run_experiment(context("backtest", out), experiment, RunPlan(live=False)))
 
-    @flow(name="forecast", flow_run_name="forecast", persist_result=False)
+    @engine.flow("forecast", "forecast")
     def forecast(
         tickers: tuple[str, ...] = (),
         source: SourceSpec | None = None,
@@ -132,23 +143,24 @@ def _run_flows(progress: Progress) -> FlowsByName:
         model: str | None = None,
     ) -> Result:
         """Forecast from the champion of a published model, also tickers that it was not trained on."""
-        context = new_context("forecast", out, progress, as_task)
-        return shown(forecast_from_model(context, tickers, source, as_known, model))
+        return shown(forecast_from_model(context("forecast", out), tickers, source, as_known, model))
 
-    @flow(name="sine", flow_run_name="sine seed {seed}", persist_result=False)
+    @engine.flow("sine", "sine seed {seed}")
     def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
         """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
 
         Of the experiment it takes the network, its training and the device.
         """
-        recorded, measured = learn_sine(new_context("sine", out, progress, as_task), seed, experiment)
+        recorded, measured = learn_sine(context("sine", out), seed, experiment)
         return with_sentence(shown(recorded), measured.sentence)
 
     return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
 
 
-def _data_flows(progress: Progress, read: FileReader) -> FlowsByName:
-    @flow(name="ingest", flow_run_name="ingest {source.kind}", persist_result=False)
+def _data_flows(progress: Progress, read: FileReader, engine: Engine) -> FlowsByName:
+    context = partial(new_context, progress=progress, step=engine.step)
+
+    @engine.flow("ingest", "ingest {source.kind}")
     def ingest(
         tickers: tuple[str, ...] = (),
         universe: Path | None = None,
@@ -159,13 +171,11 @@ def _data_flows(progress: Progress, read: FileReader) -> FlowsByName:
 
         Without tickers or universe all that the store, or the files, hold.
         """
-        result = ingest_prices(
-            new_context("ingest", None, progress, as_task), tickers, universe, source, collection, read
-        )
-        artifacts.create_ingest_artifacts(result)
+        result = ingest_prices(context("ingest"), tickers, universe, source, collection, read)
+        engine.show(artifacts.create_ingest_artifacts, result)
         return result
 
-    @flow(name="tune", flow_run_name="tune {experiment.source.kind}", persist_result=False)
+    @engine.flow("tune", "tune {experiment.source.kind}")
     def tune(
         experiment: Experiment = DEFAULT_EXPERIMENT, search: SearchSpec = DEFAULT_SEARCH, out: Path | None = None
     ) -> TuneResult:
@@ -174,8 +184,8 @@ def _data_flows(progress: Progress, read: FileReader) -> FlowsByName:
         Trials are stored: the same search continues where it was stopped. The best experiment is written as a TOML
         file, `out` or tuned/STUDY.toml under TAPECAST_HOME.
         """
-        result = search_settings(new_context("tune", None, progress, as_task), experiment, search, out)
-        artifacts.create_tune_artifacts(result)
+        result = search_settings(context("tune"), experiment, search, out)
+        engine.show(artifacts.create_tune_artifacts, result)
         return result
 
     return {"ingest": ingest, "tune": tune}
@@ -187,16 +197,17 @@ class _ShowChecks:
 
     progress: Progress
     show_checks: checks.ShowChecks | None
+    engine: Engine
 
     def audit(self, results: Sequence[AuditResult], url: str | None) -> None:
         """Show the comparison of every stage."""
-        artifacts.create_audit_artifacts(results, url)
+        self.engine.show(artifacts.create_audit_artifacts, results, url)
         for result in results:
             self.progress.message(checks.audit_text(result))
 
     def sanity(self, results: Sequence[SanityCheck], url: str | None) -> None:
         """Show every check with its range."""
-        artifacts.create_sanity_artifacts(results, url)
+        self.engine.show(artifacts.create_sanity_artifacts, results, url)
         if self.show_checks:
             self.show_checks(results, url)
         else:
@@ -204,30 +215,32 @@ class _ShowChecks:
 
     def tutorials(self, results: Sequence[TutorialResult], url: str | None) -> None:
         """Show every tutorial with its mark."""
-        artifacts.create_tutorials_artifacts(results, url)
+        self.engine.show(artifacts.create_tutorials_artifacts, results, url)
         self.progress.message(tutorials.tutorials_text(results))
 
 
-def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> FlowsByName:
-    show = _ShowChecks(progress, show_checks)
+def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None, engine: Engine) -> FlowsByName:
+    context = partial(new_context, progress=progress, step=engine.step)
 
-    @flow(name="audit", flow_run_name="audit {experiment.source.kind}", persist_result=False)
+    show = _ShowChecks(progress, show_checks, engine)
+
+    @engine.flow("audit", "audit {experiment.source.kind}")
     def audit(experiment: Experiment = DEFAULT_EXPERIMENT, spec: AuditSpec = DEFAULT_AUDIT) -> checks.AuditSummary:
         """Look for leaks: replace everything after an origin, run all stages again, and compare their outputs.
 
         Fails, naming the first stage, where anything that was known at an origin changes with what comes later.
         """
-        return checks.audit(new_context("audit", None, progress, as_task), experiment, spec, show.audit)
+        return checks.audit(context("audit"), experiment, spec, show.audit)
 
-    @flow(name="sanity", flow_run_name="sanity seed {seed}", persist_result=False)
+    @engine.flow("sanity", "sanity seed {seed}")
     def sanity(seed: int = 0, seeds: int = 20) -> checks.SanitySummary:
         """Run the sanity suite by the code of every run; fails when a number is out of its range.
 
         `seeds` is how often data without signal (random walks, shuffled returns) is examined.
         """
-        return checks.sanity(new_context("sanity", None, progress, as_task), seed, seeds, show.sanity)
+        return checks.sanity(context("sanity"), seed, seeds, show.sanity)
 
-    @flow(name="tutorial", flow_run_name="tutorial {name}", persist_result=False)
+    @engine.flow("tutorial", "tutorial {name}")
     def tutorial(
         name: tutorials.TutorialChoice = "all", seed: int = 0, terms: OhlcSpec = DEFAULT_TERMS, out: Path | None = None
     ) -> tutorials.TutorialsSummary:
@@ -235,18 +248,9 @@ def _check_flows(progress: Progress, show_checks: checks.ShowChecks | None) -> F
 
         `terms` are those of the tutorial on Open, High, Low and Close.
         """
-        return tutorials.run_tutorials(
-            new_context("tutorial", out, progress, as_task), name, seed, terms, show.tutorials
-        )
+        return tutorials.run_tutorials(context("tutorial", out), name, seed, terms, show.tutorials)
 
     return {"audit": audit, "sanity": sanity, "tutorial": tutorial}
-
-
-def shown(recorded: RecordedRun) -> Result:
-    """Return the result of a recorded run, after making its Prefect artifacts."""
-    result = result_of(recorded)
-    artifacts.create_result_artifacts(result, recorded.results[0].result.experiment.source.kind)
-    return result
 
 
 def with_sentence(result: Result, sentence: str) -> Result:
@@ -257,7 +261,7 @@ def with_sentence(result: Result, sentence: str) -> Result:
 
 
 # What prefect.yaml deploys.
-_deployed = build_flows(LogProgress())
+_deployed = build_flows(LogProgress(), engine=DEPLOYED)
 run, backtest, forecast, sine = _deployed.run, _deployed.backtest, _deployed.forecast, _deployed.sine
 ingest, tune, tutorial = _deployed.ingest, _deployed.tune, _deployed.tutorial
 audit, sanity = _deployed.audit, _deployed.sanity

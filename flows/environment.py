@@ -32,6 +32,7 @@ def prepare_environment(root: Path) -> None:
         **MLFLOW_DEFAULTS,
         # The terminal shows our own progress and errors; Prefect's log of a run is kept for its page.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
     silence_libraries()

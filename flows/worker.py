@@ -1,11 +1,14 @@
-"""The worker of the deployments: makes them, ends what a former worker left unfinished, and becomes Prefect's own."""
+"""The worker of the deployments: makes them, ends what a former worker left unfinished, and keeps Prefect's own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
@@ -17,11 +20,13 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
-from pipeline.errors import TapecastError
+from flows.leftovers import AT_ONCE, UNFINISHED, end_killed
+from pipeline.errors import ExitStatus, TapecastError
+from pipeline.processes import end_leftovers, note_child, without_signals
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -29,16 +34,18 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 POOL = "tapecast"
 PATIENCE_SECONDS = 120
-UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-AT_ONCE = 200
+RUN_END_SECONDS = 2.0
+"""How long the runs under way have to say that they end, of the five seconds in which a worker stops."""
+WORKER_END_SECONDS = 1.5
 GONE = "The process of this run is gone, and its worker too. Finished fits are kept: the next run continues from them."
 
 
-def work(name: str, health_port: int | None) -> NoReturn:
-    """Make pool and deployments, end stranded runs, and go on as Prefect's worker of that name.
+def work(name: str, health_port: int | None, notes: Path) -> int:
+    """Make pool and deployments, end stranded runs, and keep Prefect's worker of that name until interrupted.
 
-    Raises TapecastError where the server does not answer or Prefect refuses the deployments.
+    Raises TapecastError where the server does not answer, Prefect refuses the deployments, or its worker ends.
     """
+    end_leftovers(notes)
     try:
         with get_client(sync_client=True) as client:
             prepare(client, name)
@@ -52,7 +59,47 @@ def work(name: str, health_port: int | None) -> NoReturn:
     if health_port is not None:
         os.environ |= {"PREFECT_WORKER_WEBSERVER_HOST": HOST, "PREFECT_WORKER_WEBSERVER_PORT": str(health_port)}
         started.append("--with-healthcheck")
-    os.execv(sys.executable, started)  # noqa: S606  no shell
+    return keep(started, notes)
+
+
+def keep(command: Sequence[str], notes: Path) -> int:
+    """Return the exit status once interrupted; until then Prefect's worker runs.
+
+    It would kill its runs when it is told to stop. So it does not see a service manager's SIGTERM, nor a terminal's
+    interrupt, and its runs have a moment to be closed in Prefect and in MLflow.
+    """
+    with without_signals(signal.SIGTERM):
+        worker = subprocess.Popen(command, start_new_session=True)  # noqa: S603  Prefect
+    note = note_child(notes, worker.pid)
+    try:
+        status = worker.wait()
+        raise TapecastError(f"Prefect's worker ended by itself with exit status {status}; see its output above")
+    except KeyboardInterrupt:
+        stop(worker)
+        return int(ExitStatus.OK)
+    finally:
+        worker.kill()
+        worker.wait()
+        if note is not None:
+            note.unlink(missing_ok=True)
+
+
+def stop(worker: "subprocess.Popen[bytes]") -> None:
+    """End the runs of a worker, then the worker, each within a moment."""
+    try:
+        runs = psutil.Process(worker.pid).children()
+    except psutil.Error:
+        return
+    for run in runs:
+        with suppress(psutil.Error):
+            run.terminate()
+    _, late = psutil.wait_procs(runs, RUN_END_SECONDS)
+    for run in late:
+        with suppress(psutil.Error):
+            run.kill()
+    worker.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        worker.wait(WORKER_END_SECONDS)
 
 
 def prepare(client: "SyncPrefectClient", name: str) -> None:
@@ -61,6 +108,8 @@ def prepare(client: "SyncPrefectClient", name: str) -> None:
     if not has_pool(client):
         prefect("work-pool", "create", POOL, "--type", "process")
     prefect("deploy", "--all")
+    for run in end_killed(client):
+        print(f"the command of run {run.name!r} was killed: crashed", flush=True)
     if others := others_at_work(client, name):
         print(f"unfinished runs, if any, are left to other workers: {', '.join(others)}", flush=True)
         return
@@ -106,10 +155,29 @@ def others_at_work(client: "SyncPrefectClient", name: str) -> list[str]:
 
 
 def runs_here(name: str) -> bool:
-    """Return whether a process of this machine is the pool's worker of a name."""
+    """Return whether a process of this machine is the pool's worker of a name on the same server.
+
+    Another installation's has the same name by default, and is this pool's only where its server is the same.
+    """
     named = ["--pool", POOL, "--name", name]
-    lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
-    return any(named == line[at : at + 4] for line in lines for at in range(len(line)))
+    return any(
+        any(named == line[at : at + 4] for at in range(len(line)))
+        and _server_of(process) in {None, _server(os.environ)}
+        for process in psutil.process_iter(["cmdline"])
+        if (line := process.info["cmdline"])
+    )
+
+
+def _server_of(process: psutil.Process) -> str | None:
+    """Return the server that a process is named in its environment; None where that cannot be read."""
+    try:
+        return _server(process.environ())
+    except (psutil.Error, OSError):  # another user's, whose runs cannot be seen either
+        return None
+
+
+def _server(environment: Mapping[str, str]) -> str:
+    return environment.get("PREFECT_API_URL", "").rstrip("/")
 
 
 def end_stranded(client: "SyncPrefectClient") -> Sequence[FlowRun]:

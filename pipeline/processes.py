@@ -1,16 +1,23 @@
-"""Processes: as plain values, identified by number and start time; and their start."""
+"""Processes: as plain values, identified by number and start time; their start, and the end of those left over."""
 
 import atexit
 import gc
+import json
 import os
+import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 SAME_SECONDS = 0.05
 """A process is distinguished from a later one of its number by its time since boot, which no clock can change."""
+
+KILL_SECONDS = 2.0
+"""How long to wait for a killed process to be gone; one that waits for a dead disk goes later, by itself."""
 
 
 def spare_the_collector() -> None:
@@ -21,7 +28,7 @@ def spare_the_collector() -> None:
 
 def this_process() -> dict[str, Any]:
     """Return this process as plain JSON values."""
-    return {"host": socket.gethostname(), "process": os.getpid(), "began": _seconds_from_boot(psutil.Process())}
+    return _noted(psutil.Process())
 
 
 def is_another_at_work(noted: Mapping[str, Any]) -> bool:
@@ -37,14 +44,82 @@ def is_gone(noted: Mapping[str, Any]) -> bool:
     return bool(noted["host"] == socket.gethostname() and not _lives(noted))
 
 
+@contextmanager
+def without_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Return a context in which processes are started that leave signals, SIGINT and SIGTERM by default, to this one.
+
+    A terminal interrupts a whole process group and a service manager ends it; they inherit a mask that blocks them.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def note_child(folder: Path, process_id: int) -> Path | None:
+    """Return the file that notes a process that this one has started, for `end_leftovers`; delete it at its end.
+
+    None where it cannot be written (the disk is full) or the process has ended already: a note is for after a kill -9
+    only, and never stops a run.
+    """
+    try:
+        note = {"parent": this_process(), "child": _noted(psutil.Process(process_id))}
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{process_id}.json"
+        path.write_text(json.dumps(note))
+    except (OSError, psutil.Error):
+        return None
+    return path
+
+
+def end_leftovers(folder: Path) -> int:
+    """Return how many noted processes were killed, since the process that had started them is gone."""
+    return sum(_end_leftover(path) for path in sorted(folder.glob("*.json")))
+
+
+def _end_leftover(path: Path) -> bool:
+    try:
+        note = json.loads(path.read_text())
+        if not is_gone(note["parent"]):
+            return False
+        ended = is_another_at_work(note["child"]) and _killed(note["child"]["process"])
+        path.unlink(missing_ok=True)
+    except (ValueError, KeyError, TypeError):  # written when the disk was full: it notes nothing
+        path.unlink(missing_ok=True)
+        return False
+    except OSError:  # deleted meanwhile, or in a folder that may only be read
+        return False
+    return ended
+
+
+def _killed(process_id: int) -> bool:
+    """Return whether a process could be killed; its children end with it by themselves."""
+    try:
+        process = psutil.Process(process_id)
+        process.kill()
+        process.wait(KILL_SECONDS)
+    except psutil.TimeoutExpired:
+        return True
+    except psutil.Error:  # ended meanwhile, or another user's
+        return False
+    return True
+
+
+def _noted(process: psutil.Process) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "process": process.pid, "began": _seconds_from_boot(process)}
+
+
 def _lives(noted: Mapping[str, Any]) -> bool:
     try:
-        began = _seconds_from_boot(psutil.Process(noted["process"]))
+        process = psutil.Process(noted["process"])
+        began = _seconds_from_boot(process)
+        ended = process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's, which may be it
         return True
-    return bool(abs(began - noted["began"]) < SAME_SECONDS)
+    return bool(abs(began - noted["began"]) < SAME_SECONDS and not ended)
 
 
 def _seconds_from_boot(process: psutil.Process) -> float:

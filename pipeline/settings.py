@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         return self.root / "work"
 
     @property
+    def processes(self) -> Path:
+        """Notes on the processes that a run has started, while they live."""
+        return self.root / "processes"
+
+    @property
     def reports(self) -> Path:
         """Reports, one folder per run."""
         return self.root / "reports"

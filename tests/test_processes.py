@@ -1,15 +1,26 @@
-"""Which process is at work: itself, another, one that ended, and one of the same number that began later."""
+"""Which process is at work, and which are ended as leftovers: those noted whose parent is gone, and no others."""
 
+import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from pipeline.processes import SAME_SECONDS, is_another_at_work, is_gone, this_process
+from pipeline.processes import (
+    SAME_SECONDS,
+    end_leftovers,
+    is_another_at_work,
+    is_gone,
+    note_child,
+    this_process,
+    without_signals,
+)
 
 
 @pytest.fixture
@@ -54,3 +65,66 @@ def test_one_on_another_machine_is_neither_at_work_nor_gone(other: "subprocess.P
     process = noted(other, host="elsewhere")
     assert not is_another_at_work(process)
     assert not is_gone(process)
+
+
+def note_of_a_gone_parent(folder: Path, child: "subprocess.Popen[bytes]", **changes: Any) -> Path:
+    """Return the note on a process whose parent was another one, which has ended."""
+    path = note_child(folder, child.pid)
+    assert path is not None
+    note = json.loads(path.read_text())
+    note["parent"]["began"] -= 1
+    note["child"] |= changes
+    path.write_text(json.dumps(note))
+    return path
+
+
+def test_a_noted_process_is_ended_once_the_one_that_started_it_is_gone(
+    other: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    noted_before, path = noted(other), note_child(tmp_path / "notes", other.pid)
+    assert path is not None
+    assert end_leftovers(tmp_path / "notes") == 0
+    assert (other.poll(), path.exists()) == (None, True), "the one that started it still lives"
+    note_of_a_gone_parent(tmp_path / "notes", other)
+    assert end_leftovers(tmp_path / "notes") == 1
+    assert is_gone(noted_before)
+    assert not path.exists()
+    assert end_leftovers(tmp_path / "notes") == 0
+
+
+@pytest.mark.parametrize("changes", [{"began": 1.0}, {"host": "elsewhere"}])
+def test_what_is_not_certainly_the_noted_process_is_left_alone(
+    changes: dict[str, Any], other: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    path = note_of_a_gone_parent(tmp_path, other, **changes)
+    assert end_leftovers(tmp_path) == 0
+    assert other.poll() is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", '{"parent": {}}', "[]", "\0\0"])
+def test_a_damaged_note_is_deleted(content: str, tmp_path: Path) -> None:
+    (tmp_path / "1.json").write_text(content)
+    assert end_leftovers(tmp_path) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_no_note_can_be_written_nothing_is_lost(other: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert note_child(tmp_path / "file", other.pid) is None
+    assert end_leftovers(tmp_path / "file") == end_leftovers(tmp_path / "no folder") == 0
+
+
+def test_a_process_started_without_signals_leaves_them_to_this_one() -> None:
+    with without_signals():
+        started = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            started.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started.wait(timeout=0.3)
+    finally:
+        started.kill()
+        started.communicate(timeout=10)
+    assert started.returncode == -signal.SIGKILL
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}

@@ -244,18 +244,14 @@ def _call(as_json: bool, action: "Callable[[Call], int]") -> None:
     sys.exit(calling(as_json, action))
 
 
-def main() -> None:
-    """Start the command line; with --json, wrong usage is reported as one JSON object too."""
+def start() -> None:
+    """Run the command that was given; with --json, wrong usage is reported as one JSON object too."""
     spare_the_collector()
     if "--json" not in sys.argv:
         app()
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
         from flows.cli.commands import wrong_usage  # noqa: PLC0415
 
         sys.exit(wrong_usage(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@ import contextlib
 import getpass
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -18,6 +17,7 @@ import typer
 
 from flows.cli.experiment_file import read_experiment
 from flows.cli.options import PublishAs
+from flows.cli.signals import INTERRUPTED_STATUS, exit_now
 from flows.environment import prepare_environment, prepare_worker
 from pipeline.errors import ExitStatus, TapecastError, UsageError
 from pipeline.experiment import Experiment
@@ -37,31 +37,35 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="UseCaseResult")
 
-INTERRUPTED_STATUS = 130  # as the shell has it: 128 + SIGINT
-
 Overrides = Mapping[str, Any]
 
 
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
-    """Return the exit status of a command; every error becomes one clear message, and JSON where that was requested."""
-    # A service manager ends us with SIGTERM: like an interrupt, it must leave no worker, server or open run behind.
-    # A script's background job starts with SIGINT ignored, and so would the processes that it starts.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    """Return the exit status of a command; every error becomes one clear message, and JSON where that was requested.
+
+    After an interrupt, or where Prefect's server was given up, the process ends here: threads are not waited for.
+    """
     with own_stdout(as_json) as output:
         call = Call(as_json, output)
-        try:
-            return action(call)
-        except KeyboardInterrupt:
-            print("interrupted: finished fits are cached, the next run continues from there", file=sys.stderr)
-            return INTERRUPTED_STATUS
-        except TapecastError as error:
-            call.fails(error)
-            return int(error.exit_status)
-        except Exception as error:  # noqa: BLE001  shown whole: it is a fault of ours
-            traceback.print_exc()
-            call.fails(error)
-            return int(ExitStatus.OUR_FAULT)
+        status = _status(call, action)
+    if call.leaves_at_once or status == INTERRUPTED_STATUS:
+        exit_now(status)
+    return status
+
+
+def _status(call: "Call", action: "Callable[[Call], int]") -> int:
+    try:
+        return action(call)
+    except KeyboardInterrupt:
+        print("interrupted: finished fits are cached, the next run continues from there", file=sys.stderr)
+        return INTERRUPTED_STATUS
+    except TapecastError as error:
+        call.fails(error)
+        return int(error.exit_status)
+    except Exception as error:  # noqa: BLE001  shown whole: it is a fault of ours
+        traceback.print_exc()
+        call.fails(error)
+        return int(ExitStatus.OUR_FAULT)
 
 
 def as_known_at(experiment: Experiment, as_known: datetime | None) -> Experiment:
@@ -124,6 +128,7 @@ class Call:
     def __init__(self, as_json: bool, output: IO[str]) -> None:
         self._as_json = as_json
         self._output = output
+        self.leaves_at_once = False
 
     def run(
         self,
@@ -173,11 +178,12 @@ class Call:
         return serve_pages(Settings(), mlflow_port, prefect_port)
 
     def worker(self, name: str | None, health_port: int | None) -> int:
-        """Deploy, and work on what is scheduled; becomes Prefect's worker and does not return."""
-        prepare_worker(Settings().root)
+        """Deploy, and work on what is scheduled until interrupted."""
+        settings = Settings()
+        prepare_worker(settings.root)
         from flows.worker import work  # noqa: PLC0415  after the environment is set
 
-        work(name or f"{getpass.getuser()}@{socket.gethostname()}", health_port)
+        return work(name or f"{getpass.getuser()}@{socket.gethostname()}", health_port, settings.processes)
 
     def fails(self, error: BaseException) -> None:
         """Show an error: a sentence on stderr, and the JSON object where that was requested."""
@@ -204,19 +210,24 @@ class Call:
         `import_meanwhile` are slow imports to make while a server starts (default: those of a run); `options` are those
         of build_flows.
         """
-        prepare_environment(Settings().root)
+        settings = Settings()
+        prepare_environment(settings.root)
         from flows.cli.rendering import TerminalProgress  # noqa: PLC0415
-        from flows.servers import FOR_A_RUN, start_temporary_server  # noqa: PLC0415
+        from flows.reach import FOR_A_RUN, prefect_reached  # noqa: PLC0415
         from pipeline.workflow.progress import StageTimer  # noqa: PLC0415
 
         progress = TerminalProgress(self.console())
-        with progress.showing():
-            start = StageTimer(progress)
+        start = StageTimer(progress)
+        imports = FOR_A_RUN if import_meanwhile is None else import_meanwhile
+        with progress.showing(), contextlib.ExitStack() as stack:
             with start.stage("prefect"):
-                start_temporary_server(FOR_A_RUN if import_meanwhile is None else import_meanwhile)
+                engine = stack.enter_context(prefect_reached(settings, progress, imports))
             from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
 
-            result = action(build_flows(progress, **options))
+            try:
+                result = action(build_flows(progress, engine=engine, **options))
+            finally:
+                self.leaves_at_once = engine.abandoned()
         return self.finish(with_seconds(result, start.seconds), show)
 
     def finish(self, result: "R", show: "Callable[[Console, R], None]") -> int:

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-Key = TypeVar("Key")
+from pipeline.processes import note_child, without_signals
 
-END_SECONDS = 10.0
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,25 @@ class Finished(Generic[Key]):
 class _Worker:
     process: "subprocess.Popen[bytes]"
     connection: "Connection[tuple[Any, ...], Any]"
+    note: Path | None
+
+    def end(self) -> None:
+        """Wait for the process, which has ended or was killed, and delete the note on it."""
+        self.connection.close()
+        self.process.wait()
+        if self.note is not None:
+            self.note.unlink(missing_ok=True)
 
 
 class WorkerPool(Generic[Key]):
-    """Up to `size` worker processes, started as they are needed and ended with the context."""
+    """Up to `size` worker processes, started as they are needed and ended with the context.
 
-    def __init__(self, size: int) -> None:
+    They are noted in the folder `notes` while they live, so that they can be ended after a kill -9 of this process.
+    """
+
+    def __init__(self, size: int, notes: Path | None = None) -> None:
         self._size = size
+        self._notes = notes
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, Key] = {}
 
@@ -50,17 +62,15 @@ class WorkerPool(Generic[Key]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every worker at once: a call that still runs is lost."""
+        """End every worker at once: a call that still runs is lost.
+
+        They are killed, since they leave signals to this process and have nothing to clear away.
+        """
         workers = (*self._idle, *self._busy)
         for worker in workers:
-            worker.process.terminate()  # first: one that is not stopped would report the closed connection as an error
-            worker.connection.close()
+            worker.process.kill()
         for worker in workers:
-            try:
-                worker.process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            worker.end()
 
     @property
     def has_room(self) -> bool:
@@ -74,7 +84,7 @@ class WorkerPool(Generic[Key]):
 
     def start(self, key: Key, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a call in a worker that has nothing to do; the function must be importable by its module and name."""
-        worker = self._idle.pop() if self._idle else _started()
+        worker = self._idle.pop() if self._idle else _started(self._notes)
         self._busy[worker] = key
         with suppress(OSError):  # its process has ended: `finished` reports that
             worker.connection.send((function, *arguments))
@@ -88,19 +98,19 @@ class WorkerPool(Generic[Key]):
             try:
                 result = worker.connection.recv()
             except (EOFError, OSError):
-                worker.connection.close()
-                worker.process.wait()
+                worker.end()
                 yield Finished(key, died=True)
                 continue
             self._idle.append(worker)
             yield Finished(key, result)
 
 
-def _started() -> _Worker:
+def _started(notes: Path | None) -> _Worker:
     ours, theirs = Pipe()
     command = [sys.executable, "-P", "-m", "pipeline.execution.worker", str(theirs.fileno()), str(os.getpid())]
     # The same modules as here, whatever lies in the folder that this process was started in.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])  # noqa: S603
+    with without_signals():
+        process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])  # noqa: S603
     theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, note_child(notes, process.pid) if notes else None)

@@ -5,7 +5,6 @@ started, so that a script without `if __name__ == "__main__":` works like any ot
 """
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -36,8 +35,6 @@ def main() -> None:
     """Serve the connection whose file descriptor is the first argument; exit with the parent, the second one."""
     descriptor, parent = map(int, sys.argv[1:])
     spare_the_collector()
-    # An interrupt goes to the whole process group: the parent decides, and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     serve(Connection(descriptor))
 

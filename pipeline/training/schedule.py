@@ -16,10 +16,13 @@ from pipeline.training.jobs import FitJob, FitResult
 KILLED = "its worker process was killed (out of memory?): run again with fewer workers"
 
 
-def fit_all(jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, workers: int) -> Iterator[FitResult]:
+def fit_all(
+    jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, workers: int, notes: Path | None = None
+) -> Iterator[FitResult]:
     """Yield a result for every job (each given once) as it finishes, failures as values; a cached fit is not repeated.
 
-    A finished fit is cached before it is yielded, so that nothing is lost when the caller stops.
+    A finished fit is cached before it is yielded, so that nothing is lost when the caller stops. Worker processes are
+    noted in the folder `notes` while they live.
     """
     waiting, cached = [], {}
     for job in jobs:
@@ -31,8 +34,8 @@ def fit_all(jobs: Sequence[FitJob], frames_folder: Path, cache: FitCache, worker
             yield FitResult(job, fitted, cached=True)
     in_process = workers <= 1 or len(waiting) <= 1 or any(job.device != "cpu" for job in waiting)
     schedule = Schedule(waiting, cached)
-    workers = min(workers, len(waiting))
-    results = _one_by_one(schedule, frames_folder) if in_process else _in_processes(schedule, frames_folder, workers)
+    pool = WorkerPool[FitJob](min(workers, len(waiting)), notes)
+    results = _one_by_one(schedule, frames_folder) if in_process else _in_processes(schedule, frames_folder, pool)
     for result in results:
         if result.fitted is not None:
             cache.put(result.job, result.fitted)
@@ -103,8 +106,8 @@ def _one_by_one(schedule: Schedule, frames_folder: Path) -> Iterator[FitResult]:
         yield schedule.finish(fit_from_folder(job, frames_folder, former))
 
 
-def _in_processes(schedule: Schedule, frames_folder: Path, workers: int) -> Iterator[FitResult]:
-    with WorkerPool[FitJob](workers) as pool:
+def _in_processes(schedule: Schedule, frames_folder: Path, pool: WorkerPool[FitJob]) -> Iterator[FitResult]:
+    with pool:
         while True:
             while pool.has_room and (ready := schedule.next_ready()):
                 job, former = ready

@@ -134,7 +134,7 @@ def fit_folds(
     results = []
     with draft_folder(context.settings.work) as folder:  # where worker processes open the frames
         save_frames(frames, folder)
-        for result in fit_all(jobs, folder, context.fit_cache, experiment.worker_count):
+        for result in fit_all(jobs, folder, context.fit_cache, experiment.worker_count, context.settings.processes):
             results.append(result)
             context.progress.fit_finished(result, len(results), len(jobs))
     raise_failures(results)

@@ -207,7 +207,8 @@ def _fitting(task: SearchTask, folder: Path, made: int) -> FitFunction:
 
     def fit(jobs: Sequence[FitJob]) -> list[FitResult]:
         results = []
-        for result in fit_all(jobs, folder, task.context.fit_cache, task.experiment.worker_count):
+        workers, notes = task.experiment.worker_count, task.context.settings.processes
+        for result in fit_all(jobs, folder, task.context.fit_cache, workers, notes):
             results.append(result)
             task.context.progress.fit_finished(result, next(done), total)
         return results

@@ -82,6 +82,19 @@ def test_a_worker_finds_modules_where_this_process_does(tmp_path: Path, monkeypa
         assert [result.result for result in every_result(pool)] == [42]
 
 
+def test_workers_leave_signals_to_their_parent_and_are_noted_while_they_live(tmp_path: Path) -> None:
+    before = children()
+    with WorkerPool[str](1, tmp_path) as pool:
+        pool.start("key", time.sleep, 0.5)
+        (worker,) = children() - before
+        assert [path.name for path in tmp_path.iterdir()] == [f"{worker}.json"]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(worker, number)
+        assert every_result(pool) == [Finished("key", None)]
+    assert not list(tmp_path.iterdir())
+    assert children() == before
+
+
 def test_a_killed_worker_is_reported_as_killed_and_the_others_go_on() -> None:
     before = children()
     with WorkerPool[str](2) as pool:

@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 
 from flows.artifacts import DESCRIPTIONS
-from flows.deployments import as_task, build_flows
+from flows.deployments import build_flows
+from flows.prefect_engine import as_task
 from pipeline.errors import NothingUsableError, SanityError, SourceError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec

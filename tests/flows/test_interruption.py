@@ -1,17 +1,21 @@
 """Interrupted and killed runs: no process stays, and no finished fit is lost."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from pipeline.processes import note_child, this_process
 
 from .command import SMALL_TOML, TAPECAST, Command
 
@@ -37,17 +41,17 @@ def long_experiment(folder: Path, seed: int) -> Path:
     return path
 
 
-def let_interrupts_through() -> None:
-    """A shell's background job ignores interrupts, and so would everything that it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def started(tapecast: Command, experiment: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [TAPECAST, "backtest", "--experiment", experiment], env=tapecast.environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=let_interrupts_through,  # noqa: PLW1509  no thread runs yet
-    )  # fmt: skip
+def started(
+    tapecast: Command, experiment: Path, output: Path, ignored: bool = False, command: str = "backtest"
+) -> "subprocess.Popen[bytes]":
+    """Start a command as a shell does, or as a script's background job, where interrupts are ignored."""
+    handler = signal.SIG_IGN if ignored else signal.default_int_handler
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [TAPECAST, command, "--experiment", experiment], env=tapecast.environment,
+            stdout=file, stderr=file, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, handler),  # noqa: PLW1509  no thread runs yet
+        )  # fmt: skip
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
@@ -72,48 +76,113 @@ def statuses(tapecast: Command) -> "Counter[str]":
         return Counter(status for (status,) in rows)
 
 
-def alive(children: list[psutil.Process]) -> list[psutil.Process]:
-    return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+def flow_states(tapecast: Command) -> "Counter[str]":
+    """Return how many flow runs have each state in Prefect's database."""
+    if not (path := tapecast.home / "prefect" / "prefect.db").exists():
+        return Counter()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return Counter(name for (name,) in database.execute("SELECT state_name FROM flow_run"))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_leaves_no_process_and_continues_where_it_was(
-    sign: signal.Signals, tapecast: Command, tmp_path: Path
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def has_server(process: "subprocess.Popen[bytes]") -> bool:
+    """Return whether a command has started its temporary server, which does not answer yet."""
+    with contextlib.suppress(psutil.Error):
+        return any("flows.temporary_server" in child.cmdline() for child in psutil.Process(process.pid).children())
+    return False
+
+
+def ended(run: "subprocess.Popen[bytes]", sign: signal.Signals, group: bool) -> tuple[int, float]:
+    """Return the exit status of a command after a signal, and the seconds that it took."""
+    began = time.monotonic()
+    os.killpg(run.pid, sign) if group else run.send_signal(sign)
+    return run.wait(timeout=60), time.monotonic() - began
+
+
+SERVER, FITS, RECORD = "while Prefect's server starts", "in the fits", "at the end"
+
+
+@pytest.mark.parametrize(
+    ("phase", "sign", "group", "ignored"),
+    [
+        (SERVER, signal.SIGTERM, True, False),
+        (FITS, signal.SIGTERM, True, False),  # what a service manager does
+        (FITS, signal.SIGTERM, False, True),  # what a script does with its background job
+        (RECORD, signal.SIGINT, True, False),  # what a terminal does
+    ],
+)
+def test_a_signal_ends_a_command_within_five_seconds_in_every_phase(
+    phase: str, sign: signal.Signals, group: bool, ignored: bool, tapecast: Command, tmp_path: Path
 ) -> None:
-    experiment = long_experiment(tmp_path, seed=sign)
-    found_fits, found_statuses = fits(tapecast), statuses(tapecast)
-    run = started(tapecast, experiment)
+    experiment, log = long_experiment(tmp_path, seed=100 + sign + 2 * group), tmp_path / "output"
+    found_fits = fits(tapecast)
+    if phase == RECORD:
+        experiment.write_text(SMALL_TOML.replace("[source]", "[source]\nseed = 99"))
+    run = started(tapecast, experiment, log, ignored)
     children: list[psutil.Process] = []
+    reached = {
+        SERVER: lambda: has_server(run),
+        FITS: lambda: fits(tapecast) > found_fits,
+        RECORD: lambda: "evaluate" in log.read_text(),
+    }
     try:
-        assert wait_for(lambda: fits(tapecast) >= found_fits + 3, 100)
+        assert wait_for(reached[phase], 100), log.read_text()
         children = psutil.Process(run.pid).children(recursive=True)
-        servers = [child for child in children if "uvicorn" in child.cmdline()]
-        assert len(children) - len(servers) >= 2
-        if sign != signal.SIGKILL:
-            # A terminal interrupts the whole group, a service manager ends the one process that it knows.
-            os.killpg(run.pid, sign) if sign == signal.SIGINT else run.send_signal(sign)
-            _, output = run.communicate(timeout=60)
-            assert run.returncode == 130
-            assert b"interrupted: finished fits are cached" in output
-            assert b"Traceback" not in output
-            assert not list((tapecast.home / "work").iterdir())
-        else:
-            run.kill()
-            run.wait(timeout=20)
-        # Prefect's temporary server does not see that its parent was killed; our workers do.
-        ours = children if sign != signal.SIGKILL else [child for child in children if child not in servers]
-        assert wait_for(lambda: not alive(ours), 20), alive(ours)
+        status, seconds = ended(run, sign, group)
+        assert (status, alive(children)) == (130, []), log.read_text()
+        assert seconds < 5
     finally:
         run.kill()
         for process in alive(children):
             process.kill()
-        run.communicate(timeout=20)
+        run.wait(timeout=20)
+    assert "Traceback" not in log.read_text()
+    assert not list((tapecast.home / "processes").iterdir())
+    assert set(statuses(tapecast)) <= {"KILLED"}
+    assert set(flow_states(tapecast)) <= {"Crashed"}
+
+
+def test_a_killed_run_leaves_no_process_and_is_closed_and_continued_by_the_next(
+    tapecast: Command, tmp_path: Path
+) -> None:
+    experiment, log = long_experiment(tmp_path, seed=9), tmp_path / "output"
+    found_fits, found_statuses, found_states = fits(tapecast), statuses(tapecast), flow_states(tapecast)
+    run = started(tapecast, experiment, log)
+    children: list[psutil.Process] = []
+    try:
+        assert wait_for(lambda: fits(tapecast) >= found_fits + 3, 100), log.read_text()
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert len(children) >= 3
+        run.kill()
+        run.wait(timeout=20)
+        assert wait_for(lambda: not alive(children), 20), alive(children)
+    finally:
+        run.kill()
+        for process in alive(children):
+            process.kill()
+        run.wait(timeout=20)
+    assert flow_states(tapecast) - found_states == {"Running": 1}
     kept = fits(tapecast)
-    status, found = tapecast.json("backtest", "--experiment", experiment)
+    # As one that hangs, and did not see that its parent was gone.
+    hanging = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    note = note_child(tapecast.home / "processes", hanging.pid)
+    assert note is not None
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"parent": {**this_process(), "began": 1.0}}))
+    try:
+        status, found = tapecast.json("backtest", "--experiment", experiment)
+        assert hanging.wait(timeout=10) == -signal.SIGKILL
+    finally:
+        hanging.kill()
+        hanging.communicate(timeout=10)
     assert status == 0
     assert found["scores"]["1"]["network"]["pinball"] > 0
     assert fits(tapecast) > kept >= found_fits + 3
     assert not list((tapecast.home / "work").iterdir())
+    assert not list((tapecast.home / "processes").iterdir())
+    assert flow_states(tapecast) - found_states == {"Crashed": 1, "Completed": 1}
     made = statuses(tapecast) - found_statuses
     # After a kill -9 the same command continues its run; one that was interrupted has ended.
     assert made == ({"FINISHED": 1} if sign == signal.SIGKILL else {"KILLED": 1, "FINISHED": 1})
