@@ -23,6 +23,7 @@ from pipeline.wording import (
     stale_sentence,
     unseen_sentence,
 )
+from pipeline.workflow.daily_result import DailyResult, daily_sentences, refit_sentence
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows
 from pipeline.workflow.tune_result import TuneResult
@@ -34,6 +35,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "stale": "Tickers not up to date, and why",
     "validation": "Findings of the validation of prices",
     "not-up-to-date": "Tickers that are not up to date, and why",
+    "issued": "Sessions issued, with their entry in the ledger",
     "trials": "Every trial of the study, the best first",
 }
 
@@ -88,6 +90,27 @@ def paragraphs(result: Result) -> Iterator[str]:
     restated = [restated_sentence(f"**{row['ticker']}**", row["what"]) for row in result.restated]
     yield "\n".join(f"- {sentence}" for sentence in (*excluded, *stale, *restated))
     yield unseen_sentence(result.unseen)
+
+
+def create_daily_artifacts(result: DailyResult) -> None:
+    """Make the artifacts of a daily run: what was issued and graded, the forecasts, and what is missing."""
+    key = result.model.replace("_", "-")
+    create_markdown_artifact(daily_markdown(result), key=f"daily-{key}", description="What was issued and graded")
+    create_tables(result.tables(), key)
+
+
+def daily_markdown(result: DailyResult) -> str:
+    """Return a daily run in markdown: a sentence per session issued, the backtest behind it, and where to look."""
+    several = len(result.calendars) > 1
+    paragraphs = [f"**{result.status}**, model {result.model}"]
+    for calendar in result.calendars:
+        paragraphs += [f"## {calendar.calendar}" if several else "", *map(str, daily_sentences(calendar))]
+        if calendar.mlflow_url and calendar.mlflow_run_id:
+            paragraphs.append(
+                f"{mlflow_link(calendar.mlflow_url, calendar.mlflow_run_id)}  \nReport: `{calendar.report}`"
+            )
+    refit = [f"Refit: {refit_sentence(result.refit)}"] if result.refit else []
+    return "\n\n".join(part for part in (*paragraphs, *refit, *result.warnings) if part)
 
 
 def mismatch_paragraphs(mismatches: Sequence[JsonObject]) -> Iterator[str]:

@@ -25,6 +25,9 @@ from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
 from pipeline.wording import duration
 from pipeline.workflow import checks, tutorials
+from pipeline.workflow.daily import Announce, DailyPlan, say_nothing
+from pipeline.workflow.daily import daily as run_daily
+from pipeline.workflow.daily_result import DailyResult
 from pipeline.workflow.forecast import forecast as forecast_from_model
 from pipeline.workflow.ingest import IMPORTS, FileReader, IngestResult
 from pipeline.workflow.ingest import ingest as ingest_prices
@@ -79,6 +82,7 @@ class Flows:
     run: Callable[..., Result]
     backtest: Callable[..., Result]
     forecast: Callable[..., Result]
+    daily: Callable[..., DailyResult]
     sine: Callable[..., Result]
     ingest: Callable[..., IngestResult]
     tune: Callable[..., TuneResult]
@@ -92,20 +96,22 @@ def build_flows(
     show_checks: checks.ShowChecks | None = None,
     read: FileReader = open_files,
     engine: Engine = PREFECT,
+    announce: Announce = say_nothing,
 ) -> Flows:
     """Return the flows with what receives their progress: the terminal, or the log of a deployment.
 
     `show_checks` receives the checks of the sanity suite even if it fails (default: the progress, as text); `read`
-    opens files to import; `engine` says whether they are flows of Prefect at all.
+    opens files to import; `engine` says whether they are flows of Prefect at all; `announce` gets what the daily flow
+    issued before anything else is done with it.
     """
     return Flows(
-        **_run_flows(progress, engine),
+        **_run_flows(progress, engine, announce),
         **_data_flows(progress, read, engine),
         **_check_flows(progress, show_checks, engine),
     )
 
 
-def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
+def _run_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsByName:
     context = partial(new_context, progress=progress, step=engine.step)
 
     def shown(recorded: RecordedRun) -> Result:
@@ -145,6 +151,24 @@ def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
         """Forecast from the champion of a published model, also tickers that it was not trained on."""
         return shown(forecast_from_model(context("forecast", out), tickers, source, as_known, model))
 
+    @engine.flow("daily", "daily {experiment.source.kind}")
+    def daily(
+        experiment: Experiment = DEFAULT_EXPERIMENT,
+        model: str | None = None,
+        calendar: str | None = None,
+        delay_minutes: int = 0,
+    ) -> DailyResult:
+        """Update, grade and forecast after a close, and issue the forecasts into the ledger; refit where it is due.
+
+        `model` is the name of the model (empty: daily, of the sample and made prices theirs), `calendar` the exchange
+        calendar to issue for (empty: all of the model's); a session that closed less than `delay_minutes` ago waits
+        for the next run.
+        """
+        plan = DailyPlan(model, calendar, delay_minutes, announce)
+        result = run_daily(context("daily"), experiment, plan)
+        engine.show(artifacts.create_daily_artifacts, result)
+        return result
+
     @engine.flow("sine", "sine seed {seed}")
     def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
         """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
@@ -154,7 +178,7 @@ def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
         recorded, measured = learn_sine(context("sine", out), seed, experiment)
         return with_sentence(shown(recorded), measured.sentence)
 
-    return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
+    return {"run": run, "backtest": backtest, "forecast": forecast, "daily": daily, "sine": sine}
 
 
 def _data_flows(progress: Progress, read: FileReader, engine: Engine) -> FlowsByName:
@@ -263,5 +287,6 @@ def with_sentence(result: Result, sentence: str) -> Result:
 # What prefect.yaml deploys.
 _deployed = build_flows(LogProgress(), engine=DEPLOYED)
 run, backtest, forecast, sine = _deployed.run, _deployed.backtest, _deployed.forecast, _deployed.sine
+daily = _deployed.daily
 ingest, tune, tutorial = _deployed.ingest, _deployed.tune, _deployed.tutorial
 audit, sanity = _deployed.audit, _deployed.sanity

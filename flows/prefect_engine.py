@@ -26,7 +26,13 @@ MAY_PASS = (SourceUnavailableError, NothingUsableError, TrackingError)
 """Errors that may pass: a source that did not answer (without prices nothing is usable), a record that failed."""
 HOUR = 3600.0
 LONGEST_SECONDS = 24 * HOUR
-TIMEOUT_SECONDS: Mapping[str, float] = {"ingest": HOUR, "forecast": HOUR, "run": 6 * HOUR, "sine": HOUR}
+TIMEOUT_SECONDS: Mapping[str, float] = {
+    "ingest": HOUR,
+    "forecast": HOUR,
+    "daily": 3 * HOUR,
+    "run": 6 * HOUR,
+    "sine": HOUR,
+}
 """How long a deployment may take, its second tries included; it then fails as TimedOut, and frees its place."""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.daily import daily, replay
 from flows.cli.data import data
 from flows.cli.ledger import ledger
 from flows.cli.model import model as model_commands
@@ -45,6 +46,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(daily)
+app.command()(replay)
 app.add_typer(data)
 app.add_typer(ledger)
 app.add_typer(model_commands)

@@ -166,6 +166,27 @@ class Call:
         tickers = tickers_of(settings, source or common_source(models), requested.tickers, requested.universe)
         return self._result(lambda flows: flows.forecast(tickers, source, as_known, out, model))
 
+    def daily(self, file: Path | None, overrides: Overrides, model: str | None, calendar: str | None) -> int:
+        """Issue the forecasts of the sessions that have closed, and print them before they are recorded."""
+        from flows.cli.daily_rendering import show_after_issue, show_issued  # noqa: PLC0415
+
+        experiment = usable(read_experiment(file, overrides), None)
+        refuse_unusable_name(model or model_name(experiment.source), experiment.source)
+        return self.flow(
+            lambda flows: flows.daily(experiment, model, calendar),
+            show_after_issue,
+            announce=lambda issued: None if self._as_json else show_issued(self.console(), issued),
+        )
+
+    def replay(self, which: str, model: str) -> int:
+        """Make the forecasts of an entry of the ledger again."""
+        from flows.cli.daily_rendering import show_replay  # noqa: PLC0415
+        from pipeline.workflow.replay import replay  # noqa: PLC0415
+        from pipeline.workflow.run_context import new_context  # noqa: PLC0415
+
+        result = replay(new_context("forecast"), model, int(which) if which.isdigit() else which)
+        return self.finish(result, show_replay)
+
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine check with the network, training and device of an experiment."""
         experiment = usable(read_experiment(file, overrides), out)

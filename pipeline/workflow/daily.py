@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -59,11 +60,13 @@ def say_nothing(_result: DailyResult) -> None:
 class DailyPlan:
     """What a daily run does: the name of its model, and the calendar that it is for (default: all of the model's).
 
-    `announce` gets the result as soon as it is issued, before it is recorded, drawn or anything else.
+    A session that closed less than `delay_minutes` ago is left to a later run: its bars may not be final. `announce`
+    gets the result as soon as it is issued, before it is recorded, drawn or anything else.
     """
 
     model: str | None = None
     calendar: str | None = None
+    delay_minutes: int = 0
     announce: Announce = say_nothing
 
 
@@ -142,7 +145,15 @@ def _issue_all(
     for bars in by_calendar(loaded):
         if bars.calendar not in models:
             continue
-        issuer = Issuer(ledger, version, bars.calendar, run_id, bars.known_at, bars.price_basis)
+        issuer = Issuer(
+            ledger,
+            version,
+            bars.calendar,
+            run_id,
+            bars.known_at,
+            bars.price_basis,
+            timedelta(minutes=plan.delay_minutes),
+        )
         try:
             issued.append(_issue_on(context, issuer, bars, requested))
         except NothingUsableError as error:

@@ -1,8 +1,9 @@
 """The result of the daily use case: what was issued, graded and refitted, as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from pipeline.wording import count_of, exclusion_sentence, restated_sentence, stale_sentence
 from pipeline.workflow.result import JsonObject
 
 
@@ -79,6 +80,35 @@ class DailyResult:
             for name in rows:
                 rows[name] += getattr(calendar, name)
         return {name: of_name for name, of_name in rows.items() if of_name}
+
+
+def daily_sentences(calendar: DailyCalendar) -> Iterator[str]:
+    """Yield what a daily run did on a calendar, in sentences."""
+    for row in calendar.issued:
+        yield (
+            f"Issued {row['session']} ({row['status']}): {count_of(row['added'], 'row')} in entry {row['sequence']} of "
+            f"the ledger, digest {row['digest'][:12]}."
+        )
+    if calendar.skipped:
+        yield f"{calendar.skipped[0].upper()}{calendar.skipped[1:]}."
+    regraded = f", {count_of(calendar.regraded, 'revision')} of restated ones" if calendar.regraded else ""
+    yield f"Graded {count_of(calendar.graded, 'forecast')}{regraded}."
+    if calendar.backtest:
+        run_id, made = calendar.backtest["mlflow_run_id"], calendar.backtest["date"]
+        yield f"Version {calendar.version}, backtest of {made} (run {run_id}): {calendar.backtest['verdict']}"
+    for row in calendar.excluded:
+        yield exclusion_sentence(row["ticker"], row["reason"])
+    for row in calendar.stale:
+        yield stale_sentence(row["ticker"], row["age_sessions"], row["reason"])
+    for row in calendar.restated:
+        yield restated_sentence(row["ticker"], row["what"])
+
+
+def refit_sentence(refit: JsonObject) -> str:
+    """Return what came of a refit, in a sentence."""
+    if refit["status"] == "failed":
+        return f"{refit['reason']}; it failed: {refit['error']}"
+    return f"{refit['reason']}; version {refit['version']}. {refit['sentence']}"
 
 
 def calendar_from_json(values: JsonObject) -> DailyCalendar:

@@ -66,6 +66,7 @@ class Issuer:
     run_id: str
     known_at: datetime | None
     price_basis: str
+    delay: timedelta = timedelta()  # how long after its close a session is issued at the earliest
 
     @property
     def model(self) -> Model:
@@ -108,6 +109,8 @@ def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: dateti
     was trained on are not issued.
     """
     count = len(frames.sessions)
+    if now < closed_at(issuer.calendar, frames.sessions[-1]) + issuer.delay:
+        return [], f"{frames.sessions[-1]} closed less than {issuer.delay.seconds // 60} minutes ago"
     behind = age_sessions(issuer.calendar, frames.sessions[-1], now)
     missing = f"the bars of {behind} completed session(s) are not there yet" if behind else ""
     if last is None:
