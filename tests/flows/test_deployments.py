@@ -76,7 +76,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
-    assert set(deployments) == {"audit", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+    assert set(deployments) == {"audit", "backtest", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+    assert deployments["backtest"]["schedules"][0]["schedule"]["cron"] == "0 9 * * 6"
     daily = deployments["daily"]
     assert daily["schedules"][0]["schedule"]["cron"] == "30 18 * * 1-5"
     assert daily["schedules"][0]["schedule"]["timezone"] == "America/New_York"
@@ -84,6 +85,12 @@ def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> N
     assert "hidden_size" in form["RecurrentSpec"]["properties"]
     assert form["FilesSource"]["properties"]["path"]["description"]
     assert daily["parameters"]["experiment"]["source"] == {"kind": "yahoo"}
+    assert {name: daily["parameters"][name] for name in ("model", "calendar", "delay_minutes")} == {
+        "model": "daily",
+        "calendar": "XNYS",
+        "delay_minutes": 60,
+    }
+    assert daily["concurrency_limit"] == 1
 
 
 def test_schedules_fire(server: Server) -> None:
@@ -91,23 +98,24 @@ def test_schedules_fire(server: Server) -> None:
     for _ in range(60):  # the server's scheduler comes round within seconds
         scheduled = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         names = {run["deployment_id"] for run in scheduled if run["auto_scheduled"]}
-        if len(names) == 3:
+        if len(names) == 4:
             break
         time.sleep(0.5)
-    assert len(names) == 3
+    assert len(names) == 4
 
 
 def test_an_ad_hoc_run_with_changed_parameters_completes(server: Server) -> None:
-    changed = ("--param", f"experiment={json.dumps(EXPERIMENT)}")
-    server.prefect("deployment", "run", "run/daily", *changed, "--watch", "--watch-timeout", "200")
+    changed = ("--param", f"experiment={json.dumps(EXPERIMENT)}", "--param", "model=null")
+    server.prefect("deployment", "run", "daily/daily", *changed, "--watch", "--watch-timeout", "200")
     runs = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}})
     assert [run["parameters"]["experiment"]["source"]["process"] for run in runs] == ["random_walk"]
     keys = {found["key"]: found for found in server.ask("/artifacts/filter", {})}
-    assert {"result-synthetic", "forecasts-synthetic"} <= set(keys)
-    assert "MLflow run" in keys["result-synthetic"]["data"]
+    assert [run["state_name"] for run in runs] == ["Partial"]  # made prices end long ago: their forecasts are late
+    assert {"daily-synthetic", "forecasts-synthetic", "issued-synthetic"} <= set(keys)
+    assert "MLflow run" in keys["daily-synthetic"]["data"]
     assert len(json.loads(keys["forecasts-synthetic"]["data"])) == 2 * 2
     reports = list((Path(server.environment["TAPECAST_HOME"]) / "reports").glob("*/report.html"))
-    assert len(reports) == 1
+    assert len(reports) == 2  # the backtest of the first version, and the day's
 
 
 def test_an_unknown_parameter_is_refused(server: Server) -> None:

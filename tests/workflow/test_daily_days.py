@@ -22,6 +22,8 @@ from pipeline.workflow.run_context import new_context
 from tests.panels import random_rows
 from tests.workflow.simulated_days import World, sessions_of, world_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 LAST = np.datetime64("2024-03-28")
 DAYS = sessions_of("2023-11-20", "2024-02-15")[:60]  # Thanksgiving, a half day, Christmas, a refit at the new year
 MISSED, LATER = DAYS[20], DAYS[21]
