@@ -43,6 +43,7 @@ test-quick: $(INSTALLED)  ## The tests that take seconds
 bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tutorials (panel in ../shared/data)
 	$(BIN)/python -m tests.benchmarks.main_job
 	$(BIN)/python -m tests.benchmarks.store
+	$(BIN)/python -m tests.benchmarks.ledger 250
 	$(BIN)/python -m tests.benchmarks.prices
 	$(BIN)/python -m tests.benchmarks.benchmark_forecasters
 	$(BIN)/python -m tests.benchmarks.family

@@ -79,7 +79,7 @@ def paragraphs(result: Result) -> Iterator[str]:
     for summary in result.calendars:
         yield f"## {summary.calendar}" if several else ""
         yield summary.backtest.verdict if summary.backtest else ""
-        yield summary.model_version["sentence"] if summary.model_version else ""
+        yield summary.version_in_words
         yield " ".join(summary.instead)
         yield skill_markdown(summary.backtest) if summary.backtest else ""
         yield links_markdown(summary)

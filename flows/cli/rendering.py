@@ -124,10 +124,8 @@ def show_calendar(console: Console, summary: "CalendarSummary") -> None:
         for name, line in (("Echo", summary.backtest.echo_in_short), ("Money", summary.backtest.money)):
             if line:
                 console.print(f"{name:<7} {escape(line)}")
-    if summary.model_version:
-        console.print(f"Model   {escape(summary.model_version['sentence'])}")
-        if summary.backtest:
-            console.print(f"        {escape(summary.model_version['takeover'])}")
+    if summary.version_in_words:
+        console.print(f"Model   {escape(summary.version_in_words)}")
     for sentence in summary.instead:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
     if summary.forecasts:

@@ -22,7 +22,7 @@ from pipeline.training.jobs import FORMAT_VERSION
 
 VERSION_FORMAT = 1  # raise it when version.json has another layout
 DESCRIPTION, FITS, CALIBRATION = "version.json", "fits", "calibration"
-_NUMBER = re.compile(r"\d{4,}")
+_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid"):
@@ -99,7 +99,8 @@ def numbers_in(folder: Path) -> list[int]:
     """Return the numbers of the versions in a model's folder, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir())
+    numbers = (int(path.name) for path in folder.iterdir() if _NUMBER.fullmatch(path.name))
+    return sorted(number for number in numbers if folder_of(folder, number).is_dir())
 
 
 def folder_of(folder: Path, number: int) -> Path:

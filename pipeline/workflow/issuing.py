@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -20,7 +20,6 @@ from pipeline.operation.environment import this_environment
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import Entry
 from pipeline.operation.ledger.issues import COLUMNS, KEY, LATE, ON_TIME, STALE, Issue, Provenance
-from pipeline.operation.ledger.issues import BacktestReference as LedgerBacktest
 from pipeline.operation.ledger.reading import last_entry, rows_of_origin
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.operation.model import Model
@@ -91,6 +90,8 @@ def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence
     issued = []
     for at in due:
         cut = frames.until(at + 1)
+        if state is not None and cut.sessions[-1] < state.session:
+            continue  # issued before, in an entry that others followed
         live = forecast_session(issuer, cut, context.now, state, tickers)
         state = live.state
         rows = rows_to_issue(issuer, live, cut.sessions[-1], context.now)
@@ -183,7 +184,7 @@ def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
 
 def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
     """Return where the rows of an issue come from, after storing the state of the calibration."""
-    environment, backtest = this_environment(), issuer.model.backtest
+    environment = this_environment()
     digest = put_state(issuer.version.folder.parent, issuer.calendar, state) if state else None
     return Provenance(
         model=issuer.version.name,
@@ -196,7 +197,7 @@ def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
         cpu_capability=environment.cpu_capability,
         known_at=issuer.known_at,
         price_basis=issuer.price_basis,
-        backtest=LedgerBacktest(**asdict(backtest)) if backtest else None,
+        backtest=issuer.model.backtest,
         run_id=issuer.run_id,
     )
 

@@ -82,6 +82,16 @@ class CalendarSummary:
     forecasts: list[JsonObject] | None
     backtest: BacktestSummary | None
 
+    @property
+    def version_in_words(self) -> str:
+        """The version that forecast and its backtest, or what a run was published as; empty without a version."""
+        if self.model_version is None:
+            return ""
+        version = self.model_version
+        if self.backtest is None:
+            return str(version["sentence"])
+        return f"Published as version {version['number']} of model {version['name']}. {version['takeover']}"
+
     def as_json(self) -> JsonObject:
         """Return the calendar as one flat object."""
         values = asdict(self)

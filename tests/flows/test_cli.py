@@ -83,7 +83,7 @@ def test_forecast_of_a_ticker_the_model_was_not_trained_on(tapecast: Command, sm
     model = read_version(tapecast.home / "models", "synthetic").models["XNYS"].market_members
     path = tmp_path / "bars.csv"
     write_bars(path, **dict.fromkeys((*model, "NEW"), 620))
-    status, found = tapecast.json("forecast", "--tickers", f"{model[0]},NEW", "--path", path)
+    status, found = tapecast.json("forecast", "--model", "synthetic", "--tickers", f"{model[0]},NEW", "--path", path)
     assert status == 0
     assert found["unseen"] == ["NEW"]
     assert [row["ticker"] for row in found["forecasts"]] == ["NEW", "NEW", model[0], model[0]]
@@ -183,7 +183,10 @@ def test_forecast_where_the_source_has_none_of_the_models_tickers(
 ) -> None:
     assert tapecast.json("run", "--experiment", small, "--publish")[0] == 0
     write_bars(tmp_path / "bars.csv", ZA=620, ZB=620)
-    status, found = tapecast.json("forecast", "--tickers", "ZA,ZB", "--path", tmp_path / "bars.csv")
+    other = ("--tickers", "ZA,ZB", "--path", tmp_path / "bars.csv")
+    status, refused = tapecast.json("forecast", *other)
+    assert (status, "no published model daily" in refused["error"]) == (2, True), "that model is of made prices"
+    status, found = tapecast.json("forecast", "--model", "synthetic", *other)
     assert (status, found["unseen"]) == (0, ["ZA", "ZB"])
 
 

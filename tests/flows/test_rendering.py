@@ -1,6 +1,7 @@
 """The result of a finished run on the terminal."""
 
 from dataclasses import replace
+from datetime import date
 from io import StringIO
 
 import pandas as pd
@@ -14,6 +15,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.market.bars import CalendarMismatch, Exclusion, Stale
+from pipeline.operation.model import BacktestReference, VersionReference
 from pipeline.operation.publication import Publication
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.report import report_html
@@ -99,6 +101,21 @@ def test_missing_tickers_are_reported_in_the_same_sentences_on_the_terminal_and_
     ):
         assert sentence in terminal
         assert sentence in artifact.replace("**", "")
+
+
+def test_a_forecast_names_its_version_and_the_backtest_behind_it(outcome: CalendarResult) -> None:
+    backtest = BacktestReference(date(2024, 1, 2), "The network [is] better.", "abcd")
+    version = VersionReference("mine", 3, "Champion: XNYS: it is better.", backtest)
+    shown = replace(only_forecast(outcome), model_version=version)
+    sentence = "Version 3 of model mine; its backtest of 2024-01-02 (MLflow run abcd): The network [is] better."
+    assert f"Model   {sentence}" in printed(shown, width=2000)
+    assert sentence in markdown(recorded_result(shown))
+    assert sentence in final_note("forecast", shown, [])
+    assert final_tags(shown)["tapecast.model_version"] == "mine 3"
+    run = replace(outcome, model_version=version)
+    assert "Model   Published as version 3 of model mine. Champion: XNYS: it is better." in printed(run, width=2000)
+    assert "Model   " not in printed(outcome, width=2000)
+    assert "tapecast.model_version" not in final_tags(outcome)
 
 
 def test_the_terminal_has_no_line_on_money_without_a_backtest(outcome: CalendarResult) -> None:

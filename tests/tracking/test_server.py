@@ -15,10 +15,16 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.scores import POOLED
+from pipeline.operation.aliases import Aliases
+from pipeline.operation.model_versions import publish
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
+from pipeline.tracking.registry import mirror_aliases, mirror_version
 from pipeline.tracking.store import Destination, prepare_store, run_url
 from pipeline.training.cache import read_fitted
+from tests.operation.fitted_models import NOW as VERSION_AT
+from tests.operation.fitted_models import small_fits, trained
+from tests.panels import TINY
 
 from .conftest import THIRD_PARTY, record
 from .faulty import free_port
@@ -87,3 +93,22 @@ def test_a_run_is_written_over_http_and_comes_back(
     assert len(pd.read_json(table, orient="split")) == len(published_rows(outcome.forecasts))
     assert read_fitted(Path(client.download_artifacts(run_id, "model/network_seed_0", str(tmp_path)))).horizons == 2
     assert seconds < 30, f"{seconds:.1f} s: is something written one by one?"
+
+
+def test_a_model_version_is_registered_over_http_with_its_aliases(server: str, tmp_path: Path) -> None:
+    store = prepare_store(server, None, "tapecast")
+    client = MlflowClient(tracking_uri=server)
+    results = small_fits(tmp_path / "fits", ("climatology",))
+    version = publish(tmp_path / "models", "mine", [trained(("T0",), results)], VERSION_AT)
+    run_id = client.create_run(store.experiment_id).info.run_id
+    for _ in range(2):
+        mirror_version(store, run_id, version)
+        mirror_aliases(store, "mine", Aliases(champion=1))
+    (registered,) = client.search_model_versions("name = 'tapecast-mine'")
+    assert (registered.run_id, registered.tags["tapecast.digest"]) == (run_id, version.description.digest)
+    assert client.get_model_version_by_alias("tapecast-mine", "champion").version == registered.version
+    place = "model_version/mine/0001"
+    assert registered.source.endswith(f"{run_id}/artifacts/{place}")
+    folder = Path(client.download_artifacts(run_id, place, str(tmp_path)))
+    key = results[0].job.key
+    assert read_fitted(folder / "fits" / key).horizons == TINY.horizons

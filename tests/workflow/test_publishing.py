@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.frames import Frames
+from pipeline.errors import FitError, UsageError
 from pipeline.market.calendars import listing_of
-from pipeline.operation.aliases import Aliases, read_aliases
+from pipeline.market.specification import SyntheticSource
+from pipeline.operation.aliases import ALIASES, Aliases, read_aliases
 from pipeline.operation.model import BacktestReference, TrainedModel
 from pipeline.operation.model_versions import read_version
 from pipeline.operation.publication import Publication
@@ -19,6 +21,7 @@ from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.publishing import PublishPlan, published
 from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
 from tests.operation.fitted_models import BACKTEST
@@ -98,6 +101,21 @@ def test_without_a_registry_the_version_is_published_and_that_is_said(
         "sentence": f"Version 1 of model mine; its backtest of 2024-01-02 (MLflow run abcd): {BACKTEST.verdict}",
     }
     assert result_of(recorded_run(*fitted)).as_json()["model_version"] is None
+
+
+def test_damaged_aliases_and_a_name_of_other_prices_are_refused_before_the_training(
+    context: tuple[RunContext, Messages],
+) -> None:
+    run_context, messages = context
+    folder = run_context.settings.models / "mine"
+    folder.mkdir(parents=True)
+    (folder / ALIASES).write_text("{}")
+    experiment = changed(TINY, source=SyntheticSource(process="random_walk", sessions=620, tickers=2))
+    with pytest.raises(FitError, match="cannot read the aliases of model mine"):
+        run(run_context, experiment, RunPlan(publish_as=PublishPlan("mine")))
+    with pytest.raises(UsageError, match="found the name daily for a model of synthetic prices"):
+        run(run_context, experiment, RunPlan(publish_as=PublishPlan("daily")))
+    assert messages.sent == []
 
 
 def test_a_refit_that_is_worse_is_stored_and_not_the_champion(

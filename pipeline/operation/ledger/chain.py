@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from pipeline.operation.ledger.issues import FLOATS, BacktestReference, Provenance
+from pipeline.operation.ledger.issues import FLOATS, Provenance
+from pipeline.operation.model import BacktestReference
 
 FIRST = bytes(32)
 """The digest before the first issue of a model name."""

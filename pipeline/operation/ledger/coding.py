@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, Table, Text, cast, func, insert, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Row, Select, Table, Text, cast, func, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.operation.ledger.chain import day_numbers
@@ -92,6 +92,12 @@ def rows_where(connection: Connection, *conditions: ColumnElement[bool]) -> pd.D
     """Return the rows of the table of forecasts that meet conditions, as the table has them."""
     query = select(*(forecasts.c[name] for name in ROW_COLUMNS)).where(*conditions)
     return frame_of(connection.execute(query).all(), ROW_COLUMNS)
+
+
+def rows_of(connection: Connection, model_id: int, entry: Row[Any]) -> pd.DataFrame:
+    """Return the rows of a row of the table of entries, as the table of forecasts has them."""
+    spanned = forecasts.c.as_of.between(entry.first_origin, entry.last_origin)
+    return rows_where(connection, forecasts.c.model_id == model_id, spanned, forecasts.c.sequence == entry.sequence)
 
 
 def at_keys(connection: Connection, model_id: int, keys: pd.DataFrame, query: Select[Any]) -> pd.DataFrame:

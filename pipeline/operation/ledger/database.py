@@ -33,8 +33,11 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection within a transaction that reads; raises LedgerError for errors of the database."""
-        with _translated(self.address, "read"), self.engine.begin() as connection:
+        """Yield a connection within a transaction that reads one state, whatever is written meanwhile.
+
+        Raises LedgerError for errors of the database.
+        """
+        with _translated(self.address, "read"), _reading(self.engine).begin() as connection:
             yield connection
 
     @contextmanager
@@ -84,6 +87,13 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _reading(engine: Engine) -> Engine:
+    """Return the engine for transactions that see one state throughout, as SQLite's do."""
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
+    )
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from pipeline.operation.ledger.chain import day_of, instant_of
-from pipeline.operation.ledger.issues import BacktestReference, Provenance
+from pipeline.operation.ledger.issues import Provenance
+from pipeline.operation.model import BacktestReference
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.arrays import Floats
 from pipeline.errors import LedgerError
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.operation.model import BacktestReference
 
 ON_TIME, LATE, STALE = "on time", "late", "stale"
 STATUSES = (ON_TIME, LATE, STALE)
@@ -24,15 +25,6 @@ VALUES = ("target_session", *FLOATS, "published")
 COLUMNS = (*KEY, *VALUES, "status")
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-@dataclass(frozen=True)
-class BacktestReference:
-    """The backtest that stands behind a model version: its day, its verdict in a sentence, its MLflow run."""
-
-    date: date
-    verdict: str
-    mlflow_run_id: str
 
 
 @dataclass(frozen=True)

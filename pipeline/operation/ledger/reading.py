@@ -5,10 +5,10 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, select
 
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
-from pipeline.operation.ledger.chain import day_number, day_of
+from pipeline.operation.ledger.chain import day_number
 from pipeline.operation.ledger.coding import (
     ROW_COLUMNS,
     at_keys,
@@ -17,6 +17,7 @@ from pipeline.operation.ledger.coding import (
     frame_of,
     name_id,
     name_ids,
+    rows_of,
     rows_where,
 )
 from pipeline.operation.ledger.database import Ledger
@@ -49,7 +50,9 @@ def rows_of_entry(ledger: Ledger, model: str, sequence: int) -> pd.DataFrame:
     """Return the rows of an entry: READ_COLUMNS, in the order of KEY."""
     with ledger.reading() as connection:
         model_id = _id_of(connection, model)
-        table = rows_where(connection, forecasts.c.model_id == model_id, forecasts.c.sequence == sequence)
+        here = (entries.c.model_id == model_id) & (entries.c.sequence == sequence)
+        entry = connection.execute(select(entries).where(here)).one_or_none()
+        table = frame_of([], ROW_COLUMNS) if entry is None else rows_of(connection, model_id, entry)
         return _read(connection, model_id, table)
 
 
@@ -61,14 +64,6 @@ def rows_of_targets(ledger: Ledger, model: str, targets: pd.DataFrame) -> pd.Dat
         keys = coded_keys(targets[targets["ticker"].isin(known)][list(KEY[:3])], known)
         table = at_keys(connection, model_id, keys, select(*(forecasts.c[name] for name in ROW_COLUMNS)))
         return _read(connection, model_id, table)
-
-
-def last_origin(ledger: Ledger, model: str, calendar: str) -> date | None:
-    """Return the last session that forecasts were issued from, None where none were."""
-    with ledger.reading() as connection:
-        of_calendar = (entries.c.model_id == _id_of(connection, model)) & (entries.c.calendar == calendar)
-        number = connection.execute(select(func.max(entries.c.last_origin)).where(of_calendar)).scalar()
-    return None if number is None else day_of(number)
 
 
 def last_entry(ledger: Ledger, model: str, calendar: str, before: int | None = None) -> Entry | None:

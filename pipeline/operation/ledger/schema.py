@@ -6,7 +6,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -24,7 +23,9 @@ VERSION_TABLE = "ledger_revision"
 
 METADATA = MetaData()
 KEY_IDS = ("as_of", "ticker_id", "horizon", "forecaster_id")
-"""The key of a row under a model as numbers; by day first, so that rows are added at the end and read in one piece."""
+"""The key of a row under a model as numbers; by day first, so that rows are added at the end and read in one piece.
+
+It is the only index of the large tables: the rows of an entry are found by its first and last origin."""
 
 
 def _key_columns() -> list[Column[int]]:
@@ -78,7 +79,6 @@ forecasts = Table(
     *(Column(name, Double, nullable=False) for name in QUANTILE_COLUMNS),  # log returns
     Column("published", Boolean, nullable=False),
     Column("status", SmallInteger, nullable=False),  # the place in issues.STATUSES
-    Index("ledger_forecasts_by_entry", "model_id", "sequence"),
     sqlite_with_rowid=False,
 )
 

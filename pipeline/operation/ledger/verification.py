@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from pipeline.errors import LedgerError
 from pipeline.operation.ledger.chain import FIRST, digest_of
-from pipeline.operation.ledger.coding import decoded, name_id, rows_where
+from pipeline.operation.ledger.coding import decoded, name_id, rows_of
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import entry_of
 from pipeline.operation.ledger.schema import entries, forecasts
@@ -65,15 +65,14 @@ class _Walk:
             if (sentence := self._fault(row, heads)) is not None:
                 return Fault(min(self.sequence + 1, row.sequence), sentence)
             self.sequence, self.digest, self.rows = row.sequence, row.digest, self.rows + row.row_count
-        return self._missing_tail(heads) or self._rows_of_no_entry()
+        return self._missing_tail(heads) or self._stray_rows()
 
     def _fault(self, row: Row[Any], heads: Mapping[int, str]) -> str | None:
         """Return what is wrong with the next entry, None where nothing is."""
         number = row.sequence
         if number != self.sequence + 1:
             return f"found entry {number} after entry {self.sequence}, expected {self.sequence + 1}: entries are gone"
-        where = (forecasts.c.model_id == self._model_id, forecasts.c.sequence == number)
-        table = rows_where(self._connection, *where)
+        table = rows_of(self._connection, self._model_id, row)
         if len(table) != row.row_count:
             change = "deleted" if len(table) < row.row_count else "inserted"
             return f"found {len(table)} rows in entry {number}, expected {row.row_count}: rows were {change}"
@@ -105,12 +104,19 @@ class _Walk:
         expected = f"expected entry {later[-1]}, which was noted when it was issued: the tail was cut off"
         return Fault(self.sequence + 1, f"found a chain that ends at entry {self.sequence}, {expected}")
 
-    def _rows_of_no_entry(self) -> Fault | None:
-        query = select(func.count(), func.min(forecasts.c.sequence)).where(forecasts.c.model_id == self._model_id)
-        found, first = self._connection.execute(query.where(forecasts.c.sequence > self.sequence)).one()
-        if not found:
+    def _stray_rows(self) -> Fault | None:
+        """Return the first entry that rows name though it does not have them, by a look at all rows where any exist."""
+        of_model = forecasts.c.model_id == self._model_id
+        count = self._connection.execute(select(func.count()).select_from(forecasts).where(of_model)).scalar_one()
+        if count == self.rows:
             return None
-        return Fault(first, f"found {found} rows of entry {first}, which the chain does not have: rows were inserted")
+        same = and_(entries.c.model_id == forecasts.c.model_id, entries.c.sequence == forecasts.c.sequence)
+        spanned = forecasts.c.as_of.between(entries.c.first_origin, entries.c.last_origin)
+        stray = select(func.min(forecasts.c.sequence)).select_from(forecasts.outerjoin(entries, same))
+        first = self._connection.execute(stray.where(of_model, spanned.is_not(True))).scalar_one()
+        return Fault(
+            first, f"found {count - self.rows} rows that no entry has, the first of entry {first}: rows were inserted"
+        )
 
 
 def _written_anew(row: Row[Any], heads: Mapping[int, str]) -> str | None:

@@ -142,10 +142,5 @@ def provenance_columns(it: Provenance) -> dict[str, object]:
 
 def _add_rows(connection: Connection, table: pd.DataFrame) -> None:
     """Add rows of an entry, and to what waits for its outcome."""
-    model_id, sequence = int(table["model_id"].iloc[0]), int(table["sequence"].iloc[0])
     insert_rows(connection, forecasts, table.sort_values(list(KEY_IDS)))
-    columns = [column.name for column in waiting.columns]
-    of_entry = select(*(forecasts.c[name] for name in columns)).where(
-        forecasts.c.model_id == model_id, forecasts.c.sequence == sequence
-    )
-    connection.execute(waiting.insert().from_select(columns, of_entry))
+    insert_rows(connection, waiting, table.sort_values([column.name for column in waiting.primary_key]))

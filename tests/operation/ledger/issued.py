@@ -9,7 +9,8 @@ import pandas as pd
 
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.market.calendars import closed_at, next_sessions
-from pipeline.operation.ledger.issues import ON_TIME, BacktestReference, Issue, Provenance
+from pipeline.operation.ledger.issues import ON_TIME, Issue, Provenance
+from pipeline.operation.model import BacktestReference
 
 DAY = date(2024, 1, 2)
 FORECASTERS = ("network", "ewma")

@@ -14,7 +14,7 @@ from pipeline.operation.ledger.reading import (
     READ_COLUMNS,
     entry_at,
     exported,
-    last_origin,
+    last_entry,
     listed,
     model_names,
     rows_of_entry,
@@ -36,6 +36,11 @@ def issued(ledger: Ledger) -> list[Issue]:
     for it in [*issues, issue("sample", seed=9)]:
         append(ledger, it)
     return issues
+
+
+def last_day(ledger: Ledger, model: str, calendar: str) -> date | None:
+    entry = last_entry(ledger, model, calendar)
+    return entry and entry.last_origin
 
 
 def test_the_rows_of_an_origin_are_those_that_were_issued_bit_for_bit(ledger: Ledger, issued: list[Issue]) -> None:
@@ -64,18 +69,21 @@ def test_nothing_is_read_where_nothing_was_issued(ledger: Ledger, issued: list[I
     ):
         assert rows.empty
         assert tuple(rows.columns) == READ_COLUMNS
-    assert last_origin(ledger, "nobody", "XNYS") is None
-    assert last_origin(ledger, "daily", "XLON") is None
+    assert last_entry(ledger, "nobody", "XNYS") is None
+    assert last_entry(ledger, "daily", "XLON") is None
     assert listed(ledger, "nobody", 5) == []
     assert entry_at(ledger, "daily", 99) is None
 
 
-def test_the_last_origin_is_that_of_the_calendar(ledger: Ledger, issued: list[Issue]) -> None:
-    assert last_origin(ledger, "daily", "XNYS") == DAYS[-1]
+def test_the_last_entry_is_the_newest_of_the_calendar(ledger: Ledger, issued: list[Issue]) -> None:
+    assert last_day(ledger, "daily", "XNYS") == DAYS[-1]
     late = Issue(provenance(), issued[-1].issued_at, forecast_rows(days(1, date(2023, 12, 1))[0], status=LATE))
-    append(ledger, late)
-    assert last_origin(ledger, "daily", "XNYS") == DAYS[-1]
-    assert last_origin(ledger, "sample", "XNYS") == DAY
+    sequence = append(ledger, late).sequence
+    assert last_day(ledger, "daily", "XNYS") == date(2023, 12, 1)
+    before = last_entry(ledger, "daily", "XNYS", before=sequence)
+    assert before is not None
+    assert (before.sequence, before.last_origin) == (sequence - 1, DAYS[-1])
+    assert last_day(ledger, "sample", "XNYS") == DAY
 
 
 def test_entries_are_listed_newest_first(ledger: Ledger, issued: list[Issue]) -> None:

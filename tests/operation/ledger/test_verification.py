@@ -35,8 +35,6 @@ def tamper(ledger: Ledger, *statements: sa.Executable) -> None:
                 for change in ("update", "delete"):
                     connection.execute(sa.text(f"DROP TRIGGER IF EXISTS {table}_no_{change}"))
         connection.commit()
-        if ledger.engine.dialect.name == "sqlite":
-            connection.connection.driver_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
         for statement in statements:
             connection.execute(statement)
         connection.commit()
@@ -123,11 +121,19 @@ def test_a_deleted_row_is_found_though_it_is_not_counted(ledger: Ledger, heads: 
 
 
 @pytest.mark.parametrize(
-    ("into", "words"), [(3, "24 rows in entry 3, expected 12: rows were inserted"), (9, "12 rows of entry 9, which")]
+    ("column", "by", "into", "words"),
+    [
+        ("horizon", 5, 3, "24 rows in entry 3, expected 12: rows were inserted"),
+        ("as_of", 1000, 3, "12 rows that no entry has, the first of entry 3: rows were inserted"),
+        ("as_of", 1000, 9, "12 rows that no entry has, the first of entry 9: rows were inserted"),
+        ("horizon", 5, 9, "12 rows that no entry has, the first of entry 9: rows were inserted"),
+    ],
 )
-def test_an_inserted_row_is_found(ledger: Ledger, heads: dict[int, str], into: int, words: str) -> None:
-    columns = [column.name for column in forecasts.columns]
-    changed = {"as_of": forecasts.c.as_of + 1000, "sequence": sa.literal(into)}
+def test_an_inserted_row_is_found(
+    ledger: Ledger, heads: dict[int, str], column: str, by: int, into: int, words: str
+) -> None:
+    columns = [it.name for it in forecasts.columns]
+    changed = {column: forecasts.c[column] + by, "sequence": sa.literal(into)}
     copied = sa.select(*(changed.get(name, forecasts.c[name]) for name in columns)).where(THIRD)
     tamper(ledger, sa.insert(forecasts).from_select(columns, copied))
     sequence, sentence = fault(ledger, {})

@@ -144,6 +144,17 @@ def test_an_error_undoes_the_transaction(ledger: Ledger) -> None:
     assert counted(ledger)["ledger_names"] == 0
 
 
+def test_a_reader_sees_one_state_while_another_writes(ledger: Ledger) -> None:
+    """Else a verification would find rows of an issue made meanwhile, without their entry."""
+    append(ledger, issue())
+    count = sa.select(sa.func.count()).select_from(forecasts)
+    with ledger.reading() as connection:
+        before = connection.execute(count).scalar_one()
+        append(ledger, issue(as_of=days(2)[1]))
+        assert connection.execute(count).scalar_one() == before == 12
+    assert counted(ledger)["ledger_forecasts"] == 24
+
+
 def test_both_databases_have_the_same_digests(ledger: Ledger, tmp_path: Path) -> None:
     other = open_ledger(f"sqlite:///{tmp_path}/other.db")
     append(other, issue("sample"))  # numbers of names differ between the two

@@ -77,7 +77,6 @@ def _forecasts() -> None:
         sa.Column("status", sa.SmallInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("ledger_forecasts_by_entry", "ledger_forecasts", ["model_id", "sequence"])
     op.create_table(
         "ledger_ungraded",
         _model(),
