@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from flows.environment import prepare_environment
 from pipeline.errors import ExitStatus, TapecastError, UsageError
@@ -16,6 +17,8 @@ HOST = "127.0.0.1"
 
 
 WATCH_SECONDS = 0.5
+END_SECONDS = 3.0
+"""How long the servers have to end, of the five seconds in which the pages do."""
 
 
 LEASES_IN_FILES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -73,17 +76,16 @@ def wait_for(commands: Sequence[Sequence[str]]) -> int:
     except KeyboardInterrupt:
         return int(ExitStatus.OK)
     finally:
-        for server in servers:
-            end_group(server)
+        end_groups(servers)
 
 
-def end_group(server: "subprocess.Popen[bytes]") -> None:
-    """End a server and its children: SIGTERM, and after ten seconds SIGKILL."""
+def end_groups(servers: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """End servers and their children: SIGTERM, and SIGKILL where one has not ended after a moment."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, sign)
-            server.wait(timeout=10)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+        for server in servers:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, sign)
+        end = time.monotonic() + END_SECONDS
+        for server in servers:
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=max(end - time.monotonic(), 0))

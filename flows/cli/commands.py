@@ -76,14 +76,15 @@ def as_known_at(experiment: Experiment, as_known: datetime | None) -> Experiment
     return experiment.model_copy(update={"source": known_at(named, as_known)})
 
 
-def usable(experiment: Experiment, out: Path | None) -> Experiment:
+def usable(experiment: Experiment, out: Path | None, writes: bool = True) -> Experiment:
     """Return the experiment if it passes the checks that can be made at once, before a server is started.
 
-    Raises UsageError for a device, a file or a folder that is not there or cannot be used.
+    Raises UsageError for a device, a file or a folder that is not there or cannot be used; the home has to be one that
+    can be written where `writes` says so.
     """
     choose_device(experiment.device) if experiment.device == "cuda" else None
     refuse_missing_file(experiment.source)
-    for folder in (Settings().root, *([out] if out else [])):
+    for folder in (*([Settings().root] if writes else []), *([out] if out else [])):
         refuse_unwritable(folder)
     return experiment
 
@@ -158,7 +159,7 @@ class Call:
         model: str | None,
     ) -> int:
         """Forecast from the champion of a model."""
-        requested = usable(read_experiment(file, overrides), out)
+        requested = usable(read_experiment(file, overrides), out, writes=False)
         source = requested.source if "source" in requested.model_fields_set else None
         # no server is started where there is no model
         settings = Settings()
@@ -249,7 +250,20 @@ class Call:
                 result = action(build_flows(progress, engine=engine, **options))
             finally:
                 self.leaves_at_once = engine.abandoned()
-        return self.finish(with_seconds(result, start.seconds), show)
+        status = self.finish(with_seconds(result, start.seconds), show)
+        if not getattr(result, "recorded", True):
+            self._deliver()
+        return status
+
+    def _deliver(self) -> None:
+        """Deliver what could not be recorded while the run went on, where that needs time alone; the result is out."""
+        from pipeline.workflow.recording import deliver_after  # noqa: PLC0415
+
+        console = self.console()
+        with console.status("recording in MLflow"):
+            sentence = deliver_after(Settings())
+        if sentence:
+            console.print(sentence, style="dim", soft_wrap=True)
 
     def finish(self, result: "R", show: "Callable[[Console, R], None]") -> int:
         """Return the exit status of a finished use case, after printing its result."""

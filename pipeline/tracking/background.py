@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.errors import TapecastError, TrackingError
-from pipeline.tracking.delivery import deliver, deliver_left, first_line
+from pipeline.tracking.delivery import deliver, deliver_left
 from pipeline.tracking.outbox import Journal
-from pipeline.tracking.store import Destination, Store, prepare_store, without_password
+from pipeline.tracking.store import Destination, Store, prepare_store, reason_of, without_password
 
 T = TypeVar("T")
 
@@ -74,10 +75,10 @@ class Delivery:
         self._patience = min(self._patience, seconds)
 
     def close(self) -> None:
-        """Remove the record where it is delivered, else leave it to a later run."""
+        """Remove the record where it is delivered or could not be kept, else leave it to a later run."""
         with self._guard:
             self._closed = True
-            if self._has_everything() and self.journal.ended:
+            if not self.journal.kept or (self._has_everything() and self.journal.ended):
                 self.journal.remove()
             elif self.store is None or self._thread is None or not self._thread.is_alive():
                 self.journal.release()
@@ -106,7 +107,7 @@ class Delivery:
             deliver(self.store, self.journal, self._answered)
             self.problem = ""
         except Exception as error:  # noqa: BLE001  a record never stops a run; its result names the problem
-            self.problem = first_line(error)
+            self.problem = reason_of(error)
 
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
@@ -132,3 +133,20 @@ class Delivery:
         time.sleep(LOCKED_PAUSE_SECONDS)
         self._patience -= LOCKED_PAUSE_SECONDS
         return True
+
+
+def delivered_within(destination: Destination, outbox: Path, seconds: float) -> int:
+    """Return how many records that wait in the outbox were delivered; gives up after some seconds, and raises nothing.
+
+    What stays is delivered by a later run.
+    """
+    delivered: list[int] = []
+
+    def work() -> None:
+        with suppress(TapecastError):
+            delivered.append(deliver_left(prepare_store(destination), outbox, lambda: None))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return sum(delivered)

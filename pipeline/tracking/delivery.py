@@ -14,7 +14,7 @@ from pipeline.tracking.descriptions import NOTE_TAG, failure_note
 from pipeline.tracking.metrics import in_batches
 from pipeline.tracking.outbox import FILES, Call, Delivered, Journal, left_journals
 from pipeline.tracking.runs import Record
-from pipeline.tracking.store import Store, open_client, translated, without_password
+from pipeline.tracking.store import Store, open_client, reason_of, translated, without_password
 
 RECORD_TAG, ERROR_TAG = "tapecast.record", "tapecast.error"
 STRANDED = "its process was killed, or could not write, before the run ended"
@@ -84,7 +84,7 @@ def deliver(store: Store, journal: Journal, answered: Answered) -> None:
         client = open_client(store.uri)
         _start_again_where_lost(client, journal)
         for call in list(journal.pending):
-            journal.save(_after(client, store, journal, call))
+            journal.save(_after(client, store, journal, call, answered))
             answered()
 
 
@@ -100,7 +100,7 @@ def _start_again_where_lost(client: MlflowClient, journal: Journal) -> None:
             return
 
 
-def _after(client: MlflowClient, store: Store, journal: Journal, call: Call) -> Delivered:
+def _after(client: MlflowClient, store: Store, journal: Journal, call: Call, answered: Answered) -> Delivered:
     """Return how far the delivery is after one more call."""
     before = replace(journal.delivered, calls=journal.delivered.calls + 1)
     if call["call"] != "start" and call["run"] in before.skipped:
@@ -108,11 +108,17 @@ def _after(client: MlflowClient, store: Store, journal: Journal, call: Call) -> 
     try:
         if call["call"] == "start":
             return _started(client, store, journal, call, before)
-        CALLS[call["call"]](client, before.runs[call["run"]], call, journal.folder)
+        run_id = before.runs.get(call["run"])
+        if run_id is None:  # a disk without space lost the call that starts it
+            return replace(before, refused=(*before.refused, f"{call['call']}: its run was not started"))
+        if call["call"] == "files":
+            _upload(client, run_id, journal.folder / FILES / call["folder"], answered)
+        else:
+            CALLS[call["call"]](client, run_id, call)
     except MlflowException as error:
         if not _is_refusal(error):
             raise
-        return replace(before, refused=(*before.refused, f"{call['call']}: {first_line(error)}"))
+        return replace(before, refused=(*before.refused, f"{call['call']}: {reason_of(error)}"))
     return before
 
 
@@ -151,7 +157,7 @@ def _continue(client: MlflowClient, run: Run, tags: dict[str, str]) -> None:
         client.delete_tag(run.info.run_id, ERROR_TAG)
 
 
-def _log(client: MlflowClient, run_id: str, call: Call, _: Path) -> None:
+def _log(client: MlflowClient, run_id: str, call: Call) -> None:
     """Write metrics, params and tags in as few requests as MLflow's limits allow."""
     metrics = [Metric(key, value, call["at"], step) for key, value, step in call.get("metrics", ())]
     batches = zip_longest(
@@ -164,35 +170,33 @@ def _log(client: MlflowClient, run_id: str, call: Call, _: Path) -> None:
         client.log_batch(run_id, metric_batch, param_batch, tag_batch)
 
 
-def _files(client: MlflowClient, run_id: str, call: Call, folder: Path) -> None:
-    client.log_artifacts(run_id, str(folder / FILES / call["folder"]))
+def _upload(client: MlflowClient, run_id: str, folder: Path, answered: Answered) -> None:
+    """Upload the files of a folder, each by itself: a slow server answers many small requests, and not one large."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        parent = path.parent.relative_to(folder)
+        client.log_artifact(run_id, str(path), None if parent == Path() else parent.as_posix())
+        answered()
 
 
-def _dataset(client: MlflowClient, run_id: str, call: Call, _: Path) -> None:
+def _dataset(client: MlflowClient, run_id: str, call: Call) -> None:
     tag = InputTag("mlflow.data.context", "training and test")
     client.log_inputs(run_id, [DatasetInput(Dataset(**call["dataset"]), [tag])])
 
 
-def _rename(client: MlflowClient, run_id: str, call: Call, _: Path) -> None:
+def _rename(client: MlflowClient, run_id: str, call: Call) -> None:
     client.update_run(run_id, name=call["name"])
 
 
-def _end(client: MlflowClient, run_id: str, call: Call, _: Path) -> None:
+def _end(client: MlflowClient, run_id: str, call: Call) -> None:
     if error := call["error"]:
         note = failure_note(error, client.get_run(run_id).data.tags.get(NOTE_TAG, ""))
         client.log_batch(run_id, tags=[RunTag(ERROR_TAG, error), RunTag(NOTE_TAG, note)])
     client.set_terminated(run_id, call["status"], call["at"])
 
 
-CALLS: dict[str, Callable[[MlflowClient, str, Call, Path], None]] = {
+CALLS: dict[str, Callable[[MlflowClient, str, Call], None]] = {
     "log": _log,
-    "files": _files,
     "dataset": _dataset,
     "rename": _rename,
     "end": _end,
 }
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error, which may be a page of SQL."""
-    return str(error).strip().partition("\n")[0][:300]

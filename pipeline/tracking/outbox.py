@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from pipeline.files import draft_folder, write_through
 
 HEADER, CALLS, DELIVERED, FILES, LOCK = "record.json", "calls.jsonl", "delivered.json", "files", "lock"
+TEMPORARY = "tapecast-outbox-"
 RESUME_HOURS = 12
 """How long after a kill the same command continues the run; later it is another day's run."""
 
@@ -140,8 +141,10 @@ class Journal:
         self.save(Delivered(min(self.delivered.calls, 1), self.delivered.runs))
 
     def remove(self) -> None:
-        """Remove the record."""
+        """Remove the record, and the temporary folder where it is in one."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.name.startswith(TEMPORARY):
+            shutil.rmtree(self.folder.parent, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
@@ -161,7 +164,7 @@ def open_journal(outbox: Path, header: Header) -> Journal:
             return former
         return _new_journal(outbox, header, kept=True)
     except OSError:
-        return _new_journal(Path(tempfile.mkdtemp(prefix="tapecast-")), header, kept=False)
+        return _new_journal(Path(tempfile.mkdtemp(prefix=TEMPORARY)), header, kept=False)
 
 
 def _resumable(outbox: Path, header: Header) -> Iterator[Journal]:

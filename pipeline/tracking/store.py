@@ -17,6 +17,7 @@ from pipeline.sqlite import is_sqlite
 from pipeline.tracking.database import SQLITE_HEADER, database_path, header_of, prepare_database
 
 RUNS_PER_PAGE = 1000
+MAX_REASON = 500
 SERVERS = ("http", "https")
 
 
@@ -122,10 +123,16 @@ def translated(uri: str, doing: str) -> Iterator[None]:
         if not _foreign(error):
             raise
         raise TrackingError(
-            f"could not {doing} in the MLflow store {without_password(uri)}: found {type(error).__name__}: {error}; "
-            "expected a store that can be reached and written. Check TAPECAST_TRACKING_URI, disk space and the "
-            "server's log"
+            f"could not {doing} in the MLflow store {without_password(uri)}: found {type(error).__name__}: "
+            f"{reason_of(error)}; expected a store that can be reached and written. Check TAPECAST_TRACKING_URI, disk "
+            "space and the server's log"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says in one line: of a page of SQL the line of the database's driver."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if line.startswith("(")), lines[0])[:MAX_REASON]
 
 
 def found_runs(client: MlflowClient, experiment_id: str, query: str, view: int) -> Iterator[Run]:

@@ -13,20 +13,21 @@ from pipeline.experiment import Experiment
 from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
-from pipeline.tracking.background import Delivery
-from pipeline.tracking.delivery import deliver_left
+from pipeline.tracking.background import Delivery, delivered_within
 from pipeline.tracking.descriptions import RunKind
 from pipeline.tracking.metrics import MetricValue
 from pipeline.tracking.outbox import Header, open_journal
 from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import Record, RunStatus, start_run
-from pipeline.tracking.store import Destination, prepare_store, refuse_unusable, run_url, without_password
+from pipeline.tracking.store import Destination, refuse_unusable, run_url, without_password
 from pipeline.tracking.tested_specifications import TestedSpecification, count_tested, note_tested
 from pipeline.wording import count_of
 from pipeline.workflow.run_context import RunContext
 
 PATIENCE_SECONDS = 15.0
 """How long one run waits in all for a store that does not answer: at its start, in its middle and at its end."""
+TABLES_SECONDS = 120.0
+"""How long a command that has shown its result may still create the first tables of its database."""
 INTERRUPTED_SECONDS = 3.0
 """How long an interrupted run waits for its end to be recorded."""
 
@@ -115,7 +116,7 @@ class Recording:
         where = (
             f"It waits in {self.outbox}, and the next run delivers it."
             if journal.kept
-            else f"It could not be kept in {self.outbox} either, and will be missing there."
+            else f"It could not be kept in {self.outbox} either: MLflow will not have it."
         )
         return f"This run is not in MLflow yet: {self.delivery.problem.rstrip('.')}. {where}"
 
@@ -269,9 +270,17 @@ def destination_of(settings: Settings) -> Destination:
     )
 
 
-def deliver_waiting(settings: Settings) -> int:
-    """Return how many records of earlier runs were delivered; raises TrackingError where the store cannot be had."""
-    return deliver_left(prepare_store(destination_of(settings)), settings.outbox, lambda: None)
+def deliver_after(settings: Settings) -> str:
+    """Deliver what waits for this home's own database, once the result is out, and return a sentence about it.
+
+    The first tables of a new one take some seconds, on a slow disk a minute: no result waits for that. Nothing is done
+    for a store that a person named, which had its time.
+    """
+    destination = destination_of(settings)
+    if not destination.own:
+        return ""
+    number = delivered_within(destination, settings.outbox, TABLES_SECONDS)
+    return f"{count_of(number, 'run')} delivered to MLflow." if number else ""
 
 
 def _reports_in(settings: Settings) -> int:

@@ -119,6 +119,11 @@ class Result:
         return "partial" if self.failed or any(summary.status == "partial" for summary in self.calendars) else "ok"
 
     @property
+    def recorded(self) -> bool:
+        """Whether MLflow has the run of every calendar."""
+        return all(summary.recorded for summary in self.calendars)
+
+    @property
     def verdict(self) -> str | None:
         """The verdict, of several calendars a line each; None without a backtest."""
         verdicts = [(summary.calendar, summary.backtest.verdict) for summary in self.calendars if summary.backtest]
@@ -176,6 +181,7 @@ class Result:
         values: JsonObject = {
             "status": self.status,
             "verdict": self.verdict,
+            "recorded": self.recorded,
             "known_at": first.known_at,
             "note": first.note,
             "calendar_mismatches": self.calendar_mismatches,

@@ -94,9 +94,12 @@ def new_context(
     clock: Callable[[], datetime] = utc_now,
     remote: RemoteSourceOf = yahoo_client,
 ) -> RunContext:
-    """Return the context of a run that starts now; raises UsageError at once where its results cannot be written."""
+    """Return the context of a run that starts now; raises UsageError at once where its results cannot be written.
+
+    A forecast needs nothing written: it is shown from a home that can only be read, too.
+    """
     settings = Settings()
-    for folder in (settings.root, *([out] if out else [])):
+    for folder in (*([settings.root] if kind != "forecast" else []), *([out] if out else [])):
         refuse_unwritable(folder)
     now = clock()
     return RunContext(kind, settings, StageTimer(progress or NoProgress()), step, out, now, now, clock, remote)

@@ -26,7 +26,7 @@ from .place import Place, new_place, require_postgresql
 from .stack import Stack, stack_of
 
 ORDER = ("postgres", "mlflow", "prefect", "worker")
-DEPLOYED = {"audit", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+DEPLOYED = {"audit", "backtest", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
 
 LONG = {"source": {"kind": "synthetic", "process": "random_walk", "sessions": 3000, "tickers": 10}, "workers": 1}
 
@@ -123,7 +123,12 @@ def test_the_worker_has_deployed_everything(stack: Stack) -> None:
     found = prefect(stack, "deployments/filter", {})
     assert {deployment["name"] for deployment in found} == DEPLOYED
     assert {deployment["work_pool_name"] for deployment in found} == {"tapecast"}
-    assert {deployment["name"] for deployment in found if deployment["schedules"]} == {"ingest", "daily", "sine-sanity"}
+    assert {deployment["name"] for deployment in found if deployment["schedules"]} == {
+        "backtest",
+        "daily",
+        "ingest",
+        "sine-sanity",
+    }
 
 
 def test_each_server_has_its_tables_in_a_database_of_its_own(stack: Stack) -> None:
@@ -187,18 +192,24 @@ def test_a_study_is_stored_next_to_mlflow_in_its_own_schema(stack: Stack, databa
     assert not Path("nowhere").exists()
 
 
-def test_a_run_that_the_stop_caught_is_crashed_and_holds_no_place(stack: Stack) -> None:
+def test_a_run_whose_worker_was_killed_is_crashed_by_the_next_and_holds_no_place(stack: Stack) -> None:
     held = "SELECT sum(active_slots) FROM concurrency_limit_v2"
-    command = ("prefect", "deployment", "run", "run/daily", "--param", f"experiment={json.dumps(LONG)}")
+    command = ("prefect", "deployment", "run", "backtest/backtest", "--param", f"experiment={json.dumps(LONG)}")
     stack.run("worker", *command)
     assert wait_for(lambda: runs_in(stack, "RUNNING") != [], 120)
     assert stack.sql("prefect", held) == ["1"]
-    (daily,) = [deployment for deployment in prefect(stack, "deployments/filter", {}) if deployment["name"] == "daily"]
+    (backtest,) = [
+        deployment for deployment in prefect(stack, "deployments/filter", {}) if deployment["name"] == "backtest"
+    ]
     api = f"http://127.0.0.1:{stack.place.ports['prefect']}/api"
     changed = {"parameters": {"experiment": {"seeds": 7}}, "paused": True}
-    ask(f"{api}/deployments/{daily['id']}", changed, method="PATCH")
+    ask(f"{api}/deployments/{backtest['id']}", changed, method="PATCH")
     ask(f"{api}/work_pools/tapecast", {"is_paused": True}, method="PATCH")
-    stack.stop("worker", "prefect")
+    # As `docker kill` and a machine that goes down: the worker has no time to close its run.
+    killed = stack.running.pop("worker")
+    killed.look()
+    killed.end_leftovers()
+    stack.stop("prefect")
     assert not stack.healthy("worker")
     assert stack.sql("prefect", held) == ["1"]
     # As in a container made anew: the server does not know who holds the slot, only that it is held.
@@ -211,11 +222,11 @@ def test_a_run_that_the_stop_caught_is_crashed_and_holds_no_place(stack: Stack) 
     assert stack.sql("prefect", held) == ["0"]
     found = {deployment["name"]: deployment for deployment in prefect(stack, "deployments/filter", {})}
     assert set(found) == DEPLOYED
-    assert found["daily"]["id"] == daily["id"]
+    assert found["backtest"]["id"] == backtest["id"]
     # Set back to what prefect.yaml says; the pool stays as it is.
-    assert (found["daily"]["parameters"], found["daily"]["paused"]) == (daily["parameters"], False)
+    assert (found["backtest"]["parameters"], found["backtest"]["paused"]) == (backtest["parameters"], False)
     assert json.loads(ask(f"{api}/work_pools/tapecast"))["is_paused"]
-    assert found["daily"]["schedules"][0]["schedule"] == daily["schedules"][0]["schedule"]
+    assert found["backtest"]["schedules"][0]["schedule"] == backtest["schedules"][0]["schedule"]
 
 
 def runs_in(stack: Stack, *types: str) -> list[dict[str, Any]]:

@@ -120,7 +120,7 @@ def test_an_ad_hoc_run_with_changed_parameters_completes(server: Server) -> None
 
 def test_an_unknown_parameter_is_refused(server: Server) -> None:
     result = subprocess.run(
-        [PREFECT, "--no-prompt", "deployment", "run", "run/daily", "--param", 'experiment={"sedes": 1}'],
+        [PREFECT, "--no-prompt", "deployment", "run", "daily/daily", "--param", 'experiment={"sedes": 1}'],
         env=server.environment, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert result.returncode != 0

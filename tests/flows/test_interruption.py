@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ import pytest
 from pipeline.processes import note_child, this_process
 
 from .command import SMALL_TOML, TAPECAST, Command
+from .servers import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -41,24 +42,25 @@ def long_experiment(folder: Path, seed: int) -> Path:
     return path
 
 
+def let_interrupts_through() -> None:
+    """A shell's background job ignores interrupts, and so would everything that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def started(
     tapecast: Command, experiment: Path, output: Path, ignored: bool = False, command: str = "backtest"
 ) -> "subprocess.Popen[bytes]":
     """Start a command as a shell does, or as a script's background job, where interrupts are ignored."""
-    handler = signal.SIG_IGN if ignored else signal.default_int_handler
     with output.open("wb") as file:
         return subprocess.Popen(
             [TAPECAST, command, "--experiment", experiment], env=tapecast.environment,
             stdout=file, stderr=file, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, handler),  # noqa: PLW1509  no thread runs yet
+            preexec_fn=ignore_interrupts if ignored else let_interrupts_through,  # noqa: PLW1509  no thread runs yet
         )  # fmt: skip
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.2)
-    return condition()
 
 
 def fits(tapecast: Command) -> int:

@@ -1,9 +1,12 @@
 """What a worker ends before it works: runs that no process works on, and no others."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,15 +16,20 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 from prefect.client.schemas.objects import WorkerStatus
 
-from flows.worker import GONE, UNFINISHED, end_stranded, others_at_work, wait_until_answering
+from flows.leftovers import KILLED, UNFINISHED, end_killed, process_tag
+from flows.worker import GONE, end_stranded, keep, others_at_work, wait_until_answering
 from pipeline.errors import TapecastError
+from pipeline.processes import this_process
 
 from .command import TAPECAST, Command
+from .servers import wait_for
 
 ROOT = Path(__file__).parents[2]
+OURS = "http://127.0.0.1:4200/api"
 ONLINE, OFFLINE = WorkerStatus.ONLINE, WorkerStatus.OFFLINE
 
 
@@ -65,18 +73,40 @@ def test_another_worker_that_is_online_may_have_runs_of_its_own(
     assert others_at_work(server, "me") == others
 
 
-def test_a_second_worker_of_a_name_leaves_the_runs_to_the_first() -> None:
-    server: Any = Server({})
-    first = subprocess.Popen(
-        [sys.executable, "-c", "input()", "worker", "start", "--pool", "tapecast", "--name", "me"],
-        stdin=subprocess.PIPE,
-    )
+@contextmanager
+def worker_of(name: str, **environment: str) -> Iterator[None]:
+    """A process as Prefect's worker of a name; by default on our server."""
+    command = [sys.executable, "-c", "input()", "worker", "start", "--pool", "tapecast", "--name", name]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **environment})
     try:
+        yield
+    finally:
+        process.communicate(timeout=10)
+
+
+def test_a_second_worker_of_a_name_leaves_the_runs_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", OURS)
+    server: Any = Server({})
+    with worker_of("me"):
         assert others_at_work(server, "me") == ["me"]
         assert others_at_work(server, "m") == others_at_work(server, "you") == []
-    finally:
-        first.communicate(timeout=10)
     assert others_at_work(server, "me") == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "others"),
+    [
+        ({"PREFECT_API_URL": "http://127.0.0.1:4300/api"}, []),
+        ({"PREFECT_API_URL": f"{OURS}/", "TAPECAST_HOME": "/elsewhere"}, ["me"]),
+    ],
+)
+def test_another_installations_worker_of_the_name_counts_only_on_the_same_server(
+    environment: dict[str, str], others: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", OURS)
+    server: Any = Server({})
+    with worker_of("me", **environment):
+        assert others_at_work(server, "me") == others
 
 
 def test_what_no_process_works_on_is_crashed() -> None:
@@ -103,6 +133,92 @@ def test_a_run_whose_process_lives_on_is_left_alone() -> None:
     assert list(server.crashed) == server.runs[1:]
     end_stranded(server)
     assert list(server.crashed) == server.runs[::-1]
+
+
+def test_runs_of_killed_commands_are_crashed_and_those_of_living_ones_are_not() -> None:
+    gone = json.dumps({**this_process(), "began": 1.0})
+    tags = [[gone], [process_tag()], [json.dumps({**this_process(), "host": "elsewhere", "began": 1.0})], ["mine"], []]
+    server: Any = Commands(tags)
+    assert [run.tags for run in end_killed(server)] == [[gone]]
+    assert server.crashed == {server.runs[0]: KILLED}
+
+
+@dataclass
+class Commands:
+    """Stands for Prefect's client: the unfinished runs without a deployment, with their tags, and what was set."""
+
+    tags: list[list[str]]
+    runs: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(5)])
+    crashed: dict[UUID, str] = field(default_factory=dict)
+
+    def read_flow_runs(self, flow_run_filter: Any, limit: int) -> list[Any]:
+        assert flow_run_filter.state.type.any_ == UNFINISHED
+        assert (flow_run_filter.deployment_id.is_null_, limit) == (True, 200)
+        return [SimpleNamespace(id=run, tags=tags) for run, tags in zip(self.runs, self.tags, strict=True)]
+
+    def set_flow_run_state(self, flow_run_id: UUID, state: Any, force: bool) -> None:
+        assert force
+        self.crashed[flow_run_id] = state.message
+
+
+RUN = """
+import pathlib, signal, sys, time
+def close(*_):
+    time.sleep(0.5)
+    pathlib.Path(sys.argv[1], "closed").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, close)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+pathlib.Path(sys.argv[1], "ready").touch()
+time.sleep(60)
+"""
+PREFECTS_WORKER = """
+import pathlib, signal, subprocess, sys, time
+out = pathlib.Path(sys.argv[2])
+run = subprocess.Popen([sys.executable, "-c", sys.argv[1], str(out)])
+def end(*_):
+    (out / "ended").write_text(str((out / "closed").exists()))
+    run.kill()
+    sys.exit()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, end)
+while True:
+    time.sleep(1)
+"""
+KEEPING = """
+import sys
+from pathlib import Path
+from flows.cli.signals import interrupt_on_signals
+from flows.worker import keep
+interrupt_on_signals()
+sys.exit(keep([sys.executable, "-c", *sys.argv[1:]], Path(sys.argv[3], "notes")))
+"""
+
+
+def test_a_stopped_worker_has_its_runs_closed_before_prefects_own_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KEEPING, PREFECTS_WORKER, RUN, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as keeping:
+        try:
+            assert wait_for((tmp_path / "ready").exists, 30)
+            processes = psutil.Process(keeping.pid).children(recursive=True)
+            assert len(list((tmp_path / "notes").iterdir())) == 1
+            # As a service manager does: everything that the service has started gets it.
+            for process in (*processes, psutil.Process(keeping.pid)):
+                process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert keeping.wait(timeout=30) == 0
+            assert time.monotonic() - began < 5
+        finally:
+            keeping.kill()
+    assert (tmp_path / "ended").read_text() == "True", "the worker ended before its run had closed"
+    assert not psutil.wait_procs(processes, 5)[1]
+    assert not list((tmp_path / "notes").iterdir())
+
+
+def test_a_worker_of_prefect_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TapecastError, match="ended by itself with exit status 3"):
+        keep([sys.executable, "-c", "import sys; sys.exit(3)"], tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_server_that_does_not_answer_is_named() -> None:

@@ -82,9 +82,9 @@ def test_an_interrupted_run_waits_less(tmp_path: Path) -> None:
 
 def test_our_own_mistakes_are_named_and_stop_no_run(tmp_path: Path, store: Store) -> None:
     record, delivery = begun(store.uri, tmp_path)
-    record.journal.append({"call": "log", "run": "never started", "at": 0})
+    record.journal.append({"call": "no such call", "run": "", "at": 0})
     assert not delivery.completed()
-    assert "never started" in delivery.problem
+    assert "no such call" in delivery.problem
 
 
 @pytest.fixture

@@ -157,6 +157,7 @@ def refusing(own: Store, tmp_path: Path) -> Iterator[Journal]:
     record.start("a run", {})
     record.write(params={"size": "6"})
     record.write(params={"size": "7"})  # MLflow changes no param
+    record.child("never started").end("FINISHED")
     record.write(tags={"after": "it"})
     record.end("FINISHED")
     yield record.journal
@@ -166,7 +167,8 @@ def refusing(own: Store, tmp_path: Path) -> Iterator[Journal]:
 def test_what_mlflow_refuses_is_named_and_the_rest_is_delivered(own: Store, refusing: Journal) -> None:
     deliver(own, refusing, lambda: None)
     assert refusing.pending == []
-    (refused,) = refusing.delivered.refused
+    refused, unstarted = refusing.delivered.refused
+    assert unstarted == "end: its run was not started"
     assert refused.startswith("log: ")
     assert "size" in refused
     run = runs_of(own)["a run"]

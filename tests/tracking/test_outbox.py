@@ -134,6 +134,7 @@ def test_an_outbox_that_cannot_be_written_is_replaced_and_its_record_not_kept(tm
     assert not journal.kept
     assert len(journal.pending) == 1
     journal.remove()
+    assert not journal.folder.parent.exists()
 
 
 FULL = """

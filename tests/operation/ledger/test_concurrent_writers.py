@@ -11,8 +11,8 @@ from pipeline.operation.ledger.database import open_ledger
 from pipeline.operation.ledger.verification import verify
 
 ROOT = Path(__file__).parents[3]
-DAYS = 12
-WRITERS = 4
+DAYS = 8
+WRITERS = 3
 
 
 def run_writers(url: str, *arguments: tuple[str, int]) -> list[list[str]]:
