@@ -14,7 +14,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed
 
 from flows.engine import Engine, Function
-from pipeline.errors import NothingUsableError, SourceUnavailableError, TrackingError
+from pipeline.errors import LedgerError, NothingUsableError, SourceUnavailableError, TrackingError
 from pipeline.wording import duration
 from pipeline.workflow.run_context import F
 
@@ -22,8 +22,9 @@ PARTIAL = "Partial"
 """The name of the state of a run that could not do all; its type is COMPLETED."""
 RETRY_SECONDS = (300.0, 900.0)
 """When a deployment tries again after an error that may pass: twice, 20 minutes in all, then it fails."""
-MAY_PASS = (SourceUnavailableError, NothingUsableError, TrackingError)
-"""Errors that may pass: a source that did not answer (without prices nothing is usable), a record that failed."""
+MAY_PASS = (SourceUnavailableError, NothingUsableError, TrackingError, LedgerError)
+"""Errors that may pass: a source that did not answer (without prices nothing is usable), a record or a ledger
+that could not be written."""
 HOUR = 3600.0
 LONGEST_SECONDS = 24 * HOUR
 TIMEOUT_SECONDS: Mapping[str, float] = {
