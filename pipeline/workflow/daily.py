@@ -30,6 +30,7 @@ from pipeline.operation.version_files import ModelVersion
 from pipeline.settings import Settings
 from pipeline.stages import folds_of
 from pipeline.tracking.ledger_heads import ledger_tag
+from pipeline.tracking.runs import start_run
 from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
 from pipeline.workflow.daily_result import DailyCalendar, DailyResult, after, calendar_from_json
 from pipeline.workflow.forecast import market_members, with_new_members
@@ -39,7 +40,7 @@ from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
-from pipeline.workflow.recording import RecordedResult, Recording, record, recorded_experiment
+from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext
@@ -259,14 +260,16 @@ def _with_records(
     base = next(iter(version.models.values())).experiment
     experiments = {code: it.result.experiment for code, it in by_code.items()}
     work = partial(_record_on, result.model, by_code)
-    with recorded_experiment(context.settings, context.kind, base) as recording:
-        recorded = over_calendars(
+    job = f"daily {result.model} {' '.join(f'{code} {it.summary.origin}' for code, it in sorted(by_code.items()))}"
+    start = partial(start_run, kind=context.kind, experiment=base)
+    with recorded(context.settings, job, start) as recording:
+        found = over_calendars(
             context, recording, [it.bars for it in issued if it.bars.calendar in by_code], experiments, work, ()
         )
         mirror(context, recording, result.model)
-    where = {it.result.calendar: it for it in recorded.results}
+    where = {it.result.calendar: it for it in found.results}
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
-    warnings = [warning for it in recorded.results for warning in it.warnings]
+    warnings = [warning for it in found.results for warning in it.warnings]
     return replace(result, calendars=calendars, warnings=tuple(dict.fromkeys(warnings)))
 
 

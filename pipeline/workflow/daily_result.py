@@ -119,11 +119,13 @@ def calendar_from_json(values: JsonObject) -> DailyCalendar:
 def after(stored: DailyCalendar | None, new: DailyCalendar) -> DailyCalendar:
     """Return what a run did, after an earlier one of the same day whose result is stored.
 
-    A run that issued nothing leaves the stored result as it is, but for the grades.
+    What was issued then stays listed; where nothing was issued since, the record of then is that of the day.
     """
     if stored is None:
         return new
     graded, regraded = stored.graded + new.graded, stored.regraded + new.regraded
-    if not new.issued:
-        return replace(stored, skipped=new.skipped, graded=graded, regraded=regraded)
-    return replace(new, issued=[*stored.issued, *new.issued], graded=graded, regraded=regraded)
+    both = replace(new, issued=[*stored.issued, *new.issued], graded=graded, regraded=regraded)
+    if new.issued:
+        return both
+    record = ("mlflow_run_id", "mlflow_url", "report", "logged", "recorded")
+    return replace(both, **{name: getattr(stored, name) for name in record})

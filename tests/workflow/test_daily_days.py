@@ -1,6 +1,5 @@
 """Sixty simulated days of the daily use case: a complete, verified and graded ledger, and no look-ahead in it."""
 
-import json
 import math
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +15,9 @@ from pipeline.operation.ledger.record import first_outcomes, latest_outcomes, re
 from pipeline.operation.ledger.verification import verify
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.settings import Settings
+from pipeline.tracking.ledger_heads import heads_in_mlflow
 from pipeline.workflow.daily_result import DailyResult
+from pipeline.workflow.ledger import heads_of_days
 from pipeline.workflow.replay import replay
 from pipeline.workflow.run_context import new_context
 from tests.panels import random_rows
@@ -126,10 +127,11 @@ def test_days_without_a_new_session_say_why(lived: Lived) -> None:
 
 
 def test_the_chain_and_the_heads_of_all_days_are_whole(ledger: Ledger) -> None:
-    files = sorted(Settings().issued.rglob("*.json"))
-    heads = {row["sequence"]: row["digest"] for path in files for row in json.loads(path.read_text())["issued"]}
-    assert len(heads) == len(DAYS)
-    found = verify(ledger, "daily", heads)
+    noted = heads_of_days(Settings().days / "daily")
+    assert len(noted) == len(DAYS)
+    assert heads_in_mlflow(Settings().mlflow_uri, "daily").items() <= noted.items()
+    assert len(heads_in_mlflow(Settings().mlflow_uri, "daily")) == len(DAYS) - 4  # one a run: late ones have no other
+    found = verify(ledger, "daily", noted)
     assert found.fault is None, found
     assert found.entries == len(DAYS)
 
@@ -161,10 +163,10 @@ def test_what_has_matured_is_graded_once_and_a_restatement_is_a_revision(lived: 
     moved = both[(both["outcome"] - both["outcome_first"]).abs() > 1e-6]
     assert set(moved["ticker"]) == {"CCC"}
     assert set(moved["revision"]) == {1}
-    assert len(moved) == 4  # to and from the restated close: one session ahead and two
+    assert len(moved) == 3  # to the restated close one and two sessions ahead, and from it one; the rest came later
     assert [row["ticker"] for row in results[RESTATED_ON].calendars[0].restated] == ["CCC"]
     assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]
-    assert sum(result.calendars[0].regraded for result in results.values()) == 4 * 7
+    assert sum(result.calendars[0].regraded for result in results.values()) == 3 * 7
 
 
 def test_the_record_has_every_forecaster_and_late_rows_by_themselves(ledger: Ledger) -> None:

@@ -20,7 +20,7 @@ from pipeline.training.jobs import FitResult
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.publishing import PublishPlan, published
-from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.recording import RecordedResult, recorded_experiment
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
@@ -82,16 +82,22 @@ def recorded_run(frames: Frames, results: Sequence[FitResult], backtest: Backtes
     return RecordedRun((one,), (), {})
 
 
+def publish_recorded(context: RunContext, run: RecordedRun, plan: PublishPlan) -> RecordedRun:
+    """Publish what a run trained, within its recording."""
+    with recorded_experiment(context.settings, "run", TINY) as recording:
+        return published(context, run, plan, recording)
+
+
 def test_without_a_registry_the_version_is_published_and_that_is_said(
     context: tuple[RunContext, Messages], fitted: Trained
 ) -> None:
     run_context, messages = context
-    found = published(run_context, recorded_run(*fitted), PublishPlan("mine"), "ab")
+    found = publish_recorded(run_context, recorded_run(*fitted), PublishPlan("mine"))
     assert found.version is not None
     version = read_version(run_context.settings.models, "mine")
     assert (version.number, version.models["XNYS"].backtest) == (1, BACKTEST)
     assert messages.sent[0] == "Published as version 1 of model mine. There was no champion before."
-    assert messages.sent[1].startswith("Version 1 is published, but not in MLflow's registry: no MLflow server answers")
+    assert messages.sent[1].startswith("MLflow's registry does not have the last version of model mine yet: no MLflow")
     values = result_of(found).as_json()["model_version"]
     assert values == {
         "name": "mine",
@@ -123,13 +129,13 @@ def test_a_refit_that_is_worse_is_stored_and_not_the_champion(
 ) -> None:
     (run_context, messages), (frames, results) = context, fitted
     models = run_context.settings.models
-    published(run_context, recorded_run(frames, results), PublishPlan("mine"), "ab")
+    publish_recorded(run_context, recorded_run(frames, results), PublishPlan("mine"))
     network = results[0].fitted
     assert network is not None
     worse = replace(network, arrays={name: array * 3 for name, array in network.arrays.items()})
     refit = recorded_run(frames, [replace(results[0], fitted=worse), *results[1:]])
     for requested in (True, False):
-        found = published(run_context, refit, PublishPlan("mine", requested), "ab")
+        found = publish_recorded(run_context, refit, PublishPlan("mine", requested))
         assert found.version is not None
         assert (found.version.number, read_aliases(models / "mine")) == (2, Aliases(1))
         assert not found.version.description.takeover.accepted
@@ -137,18 +143,18 @@ def test_a_refit_that_is_worse_is_stored_and_not_the_champion(
         takeover = result_of(found).as_json()["model_version"]["takeover"]
         assert takeover.startswith("Not the champion: XNYS: its validation loss")
     later = recorded_run(frames, results, replace(BACKTEST, mlflow_run_id="later"))
-    assert published(run_context, later, PublishPlan("mine", requested=False), "ab").version is not None
+    assert publish_recorded(run_context, later, PublishPlan("mine", requested=False)).version is not None
     assert read_aliases(models / "mine") == Aliases(champion=3, previous=1), "a sound refit takes over by default"
 
 
 def test_another_experiment_takes_over_only_on_request(context: tuple[RunContext, Messages], fitted: Trained) -> None:
     (run_context, _), (frames, results) = context, fitted
-    published(run_context, recorded_run(frames, results), PublishPlan("mine"), "ab")
+    publish_recorded(run_context, recorded_run(frames, results), PublishPlan("mine"))
     run = recorded_run(frames, results)
     trained = run.results[0].trained
     assert trained is not None
     other = replace(run.results[0], trained=replace(trained, experiment=changed(TINY, abstain="pooled")))
-    published(run_context, replace(run, results=(other,)), PublishPlan("mine", requested=False), "ab")
+    publish_recorded(run_context, replace(run, results=(other,)), PublishPlan("mine", requested=False))
     assert read_aliases(run_context.settings.models / "mine") == Aliases(champion=1)
-    published(run_context, replace(run, results=(other,)), PublishPlan("mine"), "ab")
+    publish_recorded(run_context, replace(run, results=(other,)), PublishPlan("mine"))
     assert read_aliases(run_context.settings.models / "mine") == Aliases(champion=3, previous=1)
