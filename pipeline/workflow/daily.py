@@ -40,7 +40,7 @@ from pipeline.workflow.loading import load
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
-from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
+from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiting, record, recorded
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext
@@ -256,6 +256,7 @@ def _with_records(
     """Return the result with where it was recorded; nothing of it can be lost here any more."""
     by_code = {it.bars.calendar: it for it in issued if not (it.summary.logged and it.summary.skipped)}
     if not by_code:
+        deliver_waiting(context.settings)
         return result
     base = next(iter(version.models.values())).experiment
     experiments = {code: it.result.experiment for code, it in by_code.items()}

@@ -31,6 +31,9 @@ TABLES_SECONDS = 120.0
 INTERRUPTED_SECONDS = 3.0
 """How long an interrupted run waits for its end to be recorded."""
 
+WAITING_SECONDS = 15.0
+"""How long a run that records nothing itself waits for the delivery of earlier records."""
+
 Start = Callable[[Record], None]
 """Starts the run in its record."""
 
@@ -281,6 +284,12 @@ def deliver_after(settings: Settings) -> str:
         return ""
     number = delivered_within(destination, settings.outbox, TABLES_SECONDS)
     return f"{count_of(number, 'run')} delivered to MLflow." if number else ""
+
+
+def deliver_waiting(settings: Settings) -> None:
+    """Deliver what earlier runs left, where a run has nothing to record itself; what cannot be delivered stays."""
+    if settings.outbox.is_dir() and any(settings.outbox.iterdir()):
+        delivered_within(destination_of(settings), settings.outbox, WAITING_SECONDS)
 
 
 def _reports_in(settings: Settings) -> int:
