@@ -9,10 +9,9 @@ prints, and then its exit status. All is imported once. The job is the same when
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,9 @@ from pipeline.errors import SourceError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import closed_at, sessions_between
-from pipeline.market.sources import RemoteSource
 from pipeline.market.specification import YahooSource
 from pipeline.workflow.daily import DailyPlan, daily
-from pipeline.workflow.run_context import new_context
+from pipeline.workflow.run_context import RunContext, new_context
 from tests.panels import TINY, changed, random_rows
 
 LAST = np.datetime64("2023-12-29")
@@ -40,29 +38,38 @@ EXPERIMENT: Experiment = changed(
 
 @dataclass(frozen=True)
 class Memory:
-    """A remote source that reports what was known at an instant."""
+    """A remote source that reports what was known at an instant; of `late` tickers not the last session."""
 
     now: Callable[[], datetime]
+    late: frozenset[str] = frozenset()
 
     def fetch(self, first_days: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
         """Yield the rows of each ticker."""
         for ticker, since in first_days.items():
             rows = ROWS[ticker]
-            known = rows["session"] <= pd.Timestamp(self.now().date())
-            late = known if since is None else known & (rows["session"] >= pd.Timestamp(since))
-            yield ticker, FetchedRows(rows[late].reset_index(drop=True), since, "USD", self.now())
+            known = rows[rows["session"] <= pd.Timestamp(self.now().date())]
+            known = known.iloc[:-1] if ticker in self.late else known
+            asked = known if since is None else known[known["session"] >= pd.Timestamp(since)]
+            if asked.empty:
+                yield ticker, SourceError("no bar of a completed session")
+            else:
+                yield ticker, FetchedRows(asked.reset_index(drop=True), since, "USD", self.now())
 
 
-def remote(_source: YahooSource, _cache_dir: Path, now: Callable[[], datetime]) -> RemoteSource:
-    return Memory(now)
+def evening(day: np.datetime64) -> datetime:
+    """Two hours after the close of a session."""
+    return closed_at("XNYS", day) + timedelta(hours=2)
+
+
+def context_at(now: datetime, late: Collection[str] = ()) -> RunContext:
+    """The context of a daily run at an instant."""
+    return new_context("daily", clock=lambda: now, remote=lambda _source, _cache, clock: Memory(clock, frozenset(late)))
 
 
 def live_through(days: np.ndarray) -> None:
-    """Run the daily use case two hours after each close."""
+    """Run the daily use case in the evening of each session."""
     for day in days:
-        now = closed_at("XNYS", day) + timedelta(hours=2)
-        context = new_context("daily", clock=lambda now=now: now, remote=remote)  # type: ignore[misc]
-        daily(context, EXPERIMENT, DailyPlan())
+        daily(context_at(evening(day)), EXPERIMENT, DailyPlan())
 
 
 def serve() -> None:

@@ -1,0 +1,267 @@
+"""The daily use case where something is otherwise than planned: late bars, faults, second runs, changed settings."""
+
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import FitError, LedgerError, NothingUsableError, UsageError
+from pipeline.market.calendars import closed_at
+from pipeline.operation.environment import Environment, this_environment
+from pipeline.operation.ledger.database import Ledger, open_ledger
+from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME
+from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry
+from pipeline.operation.model_versions import read_version, versions
+from pipeline.operation.states import get_state
+from pipeline.settings import Settings
+from pipeline.workflow.daily import DailyPlan, daily, day_file
+from pipeline.workflow.daily_result import DailyResult, daily_sentences
+from pipeline.workflow.issuing import is_on_time
+from pipeline.workflow.replay import environment_changes, replay
+from tests.panels import changed
+from tests.workflow.daily_job import DAYS, EXPERIMENT, context_at, evening, live_through
+
+NEXT = np.datetime64("2023-12-26")  # after Christmas
+AFTER = np.datetime64("2023-12-27")
+NO_SERVER = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which two days were issued."""
+    home = tmp_path_factory.mktemp("lived") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAPECAST_HOME", str(home))
+        live_through(DAYS)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def home(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that home; MLflow's own files are not copied: its database names the place of its artifacts."""
+    copied = tmp_path / "home"
+    shutil.copytree(lived, copied, ignore=shutil.ignore_patterns("mlflow"))
+    monkeypatch.setenv("TAPECAST_HOME", str(copied))
+    monkeypatch.setenv("TAPECAST_TRACKING_URI", NO_SERVER)
+    return copied
+
+
+def run(day: np.datetime64 = NEXT, plan: DailyPlan | None = None, **values: object) -> DailyResult:
+    return daily(context_at(evening(day)), changed(EXPERIMENT, **values), plan or DailyPlan())
+
+
+def ledger() -> Ledger:
+    return open_ledger(Settings().ledger_url)
+
+
+def issued() -> pd.DataFrame:
+    return pd.concat([rows_of_entry(ledger(), "daily", it.sequence) for it in listed(ledger(), "daily", 99)])
+
+
+def test_without_mlflow_all_is_issued_and_the_result_says_that_it_is_not_recorded() -> None:
+    announced: list[DailyResult] = []
+    result = run(plan=DailyPlan(announce=announced.append))
+    (calendar,) = result.calendars
+    assert [row["session"] for row in calendar.issued] == [str(NEXT)]
+    assert (result.recorded, result.as_json()["recorded"]) == (False, False)
+    assert any("not in MLflow yet" in warning for warning in result.warnings)
+    assert calendar.report is not None
+    assert Path(calendar.report).is_file()
+    (early,) = announced[0].calendars  # before it was recorded or drawn
+    assert (early.forecasts, early.report, early.logged) == (calendar.forecasts, None, False)
+    assert sum(path.is_dir() for path in Settings().outbox.iterdir()) == 1
+
+
+def test_a_ticker_whose_bar_comes_late_is_issued_by_the_next_run_of_the_day() -> None:
+    first = daily(context_at(evening(NEXT), late=("CCC",)), EXPERIMENT, DailyPlan()).calendars[0]
+    assert {row["ticker"] for row in first.stale} == {"CCC"}
+    before = issued()
+    second = run().calendars[0]
+    assert [(row["session"], row["status"], row["added"]) for row in second.issued] == [
+        (str(NEXT), ON_TIME, 28),
+        (str(NEXT), ON_TIME, 14),
+    ]
+    rows = issued()
+    assert not rows.duplicated(list(KEY)).any()
+    kept = rows.merge(before, how="inner")
+    assert len(kept) == len(before)
+    new = rows[(rows["as_of"] == pd.Timestamp(NEXT)) & (rows["ticker"] == "CCC")]
+    assert set(new["status"]) == {ON_TIME}
+    assert {row["ticker"]: row["as_of"] for row in second.forecasts} == dict.fromkeys(("AAA", "BBB", "CCC"), str(NEXT))
+    entry = last_entry(ledger(), "daily", "XNYS")
+    assert entry is not None
+    assert entry.provenance.calibration_digest is not None
+    state = get_state(Settings().models / "daily", "XNYS", entry.provenance.calibration_digest)
+    assert np.isfinite(state.pending[:, 0]).all()  # what was issued in both runs waits for its outcome
+    assert run().calendars[0].issued == second.issued
+
+
+def test_a_run_that_dies_after_the_issue_is_finished_by_the_next() -> None:
+    def die(_issued: DailyResult) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan=DailyPlan(announce=die))
+    count = len(listed(ledger(), "daily", 99))
+    result = run()
+    assert len(listed(ledger(), "daily", 99)) == count
+    (calendar,) = result.calendars
+    assert calendar.logged
+    assert "was issued at" in calendar.skipped
+    assert [row["session"] for row in calendar.issued] == [str(NEXT)]
+    day_file(Settings(), "daily", "XNYS", str(NEXT)).unlink()  # nor does a lost file lose what was issued
+    again = run().calendars[0]
+    assert again.forecasts == calendar.forecasts
+    assert again.entry == calendar.entry
+
+
+def test_two_runs_at_once_give_one_result() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: run(), range(2))
+    assert first.calendars[0].forecasts == second.calendars[0].forecasts
+    assert len(listed(ledger(), "daily", 99)) == len(DAYS) + 1
+
+
+def test_a_clock_that_is_set_back_issues_nothing_twice() -> None:
+    before = issued()
+    result = run(DAYS[0])
+    assert "was issued at" in result.calendars[0].skipped
+    pd.testing.assert_frame_equal(issued(), before)
+
+
+def test_bars_are_left_to_settle() -> None:
+    context = context_at(closed_at("XNYS", NEXT) + timedelta(minutes=30))
+    waiting = daily(context, EXPERIMENT, DailyPlan(delay_minutes=60)).calendars[0]
+    assert "2023-12-26 closed less than 60 minutes ago" in waiting.skipped
+    assert [row["session"] for row in daily(context, EXPERIMENT, DailyPlan(delay_minutes=30)).calendars[0].issued] == [
+        str(NEXT)
+    ]
+
+
+def test_a_forecast_is_on_time_before_the_next_session_opens() -> None:
+    for minutes, on_time in ((-1, True), (0, False)):
+        opening = pd.Timestamp("2023-12-27 14:30", tz="UTC").to_pydatetime() + timedelta(minutes=minutes)
+        assert is_on_time("XNYS", NEXT, opening) is on_time
+    around_the_clock = closed_at("24/7", np.datetime64("2023-12-26"))
+    assert is_on_time("24/7", np.datetime64("2023-12-26"), around_the_clock + timedelta(hours=2))
+    assert not is_on_time("24/7", np.datetime64("2023-12-26"), around_the_clock + timedelta(hours=3))
+
+
+def test_a_new_ticker_is_forecast_without_a_refit_and_a_removed_one_is_not() -> None:
+    result = run(tickers=("AAA", "BBB"))
+    assert {row["ticker"] for row in result.calendars[0].forecasts} == {"AAA", "BBB"}
+    assert result.refit is None
+    back = run(AFTER)
+    assert {row["ticker"] for row in back.calendars[0].forecasts} == {"AAA", "BBB", "CCC"}
+    rows = issued()
+    assert set(rows.loc[rows["as_of"] == pd.Timestamp(NEXT), "ticker"]) == {"AAA", "BBB"}
+
+
+def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_day() -> None:
+    result = run(seeds=2)
+    assert result.refit is not None
+    assert (result.refit["status"], result.refit["version"]) == ("champion", 2), result.refit
+    assert "experiment" in result.refit["reason"]
+    assert result.calendars[0].version == 1
+    following = run(AFTER, seeds=2)
+    assert (following.calendars[0].version, following.refit) == (2, None)
+    entry = last_entry(ledger(), "daily", "XNYS")
+    assert entry is not None
+    assert entry.provenance.version == 2
+    before = last_entry(ledger(), "daily", "XNYS", entry.sequence)
+    assert before is not None
+    first, second = (
+        get_state(Settings().models / "daily", "XNYS", str(it.provenance.calibration_digest)) for it in (before, entry)
+    )
+    np.testing.assert_array_equal(second.pending[:, 1], first.pending[:, 0])  # the new version goes on from the state
+    assert len(versions(Settings().models, "daily")) == 2
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_run_in_words(home: Path) -> None:
+    shutil.rmtree(home / "ledger")
+    (home / "ledger").write_text("no folder")
+    with pytest.raises(LedgerError, match="could not open the ledger"):
+        run()
+    assert not any((home / "days").rglob(f"*{NEXT}*"))
+
+
+def test_a_state_that_was_changed_is_refused(home: Path) -> None:
+    entry = last_entry(ledger(), "daily", "XNYS")
+    assert entry is not None
+    (path,) = (home / "models" / "daily" / "states" / "XNYS").glob(f"*{str(entry.provenance.calibration_digest)[:12]}*")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(FitError, match=r"another calibration state .* than was stored"):
+        run()
+
+
+def test_a_calendar_that_the_model_lacks_is_named() -> None:
+    with pytest.raises(NothingUsableError, match="no calendar XLON, expected one of XNYS"):
+        run(plan=DailyPlan(calendar="XLON"))
+
+
+def test_the_result_is_said_in_sentences() -> None:
+    result = run()
+    text = " ".join(daily_sentences(result.calendars[0]))
+    assert f"Issued {NEXT} (on time): 42 rows in entry 3 of the ledger, digest" in text
+    assert "Graded 21 forecasts." in text or "Graded 42 forecasts." in text
+    assert "Version 1, backtest of 2023-12-21" in text
+    assert set(result.tables()) == {"forecasts", "issued"}
+
+
+# --- Replay ---
+
+
+def test_a_replay_is_the_issued_forecast_bit_for_bit() -> None:
+    run()
+    for which in (1, 2, 3):
+        assert replay(context_at(evening(AFTER)), "daily", which).agreement == "identical"
+    entry = listed(ledger(), "daily", 1)[0]
+    found = replay(context_at(evening(AFTER)), "daily", entry.provenance.run_id[:12])
+    assert (found.sequence, found.agreement, found.status) == (3, "identical", "ok")
+    assert "every value is the issued one, bit for bit" in found.sentence
+
+
+def test_a_replay_names_the_first_stage_that_differs(home: Path) -> None:
+    with sqlite3.connect(home / "ledger" / "ledger.db") as database:  # as someone would who alters the ledger
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        columns = [row[1] for row in database.execute("PRAGMA table_info(ledger_forecasts)")]
+        assert "q50" in columns
+        database.execute("UPDATE ledger_forecasts SET q50 = (q25 + q75) / 2 WHERE sequence = 2")
+    database.close()
+    found = replay(context_at(evening(AFTER)), "daily", 2)
+    assert (found.agreement, found.stage, found.status) == ("different", "predict", "partial")
+    assert "The first stage that differs: predict." in found.sentence
+    assert replay(context_at(evening(AFTER)), "daily", 1).agreement == "identical"
+
+
+def test_a_replay_without_its_version_or_entry_says_what_is_gone(home: Path) -> None:
+    with pytest.raises(UsageError, match=r"found no entry 99 of model daily.*ledger list"):
+        replay(context_at(evening(AFTER)), "daily", 99)
+    shutil.rmtree(home / "models" / "daily" / "0001")
+    (home / "models" / "daily" / "0002").mkdir()
+    with pytest.raises(UsageError, match=r"no version 1 of model daily.*pruned, or never published"):
+        replay(context_at(evening(AFTER)), "daily", 1)
+
+
+def test_what_changed_in_the_environment_is_named() -> None:
+    entry = listed(ledger(), "daily", 1)[0]
+    present = this_environment()
+    assert environment_changes(entry, present) == ()
+    other = Environment("9.9", {**present.packages, "torch": "9.9"}, "NONE")
+    assert [it.split(" ")[0] for it in environment_changes(entry, other)] == ["code", "packages", "CPU"]
+
+
+def test_the_backtest_behind_a_version_is_in_the_ledger() -> None:
+    entry = listed(ledger(), "daily", 1)[0]
+    assert entry.provenance.backtest == read_version(Settings().models, "daily").models["XNYS"].backtest
+    assert entry.provenance.backtest is not None
+    assert entry.provenance.backtest.verdict
+    assert set(issued()["status"]) <= {ON_TIME, LATE}
