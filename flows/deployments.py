@@ -37,7 +37,7 @@ from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.result import Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
-from pipeline.workflow.run_context import new_context
+from pipeline.workflow.run_context import new_context, utc_now
 from pipeline.workflow.sine import sine as learn_sine
 from pipeline.workflow.summaries import result_of
 from pipeline.workflow.tune import tune as search_settings
@@ -157,15 +157,17 @@ def _run_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsB
         model: str | None = None,
         calendar: str | None = None,
         delay_minutes: int = 0,
+        now: AwareDatetime | None = None,
     ) -> DailyResult:
         """Update, grade and forecast after a close, and issue the forecasts into the ledger; refit where it is due.
 
         `model` is the name of the model (empty: daily, of the sample and made prices theirs), `calendar` the exchange
         calendar to issue for (empty: all of the model's); a session that closed less than `delay_minutes` ago waits
-        for the next run.
+        for the next run. `now` is the instant of the run (empty: the clock's), to rehearse days.
         """
         plan = DailyPlan(model, calendar, delay_minutes, announce)
-        result = run_daily(context("daily"), experiment, plan)
+        clock = utc_now if now is None else lambda: now
+        result = run_daily(context("daily", clock=clock), experiment, plan)
         engine.show(artifacts.create_daily_artifacts, result)
         return result
 

@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ class Server:
             return json.load(answer)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("prefect")
+@contextmanager
+def server_in(folder: Path, **more: str) -> Iterator[Server]:
+    """Return a context with a Prefect server, on which nothing is deployed yet; `more` is of its environment."""
     api = f"http://127.0.0.1:{(port := free_port())}/api"
     environment = {
         **Command(folder / "home").environment,
@@ -62,16 +63,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **more,
     }
     start: list[str | Path] = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running(start, environment, folder / "server.log"):
+        yield Server(api, environment)
+
+
+@contextmanager
+def worker_of(server: Server, log: Path) -> Iterator[None]:
+    """Return a context with a worker, which waits for its server and makes the deployments."""
     health = f"http://127.0.0.1:{(health_port := free_port())}/health"
     work: list[str | Path] = [TAPECAST, "worker", "--health-port", str(health_port)]
-    with (
-        running(start, environment, folder / "server.log"),
-        running(work, environment, folder / "worker.log"),  # waits for the server
-    ):
+    with running(work, server.environment, log):
         wait_until_answering(health)
-        yield Server(api, environment)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("prefect")
+    with server_in(folder) as made, worker_of(made, folder / "worker.log"):
+        yield made
 
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
