@@ -1,42 +1,30 @@
 """Daily: after each close update, grade, forecast and issue; then record, and refit the model where that is due."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
-from pipeline.dataset.frames import Frames
-from pipeline.errors import NothingUsableError, TapecastError
+from pipeline.errors import NothingUsableError, TapecastError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.files import write_whole
-from pipeline.forecasting.live import not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.aliases import one_publisher
-from pipeline.operation.environment import this_environment
-from pipeline.operation.ledger.database import Ledger, open_ledger
-from pipeline.operation.ledger.entries import Entry
-from pipeline.operation.model import Model, common_source, model_name, refuse_unusable_name
+from pipeline.operation.ledger.database import open_ledger
+from pipeline.operation.model import Model, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import find_champion
-from pipeline.operation.publication import published_rows
-from pipeline.operation.result import CalendarResult
 from pipeline.operation.takeover import same_experiment
 from pipeline.operation.version_files import ModelVersion
 from pipeline.settings import Settings
 from pipeline.stages import folds_of
 from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.tracking.runs import start_run
-from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
-from pipeline.workflow.daily_result import DailyCalendar, DailyResult, after, calendar_from_json
-from pipeline.workflow.forecast import market_members, with_new_members
-from pipeline.workflow.grading import grade
-from pipeline.workflow.issuing import Issued, IssuedSession, Issuer, issue
-from pipeline.workflow.loading import load
+from pipeline.workflow.calendar_bars import CalendarBars
+from pipeline.workflow.daily_issue import IssuedCalendar, IssuePlan, issue_all
+from pipeline.workflow.daily_result import DailyCalendar, DailyResult
+from pipeline.workflow.day_file import write_day
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
@@ -44,7 +32,6 @@ from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiti
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext
-from pipeline.workflow.summaries import json_forecasts
 from pipeline.workflow.tickers import spelled
 
 LOCK_SECONDS = 600.0
@@ -71,16 +58,6 @@ class DailyPlan:
     announce: Announce = say_nothing
 
 
-@dataclass(frozen=True, eq=False)
-class IssuedCalendar:
-    """What a calendar's step leaves for its record: the summary, and the result with its frames."""
-
-    bars: CalendarBars
-    frames: Frames
-    summary: DailyCalendar
-    result: CalendarResult
-
-
 def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> DailyResult:
     """Issue the forecasts of the sessions that have closed, then record them; refit the model where that is due.
 
@@ -93,16 +70,25 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
     with _alone(context.settings, name):
         version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
         ledger = open_ledger(context.settings.ledger_url)
-        issued, failed = _issue_all(context, ledger, version, plan, spelled(experiment.source, experiment.tickers))
+        tickers = spelled(experiment.source, experiment.tickers)
+        wanted = IssuePlan(tickers, plan.calendar, timedelta(minutes=plan.delay_minutes))
+        issued, failed = issue_all(context, ledger, version, wanted)
         result = _result(context, name, issued, failed)
-        for calendar in result.calendars:
-            write_day(context.settings, name, calendar)
         plan.announce(result)
+        _write_days(context, result)
         result = _with_records(context, result, version, issued)
-        for calendar in result.calendars:
-            write_day(context.settings, name, calendar)
+        _write_days(context, result)
         refit = _refit(context, experiment, name, version, issued)
         return replace(result, refit=refit, seconds=dict(context.timer.seconds))
+
+
+def _write_days(context: RunContext, result: DailyResult) -> None:
+    """Write the files of the day; where that fails the ledger has the forecasts all the same."""
+    for calendar in result.calendars:
+        try:
+            write_day(context.settings, result.model, calendar)
+        except UsageError as error:
+            context.progress.message(f"The day's file could not be written: {error}")
 
 
 def _alone(settings: Settings, name: str) -> AbstractContextManager[None]:
@@ -121,119 +107,6 @@ def _trained(context: RunContext, experiment: Experiment, name: str, requested: 
     if recorded.version is None:
         raise TapecastError(f"found no version of model {name} after it was published, expected one; run again")
     return recorded.version
-
-
-# --- Issue ---
-
-
-def _issue_all(
-    context: RunContext, ledger: Ledger, version: ModelVersion, plan: DailyPlan, requested: tuple[str, ...]
-) -> tuple[list[IssuedCalendar], list[Exclusion]]:
-    """Return what was issued on each calendar, and the tickers of calendars on which nothing could be."""
-    models = {code: model for code, model in version.models.items() if plan.calendar in (None, code)}
-    if not models:
-        raise NothingUsableError(
-            f"model {version.name} has no calendar {plan.calendar}, expected one of {', '.join(version.models)}"
-        )
-    base = next(iter(models.values())).experiment
-    members = tuple(ticker for model in models.values() for ticker in (*model.market_members, *model.other_tickers))
-    wanted = requested or tuple(ticker for model in models.values() for ticker in model.market_members)
-    tickers = tuple(dict.fromkeys((*members, *wanted)))
-    read = base.model_copy(update={"tickers": tickers, "source": common_source(models), "universe": None})
-    loaded, run_id = load(context, read, wanted), uuid4().hex
-    issued: list[IssuedCalendar] = []
-    failed: list[Exclusion] = []
-    for bars in by_calendar(loaded):
-        if bars.calendar not in models:
-            continue
-        issuer = Issuer(
-            ledger,
-            version,
-            bars.calendar,
-            run_id,
-            bars.known_at,
-            bars.price_basis,
-            timedelta(minutes=plan.delay_minutes),
-        )
-        try:
-            issued.append(_issue_on(context, issuer, bars, requested))
-        except NothingUsableError as error:
-            failed += [out for out in error.excluded if isinstance(out, Exclusion)]
-            context.progress.message(f"Calendar {bars.calendar}: {error}")
-    if not issued:
-        raise NothingUsableError(f"nothing could be issued for model {version.name}", failed)
-    return issued, failed
-
-
-def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested: tuple[str, ...]) -> IssuedCalendar:
-    """Return what was issued on one calendar, after grading what has matured."""
-    model = issuer.model
-    wanted = tuple(ticker for ticker in requested if bars.concerns((ticker,))) or model.market_members
-    bars = replace(bars, universe=with_new_members(model.universe, wanted))
-    with context.timer.stage("features"):
-        frames = context.step(frames_on, "features")(bars, model.experiment, market_members(context, model, bars))
-    with context.timer.stage("grade"):
-        restated = [row.ticker for row in bars.restated]
-        graded = context.step(grade, "grade")(
-            issuer.ledger, issuer.version.name, frames, restated, context.now, issuer.known_at
-        )
-    tickers = forecastable(frames, bars, wanted).tickers
-    with context.timer.stage("issue"):
-        found = context.step(issue, "issue")(context, issuer, frames, tickers)
-    result = _calendar_result(bars, model, frames.of(tickers), found, wanted)
-    summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
-    stored = read_day(context.settings, issuer.version.name, summary)
-    return IssuedCalendar(bars, frames, after(stored, summary), result)
-
-
-def _calendar_result(
-    bars: CalendarBars, model: Model, frames: Frames, found: Issued, wanted: tuple[str, ...]
-) -> CalendarResult:
-    return CalendarResult(
-        experiment=model.experiment,
-        source_note=bars.note,
-        known_at=bars.known_at,
-        listings=bars.bars.listings,
-        frames=frames,
-        folds=(),
-        results=(),
-        problems=tuple(row for row in bars.problems if row.ticker in wanted),
-        excluded=tuple(out for out in bars.excluded if out.ticker in wanted),
-        stale=tuple(row for row in bars.stale if row.ticker in wanted),
-        unseen=not_trained_on(model.trained_on, found.forecasts),
-        warnings=(found.skipped,) if found.skipped else (),
-        evaluation=None,
-        forecasts=found.forecasts,
-        publication=model.publication,
-        restated=bars.restated,
-        calendar_mismatches=bars.calendar_mismatches,
-    )
-
-
-def _summary(issuer: Issuer, result: CalendarResult, found: Issued) -> DailyCalendar:
-    backtest = issuer.model.backtest
-    return DailyCalendar(
-        calendar=issuer.calendar,
-        version=issuer.version.number,
-        origin=str(result.frames.sessions[-1]),
-        entry={"sequence": last.sequence, "digest": last.digest} if (last := issuer.last) else {},
-        issued=[
-            {"session": str(it.session), "status": it.status, **asdict(it.appended), "stages": it.stages}
-            for it in found.sessions
-        ],
-        skipped=found.skipped,
-        graded=0,
-        regraded=0,
-        forecasts=json_forecasts(published_rows(found.forecasts)),
-        backtest=None if backtest is None else {**asdict(backtest), "date": backtest.date.isoformat()},
-        excluded=[asdict(out) for out in result.excluded],
-        stale=[asdict(row) for row in result.stale],
-        restated=[asdict(row) for row in result.restated],
-    )
-
-
-def _issued_json(it: IssuedSession) -> JsonObject:
-    return {"session": str(it.session), "status": it.status, **asdict(it.appended), "stages": it.stages}
 
 
 def _result(
@@ -298,41 +171,6 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
         report=str(recorded.report) if recorded.report else None,
         recorded=recorded.recorded,
     )
-
-
-# --- The day's file ---
-
-
-def day_file(settings: Settings, name: str, calendar: str, origin: str) -> Path:
-    """Return the path of the day's JSON: what was issued, with the digest of the ledger's last entry."""
-    return settings.days / name / f"{origin}-{calendar.replace('/', '-')}.json"
-
-
-def write_day(settings: Settings, name: str, calendar: DailyCalendar) -> None:
-    """Write the day's JSON of a calendar."""
-    path = day_file(settings, name, calendar.calendar, calendar.origin)
-    heads = [{"sequence": row["sequence"], "digest": row["digest"]} for row in calendar.issued]
-    content = {"model": name, "ledger": heads, **asdict(calendar), "environment": asdict(this_environment())}
-    write_whole(path, json.dumps(content, indent=1).encode())
-
-
-def read_day(settings: Settings, name: str, calendar: DailyCalendar) -> DailyCalendar | None:
-    """Return what an earlier run of the same day wrote, None where none did or its file cannot be read."""
-    try:
-        return calendar_from_json(json.loads(day_file(settings, name, calendar.calendar, calendar.origin).read_text()))
-    except (OSError, ValueError, TypeError, KeyError):  # the ledger has what was issued; the file is written again
-        return None
-
-
-def read_stages(settings: Settings, entry: Entry) -> dict[str, str]:
-    """Return the digests of the stages that the day's JSON has of an entry of the ledger, none where it is gone."""
-    known = entry.provenance
-    path = day_file(settings, known.model, known.calendar, entry.last_origin.isoformat())
-    try:
-        issued = json.loads(path.read_text())["issued"]
-        return next((row["stages"] for row in issued if row["sequence"] == entry.sequence), {})
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
 
 
 # --- Refit ---

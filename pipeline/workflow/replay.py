@@ -19,7 +19,7 @@ from pipeline.operation.model import common_source
 from pipeline.operation.model_versions import read_version
 from pipeline.operation.version_files import ModelVersion
 from pipeline.workflow.calendar_bars import by_calendar, frames_on
-from pipeline.workflow.daily import read_stages
+from pipeline.workflow.day_file import read_stages
 from pipeline.workflow.forecast import market_members, with_new_members
 from pipeline.workflow.issuing import Issuer, forecast_session, ledger_rows, live_state, stage_digests
 from pipeline.workflow.loading import load

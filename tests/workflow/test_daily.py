@@ -19,8 +19,9 @@ from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
-from pipeline.workflow.daily import DailyPlan, daily, day_file
+from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
+from pipeline.workflow.day_file import day_file
 from pipeline.workflow.issuing import is_on_time
 from pipeline.workflow.replay import environment_changes, replay
 from tests.panels import changed

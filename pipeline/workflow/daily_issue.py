@@ -1,0 +1,151 @@
+"""The issue of a day: load, grade and forecast on every calendar of a model version, and keep it in the ledger."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from pipeline.dataset.frames import Frames
+from pipeline.errors import NothingUsableError
+from pipeline.forecasting.live import not_trained_on
+from pipeline.market.bars import Exclusion
+from pipeline.operation.ledger.database import Ledger
+from pipeline.operation.model import Model, common_source
+from pipeline.operation.publication import published_rows
+from pipeline.operation.result import CalendarResult
+from pipeline.operation.version_files import ModelVersion
+from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecastable, frames_on
+from pipeline.workflow.daily_result import DailyCalendar, after
+from pipeline.workflow.day_file import read_day
+from pipeline.workflow.forecast import market_members, with_new_members
+from pipeline.workflow.grading import grade
+from pipeline.workflow.issuing import Issued, IssuedSession, Issuer, issue
+from pipeline.workflow.loading import load
+from pipeline.workflow.result import JsonObject
+from pipeline.workflow.run_context import RunContext
+from pipeline.workflow.summaries import json_forecasts
+
+
+@dataclass(frozen=True, eq=False)
+class IssuedCalendar:
+    """What a calendar's step leaves for its record: the summary, and the result with its frames."""
+
+    bars: CalendarBars
+    frames: Frames
+    summary: DailyCalendar
+    result: CalendarResult
+
+
+@dataclass(frozen=True)
+class IssuePlan:
+    """What is issued: the tickers and the calendar (default: all of the model's), and how long after a close."""
+
+    tickers: tuple[str, ...]
+    calendar: str | None
+    delay: timedelta
+
+
+def issue_all(
+    context: RunContext, ledger: Ledger, version: ModelVersion, plan: IssuePlan
+) -> tuple[list[IssuedCalendar], list[Exclusion]]:
+    """Return what was issued on each calendar, and the tickers of calendars on which nothing could be."""
+    models = {code: model for code, model in version.models.items() if plan.calendar in (None, code)}
+    if not models:
+        raise NothingUsableError(
+            f"model {version.name} has no calendar {plan.calendar}, expected one of {', '.join(version.models)}"
+        )
+    base = next(iter(models.values())).experiment
+    members = tuple(ticker for model in models.values() for ticker in (*model.market_members, *model.other_tickers))
+    wanted = plan.tickers or tuple(ticker for model in models.values() for ticker in model.market_members)
+    tickers = tuple(dict.fromkeys((*members, *wanted)))
+    read = base.model_copy(update={"tickers": tickers, "source": common_source(models), "universe": None})
+    loaded, run_id = load(context, read, wanted), uuid4().hex
+    issued: list[IssuedCalendar] = []
+    failed: list[Exclusion] = []
+    for bars in by_calendar(loaded):
+        if bars.calendar not in models:
+            continue
+        issuer = Issuer(
+            ledger,
+            version,
+            bars.calendar,
+            run_id,
+            bars.known_at,
+            bars.price_basis,
+            plan.delay,
+        )
+        try:
+            issued.append(_issue_on(context, issuer, bars, plan.tickers))
+        except NothingUsableError as error:
+            failed += [out for out in error.excluded if isinstance(out, Exclusion)]
+            context.progress.message(f"Calendar {bars.calendar}: {error}")
+    if not issued:
+        raise NothingUsableError(f"nothing could be issued for model {version.name}", failed)
+    return issued, failed
+
+
+def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested: tuple[str, ...]) -> IssuedCalendar:
+    """Return what was issued on one calendar, after grading what has matured."""
+    model = issuer.model
+    wanted = tuple(ticker for ticker in requested if bars.concerns((ticker,))) or model.market_members
+    bars = replace(bars, universe=with_new_members(model.universe, wanted))
+    with context.timer.stage("features"):
+        frames = context.step(frames_on, "features")(bars, model.experiment, market_members(context, model, bars))
+    with context.timer.stage("grade"):
+        restated = [row.ticker for row in bars.restated]
+        graded = context.step(grade, "grade")(
+            issuer.ledger, issuer.version.name, frames, restated, context.now, issuer.known_at
+        )
+    tickers = forecastable(frames, bars, wanted).tickers
+    with context.timer.stage("issue"):
+        found = context.step(issue, "issue")(context, issuer, frames, tickers)
+    result = _calendar_result(bars, model, frames.of(tickers), found, wanted)
+    summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
+    stored = read_day(context.settings, issuer.version.name, summary)
+    return IssuedCalendar(bars, frames, after(stored, summary), result)
+
+
+def _calendar_result(
+    bars: CalendarBars, model: Model, frames: Frames, found: Issued, wanted: tuple[str, ...]
+) -> CalendarResult:
+    return CalendarResult(
+        experiment=model.experiment,
+        source_note=bars.note,
+        known_at=bars.known_at,
+        listings=bars.bars.listings,
+        frames=frames,
+        folds=(),
+        results=(),
+        problems=tuple(row for row in bars.problems if row.ticker in wanted),
+        excluded=tuple(out for out in bars.excluded if out.ticker in wanted),
+        stale=tuple(row for row in bars.stale if row.ticker in wanted),
+        unseen=not_trained_on(model.trained_on, found.forecasts),
+        warnings=(found.skipped,) if found.skipped else (),
+        evaluation=None,
+        forecasts=found.forecasts,
+        publication=model.publication,
+        restated=bars.restated,
+        calendar_mismatches=bars.calendar_mismatches,
+    )
+
+
+def _summary(issuer: Issuer, result: CalendarResult, found: Issued) -> DailyCalendar:
+    backtest = issuer.model.backtest
+    return DailyCalendar(
+        calendar=issuer.calendar,
+        version=issuer.version.number,
+        origin=str(result.frames.sessions[-1]),
+        entry={"sequence": last.sequence, "digest": last.digest} if (last := issuer.last) else {},
+        issued=[_issued_json(it) for it in found.sessions],
+        skipped=found.skipped,
+        graded=0,
+        regraded=0,
+        forecasts=json_forecasts(published_rows(found.forecasts)),
+        backtest=None if backtest is None else {**asdict(backtest), "date": backtest.date.isoformat()},
+        excluded=[asdict(out) for out in result.excluded],
+        stale=[asdict(row) for row in result.stale],
+        restated=[asdict(row) for row in result.restated],
+    )
+
+
+def _issued_json(it: IssuedSession) -> JsonObject:
+    return {"session": str(it.session), "status": it.status, **asdict(it.appended), "stages": it.stages}
