@@ -28,7 +28,7 @@ from pipeline.workflow.day_file import write_day
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
-from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiting, record, recorded
+from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiting, finish_cut_off, record, recorded
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext
@@ -69,13 +69,14 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
     refuse_unusable_name(name, experiment.source)
     with _alone(context.settings, name):
         version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
+        finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
         ledger = open_ledger(context.settings.ledger_url)
         tickers = spelled(experiment.source, experiment.tickers)
         wanted = IssuePlan(tickers, plan.calendar, timedelta(minutes=plan.delay_minutes))
         issued, failed = issue_all(context, ledger, version, wanted)
         result = _result(context, name, issued, failed)
-        plan.announce(result)
         _write_days(context, result)
+        plan.announce(result)
         result = _with_records(context, result, version, issued)
         _write_days(context, result)
         refit = _refit(context, experiment, name, version, issued)

@@ -20,7 +20,9 @@ def day_file(settings: Settings, name: str, calendar: str, origin: str) -> Path:
 def write_day(settings: Settings, name: str, calendar: DailyCalendar) -> None:
     """Write the day's JSON of a calendar."""
     path = day_file(settings, name, calendar.calendar, calendar.origin)
-    heads = [{"sequence": row["sequence"], "digest": row["digest"]} for row in calendar.issued]
+    # A run that died before it wrote the file leaves no list of what it issued; the ledger's last entry is known.
+    noted = calendar.issued or ([calendar.entry] if calendar.entry else [])
+    heads = [{"sequence": row["sequence"], "digest": row["digest"]} for row in noted]
     content = {"model": name, "ledger": heads, **asdict(calendar), "environment": asdict(this_environment())}
     write_whole(path, json.dumps(content, indent=1).encode())
 

@@ -1,7 +1,7 @@
 """Recording a run in MLflow: by way of the outbox, and closed with the right status however the run ends."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.tracking.background import Delivery, delivered_within
 from pipeline.tracking.descriptions import RunKind
 from pipeline.tracking.metrics import MetricValue
-from pipeline.tracking.outbox import Header, open_journal
+from pipeline.tracking.outbox import Header, left_journals, open_journal
 from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import Record, RunStatus, start_run
 from pipeline.tracking.store import Destination, refuse_unusable, run_url, without_password
@@ -290,6 +290,19 @@ def deliver_waiting(settings: Settings) -> None:
     """Deliver what earlier runs left, where a run has nothing to record itself; what cannot be delivered stays."""
     if settings.outbox.is_dir() and any(settings.outbox.iterdir()):
         delivered_within(destination_of(settings), settings.outbox, WAITING_SECONDS)
+
+
+def finish_cut_off(settings: Settings, complete: Collection[str]) -> None:
+    """End the records of killed processes whose results are complete, by MLflow's id of the run or the record's own.
+
+    A model version names the backtest behind it: where it was published, nothing of that run is missing but its end.
+    """
+    destination = destination_of(settings)
+    for journal in left_journals(settings.outbox, without_password(destination.uri), destination.experiment):
+        if not journal.ended and {journal.header.id, journal.delivered.runs.get("")} & {*complete}:
+            for name in journal.open_runs:
+                Record(journal, tuple(name.split("\n")) if name else ()).end("FINISHED")
+        journal.release()
 
 
 def _reports_in(settings: Settings) -> int:

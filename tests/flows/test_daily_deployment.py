@@ -86,7 +86,7 @@ def test_five_sessions_by_way_of_the_server_and_its_worker(tmp_path: Path) -> No
     status, verified = tapecast.json("ledger", "verify")
     assert (status, verified["status"], verified["entries"]) == (0, "ok", 6)
     status, shown = tapecast.json("ledger", "show", "3")
-    assert {row["status"] for row in shown["rows"]} == {"late"}
+    assert {row["status"] for row in shown["forecasts"]} == {"late"}
     status, replayed = tapecast.json("replay", "3")
     assert (status, replayed["agreement"]) == (0, "identical")
     text = tapecast("ledger", "grades").stdout

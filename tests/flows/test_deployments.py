@@ -103,7 +103,7 @@ def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> N
         "calendar": "XNYS",
         "delay_minutes": 60,
     }
-    assert daily["concurrency_limit"] == 1
+    assert daily["global_concurrency_limit"]["limit"] == 1
 
 
 def test_schedules_fire(server: Server) -> None:

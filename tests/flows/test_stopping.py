@@ -52,7 +52,7 @@ def test_both_services_end_on_sigterm_though_they_were_started_with_sigint_ignor
 def start_run(environment: Mapping[str, str]) -> None:
     """Start a run that takes minutes, by hand."""
     experiment = {"source": {"kind": "synthetic", "process": "random_walk", "sessions": 3000, "tickers": 10}}
-    command = [PREFECT, "--no-prompt", "deployment", "run", "run/daily", "--param"]
+    command = [PREFECT, "--no-prompt", "deployment", "run", "backtest/backtest", "--param"]
     parameter = f"experiment={json.dumps(experiment | {'workers': 1})}"
     subprocess.run([*command, parameter], env=environment, cwd=ROOT, capture_output=True, timeout=120, check=True)
 

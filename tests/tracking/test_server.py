@@ -96,7 +96,7 @@ def test_a_run_is_written_over_http_and_comes_back(
 
 
 def test_a_model_version_is_registered_over_http_with_its_aliases(server: str, tmp_path: Path) -> None:
-    store = prepare_store(server, None, "tapecast")
+    store = prepare_store(Destination(server, None, "tapecast"))
     client = MlflowClient(tracking_uri=server)
     results = small_fits(tmp_path / "fits", ("climatology",))
     version = publish(tmp_path / "models", "mine", [trained(("T0",), results)], VERSION_AT)

@@ -10,6 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.settings import Settings
 from pipeline.workflow.forecast import forecast
 from pipeline.workflow.progress import NoProgress
+from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.result import CalendarSummary
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import new_context
@@ -37,7 +38,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TAPECAST_HOME", str(folder / "home"))
-            run(new_context("run", None, NoProgress()), changed(TINY, seeds=1), RunPlan(publish=True))
+            plan = RunPlan(publish_as=PublishPlan("synthetic"))
+            run(new_context("run", None, NoProgress()), changed(TINY, seeds=1), plan)
             yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=False)
