@@ -9,7 +9,7 @@ from pipeline.errors import NothingUsableError
 from pipeline.forecasting.live import not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.ledger.database import Ledger
-from pipeline.operation.model import Model, common_source
+from pipeline.operation.model import common_source
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
 from pipeline.operation.version_files import ModelVersion
@@ -98,15 +98,16 @@ def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested
     tickers = forecastable(frames, bars, wanted).tickers
     with context.timer.stage("issue"):
         found = context.step(issue, "issue")(context, issuer, frames, tickers)
-    result = _calendar_result(bars, model, frames.of(tickers), found, wanted)
+    result = _calendar_result(bars, issuer, frames.of(tickers), found, wanted)
     summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
     stored = read_day(context.settings, issuer.version.name, summary)
     return IssuedCalendar(bars, frames, after(stored, summary), result)
 
 
 def _calendar_result(
-    bars: CalendarBars, model: Model, frames: Frames, found: Issued, wanted: tuple[str, ...]
+    bars: CalendarBars, issuer: Issuer, frames: Frames, found: Issued, wanted: tuple[str, ...]
 ) -> CalendarResult:
+    model = issuer.model
     return CalendarResult(
         experiment=model.experiment,
         source_note=bars.note,
@@ -125,6 +126,7 @@ def _calendar_result(
         publication=model.publication,
         restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
+        model_version=issuer.version.reference(issuer.calendar),
     )
 
 

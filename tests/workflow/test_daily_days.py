@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
 
 from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME
@@ -131,6 +132,13 @@ def test_the_chain_and_the_heads_of_all_days_are_whole(ledger: Ledger) -> None:
     assert len(noted) == len(DAYS)
     assert heads_in_mlflow(Settings().mlflow_uri, "daily").items() <= noted.items()
     assert len(heads_in_mlflow(Settings().mlflow_uri, "daily")) == len(DAYS) - 4  # one a run: late ones have no other
+    client = MlflowClient(tracking_uri=Settings().mlflow_uri)
+    experiment = client.get_experiment_by_name("tapecast")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`tapecast.kind` = 'daily'")
+    versions_named = {run.data.tags["tapecast.model_version"].split(" ")[1] for run in runs}
+    assert len(runs) == len(DAYS) - 4
+    assert versions_named == {"1", "2"}, {run.data.tags["tapecast.model_version"] for run in runs}
     found = verify(ledger, "daily", noted)
     assert found.fault is None, found
     assert found.entries == len(DAYS)
