@@ -105,13 +105,14 @@ def build_flows(
     issued before anything else is done with it.
     """
     return Flows(
-        **_run_flows(progress, engine, announce),
+        **_run_flows(progress, engine),
+        **_daily_flows(progress, engine, announce),
         **_data_flows(progress, read, engine),
         **_check_flows(progress, show_checks, engine),
     )
 
 
-def _run_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsByName:
+def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
     context = partial(new_context, progress=progress, step=engine.step)
 
     def shown(recorded: RecordedRun) -> Result:
@@ -151,6 +152,21 @@ def _run_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsB
         """Forecast from the champion of a published model, also tickers that it was not trained on."""
         return shown(forecast_from_model(context("forecast", out), tickers, source, as_known, model))
 
+    @engine.flow("sine", "sine seed {seed}")
+    def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
+        """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
+
+        Of the experiment it takes the network, its training and the device.
+        """
+        recorded, measured = learn_sine(context("sine", out), seed, experiment)
+        return with_sentence(shown(recorded), measured.sentence)
+
+    return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}
+
+
+def _daily_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsByName:
+    context = partial(new_context, progress=progress, step=engine.step)
+
     @engine.flow("daily", "daily {experiment.source.kind}")
     def daily(
         experiment: Experiment = DEFAULT_EXPERIMENT,
@@ -171,16 +187,7 @@ def _run_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsB
         engine.show(artifacts.create_daily_artifacts, result)
         return result
 
-    @engine.flow("sine", "sine seed {seed}")
-    def sine(seed: int = 0, experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
-        """Learn a sine with noise by the code of every run; fails when the stated mark is missed.
-
-        Of the experiment it takes the network, its training and the device.
-        """
-        recorded, measured = learn_sine(context("sine", out), seed, experiment)
-        return with_sentence(shown(recorded), measured.sentence)
-
-    return {"run": run, "backtest": backtest, "forecast": forecast, "daily": daily, "sine": sine}
+    return {"daily": daily}
 
 
 def _data_flows(progress: Progress, read: FileReader, engine: Engine) -> FlowsByName:

@@ -65,7 +65,7 @@ def work(name: str, health_port: int | None, notes: Path) -> int:
 def keep(command: Sequence[str], notes: Path) -> int:
     """Return the exit status once interrupted; until then Prefect's worker runs.
 
-    It would kill its runs when it is told to stop. So it does not see a service manager's SIGTERM, nor a terminal's
+    It would kill its runs when it is asked to stop. So it does not see a service manager's SIGTERM, nor a terminal's
     interrupt, and its runs have a moment to be closed in Prefect and in MLflow.
     """
     with without_signals(signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""Delivery beside a run: in a thread, and the run waits for it no longer than a stated time in all."""
+"""Delivery during a run: in a thread, and the run waits for it no longer than a stated time in all."""
 
 import threading
 import time

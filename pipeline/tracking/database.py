@@ -78,9 +78,9 @@ def _set_aside(path: Path) -> Path | None:
             return None
         path.rename(target)
         for ending in ("-wal", "-shm", "-journal"):  # they belong to the old content
-            beside = Path(f"{path}{ending}")
-            if beside.exists():
-                beside.rename(f"{target}{ending}")
+            companion = Path(f"{path}{ending}")
+            if companion.exists():
+                companion.rename(f"{target}{ending}")
     return target
 
 

@@ -29,7 +29,7 @@ DAMAGE = ("malformed", "not a database")
 """What SQLite says of a damaged file, which MLflow calls a bad request."""
 
 Answered = Callable[[], None]
-"""Is told of every call that was made."""
+"""Called after every call that was made."""
 
 
 def deliver_left(store: Store, outbox: Path, answered: Answered) -> int:

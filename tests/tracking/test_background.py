@@ -1,4 +1,4 @@
-"""Delivery beside a run: what a run waits for a store that is silent, locked, gone or slow."""
+"""Delivery during a run: what a run waits for a store that is silent, locked, gone or slow."""
 
 import contextlib
 import os

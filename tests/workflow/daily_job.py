@@ -80,7 +80,7 @@ def serve() -> None:
             os.environ["TAPECAST_HOME"] = line.strip()
             try:
                 live_through(DAYS)
-            except BaseException:  # noqa: BLE001  shown, and told by the status
+            except BaseException:  # noqa: BLE001  shown, and the status says so
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
