@@ -142,6 +142,8 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the record, and the temporary folder where it is in one."""
+        with suppress(OSError):  # without its header a record is none, whatever is left when the process is killed here
+            (self.folder / HEADER).unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.name.startswith(TEMPORARY):
             shutil.rmtree(self.folder.parent, ignore_errors=True)
@@ -193,6 +195,8 @@ def left_journals(outbox: Path, address: str, experiment: str) -> Iterator[Journ
         lock = _locked(folder)
         if lock is None:
             continue
+        if not (folder / HEADER).exists():  # a process was killed while it removed this
+            shutil.rmtree(folder, ignore_errors=True)
         header = _read_header(folder / HEADER)
         if header and (header.address, header.experiment) == (address, experiment):
             yield Journal(folder, header, lock)

@@ -1,5 +1,6 @@
 """Daily: after each close update, grade, forecast and issue; then record, and refit the model where that is due."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -135,9 +136,9 @@ def _with_records(
     base = next(iter(version.models.values())).experiment
     experiments = {code: it.result.experiment for code, it in by_code.items()}
     work = partial(_record_on, result.model, by_code)
-    job = f"daily {result.model} {' '.join(f'{code} {it.summary.origin}' for code, it in sorted(by_code.items()))}"
+    days = " ".join(f"{code} {it.summary.origin}" for code, it in sorted(by_code.items()))
     start = partial(start_run, kind=context.kind, experiment=base)
-    with recorded(context.settings, job, start) as recording:
+    with recorded(context.settings, f"daily {result.model} {days}", start, _record_id(by_code)) as recording:
         found = over_calendars(
             context, recording, [it.bars for it in issued if it.bars.calendar in by_code], experiments, work, ()
         )
@@ -146,6 +147,16 @@ def _with_records(
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
     warnings = [warning for it in found.results for warning in it.warnings]
     return replace(result, calendars=calendars, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _record_id(issued: Mapping[str, IssuedCalendar]) -> str | None:
+    """Return the id of the record, None where the ledger has nothing yet.
+
+    It is that of the ledger's entries: a run that dies between its record and its note that it was made is made again
+    by the next one, and MLflow has it once.
+    """
+    digests = [it.summary.entry["digest"] for _code, it in sorted(issued.items()) if it.summary.entry]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:32] if digests else None
 
 
 def _record_on(

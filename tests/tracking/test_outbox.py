@@ -127,6 +127,15 @@ def test_progress_and_calls_are_read_again(tmp_path: Path) -> None:
     assert waiting_records(tmp_path) == 0
 
 
+def test_what_a_killed_removal_left_is_no_record_and_goes(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    Record(journal).start("a run", {})
+    (journal.folder / HEADER).unlink()
+    journal.release()
+    assert list(left_journals(tmp_path, *HERE)) == []
+    assert not journal.folder.exists()
+
+
 def test_an_outbox_that_cannot_be_written_is_replaced_and_its_record_not_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     journal = open_journal(tmp_path / "file" / "outbox", Header.new("job", *HERE))

@@ -121,6 +121,17 @@ def test_a_run_that_dies_after_the_issue_is_finished_by_the_next() -> None:
     assert again.entry == calendar.entry
 
 
+def test_a_record_that_was_not_noted_is_made_again_in_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPECAST_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (first,) = run().calendars
+    day_file(Settings(), "daily", "XNYS", str(NEXT)).unlink()
+    (second,) = run().calendars
+    assert second.recorded
+    assert first.mlflow_run_id == second.mlflow_run_id is not None
+
+
 def test_two_runs_at_once_give_one_result() -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: run(), range(2))
