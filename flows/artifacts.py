@@ -1,10 +1,7 @@
-"""Prefect artifacts: the results of the use cases as markdown, tables and links in the Prefect UI."""
+"""Prefect artifacts: the results of the use cases as markdown, tables and links. Only making one imports Prefect."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
-
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipeline.audit.result import AuditResult
 from pipeline.market.validation.report import status_counts
@@ -42,7 +39,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 def create_result_artifacts(result: Result, kind: str) -> None:
     """Make the artifacts of a finished run on a kind of source: verdict and links, forecasts, and what is missing."""
-    create_markdown_artifact(markdown(result), key=f"result-{kind}", description="Result and where to look next")
+    create_markdown(markdown(result), key=f"result-{kind}", description="Result and where to look next")
     create_tables(result.tables(), kind)
     several = len(result.calendars) > 1
     for summary in result.calendars:
@@ -53,12 +50,28 @@ def create_tables(tables: Mapping[str, list[JsonObject]], ending: str) -> None:
     """Make an artifact of every table; its key is the table's name with this ending."""
     for name, rows in tables.items():
         key = f"{name}-{ending}" if ending else name
-        create_table_artifact(rows, key=key, description=DESCRIPTIONS.get(name, name))
+        create_table(rows, key=key, description=DESCRIPTIONS.get(name, name))
+
+
+def create_markdown(text: str, key: str, description: str) -> None:
+    """Make an artifact of a text."""
+    from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415  a second of imports
+
+    create_markdown_artifact(text, key=key, description=description)
+
+
+def create_table(rows: list[JsonObject], key: str, description: str) -> None:
+    """Make an artifact of a table."""
+    from prefect.artifacts import create_table_artifact  # noqa: PLC0415
+
+    create_table_artifact(rows, key=key, description=description)
 
 
 def create_run_link(url: str | None, key: str, text: str = "MLflow run") -> None:
     """Make a link to an MLflow run, where its address is one that a browser can open."""
     if url and url.startswith("http"):
+        from prefect.artifacts import create_link_artifact  # noqa: PLC0415
+
         create_link_artifact(url, key=key, link_text=text)
 
 
@@ -95,7 +108,7 @@ def paragraphs(result: Result) -> Iterator[str]:
 def create_daily_artifacts(result: DailyResult) -> None:
     """Make the artifacts of a daily run: what was issued and graded, the forecasts, and what is missing."""
     key = result.model.replace("_", "-")
-    create_markdown_artifact(daily_markdown(result), key=f"daily-{key}", description="What was issued and graded")
+    create_markdown(daily_markdown(result), key=f"daily-{key}", description="What was issued and graded")
     create_tables(result.tables(), key)
 
 
@@ -144,7 +157,7 @@ def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:
 def create_ingest_artifacts(result: IngestResult) -> None:
     """Make the artifacts of an update: a summary, the findings, and the tickers that are not up to date."""
     key = result.collection.replace("_", "-")
-    create_markdown_artifact(ingest_markdown(result), key=f"ingest-{key}", description="What the update did")
+    create_markdown(ingest_markdown(result), key=f"ingest-{key}", description="What the update did")
     create_tables(result.tables(), key)
 
 
@@ -163,7 +176,7 @@ def ingest_markdown(result: IngestResult) -> str:
 def create_tune_artifacts(result: TuneResult) -> None:
     """Make the artifacts of a search: what was found, the trials, and a link to the study's run."""
     text = "\n\n".join([*result.sentences, f"Run it with `tapecast run --experiment {result.experiment}`."])
-    create_markdown_artifact(text, key="tuned", description="The best of the trials, and on what it was chosen")
+    create_markdown(text, key="tuned", description="The best of the trials, and on what it was chosen")
     create_tables(result.tables(), "")
     create_run_link(result.mlflow_url, "mlflow-study", "MLflow run of the study")
 
@@ -186,6 +199,6 @@ def create_tutorials_artifacts(results: Sequence[TutorialResult], url: str | Non
     _show_check(json_rows(tutorial_table(tuple(results))), "tutorial-results", text, (url, "mlflow-tutorials"))
 
 
-def _show_check(rows: list[dict[str, Any]], key: str, description: str, link: tuple[str | None, str]) -> None:
-    create_table_artifact(rows, key=key, description=description)
+def _show_check(rows: list[JsonObject], key: str, description: str, link: tuple[str | None, str]) -> None:
+    create_table(rows, key=key, description=description)
     create_run_link(*link)

@@ -1,4 +1,4 @@
-"""How use cases are run: as plain functions here, as flows with tasks and artifacts in `flows.prefect_engine`."""
+"""How use cases are run: as plain functions here, as Prefect's flows in `prefect_engine`, mirrored in `mirror`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +24,6 @@ class Engine:
     step: Step
     show: Callable[..., None]
     """Called with a function that makes artifacts, and its arguments."""
-    abandoned: Callable[[], bool] = lambda: False
-    """Whether a server was given up: threads that still call it are then not waited for at the end."""
 
 
 def _plain_flow(name: str, run_name: str) -> Callable[[Function], Function]:  # noqa: ARG001  no page has names

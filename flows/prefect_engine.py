@@ -20,6 +20,7 @@ from pipeline.workflow.run_context import F
 
 PARTIAL = "Partial"
 """The name of the state of a run that could not do all; its type is COMPLETED."""
+PARTIAL_MESSAGE = "Something could not be done: see the artifacts."
 RETRY_SECONDS = (300.0, 900.0)
 """When a deployment tries again after an error that may pass: twice, 20 minutes in all, then it fails."""
 MAY_PASS = (SourceUnavailableError, NothingUsableError, TrackingError, LedgerError)
@@ -104,6 +105,6 @@ def _with_state(function: Function) -> Function:
         result = function(*arguments, **named)
         if getattr(result, "status", "") != "partial":
             return result
-        return Completed(name=PARTIAL, message="Something could not be done: see the artifacts.", data=result)
+        return Completed(name=PARTIAL, message=PARTIAL_MESSAGE, data=result)
 
     return call  # type: ignore[return-value]

@@ -1,17 +1,13 @@
-"""Prefect's server for a command: the named one, else a temporary one, else none: the command goes on without."""
+"""Prefect's server for a command: the named one, else a temporary one; the command runs with it or without."""
 
-import importlib
-import logging
 import os
-import threading
 import time
 import tomllib
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from flows.engine import PLAIN, Engine
+from flows.engine import Engine
+from flows.mirror import Mirror
 from flows.temporary_server import TemporaryServer, answers
 from pipeline.errors import TapecastError
 from pipeline.processes import end_leftovers
@@ -22,51 +18,53 @@ NAMED_SECONDS = 15.0
 """How long a command waits for a named server in all; a third of it for the first answer."""
 FIRST_ANSWER_SECONDS = 5.0
 TEMPORARY_SECONDS = 120.0
-"""How long a temporary server may take to start: 8 to 36 s when cold, more under load."""
+"""How long a temporary server may take to start: 8 to 36 s when cold, more under load; and a command waits for it."""
 ASK_EVERY_SECONDS = 0.5
 INTERRUPTED_SECONDS = 1.5
-"""How long a temporary server has to end after an interrupt, until it is killed; its database bears that."""
-FOR_A_RUN = ("torch", "mlflow", "matplotlib.figure")
-"""Slow imports that a run will need."""
+"""How long an interrupted command waits for its end to be shown, and then a temporary server has to end before it is
+killed; its database bears that."""
 
 
-@contextmanager
-def prefect_reached(settings: Settings, progress: Progress, import_meanwhile: Sequence[str] = ()) -> Iterator[Engine]:
-    """Yield how a command runs its use case: as a flow, or plainly where no server of Prefect answers in time.
+class ReachedPrefect:
+    """Prefect's side of a command: a server, and the mirror that shows the command on its pages."""
 
-    What former commands left behind when they were killed is ended first. `import_meanwhile` are slow imports to make
-    while a server starts. A temporary server ends with this process, after an interrupt at once.
-    """
-    if ended := end_leftovers(settings.processes):
-        progress.message(f"ended what a killed command had left behind: {ended} processes")
-    named = named_server()
-    server = None if named else TemporaryServer.started(settings.processes)
-    try:
-        yield _reached(named, server, progress, import_meanwhile)
-    except KeyboardInterrupt:
-        if server:
-            server.end(INTERRUPTED_SECONDS)
-        raise
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        """Begin to reach the server, after ending what killed commands left behind; does not wait."""
+        if ended := end_leftovers(settings.processes):
+            progress.message(f"ended what a killed command had left behind: {ended} processes")
+        named = named_server()
+        self._server = None if named else TemporaryServer.started(settings.processes)
+        if self._server:
+            os.environ["PREFECT_API_URL"] = self._server.api_url  # before Prefect is imported, which reads it once
+        self._seconds = NAMED_SECONDS - FIRST_ANSWER_SECONDS if named else TEMPORARY_SECONDS
+        self._mirror = Mirror(partial(_connect, named, self._server), progress.message)
+
+    @property
+    def engine(self) -> Engine:
+        """How the command's use case is run."""
+        return self._mirror.engine
+
+    def end(self, interrupted: bool) -> bool:
+        """Wait until Prefect's pages show how the command ended, and return whether no fault of ours prevented it.
+
+        After an interrupt that is a moment, and a temporary server ends at once; else it ends with this process.
+        """
+        self._mirror.end(INTERRUPTED_SECONDS if interrupted else self._seconds)
+        if self._server and (interrupted or self.abandoned):
+            self._server.end(INTERRUPTED_SECONDS)
+        return self._mirror.fault is None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the server was given up: threads that still call it are then not waited for at the end."""
+        return self._mirror.abandoned
 
 
-def _reached(
-    named: str | None, server: TemporaryServer | None, progress: Progress, import_meanwhile: Sequence[str]
-) -> Engine:
+def _connect(named: str | None, server: TemporaryServer | None) -> None:
     if server:
-        os.environ["PREFECT_API_URL"] = server.api_url  # before Prefect is imported, which reads it once
-    # A server starts for some seconds: time enough to import what the command will need.
-    threading.Thread(target=_import_all, args=(import_meanwhile,), daemon=True).start()
-    try:
-        if server:
-            server.wait(TEMPORARY_SECONDS)
-        elif named:
-            wait_until_answering(named, FIRST_ANSWER_SECONDS)
-    except TapecastError as error:
-        if server:
-            server.end(INTERRUPTED_SECONDS)
-        progress.message(f"{error}: the command goes on without Prefect, whose pages will not show it")
-        return PLAIN
-    return _engine(TEMPORARY_SECONDS if server else NAMED_SECONDS - FIRST_ANSWER_SECONDS, progress)
+        server.wait(TEMPORARY_SECONDS)
+    elif named:
+        wait_until_answering(named, FIRST_ANSWER_SECONDS)
 
 
 def named_server() -> str | None:
@@ -91,36 +89,3 @@ def wait_until_answering(api_url: str, seconds: float) -> None:
         if time.monotonic() > end:
             raise TapecastError(f"no Prefect server answered at {api_url} within {seconds:.0f} s")
         time.sleep(ASK_EVERY_SECONDS)
-
-
-def _engine(seconds: float, progress: Progress) -> Engine:
-    from prefect.client.orchestration import get_client  # noqa: PLC0415  after its environment is set
-
-    from flows.command_engine import Patience, command_engine  # noqa: PLC0415
-    from flows.leftovers import end_killed  # noqa: PLC0415
-
-    # A log that a server does not take is lost, and no error of the command; nor is a call that is broken off.
-    logging.raiseExceptions = False
-    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
-
-    def give_up(error: BaseException) -> None:
-        reason = str(error) or type(error).__name__
-        progress.message(
-            f"Prefect's server at {os.environ['PREFECT_API_URL']} failed ({reason}): the command goes on without, and "
-            "Prefect's pages do not show how this run ended"
-        )
-
-    patience = Patience(seconds, give_up)
-
-    def end_former() -> None:
-        with get_client(sync_client=True) as client:
-            for run in end_killed(client):
-                progress.message(f"the command of Prefect's run {run.name!r} was killed: it is now shown as crashed")
-
-    patience.spend(end_former)
-    return command_engine(patience)
-
-
-def _import_all(names: Sequence[str]) -> None:
-    for name in names:
-        importlib.import_module(name)

@@ -87,7 +87,7 @@ def run_sanity(call: Call, seed: int, seeds: int) -> int:
         return call.flow(lambda flows: flows.sanity(seed, seeds), show_sanity, show_checks=keep)
     finally:
         if checks:
-            call.console().print(check_table(checks))
+            call.console.print(check_table(checks))
 
 
 def fit_tutorials(call: Call, name: str, seed: int, terms_file: Path | None, out: Path | None) -> int:

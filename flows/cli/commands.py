@@ -7,9 +7,9 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,8 @@ from pipeline.workflow.tickers import tickers_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.deployments import Flows
+    from flows.flows import Flows
+    from flows.reach import ReachedPrefect
     from pipeline.workflow.result import Result, UseCaseResult
 
 R = TypeVar("R", bound="UseCaseResult")
@@ -43,11 +44,16 @@ Overrides = Mapping[str, Any]
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
     """Return the exit status of a command; every error becomes one clear message, and JSON where that was requested.
 
-    After an interrupt, or where Prefect's server was given up, the process ends here: threads are not waited for.
+    Its result is out before anything of Prefect is waited for. After an interrupt, or where Prefect's server was given
+    up, the process ends here: threads are not waited for.
     """
     with own_stdout(as_json) as output:
         call = Call(as_json, output)
         status = _status(call, action)
+        try:
+            status = call.end(status)
+        except KeyboardInterrupt:
+            status = call.end(INTERRUPTED_STATUS)
     if call.leaves_at_once or status == INTERRUPTED_STATUS:
         exit_now(status)
     return status
@@ -129,7 +135,20 @@ class Call:
     def __init__(self, as_json: bool, output: IO[str]) -> None:
         self._as_json = as_json
         self._output = output
-        self.leaves_at_once = False
+        self._prefect: ReachedPrefect | None = None
+
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether threads are not waited for at the end of the process."""
+        return self._prefect is not None and self._prefect.abandoned
+
+    def end(self, status: int) -> int:
+        """Return the exit status of the command, once Prefect's pages show how it ended."""
+        if self._prefect is None:
+            return status
+        with self.console.status("recording in Prefect"):
+            shown = self._prefect.end(interrupted=status == INTERRUPTED_STATUS)
+        return status if shown else status or int(ExitStatus.OUR_FAULT)
 
     def run(
         self,
@@ -176,7 +195,7 @@ class Call:
         return self.flow(
             lambda flows: flows.daily(experiment, model, calendar),
             show_after_issue,
-            announce=lambda issued: None if self._as_json else show_issued(self.console(), issued),
+            announce=lambda issued: None if self._as_json else show_issued(self.console, issued),
         )
 
     def replay(self, which: str, model: str) -> int:
@@ -220,37 +239,23 @@ class Call:
 
         return self.flow(action, show_result)
 
-    def flow(
-        self,
-        action: "Callable[[Flows], R]",
-        show: "Callable[[Console, R], None]",
-        import_meanwhile: Sequence[str] | None = None,
-        **options: Any,
-    ) -> int:
+    def flow(self, action: "Callable[[Flows], R]", show: "Callable[[Console, R], None]", **options: Any) -> int:
         """Return the exit status of a flow, after printing its result as JSON or as `show` does.
 
-        `import_meanwhile` are slow imports to make while a server starts (default: those of a run); `options` are those
-        of build_flows.
+        `options` are those of build_flows.
         """
         settings = Settings()
         prepare_environment(settings.root)
         from flows.cli.rendering import TerminalProgress  # noqa: PLC0415
-        from flows.reach import FOR_A_RUN, prefect_reached  # noqa: PLC0415
-        from pipeline.workflow.progress import StageTimer  # noqa: PLC0415
+        from flows.reach import ReachedPrefect  # noqa: PLC0415
 
-        progress = TerminalProgress(self.console())
-        start = StageTimer(progress)
-        imports = FOR_A_RUN if import_meanwhile is None else import_meanwhile
-        with progress.showing(), contextlib.ExitStack() as stack:
-            with start.stage("prefect"):
-                engine = stack.enter_context(prefect_reached(settings, progress, imports))
-            from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect, after its environment is set
+        progress = TerminalProgress(self.console)
+        self._prefect = ReachedPrefect(settings, progress)
+        from flows.flows import build_flows  # noqa: PLC0415  while the server starts
 
-            try:
-                result = action(build_flows(progress, engine=engine, **options))
-            finally:
-                self.leaves_at_once = engine.abandoned()
-        status = self.finish(with_seconds(result, start.seconds), show)
+        with progress.showing():
+            result = action(build_flows(progress, self._prefect.engine, **options))
+        status = self.finish(result, show)
         if not getattr(result, "recorded", True):
             self._deliver()
         return status
@@ -259,7 +264,7 @@ class Call:
         """Deliver what could not be recorded while the run went on, where that needs time alone; the result is out."""
         from pipeline.workflow.recording import deliver_after  # noqa: PLC0415
 
-        console = self.console()
+        console = self.console
         with console.status("recording in MLflow"):
             sentence = deliver_after(Settings())
         if sentence:
@@ -270,8 +275,9 @@ class Call:
         self.prints(result.as_json(), lambda console: show(console, result))
         return int(ExitStatus.PARTIAL if result.status == "partial" else ExitStatus.OK)
 
+    @cached_property
     def console(self) -> "Console":
-        """Return the console for text: standard output, or standard error where JSON goes to the former."""
+        """The console for text: standard output, or standard error where JSON goes to the former."""
         from rich.console import Console  # noqa: PLC0415
 
         return Console(stderr=self._as_json)
@@ -279,13 +285,7 @@ class Call:
     def prints(self, values: Mapping[str, Any], show: "Callable[[Console], None]") -> None:
         """Print a result: as one JSON object where that was requested, else as `show` does."""
         if not self._as_json:
-            show(self.console())
+            show(self.console)
             return
         self._output.write(json.dumps(values, allow_nan=False) + "\n")
         self._output.flush()
-
-
-def with_seconds(result: "R", seconds: Mapping[str, float]) -> "R":
-    """Return a result whose seconds begin with these."""
-    name = "shared_seconds" if hasattr(result, "shared_seconds") else "seconds"
-    return replace(result, **{name: {**seconds, **getattr(result, name)}})  # type: ignore[type-var]

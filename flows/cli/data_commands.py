@@ -1,10 +1,8 @@
 """The commands of `tapecast data`: only an update that has something to request starts Prefect."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +12,7 @@ from flows.cli.options import PriceFile, Wanted
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole
 from pipeline.market.adjustment import View
-from pipeline.market.files import open_files, write_prices
+from pipeline.market.files import write_prices
 from pipeline.market.sources import open_source
 from pipeline.market.specification import FilesSource, StoredSource, YahooSource
 from pipeline.market.store.collection import collections, disk_use, find_collection
@@ -40,17 +38,7 @@ def update(call: Call, wanted: Wanted, file: PriceFile | None, collection: str |
     if current:
         return call.finish(current, show_ingest)
     into = collection or IMPORTS
-    with ThreadPoolExecutor(1) as pool:
-        options: dict[str, Any] = {}
-        if isinstance(source, FilesSource):  # files are read while Prefect starts
-            reading = pool.submit(open_files, source.path, source.price_basis, source.exchange)
-            options["read"] = lambda *_: reading.result()
-        return call.flow(
-            lambda flows: flows.ingest(wanted.tickers, wanted.universe, source, into),
-            show_ingest,
-            import_meanwhile=(),
-            **options,
-        )
+    return call.flow(lambda flows: flows.ingest(wanted.tickers, wanted.universe, source, into), show_ingest)
 
 
 def source_of(file: PriceFile | None, collection: str | None, start: date | None) -> YahooSource | FilesSource:

@@ -26,17 +26,12 @@ def interrupt_on_signals() -> None:
     ignored, since it would stop the clearing away. Python calls its handlers between two instructions of the main
     thread, which may be in a library for long; the number of a signal is sent to our thread at once.
     """
-    take_signals_back()
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     numbers, sent = socket.socketpair()
     sent.setblocking(False)
     signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_end_late, args=(numbers, sent), daemon=True).start()
-
-
-def take_signals_back() -> None:
-    """Handle both signals, after a library has handled them in its own way."""
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
 
 
 def exit_now(status: int) -> NoReturn:
@@ -48,8 +43,6 @@ def exit_now(status: int) -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  as Python calls it
-    if signal.getsignal(signal.SIGINT) is _ignore:  # Prefect has set this one back for SIGTERM
-        return
     for each in SIGNALS:
         signal.signal(each, _ignore)
     raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Ingest: bring the price store up to date from Yahoo, or import files into it, and report what was found."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.market.files import open_files
 from pipeline.market.importing import import_prices, terms_of
 from pipeline.market.in_memory import InMemoryPrices
-from pipeline.market.specification import YAHOO, FilesSource, PriceBasis, YahooSource
+from pipeline.market.specification import YAHOO, FilesSource, YahooSource
 from pipeline.market.store.collection import Collection, DiskUse, disk_use, open_collection, tickers
 from pipeline.market.update import UpdatePlan, UpdateResult, UpdateState, plan_update
 from pipeline.market.validation.report import CLEAN, REPORT_COLUMNS
@@ -26,8 +26,6 @@ from pipeline.workflow.validation import CheckedPrices, check_collection, mismat
 SETTLED = (UpdateState.CURRENT, UpdateState.UPDATED, UpdateState.RESTATED)
 IMPORTS = "files"
 NOTHING_CHECKED = CheckedPrices(pd.DataFrame(columns=list(REPORT_COLUMNS)))
-
-FileReader = Callable[[Path, PriceBasis | None, str | None], InMemoryPrices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +114,10 @@ def ingest(
     universe: Path | None,
     source: YahooSource | FilesSource,
     collection: str = IMPORTS,
-    read: FileReader = open_files,
 ) -> IngestResult:
     """Bring the price store up to date: from Yahoo, or import files into the named collection.
 
-    Without tickers or universe all that the store, or the files, hold. `read` opens files.
+    Without tickers or universe all that the store, or the files, hold.
     """
     if isinstance(source, YahooSource):
         with context.timer.stage("plan"):
@@ -128,7 +125,7 @@ def ingest(
         return update_from_yahoo(context, planned)
     named = tickers_of(context.settings, source, names, universe)
     with context.timer.stage("read"):
-        prices = context.step(read, "read")(source.path, source.price_basis, source.exchange)
+        prices = context.step(open_files, "read")(source.path, source.price_basis, source.exchange)
     return import_files(context, prices, named, collection)
 
 

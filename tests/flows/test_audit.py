@@ -57,7 +57,8 @@ def test_a_leak_fails_the_flow_and_is_recorded(
     in_process: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows.cli.experiment_file import read_experiment  # noqa: PLC0415
-    from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect
+    from flows.flows import build_flows  # noqa: PLC0415
+    from flows.prefect_engine import PREFECT  # noqa: PLC0415  brings Prefect
     from pipeline.workflow import checks  # noqa: PLC0415
     from pipeline.workflow.progress import NoProgress  # noqa: PLC0415
 
@@ -69,7 +70,7 @@ def test_a_leak_fails_the_flow_and_is_recorded(
     experiment = read_experiment(None, {"source": small, "network": {"hidden_size": 4}})
     monkeypatch.setattr(checks, "audit", partial(checks.audit, steps=PLANTED["back-fill of bars"].steps))
     with pytest.raises(SanityError, match="Leak in stage `adjust`: `open`"):
-        build_flows(PrintedProgress()).audit(experiment, AuditSpec(origins=7, training_steps=4))
+        build_flows(PrintedProgress(), PREFECT).audit(experiment, AuditSpec(origins=7, training_steps=4))
     assert "LEAK" in capsys.readouterr().out
     client = MlflowClient(tracking_uri=f"sqlite:///{in_process / 'mlflow' / 'mlflow.db'}")
     found = client.get_experiment_by_name("tapecast")

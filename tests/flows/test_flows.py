@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 
 from flows.artifacts import DESCRIPTIONS
-from flows.deployments import build_flows
-from flows.prefect_engine import as_task
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT, as_task
 from pipeline.errors import NothingUsableError, SanityError, SourceError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
@@ -107,7 +107,7 @@ def test_a_failed_run_is_closed_in_mlflow_with_its_reason(tmp_path: Path, monkey
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
     short = Experiment(source=SyntheticSource(process="random_walk", sessions=150, tickers=1), device="cpu")
     with pytest.raises(NothingUsableError, match="history is too short for one fold"):
-        build_flows(KeptProgress()).run(short)
+        build_flows(KeptProgress(), PREFECT).run(short)
     client = MlflowClient(tracking_uri=Settings().mlflow_uri)
     (run,) = client.search_runs([client.get_experiment_by_name("tapecast").experiment_id])
     assert run.info.status == "FAILED"
@@ -124,7 +124,7 @@ def test_learned_classes_are_recorded_and_a_forecaster_that_cannot_be_scored_is_
     source = SyntheticSource(process="random_walk", sessions=620, tickers=2)
     progress = KeptProgress()
     experiment = changed(TINY, source=source, network=network, benchmarks=(HarSpec(), late))
-    result = build_flows(progress).run(experiment, publish=True)
+    result = build_flows(progress, PREFECT).run(experiment, publish=True)
     assert result.status == "ok"
     (summary,) = result.calendars
     assert summary.backtest is not None
@@ -142,7 +142,7 @@ def test_learned_classes_are_recorded_and_a_forecaster_that_cannot_be_scored_is_
     assert {f"h{h}/direction/{name}" for h in (1, 2) for name in names} <= run.data.metrics.keys()
     assert 0.5 < run.data.metrics["h1/direction/log_loss_frequencies"] < 1.2
     assert "tapecast.error" not in run.data.tags
-    again = build_flows(progress).forecast()
+    again = build_flows(progress, PREFECT).forecast()
     assert again.status == "ok", "the model was published without the forecaster that could not be scored"
 
 
@@ -154,7 +154,7 @@ def test_a_run_publishes_its_model_only_where_that_is_requested(
     source = SyntheticSource(process="random_walk", sessions=620, tickers=2)
     experiment, other = changed(TINY, source=source), changed(TINY, source=source, seed=7)
     progress, models = KeptProgress(), tmp_path / "models"
-    flows = build_flows(progress)
+    flows = build_flows(progress, PREFECT)
     assert flows.run(experiment).forecasts
     assert not models.exists()
     with pytest.raises(UsageError, match="run `tapecast run --publish` first"):
@@ -200,7 +200,7 @@ def test_a_sine_that_is_not_learned_fails_the_flow(tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 def test_the_sine_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))
-    result = build_flows(KeptProgress()).sine(0)
+    result = build_flows(KeptProgress(), PREFECT).sine(0)
     assert result.status == "ok"
     backtest = result.calendars[0].backtest
     assert backtest is not None

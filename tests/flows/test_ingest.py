@@ -16,7 +16,8 @@ from rich.console import Console
 
 from flows.cli import data_commands
 from flows.cli.options import Wanted
-from flows.deployments import build_flows
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT
 from pipeline.market.bars import FetchedRows
 from pipeline.market.files import open_files
 from pipeline.market.importing import terms_of
@@ -66,7 +67,7 @@ def ingested(home: Path, tmp_path: Path, prefect_server: str) -> Callable[..., I
 
     def ingest(collection: str, **frames: pd.DataFrame) -> IngestResult:
         path = written(tmp_path / "bars.csv", {name.replace("_", "/"): rows for name, rows in frames.items()})
-        return build_flows(NoProgress()).ingest(source=FilesSource(path=path), collection=collection)
+        return build_flows(NoProgress(), PREFECT).ingest(source=FilesSource(path=path), collection=collection)
 
     return ingest
 

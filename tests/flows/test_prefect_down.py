@@ -75,7 +75,7 @@ def test_without_its_server_a_command_runs_plainly_and_says_so(tmp_path: Path) -
     )
     assert result.returncode == 0, result.stderr
     assert '"status": "ok"' in result.stdout
-    assert f"no Prefect server answered at {address} within 5 s: the command goes on without" in flat(result.stderr)
+    assert f"no Prefect server answered at {address} within 5 s: the command does without" in flat(result.stderr)
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_server_that_is_killed_costs_a_command_neither_its_result_nor_more_tha
             run.wait(timeout=20)
     finally:
         server.end()
-    assert "Prefect's pages do not show how this run ended" in flat(log.read_text())
+    assert "the command does without Prefect, whose pages do not show how it ended" in flat(log.read_text())
     assert "Backtest, one session ahead" in log.read_text()
     assert "Traceback" not in log.read_text()
 

@@ -60,7 +60,8 @@ def test_the_suite_is_reported_and_recorded(tapecast: Command) -> None:
 def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(
     home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.deployments import build_flows  # noqa: PLC0415  brings Prefect
+    from flows.flows import build_flows  # noqa: PLC0415
+    from flows.prefect_engine import PREFECT  # noqa: PLC0415  brings Prefect
     from pipeline.workflow import checks  # noqa: PLC0415
     from pipeline.workflow.progress import NoProgress  # noqa: PLC0415
 
@@ -71,7 +72,7 @@ def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(
 
     monkeypatch.setattr(checks, "sanity", partial(checks.sanity, steps=NOTHING_LEARNED))
     with pytest.raises(SanityError, match=r"sanity checks are out of range\. sine: RMSE"):
-        build_flows(NoProgress(), show).sanity(0, 5)
+        build_flows(NoProgress(), PREFECT, show).sanity(0, 5)
     out = {check.name for check in shown if not check.passed}
     assert out >= SHARES
     assert {check.name for check in shown} == NAMES

@@ -9,7 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flows.cli.experiment_file import read_experiment
-from flows.deployments import build_flows
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between
 from pipeline.market.specification import FilesSource
@@ -70,7 +71,7 @@ def experiment(tmp_path: Path, home: Path) -> Experiment:
 
 @pytest.mark.slow
 def test_every_calendar_has_its_own_part_of_the_run(experiment: Experiment, tmp_path: Path) -> None:
-    flows = build_flows(NoProgress())
+    flows = build_flows(NoProgress(), PREFECT)
     summary = flows.run(experiment, tmp_path / "out", publish=True)
     assert (summary.status, summary.excluded) == ("ok", [])
     assert [calendar.calendar for calendar in summary.calendars] == ["XBOM", "XNYS", "24/7"]
@@ -114,7 +115,7 @@ def _check_forecasts_from_it(flows: object, experiment: Experiment, first: dict[
 
 def test_a_calendar_that_is_too_short_stops_no_other(experiment: Experiment, tmp_path: Path) -> None:
     source = FilesSource(path=write_mixed(tmp_path, XBOM=130))
-    summary = build_flows(NoProgress()).backtest(experiment.model_copy(update={"source": source}))
+    summary = build_flows(NoProgress(), PREFECT).backtest(experiment.model_copy(update={"source": source}))
     assert summary.status == "partial"
     assert [calendar.calendar for calendar in summary.calendars] == ["XNYS", "24/7"]
     assert {out["ticker"] for out in summary.excluded} == {"INFY.NS", "TCS.BO"}
@@ -123,7 +124,7 @@ def test_a_calendar_that_is_too_short_stops_no_other(experiment: Experiment, tmp
 
 def test_a_forecast_of_a_calendar_without_a_model_says_so(experiment: Experiment, tmp_path: Path) -> None:
     shutil.rmtree(Settings().models / DAILY, ignore_errors=True)  # another test published every calendar
-    flows = build_flows(NoProgress())
+    flows = build_flows(NoProgress(), PREFECT)
     flows.run(
         experiment.model_copy(update={"tickers": ("AAA", "BBB"), "features": experiment.features[:-1]}), publish=True
     )

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from flows.cli.experiment_file import read_experiment
-from flows.deployments import build_flows
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
@@ -41,7 +42,7 @@ class Setup:
         """What the flow ingest makes of a frame as a CSV file."""
         path = self.folder / "bars.csv"
         frame.to_csv(path, index=False)
-        return build_flows(NoProgress()).ingest(source=FilesSource(path=path), collection=self.collection)
+        return build_flows(NoProgress(), PREFECT).ingest(source=FilesSource(path=path), collection=self.collection)
 
     def known(self, at: datetime) -> Experiment:
         """The experiment on what was known at an instant."""
@@ -68,7 +69,7 @@ def test_a_run_as_known_is_the_run_of_that_time(setup: Setup, tmp_path: Path) ->
     frame = write_bars(tmp_path / "made.csv", AAA=620, BBB=620)
     first = setup.imports(frame)
     assert (first.status, first.states) == ("ok", {"updated": 2})
-    flows = build_flows(NoProgress())
+    flows = build_flows(NoProgress(), PREFECT)
     then = flows.run(setup.experiment)
     at = datetime.fromisoformat(str(then.calendars[0].known_at))
     time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))  # what is imported next is known later
@@ -92,7 +93,7 @@ def test_a_run_as_known_is_the_run_of_that_time(setup: Setup, tmp_path: Path) ->
 def test_before_the_first_fetch_nothing_is_known(setup: Setup, tmp_path: Path) -> None:
     setup.imports(write_bars(tmp_path / "made.csv", AAA=620))
     with pytest.raises(NothingUsableError, match="the store knows it from"):
-        build_flows(NoProgress()).backtest(setup.known(datetime(2024, 1, 2, tzinfo=UTC)))
+        build_flows(NoProgress(), PREFECT).backtest(setup.known(datetime(2024, 1, 2, tzinfo=UTC)))
 
 
 def test_a_file_that_breaks_a_rule_is_reported_and_kept(setup: Setup, tmp_path: Path) -> None:
@@ -104,14 +105,16 @@ def test_a_file_that_breaks_a_rule_is_reported_and_kept(setup: Setup, tmp_path: 
     assert list(found["severity"]) == ["rows quarantined"]
     assert result.status == "ok"  # the quarantined row is reported, and the ticker is kept
     assert [ticker for ticker in result.validation["ticker"] if ticker == "AAA"] == ["AAA"]
-    summary = build_flows(NoProgress()).backtest(setup.experiment)
+    summary = build_flows(NoProgress(), PREFECT).backtest(setup.experiment)
     assert (summary.status, [one["ticker"] for one in summary.stale]) == ("partial", ["BBB"])
 
 
 def test_nothing_is_imported_from_a_file_without_prices(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "bars.csv").write_text("nonsense\n1\n")
     with pytest.raises(UsageError, match="found no column"):
-        build_flows(NoProgress()).ingest(source=FilesSource(path=tmp_path / "bars.csv"), collection=setup.collection)
+        build_flows(NoProgress(), PREFECT).ingest(
+            source=FilesSource(path=tmp_path / "bars.csv"), collection=setup.collection
+        )
     assert not (Settings().prices / setup.collection).exists()
 
 
@@ -120,7 +123,7 @@ def test_a_universe_with_membership_dates_forecasts_its_members_alone(setup: Set
     setup.imports(write_bars(tmp_path / "made.csv", AAA=620, BBB=620, CCC=620))
     members = tmp_path / "members.csv"
     members.write_text("ticker,member_from,member_until\nAAA,2022-01-03,2024-06-28\nBBB,,\n")
-    flows = build_flows(NoProgress())
+    flows = build_flows(NoProgress(), PREFECT)
     dated = flows.run(setup.experiment.model_copy(update={"universe": members}), publish=True)
     assert {row["ticker"] for row in dated.forecasts} == {"BBB"}
     ((out, reason),) = [(one["ticker"], one["reason"]) for one in dated.excluded]

@@ -16,7 +16,8 @@ from rich.console import Console
 from flows.cli.check_commands import read_search, search_of
 from flows.cli.check_rendering import show_tune
 from flows.cli.experiment_file import read_experiment
-from flows.deployments import build_flows
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.reporting.report import page_values
@@ -42,7 +43,7 @@ SEARCH = SearchSpec(trials=7, folds=2, space=TABLE)
 @pytest.fixture(scope="module")
 def tuned(prefect_server: str, home: Path) -> TuneResult:
     """A search of seven trials that was stopped after three."""
-    tune = build_flows(NoProgress()).tune
+    tune = build_flows(NoProgress(), PREFECT).tune
     tune(TINY, SEARCH.model_copy(update={"trials": 3}))
     return tune(TINY, SEARCH)
 
@@ -119,7 +120,7 @@ def test_the_summary_is_json_and_a_table(tuned: TuneResult) -> None:
 
 
 def test_a_finished_search_makes_no_further_trials(tuned: TuneResult, home: Path) -> None:
-    again = build_flows(NoProgress()).tune(TINY, SEARCH.model_copy(update={"trials": 2}))
+    again = build_flows(NoProgress(), PREFECT).tune(TINY, SEARCH.model_copy(update={"trials": 2}))
     assert again.tried == 7
     assert again.mlflow_run_id == tuned.mlflow_run_id
     assert again.trials == tuned.trials
@@ -127,17 +128,17 @@ def test_a_finished_search_makes_no_further_trials(tuned: TuneResult, home: Path
 
 def test_another_experiment_is_another_study_unless_it_is_named(tuned: TuneResult, home: Path) -> None:
     other, one_trial = changed(TINY, seed=5), SEARCH.model_copy(update={"trials": 1})
-    found = build_flows(NoProgress()).tune(other, one_trial)
+    found = build_flows(NoProgress(), PREFECT).tune(other, one_trial)
     assert found.study != tuned.study
     with pytest.raises(UsageError, match=f"study {tuned.study} was begun with other settings"):
-        build_flows(NoProgress()).tune(other, one_trial.model_copy(update={"study": tuned.study}))
+        build_flows(NoProgress(), PREFECT).tune(other, one_trial.model_copy(update={"study": tuned.study}))
 
 
 def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: TuneResult, home: Path) -> None:
     assert tuned.untried == {}
     assert "outside the search space" not in " ".join(tuned.sentences)
     base = changed(TINY, network=TINY.network.model_copy(update={"hidden_size": 37}), trials=30)
-    found = build_flows(NoProgress()).tune(base, SEARCH.model_copy(update={"trials": 2}))
+    found = build_flows(NoProgress(), PREFECT).tune(base, SEARCH.model_copy(update={"trials": 2}))
     assert found.untried == {"network.hidden_size": 37}
     assert all(row["values"]["network.hidden_size"] != 37 for row in found.trials)
     assert (found.tried, found.total_trials) == (2, 32), (
@@ -150,7 +151,7 @@ def test_an_experiment_outside_the_space_is_no_trial_and_not_counted(tuned: Tune
 def test_a_search_in_which_no_trial_is_completed_fails_with_the_reason(home: Path, prefect_server: str) -> None:
     table = {"training.learning_rate": [1e30, 1e31]}
     with pytest.raises(FitError, match=r"no trial of study .* was completed: .*not finite"):
-        build_flows(NoProgress()).tune(TINY, SearchSpec(trials=2, folds=1, space=table))
+        build_flows(NoProgress(), PREFECT).tune(TINY, SearchSpec(trials=2, folds=1, space=table))
     runs = client().search_runs(["1"], "tags.`tapecast.kind` = 'tune' and attributes.status = 'FAILED'")
     assert any("no trial of study" in run.data.tags.get("tapecast.error", "") for run in runs)
 

@@ -12,7 +12,8 @@ from flows.cli import data_commands
 from flows.cli.commands import Call
 from flows.cli.experiment_file import read_experiment
 from flows.cli.options import PriceFile, Wanted
-from flows.deployments import build_flows
+from flows.flows import build_flows
+from flows.prefect_engine import PREFECT
 from pipeline.audit.origins import AuditSpec
 from pipeline.errors import NothingUsableError
 from pipeline.market.files import open_files
@@ -101,7 +102,7 @@ def test_bars_are_counted_with_and_without_the_exchange(
 def test_every_flow_reports_it(home: Path, tmp_path: Path) -> None:
     source, progress = FilesSource(path=write_bars(tmp_path / "bars.csv")), Messages()
     experiment = read_experiment(small_experiment(tmp_path), {}).model_copy(update={"source": source})
-    flows = build_flows(progress)
+    flows = build_flows(progress, PREFECT)
     results = [flows.run(experiment, publish=True), flows.backtest(experiment), flows.forecast()]
     assert [text for text in progress.kept if text.startswith(SENTENCE)] == 3 * progress.kept[:1]
     for result in results:
@@ -135,4 +136,4 @@ def test_where_no_bar_is_left_the_error_says_so_first(home: Path, tmp_path: Path
     path = write_bars(tmp_path / "bars.csv", "24/7", ("BTCUSDT", "ETHUSDT"))
     experiment = read_experiment(small_experiment(tmp_path), {"source": {"kind": "files", "path": path}})
     with pytest.raises(NothingUsableError, match=r"^2 of 2 tickers read on XNYS .* look like 24/7: write BTC-USDT"):
-        build_flows(NoProgress()).run(experiment)
+        build_flows(NoProgress(), PREFECT).run(experiment)
