@@ -16,11 +16,12 @@ from pipeline.experiment import Experiment
 from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
 from pipeline.operation.model import model_name
 from pipeline.sanity.checks import SanityCheck
+from pipeline.tracking.descriptions import RunKind
 from pipeline.tuning.trial import SearchSpec
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
 from pipeline.workflow import checks, tutorials
-from pipeline.workflow.daily import Announce, DailyPlan, say_nothing
+from pipeline.workflow.daily import Announce, DailyPlan
 from pipeline.workflow.daily import daily as run_daily
 from pipeline.workflow.daily_result import DailyResult
 from pipeline.workflow.forecast import forecast as forecast_from_model
@@ -29,12 +30,13 @@ from pipeline.workflow.ingest import ingest as ingest_prices
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import Progress
 from pipeline.workflow.publishing import PublishPlan
-from pipeline.workflow.result import Result
+from pipeline.workflow.recording import RecordedResult
+from pipeline.workflow.result import CalendarSummary, Result
 from pipeline.workflow.run import RunPlan
 from pipeline.workflow.run import run as run_experiment
-from pipeline.workflow.run_context import new_context, utc_now
+from pipeline.workflow.run_context import RunContext, announce_nothing, new_context, utc_now
 from pipeline.workflow.sine import sine as learn_sine
-from pipeline.workflow.summaries import result_of
+from pipeline.workflow.summaries import result_of, summary_of
 from pipeline.workflow.tune import tune as search_settings
 from pipeline.workflow.tune_result import TuneResult
 
@@ -70,23 +72,27 @@ def build_flows(
     progress: Progress,
     engine: Engine,
     show_checks: checks.ShowChecks | None = None,
-    announce: Announce = say_nothing,
+    announce: Callable[[Any], None] = announce_nothing,
 ) -> Flows:
     """Return the flows with what receives their progress: the terminal, or the log of a deployment.
 
     `engine` says how Prefect takes part; `show_checks` receives the checks of the sanity suite even if it fails
-    (default: the progress, as text); `announce` gets what the daily flow issued before anything else is done with it.
+    (default: the progress, as text). `announce` gets what a flow found before it is recorded, drawn or anything else:
+    a DailyResult, of other flows a CalendarSummary.
     """
     return Flows(
-        **_run_flows(progress, engine),
+        **_run_flows(progress, engine, announce),
         **_daily_flows(progress, engine, announce),
         **_data_flows(progress, engine),
         **_check_flows(progress, show_checks, engine),
     )
 
 
-def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
-    context = partial(new_context, progress=progress, step=engine.step)
+def _run_flows(progress: Progress, engine: Engine, announce: Callable[[CalendarSummary], None]) -> FlowsByName:
+    def context(kind: RunKind, out: Path | None) -> RunContext:
+        """Return the context of a run that starts now."""
+        new = new_context(kind, out, progress, engine.step)
+        return replace(new, announce=lambda result: announce(summary_of(RecordedResult(result))))
 
     def shown(recorded: RecordedRun) -> Result:
         """Return the result of a recorded run, after making its Prefect artifacts."""
@@ -131,7 +137,8 @@ def _run_flows(progress: Progress, engine: Engine) -> FlowsByName:
 
         Of the experiment it takes the network, its training and the device.
         """
-        recorded, measured = learn_sine(context("sine", out), seed, experiment)
+        own = replace(context("sine", out), announce=announce_nothing)  # its sentence comes first
+        recorded, measured = learn_sine(own, seed, experiment)
         return with_sentence(shown(recorded), measured.sentence)
 
     return {"run": run, "backtest": backtest, "forecast": forecast, "sine": sine}

@@ -195,7 +195,7 @@ class Call:
         return self.flow(
             lambda flows: flows.daily(experiment, model, calendar),
             show_after_issue,
-            announce=lambda issued: None if self._as_json else show_issued(self.console, issued),
+            announce=self._unless_json(show_issued),
         )
 
     def replay(self, which: str, model: str) -> int:
@@ -210,7 +210,9 @@ class Call:
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:
         """Run the sine check with the network, training and device of an experiment."""
         experiment = usable(read_experiment(file, overrides), out)
-        return self._result(lambda flows: flows.sine(seed, experiment, out))
+        from flows.cli.rendering import show_result  # noqa: PLC0415
+
+        return self.flow(lambda flows: flows.sine(seed, experiment, out), show_result)
 
     def ui(self, mlflow_port: int, prefect_port: int) -> int:
         """Serve both UIs until interrupted."""
@@ -235,9 +237,13 @@ class Call:
             self.prints(failure_json(error), lambda _: None)
 
     def _result(self, action: "Callable[[Flows], Result]") -> int:
-        from flows.cli.rendering import show_result  # noqa: PLC0415
+        """Return the exit status of a run; what it finds is shown before it is recorded, JSON once that is done."""
+        from flows.cli.rendering import show_after_found, show_found  # noqa: PLC0415
 
-        return self.flow(action, show_result)
+        return self.flow(action, show_after_found, announce=self._unless_json(show_found))
+
+    def _unless_json(self, show: "Callable[[Console, Any], None]") -> Callable[[Any], None]:
+        return lambda found: None if self._as_json else show(self.console, found)
 
     def flow(self, action: "Callable[[Flows], R]", show: "Callable[[Console, R], None]", **options: Any) -> int:
         """Return the exit status of a flow, after printing its result as JSON or as `show` does.

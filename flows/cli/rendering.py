@@ -85,6 +85,20 @@ def show_result(console: Console, result: "Result") -> None:
         if several:
             console.print(f"\n[bold]Calendar {escape(summary.calendar)}[/bold]")
         show_calendar(console, summary)
+    show_after_found(console, result)
+
+
+def show_found(console: Console, summary: "CalendarSummary") -> None:
+    """Print what was found on a calendar, before it is recorded."""
+    show_wrong_calendars(console, summary.calendar_mismatches)
+    show_calendar(console, summary)
+
+
+def show_after_found(console: Console, result: "Result") -> None:
+    """Print what else there is to know of a result whose calendars are shown: versions, what is missing, records."""
+    for summary in result.calendars:
+        if summary.backtest and summary.version_in_words:
+            console.print(f"Model   {escape(summary.version_in_words)}")
     if result.forecasts:
         console.print("Prices before dividends. No trading advice.", style="dim")
     if result.unseen:
@@ -124,8 +138,8 @@ def show_calendar(console: Console, summary: "CalendarSummary") -> None:
         for name, line in (("Echo", summary.backtest.echo_in_short), ("Money", summary.backtest.money)):
             if line:
                 console.print(f"{name:<7} {escape(line)}")
-    if summary.version_in_words:
-        console.print(f"Model   {escape(summary.version_in_words)}")
+    elif summary.version_in_words:
+        console.print(f"\nModel   {escape(summary.version_in_words)}")
     for sentence in summary.instead:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
     if summary.forecasts:

@@ -32,17 +32,13 @@ from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiting, finish_cut_off, record, recorded
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
-from pipeline.workflow.run_context import RunContext
+from pipeline.workflow.run_context import RunContext, announce_nothing
 from pipeline.workflow.tickers import spelled
 
 LOCK_SECONDS = 600.0
 """How long a daily run waits for another one of the same model."""
 
 Announce = Callable[[DailyResult], None]
-
-
-def say_nothing(_result: DailyResult) -> None:
-    """Announce nothing: the caller shows the result at the end."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class DailyPlan:
     model: str | None = None
     calendar: str | None = None
     delay_minutes: int = 0
-    announce: Announce = say_nothing
+    announce: Announce = announce_nothing
 
 
 def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> DailyResult:

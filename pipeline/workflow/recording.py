@@ -47,9 +47,9 @@ class RecordedResult:
     """
 
     result: CalendarResult
-    run_id: str | None
-    url: str | None
-    report: Path | None
+    run_id: str | None = None
+    url: str | None = None
+    report: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     trained: TrainedModel | None = None
     recorded: bool = True
@@ -203,7 +203,11 @@ def recorded_experiment(settings: Settings, kind: RunKind, experiment: Experimen
 
 
 def record(context: RunContext, recording: Recording, result: CalendarResult) -> RecordedResult:
-    """Write figures, report and record of a result, and return where they are; what fails is a warning."""
+    """Announce a result, then write its figures, report and record, and return where they are.
+
+    What fails of these is a warning.
+    """
+    context.announce(result)
     with context.timer.stage("report"):
         result, figures, report = _reported(context, recording, result)
     with context.timer.stage("record"):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pipeline.files import refuse_unwritable
 from pipeline.market.sources import RemoteSource
 from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
+from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
 from pipeline.training.cache import FitCache
@@ -27,6 +28,14 @@ class Step(Protocol):
 def unwrapped(function: F, name: str) -> F:  # noqa: ARG001  a step of the plain use case needs no name
     """Return the function as it is."""
     return function
+
+
+Announce = Callable[[CalendarResult], None]
+"""Called with what a run found on a calendar, as soon as it is complete: before a figure, a report or a record."""
+
+
+def announce_nothing(_result: object) -> None:
+    """Announce nothing: the caller shows the result at the end."""
 
 
 def utc_now() -> datetime:
@@ -53,7 +62,8 @@ def yahoo_client(source: YahooSource, cache_dir: Path, now: Callable[[], datetim
 class RunContext:
     """What every step of one run may use; `now` is the instant as of which it reads prices.
 
-    `clock` gives later instants of the run, and `remote` the source of an update.
+    `clock` gives later instants of the run, `remote` the source of an update, and `announce` gets each result before it
+    is recorded.
     """
 
     kind: RunKind
@@ -65,6 +75,7 @@ class RunContext:
     now: datetime
     clock: Callable[[], datetime] = utc_now
     remote: RemoteSourceOf = yahoo_client
+    announce: Announce = announce_nothing
 
     @property
     def progress(self) -> Progress:

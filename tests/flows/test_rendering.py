@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.artifacts import markdown
-from flows.cli.rendering import show_result
+from flows.cli.rendering import show_after_found, show_found, show_result
 from pipeline.evaluation.echo import relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
@@ -30,6 +30,17 @@ def printed(result: CalendarResult, width: int = 80) -> str:
     output = StringIO()
     show_result(Console(file=output, width=width), recorded_result(result))
     return output.getvalue()
+
+
+def test_what_is_shown_before_and_after_the_record_is_the_whole_result(outcome: CalendarResult) -> None:
+    result, output = recorded_result(outcome), StringIO()
+    console = Console(file=output, width=80)
+    show_found(console, result.calendars[0])
+    early = output.getvalue()
+    assert "Forecast as of" in early
+    assert "Report " not in early
+    show_after_found(console, result)
+    assert output.getvalue() == printed(outcome)
 
 
 def test_the_terminal_leads_with_the_verdict_and_marks_the_model(

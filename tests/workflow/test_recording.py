@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.errors import UsageError
+from pipeline.operation.result import CalendarResult
 from pipeline.reporting import figures, report
 from pipeline.settings import Settings
 from pipeline.tracking.outbox import waiting_records
@@ -68,6 +69,22 @@ def own(home: Path, tmp_path: Path) -> Iterator[Home]:
         patch.setenv("TAPECAST_TRACKING_URI", f"sqlite:///{database}")
         patch.setattr(figures, "draw_figures", lambda _: {"drawn.png": b"\x89PNG"})  # the real ones take seconds
         yield Home(home, database, patch)
+
+
+def test_a_result_is_announced_before_it_is_drawn_reported_or_recorded(own: Home) -> None:
+    reports = Settings().reports
+    before = set(reports.glob("*"))
+    announced: list[tuple[CalendarResult, set[Path]]] = []
+    context = replace(
+        new_context("run"), announce=lambda result: announced.append((result, set(reports.glob("*")) - before))
+    )
+    (recorded,) = run(context, SMALL, RunPlan()).results
+    ((result, reported),) = announced
+    assert result.forecasts is not None
+    assert recorded.result.forecasts is result.forecasts
+    assert reported == set()
+    assert recorded.report is not None
+    assert recorded.report.parent in set(reports.glob("*")) - before
 
 
 def test_a_run_that_is_recorded_leaves_nothing_in_the_outbox(own: Home) -> None:
