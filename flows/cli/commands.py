@@ -268,7 +268,7 @@ class Call:
 
     def _deliver(self) -> None:
         """Deliver what could not be recorded while the run went on, where that needs time alone; the result is out."""
-        from pipeline.workflow.recording import deliver_after  # noqa: PLC0415
+        from pipeline.workflow.earlier_records import deliver_after  # noqa: PLC0415
 
         console = self.console
         with console.status("recording in MLflow"):

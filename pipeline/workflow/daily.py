@@ -26,10 +26,11 @@ from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.daily_issue import IssuedCalendar, IssuePlan, issue_all
 from pipeline.workflow.daily_result import DailyCalendar, DailyResult
 from pipeline.workflow.day_file import write_day
+from pipeline.workflow.earlier_records import deliver_waiting, finish_cut_off
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
-from pipeline.workflow.recording import RecordedResult, Recording, deliver_waiting, finish_cut_off, record, recorded
+from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing

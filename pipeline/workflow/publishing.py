@@ -12,8 +12,9 @@ from pipeline.settings import Settings
 from pipeline.sqlite import is_sqlite, sqlite_path
 from pipeline.tracking.registry import mirror_aliases, mirror_version, missing_numbers
 from pipeline.tracking.store import Store, prepare_store
+from pipeline.workflow.earlier_records import destination_of
 from pipeline.workflow.over_calendars import RecordedRun
-from pipeline.workflow.recording import RecordedResult, Recording, destination_of
+from pipeline.workflow.recording import RecordedResult, Recording
 from pipeline.workflow.run_context import RunContext
 
 

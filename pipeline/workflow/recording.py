@@ -1,7 +1,7 @@
 """Recording a run in MLflow: by way of the outbox, and closed with the right status however the run ends."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,26 +13,23 @@ from pipeline.experiment import Experiment
 from pipeline.operation.model import TrainedModel
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
-from pipeline.tracking.background import Delivery, delivered_within
+from pipeline.tracking.background import Delivery
 from pipeline.tracking.descriptions import RunKind
 from pipeline.tracking.metrics import MetricValue
-from pipeline.tracking.outbox import Header, left_journals, open_journal
+from pipeline.tracking.outbox import Header, open_journal
 from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import Record, RunStatus, start_run
-from pipeline.tracking.store import Destination, refuse_unusable, run_url, without_password
+from pipeline.tracking.store import refuse_unusable, run_url, without_password
 from pipeline.tracking.tested_specifications import TestedSpecification, count_tested, note_tested
 from pipeline.wording import count_of
+from pipeline.workflow.earlier_records import destination_of
 from pipeline.workflow.run_context import RunContext
 
 PATIENCE_SECONDS = 15.0
 """How long one run waits in all for a store that does not answer: at its start, in its middle and at its end."""
-TABLES_SECONDS = 120.0
-"""How long a command that has shown its result may still create the first tables of its database."""
 INTERRUPTED_SECONDS = 3.0
 """How long an interrupted run waits for its end to be recorded."""
 
-WAITING_SECONDS = 15.0
-"""How long a run that records nothing itself waits for the delivery of earlier records."""
 
 Start = Callable[[Record], None]
 """Starts the run in its record."""
@@ -264,49 +261,6 @@ def _warned(result: CalendarResult, *sentences: str) -> CalendarResult:
 
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def destination_of(settings: Settings) -> Destination:
-    """Return where the records of these settings go."""
-    return Destination(
-        settings.mlflow_uri,
-        settings.mlflow_artifacts,
-        settings.mlflow_experiment,
-        settings.mlflow_pages,
-        own=settings.tracking_uri is None,
-    )
-
-
-def deliver_after(settings: Settings) -> str:
-    """Deliver what waits for this home's own database, once the result is out, and return a sentence about it.
-
-    The first tables of a new one take some seconds, on a slow disk a minute: no result waits for that. Nothing is done
-    for a store that a person named, which had its time.
-    """
-    destination = destination_of(settings)
-    if not destination.own:
-        return ""
-    number = delivered_within(destination, settings.outbox, TABLES_SECONDS)
-    return f"{count_of(number, 'run')} delivered to MLflow." if number else ""
-
-
-def deliver_waiting(settings: Settings) -> None:
-    """Deliver what earlier runs left, where a run has nothing to record itself; what cannot be delivered stays."""
-    if settings.outbox.is_dir() and any(settings.outbox.iterdir()):
-        delivered_within(destination_of(settings), settings.outbox, WAITING_SECONDS)
-
-
-def finish_cut_off(settings: Settings, complete: Collection[str]) -> None:
-    """End the records of killed processes whose results are complete, by MLflow's id of the run or the record's own.
-
-    A model version names the backtest behind it: where it was published, nothing of that run is missing but its end.
-    """
-    destination = destination_of(settings)
-    for journal in left_journals(settings.outbox, without_password(destination.uri), destination.experiment):
-        if not journal.ended and {journal.header.id, journal.delivered.runs.get("")} & {*complete}:
-            for name in journal.open_runs:
-                Record(journal, tuple(name.split("\n")) if name else ()).end("FINISHED")
-        journal.release()
 
 
 def _reports_in(settings: Settings) -> int:
