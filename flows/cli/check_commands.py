@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from flows.cli.commands import Call, Overrides, as_known_at, usable
-from flows.cli.experiment_file import merged_tables, read_experiment, read_toml, sentence
+from flows.cli.commands import Call
+from flows.cli.experiment_file import (
+    Overrides,
+    as_known_at,
+    merged_tables,
+    read_experiment,
+    read_toml,
+    sentence,
+    usable,
+)
 from pipeline.audit.origins import AuditSpec
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment

@@ -15,18 +15,14 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from flows.cli.experiment_file import read_experiment
+from flows.cli.experiment_file import Overrides, as_known_at, read_experiment, usable
 from flows.cli.options import PublishAs
 from flows.cli.signals import INTERRUPTED_STATUS, exit_now
 from flows.environment import prepare_environment, prepare_worker
 from pipeline.errors import ExitStatus, TapecastError, UsageError
-from pipeline.experiment import Experiment
-from pipeline.files import refuse_unwritable
-from pipeline.market.specification import SourceSpec, StoredSource, known_at
 from pipeline.operation.model import common_source, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import name_to_forecast_with, read_version
 from pipeline.settings import Settings
-from pipeline.training.devices import choose_device
 from pipeline.workflow.tickers import tickers_of
 
 if TYPE_CHECKING:
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
     from pipeline.workflow.result import Result, UseCaseResult
 
 R = TypeVar("R", bound="UseCaseResult")
-
-Overrides = Mapping[str, Any]
 
 
 def calling(as_json: bool, action: "Callable[[Call], int]") -> int:
@@ -72,33 +66,6 @@ def _status(call: "Call", action: "Callable[[Call], int]") -> int:
         traceback.print_exc()
         call.fails(error)
         return int(ExitStatus.OUR_FAULT)
-
-
-def as_known_at(experiment: Experiment, as_known: datetime | None) -> Experiment:
-    """Return the experiment on prices as known at an instant; the store's where no source was named."""
-    if as_known is None:
-        return experiment
-    named = experiment.source if "source" in experiment.model_fields_set else StoredSource()
-    return experiment.model_copy(update={"source": known_at(named, as_known)})
-
-
-def usable(experiment: Experiment, out: Path | None, writes: bool = True) -> Experiment:
-    """Return the experiment if it passes the checks that can be made at once, before a server is started.
-
-    Raises UsageError for a device, a file or a folder that is not there or cannot be used; the home has to be one that
-    can be written where `writes` says so.
-    """
-    choose_device(experiment.device) if experiment.device == "cuda" else None
-    refuse_missing_file(experiment.source)
-    for folder in (*([Settings().root] if writes else []), *([out] if out else [])):
-        refuse_unwritable(folder)
-    return experiment
-
-
-def refuse_missing_file(source: SourceSpec) -> None:
-    """Raise UsageError where a source of files has none."""
-    if source.kind == "files" and not source.path.exists():
-        raise UsageError(f"no file or folder {source.path}; expected a CSV, a Parquet file or a folder")
 
 
 def wrong_usage(error: typer.TyperException) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.cli.commands import Call, refuse_missing_file
+from flows.cli.commands import Call
 from flows.cli.data_rendering import show_checked, show_exported, show_ingest, show_listed, show_one, show_pruned
+from flows.cli.experiment_file import refuse_missing_file
 from flows.cli.options import PriceFile, Wanted
 from pipeline.errors import ExitStatus, NothingUsableError, UsageError
 from pipeline.files import refuse_unwritable, write_whole

@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,11 +11,16 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
+from pipeline.files import refuse_unwritable
+from pipeline.market.specification import SourceSpec, StoredSource, known_at
+from pipeline.settings import Settings
+from pipeline.training.devices import choose_device
 
 Values = dict[str, Any]
+Overrides = Mapping[str, Any]
 
 
-def read_experiment(path: Path | None, overrides: Mapping[str, Any]) -> Experiment:
+def read_experiment(path: Path | None, overrides: Overrides) -> Experiment:
     """Return the experiment of a TOML file (or the default one) with overrides; raises UsageError naming each fault.
 
     A further table [search] is for `tapecast tune` alone.
@@ -26,6 +32,33 @@ def read_experiment(path: Path | None, overrides: Mapping[str, Any]) -> Experime
     except ValidationError as error:
         where = f"{path}: " if path else ""
         raise UsageError(where + "; ".join(sentence(fault) for fault in error.errors())) from error
+
+
+def as_known_at(experiment: Experiment, as_known: datetime | None) -> Experiment:
+    """Return the experiment on prices as known at an instant; the store's where no source was named."""
+    if as_known is None:
+        return experiment
+    named = experiment.source if "source" in experiment.model_fields_set else StoredSource()
+    return experiment.model_copy(update={"source": known_at(named, as_known)})
+
+
+def usable(experiment: Experiment, out: Path | None, writes: bool = True) -> Experiment:
+    """Return the experiment if it passes the checks that can be made at once, before a server is started.
+
+    Raises UsageError for a device, a file or a folder that is not there or cannot be used; the home has to be one that
+    can be written where `writes` says so.
+    """
+    choose_device(experiment.device) if experiment.device == "cuda" else None
+    refuse_missing_file(experiment.source)
+    for folder in (*([Settings().root] if writes else []), *([out] if out else [])):
+        refuse_unwritable(folder)
+    return experiment
+
+
+def refuse_missing_file(source: SourceSpec) -> None:
+    """Raise UsageError where a source of files has none."""
+    if source.kind == "files" and not source.path.exists():
+        raise UsageError(f"no file or folder {source.path}; expected a CSV, a Parquet file or a folder")
 
 
 def read_toml(path: Path) -> Values:
