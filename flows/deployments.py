@@ -2,7 +2,7 @@
 
 from prefect import get_run_logger
 
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import DEPLOYED
 from pipeline.training.jobs import FitResult
 from pipeline.wording import duration

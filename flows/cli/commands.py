@@ -28,7 +28,7 @@ from pipeline.workflow.tickers import tickers_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.flows import Flows
+    from flows.definitions import Flows
     from flows.reach import ReachedPrefect
     from pipeline.workflow.result import Result, UseCaseResult
 
@@ -224,7 +224,7 @@ class Call:
 
         progress = TerminalProgress(self.console)
         self._prefect = ReachedPrefect(settings, progress)
-        from flows.flows import build_flows  # noqa: PLC0415  while the server starts
+        from flows.definitions import build_flows  # noqa: PLC0415  while the server starts
 
         with progress.showing():
             result = action(build_flows(progress, self._prefect.engine, **options))

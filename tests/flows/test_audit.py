@@ -57,7 +57,7 @@ def test_a_leak_fails_the_flow_and_is_recorded(
     in_process: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows.cli.experiment_file import read_experiment  # noqa: PLC0415
-    from flows.flows import build_flows  # noqa: PLC0415
+    from flows.definitions import build_flows  # noqa: PLC0415
     from flows.prefect_engine import PREFECT  # noqa: PLC0415  brings Prefect
     from pipeline.workflow import checks  # noqa: PLC0415
     from pipeline.workflow.progress import NoProgress  # noqa: PLC0415

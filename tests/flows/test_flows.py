@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 
 from flows.artifacts import DESCRIPTIONS
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT, as_task
 from pipeline.errors import NothingUsableError, SanityError, SourceError, UsageError
 from pipeline.experiment import Experiment

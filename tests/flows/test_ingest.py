@@ -16,7 +16,7 @@ from rich.console import Console
 
 from flows.cli import data_commands
 from flows.cli.options import Wanted
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT
 from pipeline.market.bars import FetchedRows
 from pipeline.market.files import open_files

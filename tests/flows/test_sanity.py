@@ -60,7 +60,7 @@ def test_the_suite_is_reported_and_recorded(tapecast: Command) -> None:
 def test_a_pipeline_that_learns_nothing_fails_the_flow_and_is_recorded_red(
     home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.flows import build_flows  # noqa: PLC0415
+    from flows.definitions import build_flows  # noqa: PLC0415
     from flows.prefect_engine import PREFECT  # noqa: PLC0415  brings Prefect
     from pipeline.workflow import checks  # noqa: PLC0415
     from pipeline.workflow.progress import NoProgress  # noqa: PLC0415

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flows.cli.experiment_file import read_experiment
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT
 from pipeline.experiment import Experiment
 from pipeline.market.calendars import sessions_between

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from flows.cli.experiment_file import read_experiment
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT
 from pipeline.dataset.folds import FoldSpec
 from pipeline.errors import NothingUsableError, UsageError

@@ -16,7 +16,7 @@ from rich.console import Console
 from flows.cli.check_commands import read_search, search_of
 from flows.cli.check_rendering import show_tune
 from flows.cli.experiment_file import read_experiment
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT
 from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment

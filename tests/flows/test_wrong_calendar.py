@@ -12,7 +12,7 @@ from flows.cli import data_commands
 from flows.cli.commands import Call
 from flows.cli.experiment_file import read_experiment
 from flows.cli.options import PriceFile, Wanted
-from flows.flows import build_flows
+from flows.definitions import build_flows
 from flows.prefect_engine import PREFECT
 from pipeline.audit.origins import AuditSpec
 from pipeline.errors import NothingUsableError
