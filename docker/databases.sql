@@ -1,11 +1,17 @@
--- Run once by the postgres image, when its volume is empty: a role and a database of its own for each server.
+-- Run by the postgres image when its volume is empty, and by hand where a new version brings a database: a role and a
+-- database of its own for each server, and for the worker's ledger. What is there already stays as it is.
 \getenv mlflow_password MLFLOW_PASSWORD
 \getenv prefect_password PREFECT_PASSWORD
+\getenv ledger_password LEDGER_PASSWORD
 
-CREATE ROLE mlflow LOGIN PASSWORD :'mlflow_password';
-CREATE DATABASE mlflow OWNER mlflow;
-REVOKE CONNECT, TEMPORARY ON DATABASE mlflow FROM PUBLIC;
+SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', name, password)
+FROM (
+    VALUES ('mlflow', :'mlflow_password'), ('prefect', :'prefect_password'), ('ledger', :'ledger_password')
+) AS wanted (name, password)
+WHERE name NOT IN (SELECT rolname FROM pg_roles) \gexec
 
-CREATE ROLE prefect LOGIN PASSWORD :'prefect_password';
-CREATE DATABASE prefect OWNER prefect;
-REVOKE CONNECT, TEMPORARY ON DATABASE prefect FROM PUBLIC;
+SELECT format('CREATE DATABASE %I OWNER %1$I', name)
+FROM (VALUES ('mlflow'), ('prefect'), ('ledger')) AS wanted (name)
+WHERE name NOT IN (SELECT datname FROM pg_database) \gexec
+
+REVOKE CONNECT, TEMPORARY ON DATABASE mlflow, prefect, ledger FROM PUBLIC;

@@ -64,6 +64,13 @@ def prepare_worker(root: Path) -> None:
     os.environ["TAPECAST_HOME"] = str(root)
 
 
+def prepare_mlflow() -> None:
+    """Set what a command needs that only asks MLflow: to give up a server that does not answer after seconds."""
+    silence_libraries()
+    for name, value in MLFLOW_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
 def refuse_escapes(root: Path) -> None:
     """Raise UsageError where Prefect would look for its database elsewhere: it escapes nothing in the address."""
     if sqlite_path(f"{PREFIX}{root}") != root:

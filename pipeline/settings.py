@@ -87,4 +87,9 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         """The address of the ledger's database."""
-        return self.ledger or sqlite_uri(self.root / "ledger" / "ledger.db")
+        return self.ledger or self.home_ledger_url
+
+    @property
+    def home_ledger_url(self) -> str:
+        """The address of the SQLite ledger under home, which is the ledger unless another is configured."""
+        return sqlite_uri(self.root / "ledger" / "ledger.db")

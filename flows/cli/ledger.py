@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from flows.cli.commands import Call
 
 ledger = typer.Typer(
-    name="ledger", help="The ledger of issued forecasts: list, show, export, grades, verify.", no_args_is_help=True
+    name="ledger",
+    help="The ledger of issued forecasts: list, show, export, grades, verify, copy.",
+    no_args_is_help=True,
 )
 
 DAILY = "daily"
@@ -75,6 +77,12 @@ def grades(
 def verify(model: NameOption = DAILY, as_json: JsonOption = False) -> None:
     """Compute the chain of digests again; exit status 1 where anything was altered, deleted, inserted or reordered."""
     _call(as_json, lambda call: _commands().verify(call, model))
+
+
+@ledger.command()
+def copy(as_json: JsonOption = False) -> None:
+    """Copy the SQLite ledger of the home into the empty database that TAPECAST_LEDGER names."""
+    _call(as_json, lambda call: _commands().copy(call))
 
 
 def _day(at: datetime | None) -> date | None:

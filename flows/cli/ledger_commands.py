@@ -1,4 +1,4 @@
-"""The commands of `tapecast ledger`: they read the ledger, and start nothing."""
+"""The commands of `tapecast ledger`: they read the ledger, or copy it, and start nothing."""
 
 import io
 from collections.abc import Sequence
@@ -8,13 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from flows.cli.commands import Call
-from flows.cli.ledger_rendering import show_check, show_entries, show_entry, show_export, show_record
+from flows.cli.ledger_rendering import show_check, show_copy, show_entries, show_entry, show_export, show_record
+from flows.environment import prepare_mlflow
 from pipeline.errors import ExitStatus, UsageError
 from pipeline.files import write_whole
 from pipeline.operation.ledger.reading import entry_at, exported, in_prices, listed, rows_of_entry
 from pipeline.operation.ledger.record import record_of
 from pipeline.settings import Settings
 from pipeline.workflow.ledger import check_ledger, entry_json, existing_ledger
+from pipeline.workflow.ledger_copy import copy_home_ledger
 from pipeline.workflow.result import JsonObject, json_rows
 
 
@@ -75,6 +77,15 @@ def grades(call: Call, model: str, by: Sequence[str], since: date | None) -> int
 def verify(call: Call, model: str) -> int:
     """Verify the chain of a model name, and print what is wrong."""
     settings = Settings()
+    prepare_mlflow()
     found = check_ledger(settings, existing_ledger(settings, model), model)
     call.prints(found.as_json(), lambda console: show_check(console, found))
     return int(ExitStatus.OK if found.status == "ok" else ExitStatus.OUR_FAULT)
+
+
+def copy(call: Call) -> int:
+    """Copy the home's ledger into the configured database, and print what was verified and copied."""
+    prepare_mlflow()
+    found = copy_home_ledger(Settings())
+    call.prints(found.as_json(), lambda console: show_copy(console, found))
+    return int(ExitStatus.OK)

@@ -11,6 +11,7 @@ from flows.cli.data_rendering import plain_table
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.wording import count_of, percent
 from pipeline.workflow.ledger import LedgerCheck
+from pipeline.workflow.ledger_copy import LedgerCopy
 from pipeline.workflow.result import JsonObject
 
 ENTRY_HEADINGS = {
@@ -80,3 +81,11 @@ def show_check(console: Console, found: LedgerCheck) -> None:
         console.print(f"compared with {count_of(count, 'digest')} in {escape(place)}", style="dim", soft_wrap=True)
     if found.not_compared:
         console.print(f"[yellow]not compared with MLflow[/yellow]: {escape(found.not_compared)}", soft_wrap=True)
+
+
+def show_copy(console: Console, found: LedgerCopy) -> None:
+    """Print the verification of each chain that was copied, and where to."""
+    for check in found.checks:
+        show_check(console, check)
+    rows = f"{count_of(sum(found.rows.values()), 'row')} copied" if found.rows else "nothing copied, as it has all"
+    console.print(f"{escape(found.target)}: {rows} of {escape(found.source)}", soft_wrap=True)

@@ -13,7 +13,6 @@ from pipeline.errors import NothingUsableError, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.operation.aliases import one_publisher
-from pipeline.operation.ledger.database import open_ledger
 from pipeline.operation.model import Model, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import find_champion
 from pipeline.operation.takeover import same_experiment
@@ -27,6 +26,7 @@ from pipeline.workflow.daily_issue import IssuedCalendar, IssuePlan, issue_all
 from pipeline.workflow.daily_result import DailyCalendar, DailyResult
 from pipeline.workflow.day_file import write_day
 from pipeline.workflow.earlier_records import deliver_waiting, finish_cut_off
+from pipeline.workflow.ledger import ledger_to_issue_into
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
@@ -61,14 +61,15 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
 
     The champion of the model forecasts, without a backtest; where the name has no version yet, the experiment is
     trained and tested first. A second run for a day gives what the first one issued. Raises LedgerError where nothing
-    can be issued because the ledger cannot be written, NothingUsableError where no calendar has a usable ticker.
+    can be issued because the ledger cannot be written or lacks what was issued, NothingUsableError where no calendar
+    has a usable ticker.
     """
     name = plan.model or model_name(experiment.source)
     refuse_unusable_name(name, experiment.source)
     with _alone(context.settings, name):
         version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
         finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
-        ledger = open_ledger(context.settings.ledger_url)
+        ledger = ledger_to_issue_into(context.settings, name)
         tickers = spelled(experiment.source, experiment.tickers)
         wanted = IssuePlan(tickers, plan.calendar, timedelta(minutes=plan.delay_minutes))
         issued, failed = issue_all(context, ledger, version, wanted)

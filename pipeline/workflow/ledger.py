@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import LedgerError, TrackingError, UsageError
 from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.entries import Entry
-from pipeline.operation.ledger.reading import model_names
+from pipeline.operation.ledger.reading import entry_at, listed, model_names
 from pipeline.operation.ledger.verification import Verification, verify
 from pipeline.settings import Settings
 from pipeline.sqlite import is_sqlite, sqlite_path
@@ -18,20 +18,89 @@ Heads = Mapping[int, str]
 
 
 def existing_ledger(settings: Settings, model: str) -> Ledger:
-    """Return the ledger, opened to read what a model name issued; raises UsageError where it issued nothing."""
-    url = settings.ledger_url
-    if is_sqlite(url) and not sqlite_path(url).is_file():
-        raise UsageError(
-            f"found no ledger at {sqlite_path(url)}, expected one; `tapecast daily` issues forecasts into it"
-        )
+    """Return the ledger, opened to read what a model name issued; raises UsageError where it issued nothing.
+
+    Raises LedgerError where the ledger has nothing of a model name though entries of it are noted in this home.
+    """
+    url, noted = settings.ledger_url, last_heads(settings, model)
+    if is_sqlite(url) and not (path := sqlite_path(url)).is_file():
+        if noted:
+            raise _lost(f"no ledger at {path}", model, noted)
+        raise UsageError(f"found no ledger at {path}, expected one; `tapecast daily` issues forecasts into it")
     ledger = open_ledger(url)
     known = model_names(ledger)
-    if model not in known:
-        raise UsageError(
-            f"found no forecast issued under {model!r} in {ledger.address}, expected --model with one of: "
-            f"{', '.join(known) or 'none yet; `tapecast daily` issues forecasts'}"
-        )
+    if model in known:
+        return ledger
+    refuse_lost_entries(ledger, model, noted)
+    raise UsageError(
+        f"found no forecast issued under {model!r} in {ledger.address}, expected --model with one of: "
+        f"{', '.join(known) or 'none yet; `tapecast daily` issues forecasts'}"
+    )
+
+
+def ledger_to_issue_into(settings: Settings, model: str) -> Ledger:
+    """Return the ledger, opened to issue under a model name.
+
+    Raises LedgerError where it cannot be opened, or lacks an entry that is noted in this home: a chain begun anew would
+    leave behind what was issued.
+    """
+    ledger = open_ledger(settings.ledger_url)
+    refuse_lost_entries(ledger, model, last_heads(settings, model))
     return ledger
+
+
+def refuse_lost_entries(ledger: Ledger, model: str, noted: Mapping[str, Heads]) -> None:
+    """Raise LedgerError where a ledger does not have an entry that is noted elsewhere, with its digest."""
+    for place, heads in noted.items():
+        for sequence, digest in heads.items():
+            entry = entry_at(ledger, model, sequence)
+            if entry is None or entry.digest != digest:
+                found = f"no entry {sequence}" if entry is None else f"entry {sequence} with another digest"
+                raise _lost(f"{found} of {model} in the ledger {ledger.address}", model, {place: heads})
+
+
+def _lost(found: str, model: str, noted: Mapping[str, Heads]) -> LedgerError:
+    place, heads = next(iter(noted.items()))
+    sequence, digest = max(heads.items())
+    return LedgerError(
+        f"found {found}, expected entry {sequence} of {model} with the digest {digest[:12]} as noted in {place}: its "
+        "entries were lost, or this is another ledger, and nothing is issued into it. Restore its database from a "
+        "backup, or name the ledger that has them in TAPECAST_LEDGER; `tapecast ledger copy` copies the SQLite ledger "
+        "of this home into an empty database. Where they are lost for good, move that file out of this home"
+    )
+
+
+def last_heads(settings: Settings, model: str) -> dict[str, Heads]:
+    """Return place -> the newest entry noted there (sequence -> digest), of the places in this home that have one.
+
+    They are the newest day's file of each calendar and the former ledger; as each digest covers the entry before, they
+    stand for all. A file that cannot be read is passed over for the one before: a later run writes it again.
+    """
+    folder, found = settings.days / model, {}
+    for path in sorted(folder.glob("*.json"), reverse=True):  # DAY-CALENDAR.json
+        calendar = path.name[len("2024-01-02") :]
+        if calendar not in found and (heads := _readable_heads(path)):
+            found[calendar] = (str(path), dict([max(heads.items())]))
+    former = heads_of_former_ledger(settings, model)
+    return {**dict(found.values()), **({str(sqlite_path(settings.home_ledger_url)): former} if former else {})}
+
+
+def _readable_heads(path: Path) -> Heads:
+    try:
+        return _heads_of_day(path)
+    except LedgerError:
+        return {}
+
+
+def heads_of_former_ledger(settings: Settings, model: str) -> Heads:
+    """Return the last entry (sequence -> digest) of the SQLite ledger under home where another ledger is configured.
+
+    Raises LedgerError where that file cannot be read.
+    """
+    url = settings.home_ledger_url
+    if settings.ledger_url == url or not sqlite_path(url).is_file():
+        return {}
+    return {entry.sequence: entry.digest for entry in listed(open_ledger(url), model, 1)}
 
 
 @dataclass(frozen=True)
@@ -56,12 +125,14 @@ class LedgerCheck:
 
 
 def check_ledger(settings: Settings, ledger: Ledger, model: str) -> LedgerCheck:
-    """Verify the chain of a model name against the digests in its days' files and in MLflow.
+    """Verify the chain of a model name against the digests in its days' files, in MLflow, and in a former ledger.
 
     Where MLflow does not answer, its digests are not compared, and the result says so. Raises LedgerError where the two
     contradict each other.
     """
     noted: dict[str, Heads] = {str(settings.days / model): heads_of_days(settings.days / model)}
+    if former := heads_of_former_ledger(settings, model):
+        noted[str(sqlite_path(settings.home_ledger_url))] = former
     not_compared = None
     try:
         noted["MLflow"] = _heads_in_mlflow(settings.mlflow_uri, model)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 BIN = Path(sys.executable).parent
 COMPOSE = "compose.yaml"
-PASSWORDS = ("POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "PREFECT_PASSWORD")
+PASSWORDS = ("POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "PREFECT_PASSWORD", "LEDGER_PASSWORD")
 
 
 def written_env(folder: Path, **others: object) -> Path:

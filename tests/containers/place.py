@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .composed import BIN, ROOT, image_environment
+from .composed import BIN, DOCKER, ROOT, image_environment
 
 PORTS = {"postgres": 5432, "mlflow": 5000, "prefect": 4200, "worker": 8080}
 AS_WRITTEN = {"MLFLOW_SERVER_ALLOWED_HOSTS", "NO_PROXY"}
@@ -51,6 +51,7 @@ class Place:
             "/var/lib/tapecast": str(self.folder / "home"),
             "/var/lib/mlflow": str(self.folder / "mlflow"),
             "/srv/tapecast": str(ROOT),
+            "/docker-entrypoint-initdb.d": str(DOCKER),
             "0.0.0.0": "127.0.0.1",  # noqa: S104
         }
         for service, port in PORTS.items():

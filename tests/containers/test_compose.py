@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from .composed import BIN, DOCKER, PASSWORDS, ROOT, compose, composed, dockerfile, written_env
 from .engine import commands
@@ -29,7 +30,7 @@ def test_the_services_are_there_and_come_back_after_a_fault(model: dict[str, Any
         "postgres": set(),
         "mlflow": {"postgres"},
         "prefect": {"postgres"},
-        "worker": {"mlflow", "prefect"},
+        "worker": {"postgres", "mlflow", "prefect"},
     }
     for service in model["services"].values():
         assert {dependency["condition"] for dependency in service.get("depends_on", {}).values()} <= {"service_healthy"}
@@ -61,7 +62,7 @@ def test_ports_are_on_loopback_only_and_the_database_has_none(model: dict[str, A
         "postgres": {"databases"},
         "mlflow": {"databases", "default"},
         "prefect": {"databases", "default"},
-        "worker": {"default"},
+        "worker": {"databases", "default"},
     }
     assert model["networks"]["databases"]["internal"]
     assert not model["networks"]["default"].get("internal")  # a port of an internal network reaches nobody
@@ -81,7 +82,7 @@ def test_without_a_password_nothing_starts(tmp_path: Path) -> None:
 def test_no_secret_is_written_down_and_the_example_has_every_variable() -> None:
     example = (DOCKER / ".env.example").read_text()
     named = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.M))
-    assert [named[name] for name in PASSWORDS] == ["", "", ""]
+    assert [named[name] for name in PASSWORDS] == [""] * len(PASSWORDS)
     text = (DOCKER / "compose.yaml").read_text()
     used = re.findall(r"\$\{([A-Z_]+)(:[-?])([^}]*)\}", text)
     assert {name for name, _, _ in used} == set(named) - {"COMPOSE_FILE"}  # which is compose's own
@@ -176,3 +177,20 @@ def test_addresses_shown_to_people_are_those_that_a_browser_reaches(tmp_path: Pa
     assert found["worker"]["environment"]["TAPECAST_MLFLOW_PAGES"] == "http://127.0.0.1:5001"
     assert found["worker"]["environment"]["PREFECT_UI_URL"] == "http://127.0.0.1:4201"
     assert found["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4201/api"
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "role"),
+    [
+        ("mlflow", "MLFLOW_BACKEND_STORE_URI", "mlflow"),
+        ("prefect", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "prefect"),
+        ("worker", "TAPECAST_LEDGER", "ledger"),
+    ],
+)
+def test_each_service_has_the_address_and_password_of_its_own_database(
+    model: dict[str, Any], service: str, variable: str, role: str
+) -> None:
+    address = make_url(model["services"][service]["environment"][variable])
+    assert (address.host, address.port, address.username, address.database) == ("postgres", 5432, role, role)
+    assert address.password == model["services"]["postgres"]["environment"][f"{role.upper()}_PASSWORD"]
+    assert "--extra postgres" in "".join(instruction.value for instruction in dockerfile())  # its driver

@@ -16,8 +16,12 @@ from urllib.parse import quote
 import psutil
 import pytest
 
+from pipeline.operation.ledger.database import open_ledger
+from pipeline.operation.ledger.writing import append
+from pipeline.settings import Settings
 from pipeline.tuning.storage import storage_for
 from pipeline.tuning.study import open_study
+from tests.operation.ledger.issued import days, issue
 from tests.tuning.small_studies import FIRST, SHARED_SETTINGS, SPACE, run_trials
 
 from .composed import ROOT, composed, written_env
@@ -28,7 +32,21 @@ from .stack import Stack, stack_of
 ORDER = ("postgres", "mlflow", "prefect", "worker")
 DEPLOYED = {"audit", "backtest", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
 
+OWN = ("mlflow", "prefect", "ledger")
+"""The databases, and the role of each."""
+EACH_ITS_OWN = {(name, name) for name in OWN}
+
 LONG = {"source": {"kind": "synthetic", "process": "random_walk", "sessions": 3000, "tickers": 10}, "workers": 1}
+
+SMALL = {
+    "source": {"kind": "synthetic", "process": "random_walk", "sessions": 620, "tickers": 2},
+    "seeds": 1,
+    "horizons": 2,
+    "workers": 1,
+    "network": {"hidden_size": 4},
+    "training": {"min_steps": 4, "max_steps": 8, "batch_chunks": 4},
+}
+"""An experiment on made prices up to the last session of 2024, as short as the page's."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -54,6 +72,17 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     (block,) = blocks("Start")
     run_block(block, {"services": stack.services}, stack.place, tmp_path_factory.mktemp("run"))
     (found,) = runs_of(stack)
+    return found
+
+
+@pytest.fixture(scope="module")
+def issued(stack: Stack, run: dict[str, Any]) -> dict[str, Any]:
+    """The file of a day that the deployment `daily` issued on made prices, after the run of the page."""
+    evening = {"now": "2024-12-31T23:30:00+00:00", "experiment": SMALL, "model": None}
+    given = [word for name, value in evening.items() for word in ("--param", f"{name}={json.dumps(value)}")]
+    stack.run("worker", "prefect", "deployment", "run", "daily/daily", *given, "--watch", seconds=240)
+    (path,) = (stack.place.folder / "home" / "days").rglob("*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
@@ -136,18 +165,21 @@ def test_each_server_has_its_tables_in_a_database_of_its_own(stack: Stack) -> No
     for name, table in (("mlflow", "experiments"), ("prefect", "flow_run")):
         assert stack.sql(name, owners) == [name]
         assert stack.sql(name, f"SELECT count(*) FROM pg_tables WHERE tablename = '{table}'") == ["1"]  # noqa: S608
-    assert admitted(stack) == {"mlflow"}
+    assert admitted(stack) == EACH_ITS_OWN
 
 
-def admitted(stack: Stack) -> set[str]:
-    """Return the databases that the role mlflow may enter with its password; without it, it may enter none."""
-    password = stack.services["postgres"]["environment"]["MLFLOW_PASSWORD"]
-    assert not may_enter(stack, "wrong", "mlflow")
-    return {name for name in ("mlflow", "prefect", "postgres") if may_enter(stack, password, name)} - {"postgres"}
+def admitted(stack: Stack) -> set[tuple[str, str]]:
+    """Return role and database, of those of ours that each may enter with its password; without it, it may enter none.
+
+    As the roles are here: with the passwords of this stack's `.env`.
+    """
+    passwords = {role: stack.services["postgres"]["environment"][f"{role.upper()}_PASSWORD"] for role in OWN}
+    assert not any(may_enter(stack, role, "wrong", role) for role in OWN)
+    return {(role, name) for role in OWN for name in OWN if may_enter(stack, role, passwords[role], name)}
 
 
-def may_enter(stack: Stack, password: str, database: str) -> bool:
-    address = f"postgresql://mlflow:{password}@127.0.0.1:{stack.place.ports['postgres']}/{database}"
+def may_enter(stack: Stack, role: str, password: str, database: str) -> bool:
+    address = f"postgresql://{role}:{password}@127.0.0.1:{stack.place.ports['postgres']}/{database}"
     command = ["psql", address, "--command", "SELECT 1"]
     return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
@@ -190,6 +222,27 @@ def test_a_study_is_stored_next_to_mlflow_in_its_own_schema(stack: Stack, databa
     assert stack.sql("mlflow", versions) == ["optuna", "public"]
     assert stack.healthy("mlflow")
     assert not Path("nowhere").exists()
+
+
+def verified(stack: Stack) -> dict[str, Any]:
+    """Return what `tapecast ledger verify` says in the worker's container; it ends with 0."""
+    found: dict[str, Any] = json.loads(
+        stack.run("worker", "tapecast", "ledger", "verify", "--model", "synthetic", "--json")
+    )
+    return found
+
+
+def test_what_the_worker_issues_is_in_the_ledger_of_postgresql(stack: Stack, issued: dict[str, Any]) -> None:
+    (entry,) = issued["ledger"]
+    assert issued["issued"][0]["status"] == "on time"
+    query = "SELECT sequence, encode(digest, 'hex'), row_count FROM ledger_entries"
+    assert stack.sql("ledger", query) == [f"1|{entry['digest']}|{issued['issued'][0]['added']}"]
+    assert stack.sql("ledger", "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == ["ledger"]
+    assert not (stack.place.folder / "home" / "ledger").exists()
+    listed = json.loads(stack.run("worker", "tapecast", "ledger", "list", "--model", "synthetic", "--json"))
+    assert [it["digest"] for it in listed["entries"]] == [entry["digest"]]
+    found = verified(stack)
+    assert (found["head"], found["not_compared"], set(found["noted"].values())) == (entry["digest"], None, {1})
 
 
 def test_a_run_whose_worker_was_killed_is_crashed_by_the_next_and_holds_no_place(stack: Stack) -> None:
@@ -266,16 +319,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_backup_is_restored_elsewhere_whole(stack: Stack, run: dict[str, Any], database: str, tmp_path: Path) -> None:
+def test_a_backup_is_restored_elsewhere_whole(
+    stack: Stack, run: dict[str, Any], database: str, issued: dict[str, Any], tmp_path: Path
+) -> None:
     stack.stop(
         *({"worker", "prefect"} & set(stack.running))
     )  # only so that nothing changes between the dump and the comparison
     (block,) = blocks("Back up")
     noted = run_block(block, {"services": stack.services}, stack.place, tmp_path)
     assert without_containers(noted) == ["stop worker", "start worker"]
-    expected = {name: rows_of(stack, name) for name in ("mlflow", "prefect")}
+    expected = {name: rows_of(stack, name) for name in OWN}
     assert {"optuna.trials", "public.runs"} <= set(expected["mlflow"])
     assert "public.flow_run" in expected["prefect"]
+    assert expected["ledger"]["public.ledger_forecasts"].startswith(f"{issued['issued'][0]['added']}|")
     place = new_place(tmp_path / "second")
     for volume in ("mlflow", "home"):
         (place.folder / volume).mkdir()
@@ -288,7 +344,7 @@ def test_a_backup_is_restored_elsewhere_whole(stack: Stack, run: dict[str, Any],
             assert noted == ["build", "stop worker prefect mlflow", "up --detach --wait postgres", "up --detach --wait"]
             for name, rows in expected.items():
                 assert rows_of(other, name) == rows, f"{name}, restored {times} times before"
-            assert admitted(other) == {"mlflow"}
+            assert admitted(other) == EACH_ITS_OWN
             # As a newer version would, on the way back from which a backup is restored.
             other.sql("mlflow", "CREATE TABLE newer (run_uuid varchar(32) REFERENCES runs (run_uuid))")
         for volume in ("mlflow", "home"):
@@ -302,11 +358,36 @@ def test_a_backup_is_restored_elsewhere_whole(stack: Stack, run: dict[str, Any],
         other.start("mlflow")
         assert run in (restored := runs_of(other))
         assert restored == runs_of(stack)
+        assert verified(other) == {**verified(stack), "noted": verified(other)["noted"]}
+        assert set(verified(other)["noted"].values()) == {1}
         run_id = run["info"]["run_id"]
         (report,) = [path for path in artifacts(other, run_id) if path.endswith("report.html")]
         assert artifact(other, run_id, report) == artifact(stack, run_id, report)
         assert set(other.stop("mlflow", "postgres").values()) == {0}
     assert not place.data.exists()
+
+
+def test_an_older_installation_moves_its_ledger(tmp_path: Path) -> None:
+    require_postgresql()
+    place, given = new_place(tmp_path / "older"), days(3)
+    settings = Settings(home=place.folder / "home")
+    entries = [append(open_ledger(settings.ledger_url), issue(as_of=day)) for day in given]
+    (settings.days / "daily").mkdir(parents=True)
+    noted = [{"sequence": entries[-1].sequence, "digest": entries[-1].digest}]
+    (settings.days / "daily" / f"{given[-1]}-XNYS.json").write_text(json.dumps({"ledger": noted}))
+    with stack_of(model := described(place), place) as older:
+        older.start("postgres")
+        for statement in ("DROP DATABASE ledger", "DROP ROLE ledger"):  # as its volume was made before there was one
+            older.sql("postgres", statement)
+        (block,) = blocks("Move the ledger into PostgreSQL")
+        for _ in range(2):
+            run_block(block, model, place, tmp_path)
+        assert admitted(older) == EACH_ITS_OWN
+        assert older.sql("ledger", "SELECT count(*) FROM ledger_forecasts") == ["36"]
+        found = json.loads(older.run("worker", "tapecast", "ledger", "verify", "--json"))
+        assert (found["entries"], found["head"], found["fault"]) == (3, entries[-1].digest, None)
+        assert found["noted"][str(settings.root / "ledger" / "ledger.db")] == 1
+        older.stop("postgres")
 
 
 def test_nothing_stays_behind(stack: Stack) -> None:

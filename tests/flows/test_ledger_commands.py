@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pipeline.operation.ledger.writing import append
 from pipeline.settings import Settings
 from tests.operation.ledger.issued import days, issue
 
-from .command import Command
+from .command import TAPECAST, Command
 
 DAYS = days(3)
 
@@ -108,6 +109,20 @@ def test_verify(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not as written daily, issue 2" in capsys.readouterr().out
 
 
+def test_copy(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TAPECAST_LEDGER", f"sqlite:///{home}/copied.db")
+    status, values = as_json(ledger_commands.copy)
+    assert (status, values["status"], values["copied"], values["rows"]["ledger_forecasts"]) == (0, "ok", True, 36)
+    assert [(it["model"], it["entries"], it["fault"]) for it in values["models"]] == [("daily", 3, None)]
+    assert as_json(ledger_commands.copy)[1]["copied"] is False
+    assert "copied.db: nothing copied, as it has all of" in as_text(ledger_commands.copy, capsys)
+    assert "as written daily: 3 issues" in as_text(lambda call: ledger_commands.verify(call, "daily"), capsys)
+    monkeypatch.setenv("TAPECAST_LEDGER", f"sqlite:///{home}/again.db")
+    text = as_text(ledger_commands.copy, capsys)
+    assert "as written daily: 3 issues, 36 rows" in text
+    assert f"again.db: {sum(values['rows'].values())} rows copied of {home}/ledger/ledger.db" in text
+
+
 @pytest.mark.slow
 def test_the_command_line(home: Path, tmp_path: Path) -> None:
     command = Command(home)
@@ -126,3 +141,12 @@ def test_the_command_line(home: Path, tmp_path: Path) -> None:
     status, values = Command(tmp_path / "empty").json("ledger", "verify")
     assert (status, values["status"]) == (2, "failed")
     assert not (tmp_path / "empty" / "ledger").exists()
+
+
+@pytest.mark.slow
+def test_verify_gives_up_a_server_of_mlflow_that_does_not_answer_within_seconds(home: Path) -> None:
+    usual = {name: value for name, value in Command(home).environment.items() if not name.startswith("MLFLOW_")}
+    away = {**usual, "TAPECAST_TRACKING_URI": "http://127.0.0.1:9"}
+    command = [TAPECAST, "ledger", "verify", "--json"]
+    found = subprocess.run(command, env=away, capture_output=True, text=True, timeout=60, check=True)
+    assert "the MLflow store http://127.0.0.1:9" in json.loads(found.stdout)["not_compared"]

@@ -202,6 +202,17 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_in_words(home: Path) -> No
     assert not any((home / "days").rglob(f"*{NEXT}*"))
 
 
+def test_a_ledger_that_lacks_what_was_issued_gets_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = home / "elsewhere.db"
+    monkeypatch.setenv("TAPECAST_LEDGER", f"sqlite:///{elsewhere}")
+    with pytest.raises(LedgerError, match=r"found no entry 2 of daily in the ledger .*elsewhere\.db, expected entry 2"):
+        run()
+    assert listed(open_ledger(f"sqlite:///{elsewhere}"), "daily", 9) == []
+    assert not any((home / "days").rglob(f"*{NEXT}*"))
+    shutil.copy(home / "ledger" / "ledger.db", elsewhere)
+    assert run().calendars[0].entry["sequence"] == 3
+
+
 def test_a_state_that_was_changed_is_refused(home: Path) -> None:
     entry = last_entry(ledger(), "daily", "XNYS")
     assert entry is not None

@@ -1,6 +1,7 @@
 """The ledger of a home, and its chain against what days' files and MLflow have of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,16 @@ from pipeline.errors import LedgerError, TrackingError, UsageError
 from pipeline.operation.ledger.database import open_ledger
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.settings import Settings
+from pipeline.sqlite import sqlite_path, sqlite_uri
 from pipeline.workflow import ledger as workflow_ledger
-from pipeline.workflow.ledger import check_ledger, existing_ledger, heads_of_days, merged_heads
+from pipeline.workflow.ledger import (
+    check_ledger,
+    existing_ledger,
+    heads_of_days,
+    last_heads,
+    ledger_to_issue_into,
+    merged_heads,
+)
 from tests.operation.ledger.issued import days, issue
 
 
@@ -88,3 +97,68 @@ def test_places_that_contradict_each_other_are_named() -> None:
     assert merged_heads({"a": {1: "x"}, "b": {1: "x", 2: "y"}}) == {1: "x", 2: "y"}
     with pytest.raises(LedgerError, match="entry 2 noted with the digest z in c, expected y as in b"):
         merged_heads({"a": {1: "x"}, "b": {2: "y"}, "c": {2: "z"}})
+
+
+@pytest.fixture
+def moved(settings: Settings, tmp_path: Path) -> Settings:
+    """The settings of the same home with another ledger, which is empty."""
+    return Settings(home=settings.home, ledger=sqlite_uri(tmp_path / "elsewhere" / "ledger.db"))
+
+
+def test_the_ledger_of_what_was_issued_is_issued_into(settings: Settings, appended: list[Appended]) -> None:
+    last = settings.days / "daily" / f"{days(3)[2]}.json"
+    assert last_heads(settings, "daily") == {str(last): {3: appended[2].digest}}
+    ledger_to_issue_into(settings, "daily")
+    ledger_to_issue_into(settings, "weekly")
+
+
+def test_an_empty_ledger_is_refused_where_a_days_file_names_an_entry(
+    settings: Settings, appended: list[Appended], moved: Settings
+) -> None:
+    sqlite_path(settings.ledger_url).unlink()
+    for it in (settings, moved):
+        with pytest.raises(
+            LedgerError, match=rf"found no .*, expected entry 3 .*{days(3)[2]}\.json: .*`tapecast ledger copy`"
+        ):
+            existing_ledger(it, "daily")
+    assert not sqlite_path(moved.ledger_url).exists()
+    for it in (settings, moved):
+        with pytest.raises(LedgerError, match="found no entry 3 of daily in the ledger sqlite"):
+            ledger_to_issue_into(it, "daily")
+        with pytest.raises(LedgerError, match="found no entry 3 of daily in the ledger sqlite"):
+            existing_ledger(it, "daily")
+
+
+def test_an_empty_ledger_is_refused_where_the_home_has_a_former_one(
+    settings: Settings, appended: list[Appended], moved: Settings
+) -> None:
+    shutil.rmtree(settings.days)
+    with pytest.raises(LedgerError, match=r"expected entry 3 of daily .* as noted in .*/ledger/ledger\.db"):
+        ledger_to_issue_into(moved, "daily")
+    ledger_to_issue_into(moved, "weekly")  # of which the former one has nothing
+    ledger_to_issue_into(settings, "daily")
+
+
+def test_a_ledger_that_was_begun_anew_is_refused(settings: Settings, appended: list[Appended], moved: Settings) -> None:
+    for day in days(4):
+        append(open_ledger(moved.ledger_url), issue(as_of=day, seed=1))
+    with pytest.raises(LedgerError, match="found entry 3 with another digest of daily"):
+        ledger_to_issue_into(moved, "daily")
+    assert check_ledger(moved, existing_ledger(moved, "daily"), "daily").status == "failed"
+    shutil.rmtree(settings.days)
+    found = check_ledger(moved, existing_ledger(moved, "daily"), "daily")
+    assert (found.status, found.noted[str(sqlite_path(settings.ledger_url))]) == ("failed", 1)
+
+
+def test_of_each_calendar_the_newest_readable_file_counts(settings: Settings) -> None:
+    (folder := settings.days / "daily").mkdir(parents=True)
+    for name, content in {
+        "2024-01-02-XNYS": '{"ledger": [{"sequence": 1, "digest": "a"}]}',
+        "2024-01-03-XNYS": '{"ledger": [{"sequence": 3, "digest": "c"}, {"sequence": 4, "digest": "d"}]}',
+        "2024-01-04-XNYS": '{"ledger": []}',
+        "2024-01-05-XNYS": "{",
+        "2024-01-02-XTKS": '{"ledger": [{"sequence": 2, "digest": "b"}]}',
+    }.items():
+        (folder / f"{name}.json").write_text(content)
+    found = {Path(place).stem: heads for place, heads in last_heads(settings, "daily").items()}
+    assert found == {"2024-01-03-XNYS": {4: "d"}, "2024-01-02-XTKS": {2: "b"}}
