@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from flows.environment import prepare_environment
 from pipeline.errors import ExitStatus, TapecastError, UsageError
+from pipeline.processes import end_leftovers, note_child
 from pipeline.settings import Settings
 
 HOST = "127.0.0.1"
@@ -27,6 +29,7 @@ LEASES_IN_FILES = "prefect.server.concurrency.lease_storage.filesystem"
 def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
     """Return the exit status once interrupted; raises UsageError where a port is taken."""
     prepare_environment(settings.root)
+    end_leftovers(settings.processes)  # pages that were killed hold the ports
     commands = {}
     if "PREFECT_API_URL" not in os.environ:
         commands["Prefect"] = (prefect_command(prefect_port), prefect_port)
@@ -43,7 +46,7 @@ def serve_pages(settings: Settings, mlflow_port: int, prefect_port: int) -> int:
     os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES_IN_FILES)
     for name, (_, port) in commands.items():
         print(f"{name}: http://{HOST}:{port}  (answers in half a minute; end with Ctrl-C)", flush=True)
-    return wait_for([command for command, _ in commands.values()])
+    return wait_for([command for command, _ in commands.values()], settings.processes)
 
 
 def mlflow_command(settings: Settings, port: int) -> list[str]:
@@ -64,11 +67,15 @@ def refuse_taken_port(port: int) -> None:
             raise UsageError(f"port {port} is taken on {HOST}; choose another with --mlflow-port or --prefect-port")
 
 
-def wait_for(commands: Sequence[Sequence[str]]) -> int:
-    """Run the servers until an interrupt or until one of them ends, then end all of them."""
+def wait_for(commands: Sequence[Sequence[str]], notes: Path) -> int:
+    """Run the servers until an interrupt or until one of them ends, then end all of them.
+
+    They are noted in a folder while they run: where this process is killed, the next command ends them.
+    """
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # A session of its own: a Ctrl-C then reaches us alone, and a server's children end with its group.
     servers = [subprocess.Popen(command, env=environment, start_new_session=True) for command in commands]  # noqa: S603
+    noted = [note_child(notes, server.pid, leads_group=True) for server in servers]
     try:
         while all(server.poll() is None for server in servers):
             time.sleep(WATCH_SECONDS)
@@ -77,6 +84,9 @@ def wait_for(commands: Sequence[Sequence[str]]) -> int:
         return int(ExitStatus.OK)
     finally:
         end_groups(servers)
+        for note in noted:
+            if note is not None:
+                note.unlink(missing_ok=True)
 
 
 def end_groups(servers: "Sequence[subprocess.Popen[bytes]]") -> None:

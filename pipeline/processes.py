@@ -57,14 +57,15 @@ def without_signals(*numbers: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def note_child(folder: Path, process_id: int) -> Path | None:
+def note_child(folder: Path, process_id: int, leads_group: bool = False) -> Path | None:
     """Return the file that notes a process that this one has started, for `end_leftovers`; delete it at its end.
 
-    None where it cannot be written (the disk is full) or the process has ended already: a note is for after a kill -9
-    only, and never stops a run.
+    One that leads a process group is ended with all of it. None where it cannot be written (the disk is full) or the
+    process has ended already: a note is for after a kill -9 only, and never stops a run.
     """
     try:
-        note = {"parent": this_process(), "child": _noted(psutil.Process(process_id))}
+        child = _noted(psutil.Process(process_id))
+        note = {"parent": this_process(), "child": child, "leads_group": leads_group}
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{process_id}.json"
         path.write_text(json.dumps(note))
@@ -83,7 +84,7 @@ def _end_leftover(path: Path) -> bool:
         note = json.loads(path.read_text())
         if not is_gone(note["parent"]):
             return False
-        ended = is_another_at_work(note["child"]) and _killed(note["child"]["process"])
+        ended = is_another_at_work(note["child"]) and _killed(note["child"]["process"], note.get("leads_group", False))
         path.unlink(missing_ok=True)
     except (ValueError, KeyError, TypeError):  # written when the disk was full: it notes nothing
         path.unlink(missing_ok=True)
@@ -93,15 +94,18 @@ def _end_leftover(path: Path) -> bool:
     return ended
 
 
-def _killed(process_id: int) -> bool:
-    """Return whether a process could be killed; its children end with it by themselves."""
+def _killed(process_id: int, leads_group: bool) -> bool:
+    """Return whether a process, or the group that it leads, could be killed; else its children end by themselves."""
     try:
         process = psutil.Process(process_id)
-        process.kill()
+        if leads_group and os.getpgid(process_id) == process_id:
+            os.killpg(process_id, signal.SIGKILL)
+        else:
+            process.kill()
         process.wait(KILL_SECONDS)
     except psutil.TimeoutExpired:
         return True
-    except psutil.Error:  # ended meanwhile, or another user's
+    except (psutil.Error, ProcessLookupError, PermissionError):  # ended meanwhile, or another user's
         return False
     return True
 

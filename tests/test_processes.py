@@ -30,7 +30,7 @@ def other() -> Iterator["subprocess.Popen[bytes]"]:
     process.communicate(timeout=10)
 
 
-def noted(process: "subprocess.Popen[bytes]", **changes: Any) -> dict[str, Any]:
+def noted(process: "subprocess.Popen[bytes] | psutil.Process", **changes: Any) -> dict[str, Any]:
     began = psutil.Process(process.pid).create_time() - psutil.boot_time()
     return {**this_process(), "process": process.pid, "began": began, **changes}
 
@@ -67,9 +67,11 @@ def test_one_on_another_machine_is_neither_at_work_nor_gone(other: "subprocess.P
     assert not is_gone(process)
 
 
-def note_of_a_gone_parent(folder: Path, child: "subprocess.Popen[bytes]", **changes: Any) -> Path:
+def note_of_a_gone_parent(
+    folder: Path, child: "subprocess.Popen[bytes]", leads_group: bool = False, **changes: Any
+) -> Path:
     """Return the note on a process whose parent was another one, which has ended."""
-    path = note_child(folder, child.pid)
+    path = note_child(folder, child.pid, leads_group)
     assert path is not None
     note = json.loads(path.read_text())
     note["parent"]["began"] -= 1
@@ -90,6 +92,39 @@ def test_a_noted_process_is_ended_once_the_one_that_started_it_is_gone(
     assert is_gone(noted_before)
     assert not path.exists()
     assert end_leftovers(tmp_path / "notes") == 0
+
+
+@pytest.mark.parametrize("leads_group", [True, False])
+def test_a_noted_leader_is_ended_with_its_group(leads_group: bool, tmp_path: Path) -> None:
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid, flush=True); input()"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdout is not None
+    below = psutil.Process(int(leader.stdout.readline()))
+    try:
+        noted_before, noted_below = noted(leader), noted(below)
+        note_of_a_gone_parent(tmp_path, leader, leads_group)
+        assert end_leftovers(tmp_path) == 1
+        assert is_gone(noted_before)
+        until = time.monotonic() + (10 if leads_group else 0.3)
+        while not is_gone(noted_below) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert is_gone(noted_below) == leads_group
+    finally:
+        if below.is_running():
+            below.kill()
+        leader.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("leads_group", [True, False])
+def test_one_that_leads_no_group_is_ended_alone(
+    other: "subprocess.Popen[bytes]", leads_group: bool, tmp_path: Path
+) -> None:
+    noted_before = noted(other)
+    note_of_a_gone_parent(tmp_path, other, leads_group)  # it is in the group of this process
+    assert end_leftovers(tmp_path) == 1
+    assert is_gone(noted_before)
 
 
 @pytest.mark.parametrize("changes", [{"began": 1.0}, {"host": "elsewhere"}])

@@ -89,6 +89,23 @@ def membership_mask(universe: Universe, tickers: Sequence[str], sessions: Sessio
     return member
 
 
+def members_on(universe: Universe, day: date) -> tuple[str, ...]:
+    """Return the tickers that are members on a day, in the order of the list; raises UsageError where there is none."""
+    if not universe.memberships:
+        return universe.tickers
+    found = {
+        period.ticker: None
+        for period in universe.memberships
+        if (period.member_from or date.min) <= day <= (period.member_until or date.max)
+    }
+    if not found:
+        raise UsageError(
+            f"found no member of the universe {universe.name} on {day}, expected one at least; correct the dates of "
+            "its list"
+        )
+    return tuple(found)
+
+
 def survivorship_warning(
     universe: Universe | None,
     tickers: Sequence[str],

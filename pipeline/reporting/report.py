@@ -75,6 +75,7 @@ def page_values(result: CalendarResult) -> TemplateValues:
     return {
         "title": page_title(result),
         "verdict": split_first_sentence(verdict_or_notice(result)),
+        "model_version": result.model_version.sentence if result.model_version else "",
         "source_note": result.source_note,
         "calendar_mismatches": result.calendar_mismatches,
         "excluded": result.excluded,
@@ -110,10 +111,10 @@ def verdict_or_notice(result: CalendarResult) -> str:
     """Return whether the model is better than the baselines, or that this run did not test it."""
     if result.evaluation is not None:
         return result.evaluation.verdict.sentence
-    return (
-        "This run only forecast: it did not test the model again. Whether the network is better than its baselines "
-        "is in the report of the run that trained it."
-    )
+    notice = "This run only forecast: it did not test the model again."
+    if result.model_version and result.model_version.backtest:  # named with its verdict below
+        return notice
+    return f"{notice} Whether the network is better than its baselines is in the report of the run that trained it."
 
 
 def listed_problems(problems: Sequence[Problem]) -> Sequence[Problem]:

@@ -1,4 +1,4 @@
-"""Delivery during a run: in a thread, and the run waits for it no longer than a stated time in all."""
+"""Delivery to a store and questions to it: in a thread, waited for no longer than a stated time in all."""
 
 import threading
 import time
@@ -135,18 +135,39 @@ class Delivery:
         return True
 
 
+def answered_within(seconds: float, uri: str, question: Callable[[], T]) -> T:
+    """Return the answer of a store, which is asked in a thread that the end of the process does not wait for.
+
+    Raises TrackingError where there is none within some seconds in all, and the TapecastError of the question.
+    """
+    answers: list[T] = []
+    failures: list[TapecastError] = []
+
+    def ask() -> None:
+        try:
+            answers.append(question())
+        except TapecastError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TrackingError(f"{without_password(uri)} did not answer within {seconds:g} s")
+    return answers[0]
+
+
 def delivered_within(destination: Destination, outbox: Path, seconds: float) -> int:
     """Return how many records that wait in the outbox were delivered; gives up after some seconds, and raises nothing.
 
     What stays is delivered by a later run.
     """
-    delivered: list[int] = []
 
-    def work() -> None:
-        with suppress(TapecastError):
-            delivered.append(deliver_left(prepare_store(destination), outbox, lambda: None))
+    def work() -> int:
+        return deliver_left(prepare_store(destination), outbox, lambda: None)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return sum(delivered)
+    with suppress(TapecastError):
+        return answered_within(seconds, destination.uri, work)
+    return 0

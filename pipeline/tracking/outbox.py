@@ -204,11 +204,6 @@ def left_journals(outbox: Path, address: str, experiment: str) -> Iterator[Journ
             lock.release()
 
 
-def waiting_records(outbox: Path) -> int:
-    """Return how many records wait to be delivered, to any store, those of runs under way included."""
-    return sum(_read_header(folder / HEADER) is not None for folder in _folders(outbox))
-
-
 def _folders(outbox: Path) -> list[Path]:
     found = outbox.glob("[0-9]*-*") if outbox.is_dir() else ()
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]))

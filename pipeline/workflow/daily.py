@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import NothingUsableError, TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
+from pipeline.market.universe import members_on
 from pipeline.operation.aliases import one_publisher
 from pipeline.operation.model import Model, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import find_champion
@@ -34,7 +35,7 @@ from pipeline.workflow.recording import RecordedResult, Recording, record, recor
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing
-from pipeline.workflow.tickers import spelled
+from pipeline.workflow.tickers import spelled, universe_of
 
 LOCK_SECONDS = 600.0
 """How long a daily run waits for another one of the same model."""
@@ -70,9 +71,9 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
         version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
         finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
         ledger = ledger_to_issue_into(context.settings, name)
-        tickers = spelled(experiment.source, experiment.tickers)
-        wanted = IssuePlan(tickers, plan.calendar, timedelta(minutes=plan.delay_minutes))
-        issued, failed = issue_all(context, ledger, version, wanted)
+        wanted = IssuePlan(tickers_to_issue(context, experiment), plan.calendar, timedelta(minutes=plan.delay_minutes))
+        with ledger.held_open():
+            issued, failed = issue_all(context, ledger, version, wanted)
         result = _result(context, name, issued, failed)
         _write_days(context, result)
         plan.announce(result)
@@ -80,6 +81,18 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
         _write_days(context, result)
         refit = _refit(context, experiment, name, version, issued)
         return replace(result, refit=refit, seconds=dict(context.timer.seconds))
+
+
+def tickers_to_issue(context: RunContext, experiment: Experiment) -> tuple[str, ...]:
+    """Return the tickers named, or those that are members of the universe today; none stands for the model's own.
+
+    A universe's list is read every day: who joined is forecast at once, as any ticker that the model was not trained
+    on, and who left no longer. Raises UsageError where it cannot be read, or nobody is a member.
+    """
+    if experiment.universe is None:
+        return spelled(experiment.source, experiment.tickers)
+    universe = universe_of(context.settings, experiment.source, experiment.universe)
+    return members_on(universe, context.now.date())
 
 
 def _write_days(context: RunContext, result: DailyResult) -> None:
@@ -143,8 +156,13 @@ def _with_records(
         mirror(context, recording, result.model)
     where = {it.result.calendar: it for it in found.results}
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
-    warnings = [warning for it in found.results for warning in it.warnings]
+    warnings = [warning for it in found.results for warning in _of_the_record(it, by_code[it.result.calendar])]
     return replace(result, calendars=calendars, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _of_the_record(recorded: RecordedResult, issued: IssuedCalendar) -> list[str]:
+    """Return what could not be drawn, written or recorded; what was known at the issue is in the summary."""
+    return [text for text in (*recorded.result.warnings, *recorded.warnings) if text not in issued.result.warnings]
 
 
 def _record_id(issued: Mapping[str, IssuedCalendar]) -> str | None:
@@ -186,6 +204,17 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
 # --- Refit ---
 
 
+@dataclass(frozen=True)
+class RefitReason:
+    """Why a model is due to be refitted, in words, and whether a person requested that by another experiment."""
+
+    sentence: str
+    requested: bool
+
+
+ANOTHER_EXPERIMENT = RefitReason("the experiment is another one than the champion's", requested=True)
+
+
 def _refit(
     context: RunContext, experiment: Experiment, name: str, version: ModelVersion, issued: Sequence[IssuedCalendar]
 ) -> JsonObject | None:
@@ -193,29 +222,31 @@ def _refit(
     reasons = [reason for it in issued if (reason := refit_reason(version.models[it.bars.calendar], experiment, it))]
     if not reasons:
         return None
-    context.progress.message(f"A refit is due: {reasons[0]}.")
+    first = reasons[0].sentence
+    context.progress.message(f"A refit is due: {first}.")
     with context.timer.stage("refit"):
         try:
-            new = _trained(context, experiment, name, requested=any("experiment" in reason for reason in reasons))
+            new = _trained(context, experiment, name, requested=any(reason.requested for reason in reasons))
         except TapecastError as error:
-            return {"status": "failed", "reason": reasons[0], "error": str(error)}
+            return {"status": "failed", "reason": first, "error": str(error)}
     decision = new.description.takeover
     return {
         "status": "champion" if decision.accepted else "refused",
-        "reason": reasons[0],
+        "reason": first,
         "version": new.number,
         "sentence": decision.sentence,
     }
 
 
-def refit_reason(model: Model, experiment: Experiment, issued: IssuedCalendar) -> str:
-    """Return why the model of a calendar is due to be refitted, an empty string where it is not."""
+def refit_reason(model: Model, experiment: Experiment, issued: IssuedCalendar) -> RefitReason | None:
+    """Return why the model of a calendar is due to be refitted, None where it is not."""
     fitted = {spec.kind for spec in model.experiment.benchmarks}  # those that could not be scored were dropped
     scorable = tuple(spec for spec in experiment.benchmarks if spec.kind in fitted)
     if not same_experiment(experiment.model_copy(update={"benchmarks": scorable}), model.experiment):
-        return "the experiment is another one than the champion's"
+        return ANOTHER_EXPERIMENT
     try:
         latest = folds_of(issued.frames, model.experiment)[-1].validation.until
     except NothingUsableError:
-        return ""
-    return f"the fold of {latest} has begun" if latest > np.datetime64(model.trained_until) else ""
+        return None
+    begun = latest > np.datetime64(model.trained_until)
+    return RefitReason(f"the fold of {latest} has begun", requested=False) if begun else None

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
-from pipeline.forecasting.live import not_trained_on
+from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.model import common_source
@@ -63,6 +63,7 @@ def issue_all(
     failed: list[Exclusion] = []
     for bars in by_calendar(loaded):
         if bars.calendar not in models:
+            failed += _without_model(version, bars, wanted) if plan.calendar is None else []
             continue
         issuer = Issuer(
             ledger,
@@ -81,6 +82,12 @@ def issue_all(
     if not issued:
         raise NothingUsableError(f"nothing could be issued for model {version.name}", failed)
     return issued, failed
+
+
+def _without_model(version: ModelVersion, bars: CalendarBars, wanted: tuple[str, ...]) -> list[Exclusion]:
+    """Return the requested tickers of a calendar that no model was trained on, with that as the reason."""
+    reason = f"model {version.name} has none for calendar {bars.calendar} yet; the next refit trains one"
+    return [Exclusion(ticker, reason) for ticker in bars.bars.tickers if ticker in wanted]
 
 
 def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested: tuple[str, ...]) -> IssuedCalendar:
@@ -108,6 +115,9 @@ def _calendar_result(
     bars: CalendarBars, issuer: Issuer, frames: Frames, found: Issued, wanted: tuple[str, ...]
 ) -> CalendarResult:
     model = issuer.model
+    stale = tuple(row for row in bars.stale if row.ticker in wanted)
+    known_behind = {row.ticker for row in stale}
+    behind = (out for out in left_behind(frames) if out.ticker not in known_behind)
     return CalendarResult(
         experiment=model.experiment,
         source_note=bars.note,
@@ -117,8 +127,8 @@ def _calendar_result(
         folds=(),
         results=(),
         problems=tuple(row for row in bars.problems if row.ticker in wanted),
-        excluded=tuple(out for out in bars.excluded if out.ticker in wanted),
-        stale=tuple(row for row in bars.stale if row.ticker in wanted),
+        excluded=(*(out for out in bars.excluded if out.ticker in wanted), *behind),
+        stale=stale,
         unseen=not_trained_on(model.trained_on, found.forecasts),
         warnings=(found.skipped,) if found.skipped else (),
         evaluation=None,

@@ -16,6 +16,10 @@ from pipeline.workflow.result import JsonObject
 
 Heads = Mapping[int, str]
 
+MLFLOW_SECONDS = 15.0
+"""How long a verification waits in all for the digests that MLflow has."""
+DAYS_ALONE = "MLflow was not asked to the end: the ledger was verified against the days' files alone."
+
 
 def existing_ledger(settings: Settings, model: str) -> Ledger:
     """Return the ledger, opened to read what a model name issued; raises UsageError where it issued nothing.
@@ -124,30 +128,31 @@ class LedgerCheck:
         return {"status": self.status, **values, "noted": dict(self.noted), "not_compared": self.not_compared}
 
 
-def check_ledger(settings: Settings, ledger: Ledger, model: str) -> LedgerCheck:
+def check_ledger(settings: Settings, ledger: Ledger, model: str, mlflow_seconds: float = MLFLOW_SECONDS) -> LedgerCheck:
     """Verify the chain of a model name against the digests in its days' files, in MLflow, and in a former ledger.
 
-    Where MLflow does not answer, its digests are not compared, and the result says so. Raises LedgerError where the two
-    contradict each other.
+    Where MLflow has not answered all within some seconds, its digests are not compared, and the result says so. Raises
+    LedgerError where the two contradict each other.
     """
     noted: dict[str, Heads] = {str(settings.days / model): heads_of_days(settings.days / model)}
     if former := heads_of_former_ledger(settings, model):
         noted[str(sqlite_path(settings.home_ledger_url))] = former
     not_compared = None
     try:
-        noted["MLflow"] = _heads_in_mlflow(settings.mlflow_uri, model)
+        noted["MLflow"] = _heads_in_mlflow(settings.mlflow_uri, model, mlflow_seconds)
     except TrackingError as error:
-        not_compared = str(error)
+        not_compared = f"{str(error).rstrip('.')}. {DAYS_ALONE}"
     found = verify(ledger, model, merged_heads(noted))
     return LedgerCheck(found, {name: len(heads) for name, heads in noted.items()}, not_compared)
 
 
-def _heads_in_mlflow(uri: str, model: str) -> dict[int, str]:
+def _heads_in_mlflow(uri: str, model: str, seconds: float) -> dict[int, str]:
     if is_sqlite(uri) and not sqlite_path(uri).is_file():
         return {}  # nothing was recorded yet, and asking would make the file
-    from pipeline.tracking.ledger_heads import heads_in_mlflow  # noqa: PLC0415  brings mlflow
+    from pipeline.tracking.background import answered_within  # noqa: PLC0415  brings mlflow
+    from pipeline.tracking.ledger_heads import heads_in_mlflow  # noqa: PLC0415
 
-    return heads_in_mlflow(uri, model)
+    return answered_within(seconds, uri, lambda: heads_in_mlflow(uri, model))
 
 
 def heads_of_days(folder: Path) -> dict[int, str]:
@@ -192,16 +197,7 @@ def entry_json(entry: Entry) -> JsonObject:
         "rows": entry.row_count,
         "first_origin": str(entry.first_origin),
         "last_origin": str(entry.last_origin),
-        "model": it.model,
-        "version": it.version,
-        "calendar": it.calendar,
-        "experiment_digest": it.experiment_digest,
-        "calibration_digest": it.calibration_digest,
-        "code_version": it.code_version,
-        "lock_digest": it.lock_digest,
-        "cpu_capability": it.cpu_capability,
+        **asdict(it),
         "known_at": it.known_at and it.known_at.isoformat(),
-        "price_basis": it.price_basis,
         "backtest": None if it.backtest is None else {**asdict(it.backtest), "date": str(it.backtest.date)},
-        "run_id": it.run_id,
     }

@@ -1,5 +1,6 @@
 """Lists of tickers: read from what people write, refused with the line where they cannot be, and when each belonged."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.market.listings import is_ticker
-from pipeline.market.universe import MembershipPeriod, Universe, membership_mask, read_universe, survivorship_warning
+from pipeline.market.universe import (
+    MembershipPeriod,
+    Universe,
+    members_on,
+    membership_mask,
+    read_universe,
+    survivorship_warning,
+)
 
 
 def written(folder: Path, content: str | bytes, name: str = "list.txt") -> Path:
@@ -217,3 +225,21 @@ def test_today_s_list_on_the_past_is_warned_of_and_a_dated_one_is_not() -> None:
 def test_less_than_a_year_is_not_warned_of() -> None:
     assert survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 3)) is None
     assert survivorship_warning(None, ("A",), date(2004, 1, 5), date(2005, 1, 4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [(date(2023, 12, 29), ("AAA",)), (date(2024, 1, 2), ("AAA", "BBB")), (date(2024, 3, 1), ("CCC", "AAA"))],
+)
+def test_members_on_a_day_are_those_whose_dates_include_it(day: date, expected: tuple[str, ...]) -> None:
+    periods = (
+        MembershipPeriod("CCC", date(2024, 3, 1), None),
+        MembershipPeriod("AAA", None, date(2024, 1, 2)),
+        MembershipPeriod("AAA", date(2024, 2, 1), date(2024, 3, 1)),
+        MembershipPeriod("BBB", date(2024, 1, 2), date(2024, 1, 2)),
+    )
+    dated = Universe("mine", ("CCC", "AAA", "BBB"), periods)
+    assert members_on(dated, day) == expected
+    assert members_on(replace(dated, memberships=()), day) == dated.tickers
+    with pytest.raises(UsageError, match="found no member of the universe mine on 2024-01-20"):
+        members_on(dated, date(2024, 1, 20))

@@ -1,5 +1,6 @@
 import resource
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pipeline.evaluation.comparisons import conclusions_by_ticker
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.market.bars import Exclusion, Problem, Severity, Stale
+from pipeline.operation.model import BacktestReference, VersionReference
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.report import MAX_PROBLEMS, REPORT, report_html, write_report
@@ -253,6 +255,27 @@ def test_forecast_only(outcome: CalendarResult) -> None:
     assert "only forecast" in page.all("header")[0].children[1].text
     assert len(page.by_id("fans").all("img")) == 2
     assert not any(page.has_id(name) for name in ("skill", "scores", "calibration", "tickers", "training"))
+
+
+def test_a_forecast_names_the_model_version_and_the_backtest_behind_it(outcome: CalendarResult) -> None:
+    verdict = "The network is better than <b> climatology at p < 0.001. More of it."
+    backtest = BacktestReference(date(2026, 9, 30), verdict, "0123456789abcdef0123456789abcdef")
+    version = VersionReference("daily", 3, "There was no champion before.", backtest)
+    _, lead, shown, *_ = header_of(replace(only_forecast(outcome), model_version=version))
+    assert lead == "This run only forecast: it did not test the model again."
+    assert shown == version.sentence
+    assert shown.startswith("Version 3 of model daily; its backtest of 2026-09-30 (MLflow run 0123456789abcdef01234567")
+    assert shown.endswith(f": {verdict}")
+    untested = replace(version, backtest=None)
+    _, lead, shown, *_ = header_of(replace(only_forecast(outcome), model_version=untested))
+    assert "is in the report of the run that trained it" in lead
+    assert shown == "Version 3 of model daily, without a backtest."
+    assert not any(text.startswith("Version") for text in header_of(only_forecast(outcome)))
+
+
+def header_of(result: CalendarResult) -> list[str]:
+    """The texts at the top of a result's page."""
+    return [element.text for element in read_page(report_html(result, {}, None)).all("header")[0].children]
 
 
 def test_backtest_only(outcome: CalendarResult) -> None:

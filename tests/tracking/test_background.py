@@ -17,13 +17,14 @@ from mlflow.tracking import MlflowClient
 from pipeline.errors import TrackingError
 from pipeline.tracking.background import Delivery
 from pipeline.tracking.delivery import deliver_left
-from pipeline.tracking.outbox import Header, open_journal, waiting_records
+from pipeline.tracking.outbox import Header, open_journal
 from pipeline.tracking.runs import Record
 from pipeline.tracking.store import Destination, Store, prepare_store
 
 from .conftest import THIRD_PARTY
 from .faulty import free_port, silent_server
 from .test_server import running_server
+from .waiting import waiting_records
 
 pytestmark = [*THIRD_PARTY, pytest.mark.timeout(300)]
 

@@ -12,11 +12,12 @@ from mlflow.tracking import MlflowClient
 from pipeline.errors import TrackingError
 from pipeline.tracking.delivery import RECORD_TAG, STRANDED, deliver, deliver_left
 from pipeline.tracking.metrics import MetricValue
-from pipeline.tracking.outbox import Journal, waiting_records
+from pipeline.tracking.outbox import Journal
 from pipeline.tracking.runs import Record, child_run
 from pipeline.tracking.store import Destination, Store, prepare_store
 
 from .conftest import THIRD_PARTY, new_record
+from .waiting import waiting_records
 
 pytestmark = THIRD_PARTY
 ROOT = Path(__file__).parents[2]

@@ -18,9 +18,10 @@ from pipeline.tracking.outbox import (
     Journal,
     left_journals,
     open_journal,
-    waiting_records,
 )
 from pipeline.tracking.runs import Record
+
+from .waiting import waiting_records
 
 HERE, THERE = ("sqlite:////here.db", "tapecast"), ("http://there", "tapecast")
 ROOT = Path(__file__).parents[2]

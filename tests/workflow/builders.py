@@ -16,6 +16,7 @@ from pipeline.market.calendars import listing_of
 from pipeline.operation.result import CalendarResult
 from pipeline.workflow.calendar_bars import LoadedBars
 from pipeline.workflow.over_calendars import RecordedRun
+from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import RecordedResult
 from pipeline.workflow.result import Result
 from pipeline.workflow.summaries import result_of
@@ -23,6 +24,16 @@ from tests.evaluation.backtests import flat_opens, random_backtest
 
 NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)
 EVERYWHERE = ("AAA", "BBB", "INFY.NS", "TCS.BO")
+
+
+class Messages(NoProgress):
+    """Progress that keeps its messages."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.sent.append(text)
 
 
 def bars_of(*tickers: str) -> Bars:

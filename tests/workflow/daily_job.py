@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -41,12 +42,13 @@ class Memory:
     """A remote source that reports what was known at an instant; of `late` tickers not the last session."""
 
     now: Callable[[], datetime]
-    late: frozenset[str] = frozenset()
+    late: frozenset[str]
+    rows: Mapping[str, pd.DataFrame]
 
     def fetch(self, first_days: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
         """Yield the rows of each ticker."""
         for ticker, since in first_days.items():
-            rows = ROWS[ticker]
+            rows = self.rows[ticker]
             known = rows[rows["session"] <= pd.Timestamp(self.now().date())]
             known = known.iloc[:-1] if ticker in self.late else known
             asked = known if since is None else known[known["session"] >= pd.Timestamp(since)]
@@ -61,9 +63,12 @@ def evening(day: np.datetime64) -> datetime:
     return closed_at("XNYS", day) + timedelta(hours=2)
 
 
-def context_at(now: datetime, late: Collection[str] = ()) -> RunContext:
+def context_at(
+    now: datetime, late: Collection[str] = (), rows: Mapping[str, pd.DataFrame] = MappingProxyType(ROWS)
+) -> RunContext:
     """The context of a daily run at an instant."""
-    return new_context("daily", clock=lambda: now, remote=lambda _source, _cache, clock: Memory(clock, frozenset(late)))
+    late = frozenset(late)
+    return new_context("daily", clock=lambda: now, remote=lambda _source, _cache, clock: Memory(clock, late, rows))
 
 
 def live_through(days: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from pipeline.workflow.day_file import day_file
 from pipeline.workflow.issuing import is_on_time
 from pipeline.workflow.replay import environment_changes, replay
 from tests.panels import changed
-from tests.workflow.daily_job import DAYS, EXPERIMENT, context_at, evening, live_through
+from tests.workflow.daily_job import DAYS, EXPERIMENT, ROWS, context_at, evening, live_through
 
 NEXT = np.datetime64("2023-12-26")  # after Christmas
 AFTER = np.datetime64("2023-12-27")
@@ -72,7 +72,7 @@ def test_without_mlflow_all_is_issued_and_the_result_says_that_it_is_not_recorde
     assert (result.recorded, result.as_json()["recorded"]) == (False, False)
     assert any("not in MLflow yet" in warning for warning in result.warnings)
     assert calendar.report is not None
-    assert Path(calendar.report).is_file()
+    assert "Version 1 of model daily; its backtest of 2023-12-21 (MLflow run " in Path(calendar.report).read_text()
     (early,) = announced[0].calendars  # before it was recorded or drawn
     assert (early.forecasts, early.report, early.logged) == (calendar.forecasts, None, False)
     assert sum(path.is_dir() for path in Settings().outbox.iterdir()) == 1
@@ -174,11 +174,68 @@ def test_a_new_ticker_is_forecast_without_a_refit_and_a_removed_one_is_not() -> 
     assert set(rows.loc[rows["as_of"] == pd.Timestamp(NEXT), "ticker"]) == {"AAA", "BBB"}
 
 
+def forecast_from(universe: Path, listed: str, day: np.datetime64) -> tuple[set[str], DailyResult]:
+    """The tickers that are forecast where the universe's list is this one."""
+    universe.write_text(listed)
+    result = run(day, tickers=(), universe=universe)
+    return {row["ticker"] for row in result.calendars[0].forecasts}, result
+
+
+def test_a_universe_is_read_every_day_who_joined_is_forecast_and_who_left_is_not(tmp_path: Path) -> None:
+    listed = tmp_path / "mine.txt"
+    assert forecast_from(listed, "AAA\nBBB\n", NEXT)[0] == {"AAA", "BBB"}
+    found, result = forecast_from(listed, "AAA\nCCC\n", AFTER)
+    assert (found, result.refit, result.status) == ({"AAA", "CCC"}, None, "ok")
+    rows = issued()
+    assert set(rows.loc[rows["as_of"] == pd.Timestamp(AFTER), "ticker"]) == {"AAA", "CCC"}
+    assert replay(context_at(evening(AFTER)), "daily", 4).agreement == "identical"
+
+
+def test_a_ticker_that_joins_a_universe_later_than_the_training_is_forecast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "new"))
+    listed, head = tmp_path / "mine.csv", "ticker,member_from,member_until\n"
+    trained = "AAA,2022-01-03,\nBBB,2022-01-03,\n"
+    assert forecast_from(listed, head + trained, DAYS[0])[0] == {"AAA", "BBB"}
+    joined = f"AAA,2022-01-03,{DAYS[0]}\nBBB,2022-01-03,\nCCC,{DAYS[1]},\nDDD,2030-01-02,\n"
+    found, result = forecast_from(listed, head + joined, DAYS[1])
+    assert (found, result.calendars[0].excluded, result.refit) == ({"BBB", "CCC"}, [], None)
+    assert replay(context_at(evening(DAYS[1])), "daily", 2).agreement == "identical"
+    again = f"AAA,2022-01-03,{DAYS[0]}\nAAA,{NEXT},\nBBB,2022-01-03,\n"
+    assert forecast_from(listed, head + again, NEXT)[0] == {"AAA", "BBB"}
+    with pytest.raises(UsageError, match=f"found no member of the universe mine on {AFTER}"):
+        forecast_from(listed, f"{head}AAA,2022-01-03,{NEXT}\n", AFTER)
+
+
+def test_a_member_that_the_model_knows_as_one_that_left_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "new"))
+    listed, head = tmp_path / "mine.csv", "ticker,member_from,member_until\nAAA,2022-01-03,\nBBB,2022-01-03,\n"
+    assert forecast_from(listed, f"{head}CCC,2022-01-03,2023-11-30\n", DAYS[0])[0] == {"AAA", "BBB"}
+    found, result = forecast_from(listed, f"{head}CCC,2022-01-03,2023-11-30\nCCC,{DAYS[1]},\n", DAYS[1])
+    (out,) = result.calendars[0].excluded
+    assert (found, out["ticker"], result.status) == ({"AAA", "BBB"}, "CCC", "partial")
+    assert "its membership dates exclude it from the universe" in out["reason"]
+
+
+def test_a_ticker_of_a_calendar_without_a_model_is_reported() -> None:
+    rows = {**ROWS, "BTC-USD": ROWS["AAA"]}
+    experiment = changed(EXPERIMENT, tickers=tuple(rows))
+    result = daily(context_at(evening(NEXT), rows=rows), experiment, DailyPlan())
+    ((ticker, reason),) = [(row["ticker"], row["reason"]) for row in result.failed]
+    assert (ticker, result.status) == ("BTC-USD", "partial")
+    assert reason == "model daily has none for calendar 24/7 yet; the next refit trains one"
+    asked = daily(context_at(evening(AFTER), rows=rows), experiment, DailyPlan(calendar="XNYS"))
+    assert ({row["ticker"] for row in asked.calendars[0].forecasts}, asked.failed) == (set(ROWS), ())
+
+
 def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_day() -> None:
     result = run(seeds=2)
     assert result.refit is not None
     assert (result.refit["status"], result.refit["version"]) == ("champion", 2), result.refit
-    assert "experiment" in result.refit["reason"]
+    assert result.refit["reason"] == "the experiment is another one than the champion's"
     assert result.calendars[0].version == 1
     following = run(AFTER, seeds=2)
     assert (following.calendars[0].version, following.refit) == (2, None)

@@ -29,24 +29,13 @@ from pipeline.workflow.forecast import (
     requested_on,
     with_new_members,
 )
-from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import recorded_experiment
 from pipeline.workflow.run_context import RunContext, new_context
 from tests.panels import TINY, fit_jobs, frames_from, jobs_for, random_market
 
-from .builders import EVERYWHERE, NOW, loaded_of
+from .builders import EVERYWHERE, NOW, Messages, loaded_of
 
 pytestmark = [pytest.mark.timeout(300)]
-
-
-class Messages(NoProgress):
-    """Progress that keeps its messages."""
-
-    def __init__(self) -> None:
-        self.sent: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.sent.append(text)
 
 
 def model_of(*members: str, until: str = "2024-06-03", other_tickers: tuple[str, ...] = ("BTC-USD",)) -> Model:

@@ -2,18 +2,21 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import LedgerError, TrackingError, UsageError
 from pipeline.operation.ledger.database import open_ledger
+from pipeline.operation.ledger.reading import listed
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.settings import Settings
 from pipeline.sqlite import sqlite_path, sqlite_uri
 from pipeline.workflow import ledger as workflow_ledger
 from pipeline.workflow.ledger import (
     check_ledger,
+    entry_json,
     existing_ledger,
     heads_of_days,
     last_heads,
@@ -21,6 +24,7 @@ from pipeline.workflow.ledger import (
     merged_heads,
 )
 from tests.operation.ledger.issued import days, issue
+from tests.tracking.faulty import silent_server
 
 
 @pytest.fixture
@@ -83,7 +87,33 @@ def test_mlflow_that_does_not_answer_is_said(
 
     monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", refuse)
     found = check_ledger(settings, existing_ledger(settings, "daily"), "daily")
-    assert (found.status, found.not_compared) == ("ok", "no answer")
+    assert found.status == "ok"
+    assert found.not_compared is not None
+    assert found.not_compared.startswith("no answer. MLflow was not asked to the end")
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_silent_mlflow_is_waited_for_no_longer_than_stated(
+    tmp_path: Path, appended: list[Appended], trickles: bool
+) -> None:
+    with silent_server(trickles) as uri:
+        settings = Settings(home=tmp_path, tracking_uri=uri)
+        ledger, began = existing_ledger(settings, "daily"), time.monotonic()
+        found = check_ledger(settings, ledger, "daily", mlflow_seconds=0.5)
+    assert time.monotonic() - began < 5
+    assert (found.status, dict(found.noted)) == ("ok", {str(settings.days / "daily"): 3})
+    assert found.not_compared == (
+        f"{uri} did not answer within 0.5 s. MLflow was not asked to the end: the ledger was verified against the "
+        "days' files alone."
+    )
+
+
+def test_without_mlflow_a_ledger_that_the_days_contradict_fails(tmp_path: Path, appended: list[Appended]) -> None:
+    (tmp_path / "days" / "daily" / "2024-02-01.json").write_text('{"ledger": [{"sequence": 4, "digest": "ab"}]}')
+    with silent_server() as uri:
+        settings = Settings(home=tmp_path, tracking_uri=uri)
+        found = check_ledger(settings, existing_ledger(settings, "daily"), "daily", mlflow_seconds=0.1)
+    assert (found.status, found.noted.get("MLflow")) == ("failed", None)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"ledger": [{"sequence": 1}]}', '{"ledger": 3}'])
@@ -162,3 +192,38 @@ def test_of_each_calendar_the_newest_readable_file_counts(settings: Settings) ->
         (folder / f"{name}.json").write_text(content)
     found = {Path(place).stem: heads for place, heads in last_heads(settings, "daily").items()}
     assert found == {"2024-01-03-XNYS": {4: "d"}, "2024-01-02-XTKS": {2: "b"}}
+
+
+def test_an_entry_is_plain_json_with_all_that_is_known_of_its_rows(
+    appended: list[Appended], settings: Settings
+) -> None:
+    entry = listed(existing_ledger(settings, "daily"), "daily", 1)[0]
+    found = entry_json(entry)
+    assert (
+        json.loads(json.dumps(found))
+        == found
+        == {
+            "sequence": 3,
+            "digest": appended[-1].digest,
+            "issued_at": entry.issued_at.isoformat(),
+            "rows": 12,
+            "first_origin": str(days(3)[-1]),
+            "last_origin": str(days(3)[-1]),
+            "model": "daily",
+            "version": 1,
+            "calendar": "XNYS",
+            "experiment_digest": "e" * 64,
+            "calibration_digest": "c" * 64,
+            "code_version": "0.1.0+abc",
+            "lock_digest": "1" * 64,
+            "cpu_capability": "AVX2",
+            "known_at": "2024-01-02T21:30:00+00:00",
+            "price_basis": "as_traded",
+            "backtest": {
+                "date": "2023-12-01",
+                "verdict": "The network is better – p < 0.001.",
+                "mlflow_run_id": "mlflow-1",
+            },
+            "run_id": "run-1",
+        }
+    )

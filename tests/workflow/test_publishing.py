@@ -18,7 +18,6 @@ from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
 from pipeline.workflow.over_calendars import RecordedRun
-from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.publishing import PublishPlan, published
 from pipeline.workflow.recording import RecordedResult, recorded_experiment
 from pipeline.workflow.run import RunPlan, run
@@ -26,20 +25,11 @@ from pipeline.workflow.run_context import RunContext, new_context
 from pipeline.workflow.summaries import result_of
 from tests.operation.fitted_models import BACKTEST
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
+from tests.workflow.builders import Messages
 
 NO_SERVER = "http://127.0.0.1:9"
 
 Trained = tuple[Frames, list[FitResult]]
-
-
-class Messages(NoProgress):
-    """Progress that keeps its messages."""
-
-    def __init__(self) -> None:
-        self.sent: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.sent.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from pipeline.errors import UsageError
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting import figures, report
 from pipeline.settings import Settings
-from pipeline.tracking.outbox import waiting_records
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import recorded_experiment
 from pipeline.workflow.result import CalendarSummary
@@ -24,6 +23,7 @@ from pipeline.workflow.run_context import new_context
 from pipeline.workflow.summaries import result_of
 from tests.panels import TINY, changed
 from tests.tracking.faulty import free_port, silent_server
+from tests.tracking.waiting import waiting_records
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,18 @@ class Ledger:
 
     engine: Engine
     address: str
+
+    @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Return a context in which one connection stays open, and with it SQLite's own files next to the database.
+
+        On a disk that is full meanwhile what was written can still be read; new files could not be made. Raises
+        LedgerError where the ledger cannot be opened.
+        """
+        with _translated(self.address, "open"):
+            connection = self.engine.connect()
+        with closing(connection):
+            yield
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

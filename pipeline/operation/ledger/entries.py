@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from pipeline.operation.ledger.chain import day_of, instant_of
-from pipeline.operation.ledger.issues import Provenance
+from pipeline.operation.ledger.issues import SAME_IN_THE_LEDGER, Provenance
 from pipeline.operation.model import BacktestReference
 
 
@@ -39,18 +39,10 @@ def entry_of(model: str, row: Row[Any]) -> Entry:
 
 def _provenance(model: str, row: Row[Any]) -> Provenance:
     return Provenance(
+        **{name: getattr(row, name) for name in SAME_IN_THE_LEDGER},
         model=model,
-        version=row.version,
-        calendar=row.calendar,
-        experiment_digest=row.experiment_digest,
-        calibration_digest=row.calibration_digest,
-        code_version=row.code_version,
-        lock_digest=row.lock_digest,
-        cpu_capability=row.cpu_capability,
         known_at=None if row.known_at is None else instant_of(row.known_at),
-        price_basis=row.price_basis,
         backtest=_backtest(row),
-        run_id=row.run_id,
     )
 
 

@@ -63,6 +63,12 @@ class Provenance:
             object.__setattr__(self, "known_at", in_utc(self.known_at, "known_at"))
 
 
+SAME_IN_THE_LEDGER = tuple(
+    field.name for field in fields(Provenance) if field.name not in ("model", "known_at", "backtest")
+)
+"""The fields that an entry of the database has under the same name and as they are."""
+
+
 @dataclass(frozen=True)
 class Issue:
     """The rows that one run issues for one model name and calendar at one instant.

@@ -12,7 +12,7 @@ from pipeline.market.calendars import closing_instants
 from pipeline.operation.ledger.chain import FIRST, day_number, day_numbers, day_of, digest_of, microseconds
 from pipeline.operation.ledger.coding import ROW_COLUMNS, at_keys, coded, insert_rows, made_name_ids
 from pipeline.operation.ledger.database import Ledger
-from pipeline.operation.ledger.issues import LATE, VALUES, Issue, Provenance, described
+from pipeline.operation.ledger.issues import LATE, SAME_IN_THE_LEDGER, VALUES, Issue, Provenance, described
 from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, waiting
 
 
@@ -124,19 +124,11 @@ def provenance_columns(it: Provenance) -> dict[str, object]:
     """Return the columns of an entry that say where its rows come from."""
     backtest = it.backtest
     return {
-        "version": it.version,
-        "calendar": it.calendar,
-        "experiment_digest": it.experiment_digest,
-        "calibration_digest": it.calibration_digest,
-        "code_version": it.code_version,
-        "lock_digest": it.lock_digest,
-        "cpu_capability": it.cpu_capability,
+        **{name: getattr(it, name) for name in SAME_IN_THE_LEDGER},
         "known_at": None if it.known_at is None else microseconds(it.known_at),
-        "price_basis": it.price_basis,
         "backtest_date": None if backtest is None else day_number(backtest.date),
         "backtest_verdict": None if backtest is None else backtest.verdict,
         "backtest_run_id": None if backtest is None else backtest.mlflow_run_id,
-        "run_id": it.run_id,
     }
 
 

@@ -12,8 +12,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from pipeline.errors import LedgerError
-from pipeline.operation.ledger.database import MIGRATIONS, open_ledger
+from pipeline.operation.ledger.database import MIGRATIONS, Ledger, open_ledger
 from pipeline.operation.ledger.schema import HEAD, METADATA, VERSION_TABLE
+from pipeline.operation.ledger.verification import verify
 from pipeline.operation.ledger.writing import append
 from pipeline.sqlite import sqlite_uri
 
@@ -50,6 +51,23 @@ def test_the_rows_are_kept_without_a_second_index_on_their_key(tmp_path: Path) -
 def test_opening_again_keeps_what_is_there(url: str) -> None:
     first = append(open_ledger(url), issue())
     assert append(open_ledger(url), issue()).digest == first.digest
+
+
+def test_a_ledger_that_is_held_open_is_read_and_written_as_ever(ledger: Ledger) -> None:
+    with ledger.held_open():
+        first = append(ledger, issue())
+        assert append(ledger, issue()).existing == first.added
+    with pytest.raises(KeyboardInterrupt), ledger.held_open():
+        raise KeyboardInterrupt
+    assert verify(ledger, "daily", {first.sequence: first.digest}).fault is None
+
+
+def test_a_held_ledger_keeps_sqlites_files_until_it_is_released(tmp_path: Path) -> None:
+    ledger, files = open_ledger(sqlite_uri(tmp_path / "l.db")), {"l.db", "l.db-wal", "l.db-shm"}
+    with ledger.held_open():
+        append(ledger, issue())
+        assert {path.name for path in tmp_path.iterdir()} == files
+    assert {path.name for path in tmp_path.iterdir()} == {"l.db"}
 
 
 def test_alembic_is_not_needed_once_the_tables_are_there(tmp_path: Path) -> None:
