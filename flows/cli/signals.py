@@ -14,6 +14,7 @@ INTERRUPTED_STATUS = 130
 """As the shell has it: 128 + SIGINT."""
 CLEARING_SECONDS = 4.0
 """How long a command may take to close its runs and end its processes; after five seconds nothing of it is left."""
+AGAIN_SECONDS = 0.01
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LATE = "interrupted, and ended before all was closed: the next command closes the rest\n"
 
@@ -28,6 +29,7 @@ def interrupt_on_signals() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _raise_again
     numbers, sent = socket.socketpair()
     sent.setblocking(False)
     signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
@@ -46,6 +48,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a
     for each in SIGNALS:
         signal.signal(each, _ignore)
     raise KeyboardInterrupt
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Interrupt again a moment later where the interrupt fell into a callback or destructor, which Python ignores."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        return
+    sys.__unraisablehook__(unraisable)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

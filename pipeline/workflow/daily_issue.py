@@ -9,6 +9,7 @@ from pipeline.errors import NothingUsableError
 from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.ledger.database import Ledger
+from pipeline.operation.ledger.reading import tickers_waiting
 from pipeline.operation.model import common_source
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
@@ -23,6 +24,9 @@ from pipeline.workflow.loading import load
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run_context import RunContext
 from pipeline.workflow.summaries import json_forecasts
+
+WAITED_FOR = timedelta(days=60)
+"""How long after its target session a forecast's bar is still requested for a ticker that is not forecast any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,9 @@ def issue_all(
     base = next(iter(models.values())).experiment
     members = tuple(ticker for model in models.values() for ticker in (*model.market_members, *model.other_tickers))
     wanted = plan.tickers or tuple(ticker for model in models.values() for ticker in model.market_members)
-    tickers = tuple(dict.fromkeys((*members, *wanted)))
+    # One that is requested no more still has the outcomes of its last forecasts to come.
+    waiting = tickers_waiting(ledger, version.name, context.now.date() - WAITED_FOR)
+    tickers = tuple(dict.fromkeys((*members, *wanted, *waiting)))
     read = base.model_copy(update={"tickers": tickers, "source": common_source(models), "universe": None})
     loaded, run_id = load(context, read, wanted), uuid4().hex
     issued: list[IssuedCalendar] = []

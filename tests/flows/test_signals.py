@@ -41,6 +41,22 @@ while True:
     except KeyboardInterrupt:
         continue
 """
+IGNORED = """
+import sys, time
+from pathlib import Path
+from flows.cli.signals import INTERRUPTED_STATUS, exit_now, interrupt_on_signals
+interrupt_on_signals()
+class Held:
+    def __del__(self):
+        Path(sys.argv[1], "ready").touch()
+        time.sleep(60)
+try:
+    held = Held()
+    del held
+    time.sleep(60)
+except KeyboardInterrupt:
+    exit_now(INTERRUPTED_STATUS)
+"""
 
 
 @contextmanager
@@ -67,6 +83,16 @@ def test_a_second_signal_does_not_stop_the_clearing_away(sign: signal.Signals, t
             process.send_signal(again)
         assert process.wait(timeout=10) == 130
     assert (tmp_path / "cleared").exists()
+
+
+def test_an_interrupt_that_python_ignores_is_raised_again(tmp_path: Path) -> None:
+    with started(IGNORED, tmp_path) as process:
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 130
+        assert time.monotonic() - began < 2
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def test_what_does_not_end_by_itself_is_ended_with_its_children_within_five_seconds(tmp_path: Path) -> None:

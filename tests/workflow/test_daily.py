@@ -15,7 +15,7 @@ from pipeline.market.calendars import closed_at
 from pipeline.operation.environment import Environment, this_environment
 from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME
-from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry
+from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry, ungraded
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
@@ -229,6 +229,22 @@ def test_a_ticker_of_a_calendar_without_a_model_is_reported() -> None:
     assert reason == "model daily has none for calendar 24/7 yet; the next refit trains one"
     asked = daily(context_at(evening(AFTER), rows=rows), experiment, DailyPlan(calendar="XNYS"))
     assert ({row["ticker"] for row in asked.calendars[0].forecasts}, asked.failed) == (set(ROWS), ())
+
+
+def test_the_last_forecasts_of_a_ticker_that_was_requested_for_a_day_are_graded() -> None:
+    rows = {**ROWS, "DDD": ROWS["AAA"]}
+    joined = changed(EXPERIMENT, tickers=tuple(rows))
+    first = daily(context_at(evening(NEXT), rows=rows), joined, DailyPlan())
+    assert "DDD" in {row["ticker"] for row in first.calendars[0].forecasts}
+    second = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan())
+    assert "DDD" not in {row["ticker"] for row in second.calendars[0].forecasts}
+    assert (second.status, second.calendars[0].excluded) == ("ok", [])
+    ungraded_then = ungraded(ledger(), "daily", AFTER.item(), ["DDD"])
+    assert ungraded_then.empty
+    assert not ungraded(ledger(), "daily", (AFTER + 5).item(), ["DDD"]).empty  # two sessions ahead
+    rows["DDD"] = rows["DDD"].iloc[:0]  # the source has it no more
+    gone = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan())
+    assert (gone.status, gone.calendars[0].excluded) == ("ok", [])
 
 
 def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_day() -> None:

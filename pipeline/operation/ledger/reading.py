@@ -92,6 +92,17 @@ def ungraded(ledger: Ledger, model: str, until: date, tickers: Sequence[str] | N
         return _read(connection, model_id, frame_of(connection.execute(query).all(), ROW_COLUMNS))
 
 
+def tickers_waiting(ledger: Ledger, model: str, since: date) -> tuple[str, ...]:
+    """Return the tickers with an ungraded forecast whose target session is not before a day, in alphabetical order."""
+    with ledger.reading() as connection:
+        model_id = _id_of(connection, model)
+        query = select(waiting.c.ticker_id).where(
+            waiting.c.model_id == model_id, waiting.c.target_session >= day_number(since)
+        )
+        found = connection.execute(select(names.c.name).where(names.c.id.in_(query))).scalars()
+        return tuple(sorted(found))
+
+
 def listed(ledger: Ledger, model: str, limit: int) -> list[Entry]:
     """Return the newest so many entries of a model name, newest first."""
     with ledger.reading() as connection:
