@@ -259,5 +259,5 @@ def test_an_import_by_the_command(tmp_path: Path) -> None:
     tapecast = Command(tmp_path / "home")
     status, found = tapecast.json("data", "update", "--path", path, "--collection", "mine")
     assert (status, found["status"], found["states"]) == (0, "ok", {"updated": 1})
-    assert {"prefect", "store", "check"} <= set(found["seconds"])
+    assert {"read", "store", "check"} <= set(found["seconds"])
     assert "1 ticker, 1 version" in tapecast("data", "list").stdout
