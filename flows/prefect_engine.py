@@ -82,16 +82,24 @@ DEPLOYED = Engine(deployed_flow, as_task, show)
 
 
 def retrying(function: Function, wait: Callable[[float], None] = time.sleep) -> Function:
-    """Return a use case that is tried again after errors that may pass, by `wait`; what stays wrong fails at once."""
+    """Return a use case that is tried again after errors that may pass, by `wait`; what stays wrong fails at once.
+
+    A result that says why it is `unfinished`, as where no bar of the last session has come yet, is tried again too, and
+    is returned in the end.
+    """
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         for seconds in RETRY_SECONDS:
             try:
-                return function(*arguments, **named)
+                result = function(*arguments, **named)
+                reason = getattr(result, "unfinished", "")
+                if not reason:
+                    return result
             except MAY_PASS as error:
-                get_run_logger().warning("%s\nTrying again in %s.", error, duration(seconds))
-                wait(seconds)
+                reason = str(error)
+            get_run_logger().warning("%s\nTrying again in %s.", reason, duration(seconds))
+            wait(seconds)
         return function(*arguments, **named)
 
     return call  # type: ignore[return-value]

@@ -168,10 +168,10 @@ class Call:
     def replay(self, which: str, model: str) -> int:
         """Make the forecasts of an entry of the ledger again."""
         from flows.cli.daily_rendering import show_replay  # noqa: PLC0415
-        from pipeline.workflow.replay import replay  # noqa: PLC0415
+        from pipeline.workflow.replay import replays  # noqa: PLC0415
         from pipeline.workflow.run_context import new_context  # noqa: PLC0415
 
-        result = replay(new_context("forecast"), model, int(which) if which.isdigit() else which)
+        result = replays(new_context("forecast"), model, int(which) if which.isdigit() else which)
         return self.finish(result, show_replay)
 
     def sine(self, seed: int, file: Path | None, overrides: Overrides, out: Path | None) -> int:

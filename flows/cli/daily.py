@@ -44,7 +44,7 @@ def daily(
 
 
 def replay(
-    which: Annotated[str, typer.Argument(help="Entry of the ledger, or the id of the run that issued it.")],
+    which: Annotated[str, typer.Argument(help="Entry of the ledger, or id of a run, for all of its entries.")],
     model: Annotated[str, typer.Option(help="Name of the model.")] = "daily",
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ from pipeline.workflow.daily_result import daily_sentences, refit_sentence
 
 if TYPE_CHECKING:
     from pipeline.workflow.daily_result import DailyResult
-    from pipeline.workflow.replay import ReplayResult
+    from pipeline.workflow.replay import Replays
 
 
 def show_issued(console: Console, result: "DailyResult") -> None:
@@ -39,6 +39,6 @@ def show_after_issue(console: Console, result: "DailyResult") -> None:
     show_seconds(console, result.seconds)
 
 
-def show_replay(console: Console, result: "ReplayResult") -> None:
-    """Print what came of a replay."""
+def show_replay(console: Console, result: "Replays") -> None:
+    """Print what came of replays."""
     console.print(escape(result.sentence))

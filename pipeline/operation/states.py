@@ -51,7 +51,7 @@ def get_state(model_folder: Path, calendar: str, digest: str) -> CalibrationStat
     if state_digest(state) != digest:
         raise FitError(
             f"found another calibration state in {path} than was stored, expected the digest {digest[:12]}; restore "
-            "the file from a backup, or publish a new version of the model"
+            "the file from a backup"
         )
     return state
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pipeline.errors import TapecastError, TrackingError
 from pipeline.tracking.delivery import deliver, deliver_left
 from pipeline.tracking.outbox import Journal
+from pipeline.tracking.patience import Patience
 from pipeline.tracking.store import Destination, Store, prepare_store, reason_of, without_password
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ class Delivery:
     Only silence is counted as waiting: a store that answers slowly is waited for, one that does not is given up.
     """
 
-    def __init__(self, destination: Destination, outbox: Path, journal: Journal, patience: float) -> None:
+    def __init__(self, destination: Destination, outbox: Path, journal: Journal, patience: Patience) -> None:
         self._destination, self._outbox, self.journal, self._patience = destination, outbox, journal, patience
         self._address = without_password(destination.uri)
         self._thread: threading.Thread | None = None
@@ -72,7 +73,7 @@ class Delivery:
 
     def hurry(self, seconds: float) -> None:
         """Wait from now on no longer than this."""
-        self._patience = min(self._patience, seconds)
+        self._patience.shorten(seconds)
 
     def close(self) -> None:
         """Remove the record where it is delivered or could not be kept, else leave it to a later run."""
@@ -117,21 +118,21 @@ class Delivery:
         since = time.monotonic()
         while thread.is_alive():
             silent = time.monotonic() - max(since, self._answered_at)
-            if silent > self._patience:
-                self._patience = 0.0
+            if silent > self._patience.seconds:
+                self._patience.shorten(0.0)
                 self.problem = self.problem or f"{self._address} did not answer in time"
                 return False
             thread.join(LOOK_SECONDS)
         if self.problem:
-            self._patience = max(0.0, self._patience - (time.monotonic() - max(since, self._answered_at)))
+            self._patience.spend(time.monotonic() - max(since, self._answered_at))
         return True
 
     def _pauses(self) -> bool:
         """Wait a moment and return True where another try can help: a database that is locked is free again soon."""
-        if "database is locked" not in self.problem or self._patience < LOCKED_PAUSE_SECONDS:
+        if "database is locked" not in self.problem or self._patience.seconds < LOCKED_PAUSE_SECONDS:
             return False
         time.sleep(LOCKED_PAUSE_SECONDS)
-        self._patience -= LOCKED_PAUSE_SECONDS
+        self._patience.spend(LOCKED_PAUSE_SECONDS)
         return True
 
 

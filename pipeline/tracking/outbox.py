@@ -243,7 +243,9 @@ def _read_calls(path: Path) -> Iterator[Call]:
 
 
 def _read_delivered(path: Path) -> Delivered:
-    if not path.exists():
+    """Return how far a record is delivered: not at all where that cannot be read, since a call made twice is one."""
+    try:
+        found = json.loads(path.read_bytes())
+        return Delivered(found["calls"], found["runs"], tuple(found["skipped"]), tuple(found["refused"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return Delivered()
-    found = json.loads(path.read_bytes())
-    return Delivered(found["calls"], found["runs"], tuple(found["skipped"]), tuple(found["refused"]))

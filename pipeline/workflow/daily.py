@@ -149,7 +149,8 @@ def _with_records(
     work = partial(_record_on, result.model, by_code)
     days = " ".join(f"{code} {it.summary.origin}" for code, it in sorted(by_code.items()))
     start = partial(start_run, kind=context.kind, experiment=base)
-    with recorded(context.settings, f"daily {result.model} {days}", start, _record_id(by_code)) as recording:
+    job, record_id = f"daily {result.model} {days}", _record_id(by_code)
+    with recorded(context.settings, job, start, record_id, context.patience) as recording:
         found = over_calendars(
             context, recording, [it.bars for it in issued if it.bars.calendar in by_code], experiments, work, ()
         )

@@ -10,7 +10,7 @@ from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.reading import tickers_waiting
-from pipeline.operation.model import common_source
+from pipeline.operation.model import VersionReference, common_source
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
 from pipeline.operation.version_files import ModelVersion
@@ -136,23 +136,32 @@ def _calendar_result(
         excluded=(*(out for out in bars.excluded if out.ticker in wanted), *behind),
         stale=stale,
         unseen=not_trained_on(model.trained_on, found.forecasts),
-        warnings=(found.skipped,) if found.skipped else (),
+        warnings=(*found.warnings, *([found.skipped] if found.skipped else [])),
         evaluation=None,
         forecasts=found.forecasts,
         publication=model.publication,
         restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
-        model_version=issuer.version.reference(issuer.calendar),
+        model_version=_version_behind(issuer),
     )
 
 
+def _version_behind(issuer: Issuer) -> VersionReference:
+    """Return the version that the newest forecasts were issued by: after a refit it is the champion no more."""
+    last, present = issuer.last, issuer.version.reference(issuer.calendar)
+    if last is None or last.provenance.version == present.number:
+        return present
+    return VersionReference(present.name, last.provenance.version, "", last.provenance.backtest)
+
+
 def _summary(issuer: Issuer, result: CalendarResult, found: Issued) -> DailyCalendar:
-    backtest = issuer.model.backtest
+    last, version = issuer.last, _version_behind(issuer)
+    backtest = version.backtest
     return DailyCalendar(
         calendar=issuer.calendar,
-        version=issuer.version.number,
+        version=version.number,
         origin=str(result.frames.sessions[-1]),
-        entry={"sequence": last.sequence, "digest": last.digest} if (last := issuer.last) else {},
+        entry={"sequence": last.sequence, "digest": last.digest} if last else {},
         issued=[_issued_json(it) for it in found.sessions],
         skipped=found.skipped,
         graded=0,
@@ -162,6 +171,8 @@ def _summary(issuer: Issuer, result: CalendarResult, found: Issued) -> DailyCale
         excluded=[asdict(out) for out in result.excluded],
         stale=[asdict(row) for row in result.stale],
         restated=[asdict(row) for row in result.restated],
+        behind=found.behind,
+        warnings=list(found.warnings),
     )
 
 

@@ -13,8 +13,9 @@ class DailyCalendar:
 
     `origin` is the last session that forecasts were issued from, `entry` the ledger's last entry (sequence, digest),
     `issued` the sessions that were issued with it, `skipped` why there are none or some are missing. `forecasts` are
-    the published ones as the ledger has them; `backtest` is the one that stands behind the model version. `logged` is
-    whether a record was written, `recorded` whether MLflow has it.
+    the published ones as the ledger has them; `version` is the model version that issued them, `backtest` the one
+    behind it. `behind` counts the completed sessions whose bars are not there yet. `logged` is whether a record was
+    written, `recorded` whether MLflow has it.
     """
 
     calendar: str
@@ -30,6 +31,8 @@ class DailyCalendar:
     excluded: list[JsonObject]
     stale: list[JsonObject]
     restated: list[JsonObject]
+    behind: int
+    warnings: list[str]
     mlflow_run_id: str | None = None
     mlflow_url: str | None = None
     report: str | None = None
@@ -63,6 +66,12 @@ class DailyResult:
         refused = self.refit is not None and self.refit["status"] == "failed"
         partial = self.failed or refused or any(calendar.partial for calendar in self.calendars)
         return "partial" if partial else "ok"
+
+    @property
+    def unfinished(self) -> str:
+        """Why a later try may issue more: no bar of a completed session has come yet, as of a source that refuses."""
+        waiting = [it for it in self.calendars if it.behind and it.stale]
+        return "; ".join(f"calendar {it.calendar}: {it.skipped}, {it.stale[0]['reason']}" for it in waiting)
 
     @property
     def recorded(self) -> bool:
@@ -100,6 +109,7 @@ def daily_sentences(calendar: DailyCalendar) -> Iterator[str]:
         yield exclusion_sentence(row["ticker"], row["reason"])
     for row in calendar.stale:
         yield stale_sentence(row["ticker"], row["age_sessions"], row["reason"])
+    yield from calendar.warnings
     for row in calendar.restated:
         yield restated_sentence(row["ticker"], row["what"])
 

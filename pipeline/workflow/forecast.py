@@ -52,7 +52,7 @@ def forecast(
     refuse_later_training(models, context.now)
     cross_market = tuple(ticker for trained in models.values() for ticker in trained.other_tickers)
     read = tuple(dict.fromkeys((*trained_on, *cross_market, *wanted)))
-    with recorded_experiment(context.settings, context.kind, experiment) as recording:
+    with recorded_experiment(context.settings, context.kind, experiment, context.patience) as recording:
         loaded = load(context, experiment.model_copy(update={"tickers": read}), wanted)
         calendars = [bars for bars in by_calendar(loaded) if bars.concerns(wanted)]
         several = len(calendars) > 1

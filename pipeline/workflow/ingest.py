@@ -59,6 +59,12 @@ class IngestResult:
         return "partial" if self.not_settled else self.checked.status
 
     @property
+    def unfinished(self) -> str:
+        """Why a later try may do more: nothing could be refreshed, as of a source that refuses."""
+        nothing = self.refreshed and len(self.not_settled) == len(self.refreshed)
+        return f"no ticker could be refreshed: {self.not_settled[0].reason}" if nothing else ""
+
+    @property
     def states(self) -> dict[str, int]:
         """How many tickers are in which state."""
         return dict(Counter(update.state.value for update in self.refreshed))

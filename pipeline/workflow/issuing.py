@@ -10,8 +10,9 @@ import pandas as pd
 
 from pipeline.arrays import Array, Sessions
 from pipeline.dataset.frames import Frames
+from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.forecasting.calibration_state import CalibrationState, state_digest
 from pipeline.forecasting.correction import correction_after
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
@@ -19,7 +20,7 @@ from pipeline.market.calendars import age_sessions, closed_at, closing_instants,
 from pipeline.operation.environment import this_environment
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import Entry
-from pipeline.operation.ledger.issues import COLUMNS, KEY, LATE, ON_TIME, STALE, Issue, Provenance
+from pipeline.operation.ledger.issues import COLUMNS, LATE, ON_TIME, STALE, Issue, Provenance
 from pipeline.operation.ledger.reading import last_entry, rows_of_origin
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.operation.model import Model
@@ -48,11 +49,14 @@ class Issued:
 
     `forecasts` has a row per ticker, horizon and forecaster of the last session (of a stale ticker: of its own last
     one). `skipped` says why nothing new was issued, or why sessions are missing; empty where all is as planned.
+    `behind` counts the completed sessions whose bars are not there yet.
     """
 
     forecasts: pd.DataFrame
     sessions: tuple[IssuedSession, ...]
     skipped: str = ""
+    behind: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,26 +85,29 @@ class Issuer:
 def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence[str]) -> Issued:
     """Return the forecasts of every session since the last issue, after appending them to the ledger.
 
-    A session whose forecasts could have been made earlier is issued as late. What was issued before stands: a second
-    call for the same session adds tickers whose bars have arrived since, and nothing else. Raises LedgerError.
+    A session whose forecasts could have been made earlier is issued as late; what counts is the instant at which the
+    rows are appended. What was issued before stands: a second call for the same session adds tickers whose bars have
+    arrived since, and nothing else. Raises LedgerError.
     """
     last = issuer.last
     due, skipped = sessions_due(issuer, frames, last, context.now)
-    state = live_state(issuer, last)
+    state, warnings = usable_state(issuer, last)
     issued = []
     for at in due:
         cut = frames.until(at + 1)
         if state is not None and cut.sessions[-1] < state.session:
             continue  # issued before, in an entry that others followed
         live = forecast_session(issuer, cut, context.now, state, tickers)
-        state = live.state
-        rows = rows_to_issue(issuer, live, cut.sessions[-1], context.now)
+        state, now = live.state, context.clock()
+        rows = rows_to_issue(issuer, live, cut.sessions[-1], now)
         if len(rows):
-            appended = append(issuer.ledger, Issue(provenance(issuer, state), context.now, rows))
+            warnings += kept(issuer, state)
+            appended = append(issuer.ledger, Issue(provenance(issuer, state), now, rows))
             session = IssuedSession(_day(cut.sessions[-1]), rows["status"].iloc[0], appended, stage_digests(cut))
             issued.append(session)
     shown = issued_forecasts(issuer, frames, tickers, context.now)
-    return Issued(shown, tuple(issued), skipped or ("" if issued else _already(last)))
+    behind = age_sessions(issuer.calendar, frames.sessions[-1], context.now)
+    return Issued(shown, tuple(issued), skipped or ("" if issued else _already(last)), behind, tuple(warnings))
 
 
 def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: datetime) -> tuple[list[int], str]:
@@ -111,7 +118,7 @@ def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: dateti
     """
     count = len(frames.sessions)
     if now < closed_at(issuer.calendar, frames.sessions[-1]) + issuer.delay:
-        return [], f"{frames.sessions[-1]} closed less than {issuer.delay.seconds // 60} minutes ago"
+        return [], f"{frames.sessions[-1]} closed less than {issuer.delay.total_seconds() / 60:.0f} minutes ago"
     behind = age_sessions(issuer.calendar, frames.sessions[-1], now)
     missing = f"the bars of {behind} completed session(s) are not there yet" if behind else ""
     if last is None:
@@ -125,12 +132,38 @@ def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: dateti
 
 
 def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
-    """Return the state of the calibration to go on from: that of the last issue, or the version's own."""
+    """Return the state of the calibration to go on from: that of the last issue, or the version's own.
+
+    Raises FitError where that of the last issue is gone or was changed.
+    """
     own = issuer.model.calibration
     if last is None or last.provenance.calibration_digest is None or own is None:
         return own
     state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
     return state if state.horizons == own.horizons else own
+
+
+def usable_state(issuer: Issuer, last: Entry | None) -> tuple[CalibrationState | None, list[str]]:
+    """Return the state to go on from, the version's own where that of the last issue is lost, with a warning then.
+
+    The version's own is followed again through the sessions since: a lost file must not cost a forecast.
+    """
+    try:
+        return live_state(issuer, last), []
+    except FitError as error:
+        warning = f"{error}. The calibration was followed again from the end of the version's backtest on."
+        return issuer.model.calibration, [warning]
+
+
+def kept(issuer: Issuer, state: CalibrationState | None) -> list[str]:
+    """Return a warning where the state of an issue cannot be stored, which must not cost the issue."""
+    if state is None:
+        return []
+    try:
+        put_state(issuer.version.folder.parent, issuer.calendar, state)
+    except UsageError as error:
+        return [f"The state of the calibration could not be stored: {error}"]
+    return []
 
 
 def forecast_session(
@@ -148,8 +181,9 @@ def rows_to_issue(issuer: Issuer, live: LiveForecasts, session: np.datetime64, n
     rows = ledger_rows(issuer, live, session, now)
     closes = closing_instants(issuer.calendar, rows["target_session"].to_numpy("datetime64[D]"))
     closed = (closes <= np.datetime64(int(now.timestamp()), "s")) & (rows["status"] == STALE).to_numpy()
-    issued = _issued_of(issuer, rows)
-    known = pd.MultiIndex.from_frame(rows[list(KEY)]).isin(pd.MultiIndex.from_frame(issued[list(KEY)]))
+    # Of an origin that was issued nothing is added, as by a forecaster that a later version has.
+    origin, issued = ["ticker", "as_of"], _issued_of(issuer, rows)
+    known = pd.MultiIndex.from_frame(rows[origin]).isin(pd.MultiIndex.from_frame(issued[origin]))
     new: pd.DataFrame = rows[~known & ~closed]
     return new.sort_values("status", key=lambda column: column == STALE, kind="stable")
 
@@ -183,15 +217,14 @@ def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
 
 
 def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
-    """Return where the rows of an issue come from, after storing the state of the calibration."""
+    """Return where the rows of an issue come from."""
     environment = this_environment()
-    digest = put_state(issuer.version.folder.parent, issuer.calendar, state) if state else None
     return Provenance(
         model=issuer.version.name,
         version=issuer.version.number,
         calendar=issuer.calendar,
         experiment_digest=experiment_digest(issuer.model.experiment),
-        calibration_digest=digest,
+        calibration_digest=state_digest(state) if state else None,
         code_version=environment.code_version,
         lock_digest=environment.lock_digest,
         cpu_capability=environment.cpu_capability,

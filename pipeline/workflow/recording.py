@@ -17,6 +17,7 @@ from pipeline.tracking.background import Delivery
 from pipeline.tracking.descriptions import RunKind
 from pipeline.tracking.metrics import MetricValue
 from pipeline.tracking.outbox import Header, open_journal
+from pipeline.tracking.patience import Patience
 from pipeline.tracking.record import log_result
 from pipeline.tracking.runs import Record, RunStatus, start_run
 from pipeline.tracking.store import refuse_unusable, run_url, without_password
@@ -25,8 +26,6 @@ from pipeline.wording import count_of
 from pipeline.workflow.earlier_records import destination_of
 from pipeline.workflow.run_context import RunContext
 
-PATIENCE_SECONDS = 15.0
-"""How long one run waits in all for a store that does not answer: at its start, in its middle and at its end."""
 INTERRUPTED_SECONDS = 3.0
 """How long an interrupted run waits for its end to be recorded."""
 
@@ -145,18 +144,20 @@ class Recording:
 
 
 @contextmanager
-def recorded(settings: Settings, job: str, start: Start, record_id: str | None = None) -> Iterator[Recording]:
+def recorded(
+    settings: Settings, job: str, start: Start, record_id: str | None = None, patience: Patience | None = None
+) -> Iterator[Recording]:
     """Return a context in which a run that `start` begins is recorded: FINISHED, FAILED or, interrupted, KILLED.
 
     The store is opened in a thread at once: a first use creates its tables for some seconds, while the run goes on. A
-    run of the same `job` (or `record_id`, where one is given) that was killed is continued. Raises UsageError on an
-    address that cannot be a store.
+    run of the same `job` (or `record_id`, where one is given) that was killed is continued. `patience` is what the use
+    case has left (default: that of one record). Raises UsageError on an address that cannot be a store.
     """
     destination = destination_of(settings)
     refuse_unusable(destination)
     header = Header.new(job, without_password(destination.uri), destination.experiment, record_id)
     journal = open_journal(settings.outbox, header)
-    delivery = Delivery(destination, settings.outbox, journal, PATIENCE_SECONDS)
+    delivery = Delivery(destination, settings.outbox, journal, patience or Patience())
     recording = Recording(Record(journal), delivery, settings.outbox, _reports_in(settings))
     start(recording.record)
     delivery.begin()
@@ -194,9 +195,12 @@ def job_of(kind: RunKind, experiment: Experiment) -> str:
     return f"{kind} {hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()}"
 
 
-def recorded_experiment(settings: Settings, kind: RunKind, experiment: Experiment) -> AbstractContextManager[Recording]:
+def recorded_experiment(
+    settings: Settings, kind: RunKind, experiment: Experiment, patience: Patience | None = None
+) -> AbstractContextManager[Recording]:
     """Return a context in which a run of an experiment is recorded."""
-    return recorded(settings, job_of(kind, experiment), partial(start_run, kind=kind, experiment=experiment))
+    start = partial(start_run, kind=kind, experiment=experiment)
+    return recorded(settings, job_of(kind, experiment), start, patience=patience)
 
 
 def record(context: RunContext, recording: Recording, result: CalendarResult) -> RecordedResult:

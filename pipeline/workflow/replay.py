@@ -1,13 +1,15 @@
 """Replay: an issued forecast made again from its data as known then, its model version and its state."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import LedgerError, UsageError
+from pipeline.errors import FitError, LedgerError, UsageError
+from pipeline.forecasting.calibration_state import CalibrationState
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.operation.environment import Environment, this_environment
@@ -17,6 +19,7 @@ from pipeline.operation.ledger.issues import KEY
 from pipeline.operation.ledger.reading import entry_at, last_entry, listed, rows_of_entry
 from pipeline.operation.model import common_source
 from pipeline.operation.model_versions import read_version
+from pipeline.operation.states import get_state
 from pipeline.operation.version_files import ModelVersion
 from pipeline.workflow.calendar_bars import by_calendar, frames_on
 from pipeline.workflow.day_file import read_stages
@@ -78,14 +81,50 @@ class ReplayResult:
         return {}
 
 
-def replay(context: RunContext, model: str, which: int | str) -> ReplayResult:
-    """Make the forecasts of an entry again: `which` is its place in the chain, or the id of the run that issued it.
+@dataclass(frozen=True)
+class Replays:
+    """The replays of the entries of a run, in the chain's order."""
+
+    results: tuple[ReplayResult, ...]
+
+    @property
+    def status(self) -> str:
+        """Return "ok", or "partial" where rows of an entry differ."""
+        return "partial" if any(result.status == "partial" for result in self.results) else "ok"
+
+    @property
+    def sentence(self) -> str:
+        """The results in words, a line each."""
+        return "\n".join(result.sentence for result in self.results)
+
+    def as_json(self) -> JsonObject:
+        """Return the object that --json prints; that of several entries has the list `entries`."""
+        if len(self.results) == 1:
+            return self.results[0].as_json()
+        entries = [result.as_json() for result in self.results]
+        return {"status": self.status, "sentence": self.sentence, "entries": entries}
+
+    def tables(self) -> Mapping[str, list[JsonObject]]:
+        """Return no table: the result is sentences."""
+        return {}
+
+
+def replays(context: RunContext, model: str, which: int | str) -> Replays:
+    """Replay an entry, by its place in the chain, or all of a run, by the run's id; raises as `replay` does."""
+    ledger = open_ledger(context.settings.ledger_url)
+    return Replays(tuple(replay(context, model, sequence) for sequence in _entries(ledger, model, which)))
+
+
+def replay(context: RunContext, model: str, sequence: int) -> ReplayResult:
+    """Make the forecasts of an entry of the chain again.
 
     Raises UsageError where the entry or its version does not exist (any more), FitError where its state is gone,
     SourceError where the store does not know the prices of then.
     """
     ledger = open_ledger(context.settings.ledger_url)
-    entry = _entry(ledger, model, which)
+    entry = entry_at(ledger, model, sequence)
+    if entry is None:
+        raise _no_entry(sequence, model)
     version = read_version(context.settings.models, model, entry.provenance.version)
     context = replace(context, started_at=entry.issued_at, now=entry.issued_at, clock=lambda: entry.issued_at)
     known = entry.provenance
@@ -101,18 +140,20 @@ def replay(context: RunContext, model: str, which: int | str) -> ReplayResult:
     return _compared(context, entry, joined, stages)
 
 
-def _entry(ledger: Ledger, model: str, which: int | str) -> Entry:
+def _entries(ledger: Ledger, model: str, which: int | str) -> list[int]:
     if isinstance(which, int):
-        entry = entry_at(ledger, model, which)
-    else:
-        found = [it for it in listed(ledger, model, 100_000) if it.provenance.run_id.startswith(which)]
-        entry = found[0] if found else None
-    if entry is None:
-        raise UsageError(
-            f"found no entry {which} of model {model} in the ledger, expected a place in its chain or the id of a run; "
-            "`tapecast ledger list` shows them"
-        )
-    return entry
+        return [which]
+    found = [it.sequence for it in listed(ledger, model, 100_000) if it.provenance.run_id.startswith(which)]
+    if not found:
+        raise _no_entry(which, model)
+    return sorted(found)
+
+
+def _no_entry(which: int | str, model: str) -> UsageError:
+    return UsageError(
+        f"found no entry {which} of model {model} in the ledger, expected a place in its chain or the id of a run; "
+        "`tapecast ledger list` shows them"
+    )
 
 
 def _made_again(
@@ -122,16 +163,27 @@ def _made_again(
     version, model = issuer.version, issuer.model
     source = _source_then(common_source(version.models), entry)
     tickers = tuple(dict.fromkeys(issued["ticker"]))
-    read = _read_tickers(version, tickers)
+    state = _state_after(issuer, entry)
+    # All that the run read then, in that order: the numbers of one ticker depend on the others in the last bits.
+    read = _read_tickers(version, tickers if state is None else (*state.tickers, *tickers))
     experiment = model.experiment.model_copy(update={"tickers": read, "source": source, "universe": None})
     (bars,) = [it for it in by_calendar(load(context, experiment, tickers)) if it.calendar == issuer.calendar]
     bars = replace(bars, universe=with_new_members(model.universe, tickers))
     frames = frames_on(bars, model.experiment, market_members(context, model, bars))
-    stop = int(np.searchsorted(frames.sessions, np.datetime64(entry.last_origin), side="right"))
+    session = np.datetime64(entry.last_origin) if state is None else state.session  # stale rows are of earlier ones
+    stop = int(np.searchsorted(frames.sessions, session, side="right"))
     cut = frames.until(stop)
     before = last_entry(issuer.ledger, version.name, issuer.calendar, entry.sequence)
     live = forecast_session(issuer, cut, context.now, live_state(issuer, before), tickers)
     return ledger_rows(issuer, live, cut.sessions[-1], context.now), stage_digests(cut)
+
+
+def _state_after(issuer: Issuer, entry: Entry) -> CalibrationState | None:
+    """Return the state that was stored with an entry; None without one, or where it is gone."""
+    digest = entry.provenance.calibration_digest
+    with suppress(FitError):
+        return get_state(issuer.version.folder.parent, issuer.calendar, digest) if digest else None
+    return None
 
 
 def _source_then(source: SourceSpec, entry: Entry) -> SourceSpec:

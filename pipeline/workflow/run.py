@@ -61,7 +61,7 @@ def run(context: RunContext, experiment: Experiment, plan: RunPlan) -> RecordedR
     if plan.publish_as is not None:  # what would refuse the models is known before hours of training
         refuse_unusable_name(plan.publish_as.name, experiment.source)
         find_champion(context.settings.models, plan.publish_as.name)
-    with recorded_experiment(context.settings, context.kind, experiment) as recording:
+    with recorded_experiment(context.settings, context.kind, experiment, context.patience) as recording:
         device = context.step(choose_device, "device")(experiment.device)
         calendars = by_calendar(load(context, experiment))
         several = len(calendars) > 1

@@ -1,7 +1,7 @@
 """What every step of a run may use: settings, folders, progress, its instant, and how a step is wrapped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -12,6 +12,7 @@ from pipeline.market.specification import SourceSpec, StoredSource, YahooSource
 from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
+from pipeline.tracking.patience import Patience
 from pipeline.training.cache import FitCache
 from pipeline.workflow.progress import NoProgress, Progress, StageTimer
 
@@ -76,6 +77,7 @@ class RunContext:
     clock: Callable[[], datetime] = utc_now
     remote: RemoteSourceOf = yahoo_client
     announce: Announce = announce_nothing
+    patience: Patience = field(default_factory=Patience)  # of all records of the use case together
 
     @property
     def progress(self) -> Progress:

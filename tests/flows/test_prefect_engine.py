@@ -76,6 +76,29 @@ def test_what_may_pass_is_tried_again_twice(error: Exception) -> None:
         tries(3)
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    unfinished: str
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(("needed", "calls"), [(0, 1), (1, 2), (9, 3)])
+def test_a_result_that_is_unfinished_is_tried_again_and_returned_in_the_end(needed: int, calls: int) -> None:
+    waited: list[float] = []
+    made: list[Unfinished] = []
+
+    def use_case() -> Unfinished:
+        made.append(Unfinished("no bar has come yet" if len(made) < needed else ""))
+        return made[-1]
+
+    @flow
+    def tries() -> str:
+        return str(retrying(use_case, waited.append)().unfinished)
+
+    assert tries() == ("no bar has come yet" if needed == 9 else "")
+    assert (len(made), tuple(waited)) == (calls, RETRY_SECONDS[: calls - 1])
+
+
 @pytest.mark.parametrize("error", [UsageError("wrong"), ZeroDivisionError("a bug")])
 def test_what_stays_wrong_fails_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):

@@ -18,6 +18,7 @@ from pipeline.errors import TrackingError
 from pipeline.tracking.background import Delivery
 from pipeline.tracking.delivery import deliver_left
 from pipeline.tracking.outbox import Header, open_journal
+from pipeline.tracking.patience import Patience
 from pipeline.tracking.runs import Record
 from pipeline.tracking.store import Destination, Store, prepare_store
 
@@ -29,11 +30,11 @@ from .waiting import waiting_records
 pytestmark = [*THIRD_PARTY, pytest.mark.timeout(300)]
 
 
-def begun(uri: str, outbox: Path, patience: float = 15.0) -> tuple[Record, Delivery]:
+def begun(uri: str, outbox: Path, patience: float = 15.0, shared: Patience | None = None) -> tuple[Record, Delivery]:
     """A record under way, whose run has been started."""
     header = Header.new("", uri, "tapecast")
     journal = open_journal(outbox, replace(header, job=header.id))
-    delivery = Delivery(Destination(uri, None, "tapecast"), outbox, journal, patience)
+    delivery = Delivery(Destination(uri, None, "tapecast"), outbox, journal, shared or Patience(patience))
     record = Record(journal)
     record.start("a run", {})
     delivery.begin()
@@ -64,6 +65,14 @@ def test_patience_is_shared_by_all_waits_of_a_run(tmp_path: Path) -> None:
     with silent_server() as uri:
         _, delivery = begun(uri, tmp_path, patience=1.0)
         assert 0.9 < seconds_of(delivery, waits=3) < 2.0
+
+
+def test_patience_is_shared_by_all_records_of_a_use_case(tmp_path: Path) -> None:
+    shared = Patience(1.0)
+    with silent_server() as uri:
+        first, second = (begun(uri, tmp_path, shared=shared)[1] for _ in range(2))
+        assert 0.9 < seconds_of(first) < 2.0
+        assert seconds_of(second, waits=3) < 0.1
 
 
 def test_a_server_that_is_not_there_costs_nothing(tmp_path: Path) -> None:

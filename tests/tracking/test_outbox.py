@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.tracking.outbox import (
     CALLS,
+    DELIVERED,
     HEADER,
     RESUME_HOURS,
     Delivered,
@@ -126,6 +127,18 @@ def test_progress_and_calls_are_read_again(tmp_path: Path) -> None:
     assert again.pending == journal.pending == [{**again.pending[0], "call": "log", "tags": {"c": "d"}}]
     again.remove()
     assert waiting_records(tmp_path) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_progress_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    Record(journal).start("a run", {})
+    journal.save(Delivered(1, {"": "7"}))
+    (journal.folder / DELIVERED).write_text(content)
+    journal.release()
+    (again,) = left_journals(tmp_path, *HERE)
+    assert (again.delivered, len(again.pending)) == (Delivered(), 1)
+    again.release()
 
 
 def test_what_a_killed_removal_left_is_no_record_and_goes(tmp_path: Path) -> None:

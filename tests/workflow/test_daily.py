@@ -1,16 +1,21 @@
 """The daily use case where something is otherwise than planned: late bars, faults, second runs, changed settings."""
 
+import itertools
 import shutil
 import sqlite3
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.errors import FitError, LedgerError, NothingUsableError, UsageError
+from pipeline.errors import LedgerError, NothingUsableError, SourceError, UsageError
+from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.market.bars import FetchedRows
 from pipeline.market.calendars import closed_at
 from pipeline.operation.environment import Environment, this_environment
 from pipeline.operation.ledger.database import Ledger, open_ledger
@@ -23,9 +28,9 @@ from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
 from pipeline.workflow.day_file import day_file
 from pipeline.workflow.issuing import is_on_time
-from pipeline.workflow.replay import environment_changes, replay
-from tests.panels import changed
-from tests.workflow.daily_job import DAYS, EXPERIMENT, ROWS, context_at, evening, live_through
+from pipeline.workflow.replay import environment_changes, replay, replays
+from tests.panels import changed, random_rows
+from tests.workflow.daily_job import DAYS, EXPERIMENT, LAST, ROWS, context_at, evening, live_through
 
 NEXT = np.datetime64("2023-12-26")  # after Christmas
 AFTER = np.datetime64("2023-12-27")
@@ -137,6 +142,27 @@ def test_two_runs_at_once_give_one_result() -> None:
         first, second = pool.map(lambda _: run(), range(2))
     assert first.calendars[0].forecasts == second.calendars[0].forecasts
     assert len(listed(ledger(), "daily", 99)) == len(DAYS) + 1
+
+
+class Refusing:
+    """A remote source that refuses every request."""
+
+    def fetch(self, first_days: Mapping[str, date | None]) -> Iterator[tuple[str, FetchedRows | SourceError]]:
+        """Yield an error for each ticker."""
+        for ticker in first_days:
+            yield ticker, SourceError("Yahoo refuses requests")
+
+
+def test_a_day_on_which_the_source_refuses_is_unfinished_and_issued_on_time_by_a_second_try() -> None:
+    refusing = replace(context_at(evening(NEXT)), remote=lambda *_: Refusing())
+    first = daily(refusing, EXPERIMENT, DailyPlan())
+    assert first.calendars[0].issued == []
+    assert first.unfinished == (
+        "calendar XNYS: the bars of 1 completed session(s) are not there yet, Yahoo refuses requests"
+    )
+    second = run()
+    assert [row["status"] for row in second.calendars[0].issued] == [ON_TIME]
+    assert second.unfinished == ""
 
 
 def test_a_clock_that_is_set_back_issues_nothing_twice() -> None:
@@ -286,15 +312,74 @@ def test_a_ledger_that_lacks_what_was_issued_gets_nothing(home: Path, monkeypatc
     assert run().calendars[0].entry["sequence"] == 3
 
 
-def test_a_state_that_was_changed_is_refused(home: Path) -> None:
-    entry = last_entry(ledger(), "daily", "XNYS")
-    assert entry is not None
-    (path,) = (home / "models" / "daily" / "states" / "XNYS").glob(f"*{str(entry.provenance.calibration_digest)[:12]}*")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(FitError, match=r"another calibration state .* than was stored"):
-        run()
+@pytest.mark.parametrize("lost", ["removed", "changed"])
+def test_a_lost_state_costs_no_forecast_and_is_said(lost: str, home: Path) -> None:
+    folder = home / "models" / "daily" / "states" / "XNYS"
+    if lost == "removed":
+        shutil.rmtree(folder)
+    else:
+        newest = max(folder.iterdir())
+        newest.write_bytes(min(folder.iterdir()).read_bytes())
+    (calendar,) = run().calendars
+    assert [row["status"] for row in calendar.issued] == [ON_TIME]
+    assert any("The calibration was followed again" in warning for warning in calendar.warnings)
+    assert any("The calibration was followed again" in sentence for sentence in daily_sentences(calendar))
+    assert run(AFTER).calendars[0].warnings == []
+
+
+def test_a_state_that_is_followed_again_is_the_one_that_was_lost(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(home, other)
+    kept = run()
+    shutil.rmtree(other / "models" / "daily" / "states")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAPECAST_HOME", str(other))
+        again = run()
+    prices = [[row[name] for row in it.calendars[0].forecasts for name in QUANTILE_COLUMNS] for it in (kept, again)]
+    assert prices[0] == pytest.approx(prices[1], rel=1e-6)
+
+
+def test_a_state_that_cannot_be_stored_costs_no_forecast(home: Path) -> None:
+    folder = home / "models" / "daily" / "states"
+    shutil.rmtree(folder)
+    folder.touch()
+    (calendar,) = run().calendars
+    assert [row["status"] for row in calendar.issued] == [ON_TIME]
+    assert any("could not be stored" in warning for warning in calendar.warnings)
+
+
+def test_an_origin_that_was_issued_gets_no_other_forecaster_by_a_later_version() -> None:
+    none = {"calibration": {"method": "none"}}
+    first = run(NEXT, **none)
+    assert first.refit is not None
+    second = run(NEXT, **none)  # by the version without a calibration
+    assert second.calendars[0].issued == first.calendars[0].issued
+    rows = issued()
+    published = rows[rows["published"]]
+    assert not published.duplicated(["ticker", "as_of", "horizon"]).any()
+    assert len(second.calendars[0].forecasts) == len(first.calendars[0].forecasts)
+
+
+def test_after_a_refit_a_second_run_names_the_version_that_issued() -> None:
+    first = run(seeds=2)
+    assert first.refit is not None
+    assert first.refit["version"] == 2
+    second = run(seeds=2).calendars[0]
+    assert (second.version, second.backtest) == (1, first.calendars[0].backtest)
+    assert run(AFTER, seeds=2).calendars[0].version == 2
+
+
+def test_a_forecast_is_on_time_by_the_instant_of_its_issue_not_by_that_of_the_start() -> None:
+    begun, ticks = evening(NEXT), itertools.count()
+    late = closed_at("XNYS", NEXT) + timedelta(days=1)
+
+    def clock() -> datetime:
+        return begun if next(ticks) == 0 else late  # it waited for another run, or for a slow source
+
+    context = replace(context_at(begun), clock=clock)
+    (calendar,) = daily(context, EXPERIMENT, DailyPlan()).calendars
+    assert [row["status"] for row in calendar.issued] == [LATE]
+    assert listed(ledger(), "daily", 1)[0].issued_at == late
 
 
 def test_a_calendar_that_the_model_lacks_is_named() -> None:
@@ -318,10 +403,32 @@ def test_a_replay_is_the_issued_forecast_bit_for_bit() -> None:
     run()
     for which in (1, 2, 3):
         assert replay(context_at(evening(AFTER)), "daily", which).agreement == "identical"
-    entry = listed(ledger(), "daily", 1)[0]
-    found = replay(context_at(evening(AFTER)), "daily", entry.provenance.run_id[:12])
-    assert (found.sequence, found.agreement, found.status) == (3, "identical", "ok")
-    assert "every value is the issued one, bit for bit" in found.sentence
+
+
+def test_a_replay_of_a_run_is_that_of_all_of_its_entries() -> None:
+    run(AFTER)  # a missed session, then the last one
+    late, newest = sorted(listed(ledger(), "daily", 2), key=lambda entry: entry.sequence)
+    found = replays(context_at(evening(AFTER)), "daily", newest.provenance.run_id[:12])
+    assert [(it.sequence, it.agreement) for it in found.results] == [
+        (late.sequence, "identical"),
+        (newest.sequence, "identical"),
+    ]
+    assert (found.status, len(found.as_json()["entries"])) == ("ok", 2)
+    assert found.sentence.count("every value is the issued one, bit for bit") == 2
+
+
+def test_a_replay_reads_what_the_run_read_and_ends_where_it_ended() -> None:
+    rows = {**ROWS, "DDD": random_rows(420, 9, LAST)}
+    daily(context_at(evening(NEXT), rows=rows), changed(EXPERIMENT, tickers=tuple(rows)), DailyPlan())
+    daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan())  # DDD waits for its outcome
+    behind = {**rows, "CCC": rows["CCC"][rows["CCC"]["session"] <= pd.Timestamp(AFTER)]}
+    daily(context_at(evening(AFTER + 2), rows=behind), EXPERIMENT, DailyPlan())
+    less = {**rows, "CCC": rows["CCC"][rows["CCC"]["session"] <= pd.Timestamp(AFTER + 1)]}
+    daily(context_at(evening(AFTER + 2) + timedelta(hours=1), rows=less), EXPERIMENT, DailyPlan())
+    entries = sorted(listed(ledger(), "daily", 99), key=lambda entry: entry.sequence)
+    assert entries[-1].last_origin < entries[-2].last_origin  # of the ticker that is behind alone
+    for entry in entries:
+        assert replay(context_at(evening(AFTER + 2), rows=rows), "daily", entry.sequence).agreement == "identical"
 
 
 def test_a_replay_names_the_first_stage_that_differs(home: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting import figures, report
 from pipeline.settings import Settings
+from pipeline.tracking.patience import PATIENCE_SECONDS, Patience
 from pipeline.workflow.progress import NoProgress
 from pipeline.workflow.recording import recorded_experiment
 from pipeline.workflow.result import CalendarSummary
@@ -31,7 +32,6 @@ pytestmark = [
 ]
 
 SMALL = changed(TINY, seeds=1)
-PATIENCE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Home:
     database: Path
     patch: pytest.MonkeyPatch
 
-    def run(self, seed: int = 0, live: bool = True) -> CalendarSummary:
+    def run(self, seed: int = 0, live: bool = True, patience: float = PATIENCE_SECONDS) -> CalendarSummary:
         """The result of a run on one calendar."""
-        context = new_context("run", None, NoProgress())
+        context = replace(new_context("run", None, NoProgress()), patience=Patience(patience))
         experiment = changed(SMALL, seed=seed)
         (summary,) = result_of(run(context, experiment, RunPlan(live=live))).calendars
         return summary
@@ -124,13 +124,11 @@ def test_a_server_that_does_not_answer_costs_seconds_and_no_number(own: Home, an
 def test_what_was_not_recorded_is_by_the_next_run_in_order_and_once(own: Home) -> None:
     client_uri = f"sqlite:///{own.database}"
     with closing(locked(own)) as other:
-        own.patch.setattr("pipeline.workflow.recording.PATIENCE_SECONDS", 0.5)
-        first, second = own.run(seed=1), own.run(seed=2)
+        first, second = own.run(seed=1, patience=0.5), own.run(seed=2, patience=0.5)
         other.execute("COMMIT")
     assert not first.recorded
     assert not second.recorded
-    own.patch.setattr("pipeline.workflow.recording.PATIENCE_SECONDS", 60.0)
-    third = own.run(seed=3)
+    third = own.run(seed=3, patience=60.0)
     assert third.recorded
     assert third.backtest is not None
     assert third.backtest.trials["tested"] == 3, "those that waited are counted"
