@@ -156,7 +156,7 @@ class Refusing:
 def test_a_day_on_which_the_source_refuses_is_unfinished_and_issued_on_time_by_a_second_try() -> None:
     refusing = replace(context_at(evening(NEXT)), remote=lambda *_: Refusing())
     first = daily(refusing, EXPERIMENT, DailyPlan())
-    assert first.calendars[0].issued == []
+    assert [row["session"] for row in first.calendars[0].issued] == [str(DAYS[1])]  # by the run of that day
     assert first.unfinished == (
         "calendar XNYS: the bars of 1 completed session(s) are not there yet, Yahoo refuses requests"
     )
