@@ -19,7 +19,7 @@ SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
 PIT, EQUITY, GROUPS = "pit.png", "equity.png", "groups.png"
 LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
 
-MAX_SINGLE_FANS = 150
+MAX_SINGLE_FANS = 50  # one takes three times the seconds that it takes on a sheet
 FANS_PER_SHEET = 30
 
 _PLAIN_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.=_-]{0,31}")

@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.daily
 
-The prices are the large panel's, imported into a store; the model is trained once, with one network and few steps: what
-is timed is the day after, without a refit. Prefect is not started. The exit status is the number of misses.
+The prices are the large panel's, imported into a store; the model is trained once, in few steps: what is timed are the
+days after, without a refit, each in a process of its own from its start to its end. Prefect is not started. The exit
+status is the number of misses.
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +37,6 @@ MANY, FEW = 100, 5
 BOUND_SECONDS, BOUND_BYTES = 15.0, 1_000_000
 DELAY = timedelta(hours=1)
 QUICK = {
-    "seeds": 1,
     "training": {"min_steps": 50, "max_steps": 50},
     "folds": {"train_end": "2016-12-31", "valid_end": "2017-12-31"},
 }
@@ -54,20 +55,26 @@ def store_rows(frame: pd.DataFrame, tickers: list[str], day: np.datetime64) -> N
         commit(collection, str(ticker), FetchedRows(of_ticker, None, "USD", closed_at("XNYS", day) + DELAY / 2))
 
 
+def live_through(day: np.datetime64, tickers: list[str]) -> None:
+    """Run the daily use case after the close of a day, and print what it did."""
+    values = {**QUICK, "source": StoredSource(collection="panel"), "tickers": tuple(tickers), "device": "cpu"}
+    now = closed_at("XNYS", day) + DELAY
+    result = daily(new_context("daily", clock=lambda: now), Experiment.model_validate(values), DailyPlan())
+    (calendar,) = result.calendars
+    print(f"  {day}: {len(tickers)} tickers", result.seconds)
+    if calendar.skipped or result.refit or not result.recorded:
+        print(f"  no ordinary day: {calendar.skipped} {result.refit} recorded: {result.recorded}")
+
+
 def days_of(frame: pd.DataFrame, tickers: list[str]) -> list[tuple[float, int]]:
     """Return the seconds and the added bytes of each day after the first, which trains the model."""
-    values = {**QUICK, "source": StoredSource(collection="panel"), "tickers": tuple(tickers), "device": "cpu"}
-    experiment, found = Experiment.model_validate(values), []
+    found = []
     for day in DAYS:
-        now = closed_at("XNYS", day) + DELAY
         store_rows(frame, tickers, day)
         before, begun = bytes_in(Settings().root), time.perf_counter()
-        result = daily(new_context("daily", clock=lambda now=now: now), experiment, DailyPlan())  # type: ignore[misc]
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.daily", str(day), ",".join(tickers)], check=True)
         found.append((time.perf_counter() - begun, bytes_in(Settings().root) - before))
-        (calendar,) = result.calendars
-        print(f"  {day}: {len(tickers)} tickers, {found[-1][0]:.1f} s, {found[-1][1] / 1e6:.2f} MB", result.seconds)
-        if calendar.skipped or result.refit:
-            print(f"  no ordinary day: {calendar.skipped} {result.refit}")
+        print(f"  {found[-1][0]:.1f} s from start to end, {found[-1][1] / 1e6:.2f} MB", flush=True)
     return found[1:]
 
 
@@ -86,7 +93,10 @@ def measured() -> Iterator[Measured]:
 
 
 def main() -> int:
-    """Print the measures."""
+    """Print the measures; with a day and tickers, live through that day."""
+    if len(sys.argv) > 1:
+        live_through(np.datetime64(sys.argv[1]), sys.argv[2].split(","))
+        return 0
     if not PANEL.exists():
         print(f"no panel at {PANEL}: an ordinary day cannot be measured here")
         return 1
