@@ -113,22 +113,26 @@ def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence
 def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: datetime) -> tuple[list[int], str]:
     """Return the indices of the sessions to issue, oldest first, and why there are fewer than one would expect.
 
-    The last session is always among them: tickers whose bars came late are still to be issued. Sessions that the model
-    was trained on are not issued.
+    The last session is always among them, once its bars have settled: tickers whose bars came late are still to be
+    issued. Sessions that the model was trained on are not issued.
     """
-    count = len(frames.sessions)
-    if now < closed_at(issuer.calendar, frames.sessions[-1]) + issuer.delay:
-        return [], f"{frames.sessions[-1]} closed less than {issuer.delay.total_seconds() / 60:.0f} minutes ago"
-    behind = age_sessions(issuer.calendar, frames.sessions[-1], now)
-    missing = f"the bars of {behind} completed session(s) are not there yet" if behind else ""
-    if last is None:
-        return [count - 1], missing
-    first = int(np.searchsorted(frames.sessions, np.datetime64(last.last_origin), side="right"))
-    trained = int(np.searchsorted(frames.sessions, np.datetime64(issuer.model.trained_until)))
+    count, reasons = len(frames.sessions), []
+    first = trained = count - 1
+    if last is not None:
+        first = int(np.searchsorted(frames.sessions, np.datetime64(last.last_origin), side="right"))
+        trained = int(np.searchsorted(frames.sessions, np.datetime64(issuer.model.trained_until)))
     due = list(range(max(first, trained), count)) or [count - 1]
+    if behind := age_sessions(issuer.calendar, frames.sessions[-1], now):
+        reasons.append(f"the bars of {behind} completed session(s) are not there yet")
     if trained > first:
-        missing = f"{trained - first} missed session(s) lie before the end of the model's training and are not issued"
-    return due, missing
+        reasons.append(
+            f"{trained - first} missed session(s) lie before the end of the model's training and are not issued"
+        )
+    if now < closed_at(issuer.calendar, frames.sessions[-1]) + issuer.delay:
+        due.remove(count - 1)
+        minutes = issuer.delay.total_seconds() / 60
+        reasons.append(f"{frames.sessions[-1]} closed less than {minutes:.0f} minutes ago")
+    return due, "; ".join(reasons)
 
 
 def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:

@@ -181,6 +181,13 @@ def test_bars_are_left_to_settle() -> None:
     ]
 
 
+def test_a_missed_session_does_not_wait_for_the_bars_of_a_later_one_to_settle() -> None:
+    context = context_at(closed_at("XNYS", AFTER) + timedelta(minutes=30))
+    (calendar,) = daily(context, EXPERIMENT, DailyPlan(delay_minutes=60)).calendars
+    assert [(row["session"], row["status"]) for row in calendar.issued] == [(str(NEXT), LATE)]
+    assert calendar.skipped == f"{AFTER} closed less than 60 minutes ago"
+
+
 def test_a_forecast_is_on_time_before_the_next_session_opens() -> None:
     for minutes, on_time in ((-1, True), (0, False)):
         opening = pd.Timestamp("2023-12-27 14:30", tz="UTC").to_pydatetime() + timedelta(minutes=minutes)
