@@ -356,15 +356,16 @@ def test_a_state_that_cannot_be_stored_costs_no_forecast(home: Path) -> None:
 
 
 def test_an_origin_that_was_issued_gets_no_other_forecaster_by_a_later_version() -> None:
-    none = {"calibration": {"method": "none"}}
-    first = run(NEXT, **none)
+    assert run(NEXT, calibration={"method": "none"}).refit is not None
+    first = run(AFTER)  # by the version without a calibration; then the one with it is made again
     assert first.refit is not None
-    second = run(NEXT, **none)  # by the version without a calibration
+    assert {row["forecaster"] for row in first.calendars[0].forecasts} == {"network"}
+    second = run(AFTER)
     assert second.calendars[0].issued == first.calendars[0].issued
+    assert second.calendars[0].forecasts == first.calendars[0].forecasts
     rows = issued()
-    published = rows[rows["published"]]
-    assert not published.duplicated(["ticker", "as_of", "horizon"]).any()
-    assert len(second.calendars[0].forecasts) == len(first.calendars[0].forecasts)
+    assert not rows[rows["published"]].duplicated(["ticker", "as_of", "horizon"]).any()
+    assert {row["forecaster"] for row in run(AFTER + 1).calendars[0].forecasts} == {"calibrated"}
 
 
 def test_after_a_refit_a_second_run_names_the_version_that_issued() -> None:
@@ -429,6 +430,7 @@ def test_a_replay_reads_what_the_run_read_and_ends_where_it_ended() -> None:
     daily(context_at(evening(NEXT), rows=rows), changed(EXPERIMENT, tickers=tuple(rows)), DailyPlan())
     daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan())  # DDD waits for its outcome
     behind = {**rows, "CCC": rows["CCC"][rows["CCC"]["session"] <= pd.Timestamp(AFTER)]}
+    daily(context_at(evening(AFTER + 1), rows=behind), EXPERIMENT, DailyPlan())
     daily(context_at(evening(AFTER + 2), rows=behind), EXPERIMENT, DailyPlan())
     less = {**rows, "CCC": rows["CCC"][rows["CCC"]["session"] <= pd.Timestamp(AFTER + 1)]}
     daily(context_at(evening(AFTER + 2) + timedelta(hours=1), rows=less), EXPERIMENT, DailyPlan())
