@@ -5,10 +5,11 @@ from datetime import timedelta
 from uuid import uuid4
 
 from pipeline.dataset.frames import Frames
-from pipeline.errors import NothingUsableError
+from pipeline.errors import LedgerError, NothingUsableError
 from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.bars import Exclusion
 from pipeline.operation.ledger.database import Ledger
+from pipeline.operation.ledger.grades import Graded
 from pipeline.operation.ledger.reading import tickers_waiting
 from pipeline.operation.model import VersionReference, common_source
 from pipeline.operation.publication import published_rows
@@ -104,17 +105,34 @@ def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, model.experiment, market_members(context, model, bars))
     with context.timer.stage("grade"):
-        restated = [row.ticker for row in bars.restated]
-        graded = context.step(grade, "grade")(
-            issuer.ledger, issuer.version.name, frames, restated, context.now, issuer.known_at
-        )
+        graded, warnings = _graded(context, issuer, bars, frames)
     tickers = forecastable(frames, bars, wanted).tickers
     with context.timer.stage("issue"):
         found = context.step(issue, "issue")(context, issuer, frames, tickers)
+        found = replace(found, warnings=(*warnings, *found.warnings))
     result = _calendar_result(bars, issuer, frames.of(tickers), found, wanted)
     summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
     stored = read_day(context.settings, issuer.version.name, summary)
     return IssuedCalendar(bars, frames, after(stored, summary), result)
+
+
+def _graded(context: RunContext, issuer: Issuer, bars: CalendarBars, frames: Frames) -> tuple[Graded, list[str]]:
+    """Return what came of the grading of a calendar, and a sentence where it failed.
+
+    Raises LedgerError: into a ledger that cannot be read or written nothing can be issued either.
+    """
+    restated = [row.ticker for row in bars.restated]
+    try:
+        return context.step(grade, "grade")(
+            issuer.ledger, issuer.version.name, frames, restated, context.now, issuer.known_at
+        ), []
+    except LedgerError:
+        raise
+    except Exception as error:  # noqa: BLE001  a forecast has to be issued before its outcome is known, a grade waits
+        found = f"{type(error).__name__}: {error}"
+    # What was not graded is still noted as waiting, so that the next run grades it; a lasting fault is said every day.
+    warning = f"The forecasts whose outcome is known could not be graded ({found}); the next run grades them."
+    return Graded(0, 0, 0), [warning]
 
 
 def _calendar_result(

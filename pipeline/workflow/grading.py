@@ -56,9 +56,7 @@ def outcomes_of(targets: pd.DataFrame, frames: Frames) -> pd.DataFrame:
 
 def _changed(ledger: Ledger, model: str, frames: Frames, tickers: Sequence[str], since: date) -> pd.DataFrame:
     """Return the targets whose outcome is another one by the present bars than as last graded, with the new outcome."""
-    graded = latest_outcomes(ledger, model, tickers, since) if tickers else pd.DataFrame(columns=[*TARGET, "outcome"])
-    if graded.empty:
-        return pd.DataFrame(columns=[*TARGET, "outcome"])
+    graded = latest_outcomes(ledger, model, tickers, since)
     both = graded.merge(outcomes_of(graded, frames), on=list(TARGET), suffixes=("_graded", ""))
     differs = (both["outcome"] - both["outcome_graded"]).abs() > RESTATED_FROM  # False where it is unknown now
     return both.loc[differs, [*TARGET, "outcome"]]

@@ -24,9 +24,11 @@ from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry,
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
+from pipeline.workflow import grading
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
 from pipeline.workflow.day_file import day_file
+from pipeline.workflow.ingest import IngestResult, ingest
 from pipeline.workflow.issuing import is_on_time
 from pipeline.workflow.replay import environment_changes, replay, replays
 from tests.panels import changed, random_rows
@@ -278,6 +280,52 @@ def test_the_last_forecasts_of_a_ticker_that_was_requested_for_a_day_are_graded(
     rows["DDD"] = rows["DDD"].iloc[:0]  # the source has it no more
     gone = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan())
     assert (gone.status, gone.calendars[0].excluded) == ("ok", [])
+
+
+def restated(ticker: str, session: np.datetime64) -> dict[str, pd.DataFrame]:
+    """The rows of a source that corrected a close by half a per cent."""
+    rows = {name: frame.copy() for name, frame in ROWS.items()}
+    at = rows[ticker]["session"] == pd.Timestamp(session)
+    rows[ticker].loc[at, ["open", "high", "low", "close"]] *= 1.005
+    return rows
+
+
+def ingested(day: np.datetime64, rows: dict[str, pd.DataFrame]) -> IngestResult:
+    """An update of the store by itself, half an hour before the daily run."""
+    context = context_at(evening(day) - timedelta(minutes=30), rows=rows)
+    return ingest(context, tuple(ROWS), None, EXPERIMENT.source)
+
+
+def test_what_an_update_of_its_own_found_restated_is_graded_again() -> None:
+    run()
+    rows = restated("CCC", DAYS[1])
+    assert ingested(AFTER, rows).states == {"updated": 2, "restated": 1}
+    calendar = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert [row["session"] for row in calendar.issued] == [str(AFTER)]
+    assert calendar.regraded == 2 * 7  # one session to the restated close, and one from it; what spans it is the same
+
+
+def test_a_grading_that_fails_is_said_and_blocks_no_issue(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "scored", lambda *_: pd.DataFrame().loc["nothing"])
+        failed = run()
+    (calendar,) = failed.calendars
+    assert ([row["session"] for row in calendar.issued], calendar.graded) == ([str(NEXT)], 0)
+    said = "The forecasts whose outcome is known could not be graded (KeyError: 'nothing'); the next run grades them."
+    assert calendar.warnings == [said]
+    assert said in list(daily_sentences(calendar))
+    again = run().calendars[0]
+    assert (again.warnings, again.graded) == ([], 2 * 3 * 7)  # what matured on this day
+
+
+def test_a_ledger_that_fails_while_it_grades_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise LedgerError("locked")
+
+    monkeypatch.setattr(grading, "append_grades", refuse)
+    with pytest.raises(LedgerError, match="locked"):
+        run()
+    assert len(listed(ledger(), "daily", 99)) == len(DAYS)
 
 
 def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_day() -> None:
