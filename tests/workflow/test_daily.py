@@ -296,13 +296,51 @@ def ingested(day: np.datetime64, rows: dict[str, pd.DataFrame]) -> IngestResult:
     return ingest(context, tuple(ROWS), None, EXPERIMENT.source)
 
 
-def test_what_an_update_of_its_own_found_restated_is_graded_again() -> None:
+@pytest.mark.parametrize("rechecked", [20, 1, 0])
+def test_what_an_update_of_its_own_found_restated_is_named_and_graded_again(
+    rechecked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far back: of the outcomes that change, all, one or none is among those compared every day."""
+    monkeypatch.setattr(grading, "RECHECKED_SESSIONS", rechecked)
     run()
     rows = restated("CCC", DAYS[1])
     assert ingested(AFTER, rows).states == {"updated": 2, "restated": 1}
     calendar = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
     assert [row["session"] for row in calendar.issued] == [str(AFTER)]
     assert calendar.regraded == 2 * 7  # one session to the restated close, and one from it; what spans it is the same
+    ((ticker, what),) = [(row["ticker"], row["what"]) for row in calendar.restated]
+    assert (ticker, what.split(";")[0]) == ("CCC", f"prices from {DAYS[1]} on (1 row")
+    again = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert (again.regraded, again.restated) == (2 * 7, calendar.restated)  # as the day's first run found
+    following = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert (following.regraded, following.restated) == (0, [])
+
+
+def test_a_restatement_is_named_and_graded_though_the_first_grading_after_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grading, "RECHECKED_SESSIONS", 0)
+    run()
+    context = context_at(evening(AFTER), rows=restated("CCC", DAYS[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "scored", lambda *_: pd.DataFrame().loc["nothing"])
+        failed = daily(context, EXPERIMENT, DailyPlan()).calendars[0]
+    assert (failed.regraded, [row["ticker"] for row in failed.restated]) == (0, ["CCC"])  # by its own update
+    assert daily(context, EXPERIMENT, DailyPlan()).calendars[0].regraded == 2 * 7
+
+
+@pytest.mark.parametrize(("session", "named", "regraded"), [(DAYS[0] - 1, [], 0), (DAYS[1], ["CCC"], 3 * 7)])
+def test_a_restated_ticker_that_is_forecast_no_more_is_named_where_its_grades_change(
+    session: np.datetime64, named: list[str], regraded: int
+) -> None:
+    run()
+    for day in (AFTER, AFTER + 1):
+        run(day, tickers=("AAA", "BBB"))  # after these two, CCC waits for no outcome
+    rows, day = restated("CCC", session), AFTER + 2
+    assert ingested(day, rows).states == {"updated": 2, "restated": 1}
+    fewer = changed(EXPERIMENT, tickers=("AAA", "BBB"))
+    calendar = daily(context_at(evening(day), rows=rows), fewer, DailyPlan()).calendars[0]
+    assert ([row["ticker"] for row in calendar.restated], calendar.regraded) == (named, regraded)
 
 
 def test_a_grading_that_fails_is_said_and_blocks_no_issue(monkeypatch: pytest.MonkeyPatch) -> None:

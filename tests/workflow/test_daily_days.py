@@ -32,6 +32,8 @@ MISSED, LATER = DAYS[20], DAYS[21]
 SPLIT, DIVIDEND, RESTATED_ON, DELISTED = DAYS[12], DAYS[15], DAYS[30], DAYS[40]
 RESTATED = DAYS[28]
 REFUSED = DAYS[45:48]
+UPDATED = {*DAYS[5:10], SPLIT, LATER, RESTATED_ON, DELISTED, *REFUSED, *DAYS[55:]}
+"""Days on which the store is updated by itself before the daily run, so that this finds nothing to request."""
 THANKSGIVING = np.datetime64("2023-11-23")
 
 
@@ -77,7 +79,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
             if day == RESTATED_ON:
                 restate(world)
             world.fake.play.everything = 429 if day in REFUSED else None
-            results[day] = world.day(day)
+            results[day] = world.day(day, with_update=day in UPDATED)
             if day == DAYS[2]:
                 world.now += timedelta(hours=24)  # Thanksgiving at the same hour
                 holiday = world.run()
@@ -173,7 +175,8 @@ def test_what_has_matured_is_graded_once_and_a_restatement_is_a_revision(lived: 
     assert set(moved["revision"]) == {1}
     assert len(moved) == 3  # to the restated close one and two sessions ahead, and from it one; the rest came later
     assert [row["ticker"] for row in results[RESTATED_ON].calendars[0].restated] == ["CCC"]
-    assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]
+    assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]  # though an update before had found it
+    assert not any(result.calendars[0].warnings for result in results.values())
     assert sum(result.calendars[0].regraded for result in results.values()) == 3 * 7
 
 
