@@ -11,7 +11,7 @@ from pipeline.market.bars import Exclusion, Restated
 from pipeline.market.sources import open_source
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.grades import Graded
-from pipeline.operation.ledger.reading import tickers_waiting
+from pipeline.operation.ledger.reading import entry_at, tickers_waiting
 from pipeline.operation.model import VersionReference, common_source
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
@@ -173,6 +173,7 @@ def _calendar_result(
         restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
         model_version=_version_behind(issuer),
+        ledger_chain=None if (first := entry_at(issuer.ledger, issuer.version.name, 1)) is None else first.digest,
     )
 
 

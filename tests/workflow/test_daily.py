@@ -24,12 +24,14 @@ from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry,
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
+from pipeline.tracking.ledger_heads import heads_in_mlflow
 from pipeline.workflow import grading
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
 from pipeline.workflow.day_file import day_file
 from pipeline.workflow.ingest import IngestResult, ingest
 from pipeline.workflow.issuing import is_on_time
+from pipeline.workflow.ledger import check_ledger
 from pipeline.workflow.replay import environment_changes, replay, replays
 from tests.panels import changed, random_rows
 from tests.workflow.daily_job import DAYS, EXPERIMENT, LAST, ROWS, context_at, evening, live_through
@@ -137,6 +139,10 @@ def test_a_record_that_was_not_noted_is_made_again_in_the_same_run(
     (second,) = run().calendars
     assert second.recorded
     assert first.mlflow_run_id == second.mlflow_run_id is not None
+    (head,) = heads_in_mlflow(Settings().mlflow_uri, "daily")
+    chain = listed(ledger(), "daily", 99)[-1].digest
+    assert (head.run_id, head.chain, head.sequence) == (first.mlflow_run_id, chain, first.entry["sequence"])
+    assert check_ledger(Settings(), ledger(), "daily").as_json()["noted"]["MLflow"] == 1
 
 
 def test_two_runs_at_once_give_one_result() -> None:
