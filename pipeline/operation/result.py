@@ -41,6 +41,7 @@ class CalendarResult:
     restated: tuple[Restated, ...] = ()  # found by this run's update: the source reported other values for stored bars
     calendar_mismatches: tuple[CalendarMismatch, ...] = ()  # bars were lost to a calendar that they do not fit
     model_version: VersionReference | None = None  # that forecast, or that the run's models were published as
+    ledger_chain: str | None = None  # the digest of the first entry of the chain that the forecasts were issued into
 
     @property
     def status(self) -> str:

@@ -30,6 +30,7 @@ from pipeline.wording import (
 RunKind = Literal["run", "backtest", "forecast", "daily", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
 
 NOTE_TAG = "mlflow.note.content"
+CHAIN_TAG = "tapecast.ledger_chain"
 MAX_NAMED_TICKERS = 5
 MAX_TAG_LENGTH = 4000
 MAX_LISTED = 20
@@ -94,6 +95,7 @@ def final_tags(result: CalendarResult) -> dict[str, str]:
         "tapecast.tested_specifications": _tested(result),
         "tapecast.baseline_substitutions": " ".join(f"h{horizon}" for horizon in _substituted_horizons(result)),
         "tapecast.model_version": version_in_words(result.model_version),
+        CHAIN_TAG: result.ledger_chain or "",
         "tapecast.status": result.status,
         "tapecast.tickers": " ".join(result.frames.tickers),
         "tapecast.last_session": str(result.frames.sessions[-1]),

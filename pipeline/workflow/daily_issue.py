@@ -5,11 +5,13 @@ from datetime import timedelta
 from uuid import uuid4
 
 from pipeline.dataset.frames import Frames
-from pipeline.errors import NothingUsableError
+from pipeline.errors import LedgerError, NothingUsableError
 from pipeline.forecasting.live import left_behind, not_trained_on
-from pipeline.market.bars import Exclusion
+from pipeline.market.bars import Exclusion, Restated
+from pipeline.market.sources import open_source
 from pipeline.operation.ledger.database import Ledger
-from pipeline.operation.ledger.reading import tickers_waiting
+from pipeline.operation.ledger.grades import Graded
+from pipeline.operation.ledger.reading import entry_at, tickers_waiting
 from pipeline.operation.model import VersionReference, common_source
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
@@ -18,7 +20,7 @@ from pipeline.workflow.calendar_bars import CalendarBars, by_calendar, forecasta
 from pipeline.workflow.daily_result import DailyCalendar, after
 from pipeline.workflow.day_file import read_day
 from pipeline.workflow.forecast import market_members, with_new_members
-from pipeline.workflow.grading import grade
+from pipeline.workflow.grading import Grading, grade
 from pipeline.workflow.issuing import Issued, IssuedSession, Issuer, issue
 from pipeline.workflow.loading import load
 from pipeline.workflow.result import JsonObject
@@ -104,17 +106,45 @@ def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, model.experiment, market_members(context, model, bars))
     with context.timer.stage("grade"):
-        restated = [row.ticker for row in bars.restated]
-        graded = context.step(grade, "grade")(
-            issuer.ledger, issuer.version.name, frames, restated, context.now, issuer.known_at
-        )
+        grading, warnings = _graded(context, issuer, frames)
+    bars = replace(bars, restated=_restated(bars, grading, wanted))
     tickers = forecastable(frames, bars, wanted).tickers
     with context.timer.stage("issue"):
         found = context.step(issue, "issue")(context, issuer, frames, tickers)
+        found = replace(found, warnings=(*warnings, *found.warnings))
     result = _calendar_result(bars, issuer, frames.of(tickers), found, wanted)
+    graded = grading.graded
     summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
     stored = read_day(context.settings, issuer.version.name, summary)
     return IssuedCalendar(bars, frames, after(stored, summary), result)
+
+
+def _graded(context: RunContext, issuer: Issuer, frames: Frames) -> tuple[Grading, list[str]]:
+    """Return what came of the grading of a calendar, and a sentence where it failed.
+
+    Raises LedgerError: into a ledger that cannot be read or written nothing can be issued either.
+    """
+    try:
+        source = open_source(issuer.model.experiment.source, context.settings.prices)
+        work = context.step(grade, "grade")
+        return work(issuer.ledger, issuer.version.name, frames, source, context.now, issuer.known_at), []
+    except LedgerError:
+        raise
+    except Exception as error:  # noqa: BLE001  a forecast has to be issued before its outcome is known, a grade waits
+        found = f"{type(error).__name__}: {error}"
+    # What was not graded is still noted as waiting, so that the next run grades it; a lasting fault is said every day.
+    warning = f"The forecasts whose outcome is known could not be graded ({found}); the next run grades them."
+    return Grading(Graded(0, 0, 0)), [warning]
+
+
+def _restated(bars: CalendarBars, grading: Grading, wanted: tuple[str, ...]) -> tuple[Restated, ...]:
+    """Return the restated tickers: by this run's update, and by any one since the last grade of each.
+
+    One that is forecast no more gets no further grade, so that it is named where its grades changed and not every day.
+    """
+    concerned = {*wanted, *grading.changed}
+    since = [Restated(name, "; ".join(map(str, its))) for name, its in grading.restated.items() if name in concerned]
+    return tuple({row.ticker: row for row in (*bars.restated, *since)}.values())
 
 
 def _calendar_result(
@@ -143,6 +173,7 @@ def _calendar_result(
         restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
         model_version=_version_behind(issuer),
+        ledger_chain=None if (first := entry_at(issuer.ledger, issuer.version.name, 1)) is None else first.digest,
     )
 
 

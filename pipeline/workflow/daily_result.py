@@ -129,12 +129,14 @@ def calendar_from_json(values: JsonObject) -> DailyCalendar:
 def after(stored: DailyCalendar | None, new: DailyCalendar) -> DailyCalendar:
     """Return what a run did, after an earlier one of the same day whose result is stored.
 
-    What was issued then stays listed; where nothing was issued since, the record of then is that of the day.
+    What was issued and found restated then stays listed; where nothing was issued since, the record of then is that of
+    the day.
     """
     if stored is None:
         return new
     graded, regraded = stored.graded + new.graded, stored.regraded + new.regraded
-    both = replace(new, issued=[*stored.issued, *new.issued], graded=graded, regraded=regraded)
+    restated = [*stored.restated, *(row for row in new.restated if row not in stored.restated)]
+    both = replace(new, issued=[*stored.issued, *new.issued], graded=graded, regraded=regraded, restated=restated)
     if new.issued:
         return both
     record = ("mlflow_run_id", "mlflow_url", "report", "logged", "recorded")

@@ -1,41 +1,84 @@
 """Grading: forecasts whose target session has a bar get their scores; what was restated since gets a revision."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
 
 from pipeline.dataset.frames import Frames
+from pipeline.market.sources import Source
+from pipeline.market.store.restatement import Restatement, calls_for_whole_history
+from pipeline.market.store.stored import StoredPrices
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.grades import RESTATED_FROM, TARGET, Graded, append_grades, scored
 from pipeline.operation.ledger.reading import rows_of_targets, ungraded
-from pipeline.operation.ledger.record import latest_outcomes
+from pipeline.operation.ledger.record import last_graded, latest_outcomes
 
 RECHECKED_SESSIONS = 20
 """Outcomes of forecasts from the last sessions are compared with the present bars at every grading, as a restatement is
-usually made within days; those of a ticker that this update restated are compared from the first one on."""
+usually made within days; those of a ticker that the source restated since its last grade from that session on."""
+
+
+@dataclass(frozen=True)
+class Grading:
+    """An act of grading: what it added, in what the source restated tickers since each had its last grade, and whose
+    outcomes that changed.
+    """
+
+    graded: Graded
+    restated: Mapping[str, tuple[Restatement, ...]] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
 
 
 def grade(
-    ledger: Ledger, model: str, frames: Frames, restated: Sequence[str], now: datetime, known_at: datetime | None
-) -> Graded:
-    """Grade every forecast whose outcome is known, and return how many grades and revisions were added.
+    ledger: Ledger, model: str, frames: Frames, source: Source, now: datetime, known_at: datetime | None
+) -> Grading:
+    """Grade every forecast whose outcome is known, and again those whose outcome was restated.
 
-    `restated` are the tickers that the source restated in this update. Raises LedgerError.
+    `source` is that of the frames' bars. Raises LedgerError, and SourceError where its store cannot be read.
     """
     until = _day(frames.sessions[-1])
     first = scored(waiting := ungraded(ledger, model, until, frames.tickers), outcomes_of(waiting, frames))
-    recent = _day(frames.sessions[max(len(frames.sessions) - RECHECKED_SESSIONS - frames.horizons, 0)])
-    changed = pd.concat(
-        [
-            _changed(ledger, model, frames, frames.tickers, recent),
-            _changed(ledger, model, frames, restated, _day(frames.sessions[0])),
-        ]
-    ).drop_duplicates(list(TARGET))
+    restated = restated_since_graded(ledger, model, frames, source)
+    changed = _changed(ledger, model, frames, frames.tickers, _recent(frames))
+    if concerned := {name: its for name, its in restated.items() if calls_for_whole_history(its)}:
+        older = _changed(ledger, model, frames, list(concerned), _first_concerned(frames, concerned))
+        changed = pd.concat([changed, older]).drop_duplicates(list(TARGET))
     again = scored(rows_of_targets(ledger, model, changed), changed) if len(changed) else first.iloc[:0]
     parts = [part for part in (first, again) if len(part)]
-    return append_grades(ledger, model, pd.concat(parts, ignore_index=True) if parts else first, now, known_at)
+    scores = pd.concat(parts, ignore_index=True) if parts else first
+    return Grading(append_grades(ledger, model, scores, now, known_at), restated, frozenset(changed["ticker"]))
+
+
+def restated_since_graded(
+    ledger: Ledger, model: str, frames: Frames, source: Source
+) -> dict[str, tuple[Restatement, ...]]:
+    """Return in what the source restated each ticker after its last grade, of tickers that have one.
+
+    Whichever run's update found it: the versions of the store say when it was found, and the ledger as of when the
+    prices of a grade were read. Nothing where the source is no store. Raises LedgerError and SourceError.
+    """
+    if not isinstance(source, StoredPrices):
+        return {}
+    last = last_graded(ledger, model, frames.tickers, _recent(frames))
+    # Of the others all grades have to be read, which takes seconds where there are years of them.
+    older = [ticker for ticker in frames.tickers if ticker not in last and source.restatements(ticker)]
+    last |= last_graded(ledger, model, older, _day(frames.sessions[0]))
+    restated = {ticker: source.restatements(ticker, at) for ticker, at in last.items()}
+    return {ticker: its for ticker, its in restated.items() if its}
+
+
+def _recent(frames: Frames) -> date:
+    return _day(frames.sessions[max(len(frames.sessions) - RECHECKED_SESSIONS - frames.horizons, 0)])
+
+
+def _first_concerned(frames: Frames, restated: Mapping[str, Sequence[Restatement]]) -> date:
+    """Return the first session of which a forecast's outcome may be another one by restated bars."""
+    first = min(it.first_session for its in restated.values() for it in its)
+    at = int(frames.sessions.searchsorted(np.datetime64(first, "D")))
+    return _day(frames.sessions[max(min(at, len(frames.sessions) - 1) - frames.horizons, 0)])
 
 
 def outcomes_of(targets: pd.DataFrame, frames: Frames) -> pd.DataFrame:
@@ -56,9 +99,7 @@ def outcomes_of(targets: pd.DataFrame, frames: Frames) -> pd.DataFrame:
 
 def _changed(ledger: Ledger, model: str, frames: Frames, tickers: Sequence[str], since: date) -> pd.DataFrame:
     """Return the targets whose outcome is another one by the present bars than as last graded, with the new outcome."""
-    graded = latest_outcomes(ledger, model, tickers, since) if tickers else pd.DataFrame(columns=[*TARGET, "outcome"])
-    if graded.empty:
-        return pd.DataFrame(columns=[*TARGET, "outcome"])
+    graded = latest_outcomes(ledger, model, tickers, since)
     both = graded.merge(outcomes_of(graded, frames), on=list(TARGET), suffixes=("_graded", ""))
     differs = (both["outcome"] - both["outcome_graded"]).abs() > RESTATED_FROM  # False where it is unknown now
     return both.loc[differs, [*TARGET, "outcome"]]

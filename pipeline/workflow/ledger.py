@@ -1,18 +1,23 @@
 """The ledger of this installation, and the digests of its chain that were noted outside it."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import LedgerError, TrackingError, UsageError
 from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.entries import Entry
 from pipeline.operation.ledger.reading import entry_at, listed, model_names
-from pipeline.operation.ledger.verification import Verification, verify
+from pipeline.operation.ledger.verification import Fault, Verification, verify
 from pipeline.settings import Settings
 from pipeline.sqlite import is_sqlite, sqlite_path
+from pipeline.wording import count_of
 from pipeline.workflow.result import JsonObject
+
+if TYPE_CHECKING:
+    from pipeline.tracking.ledger_heads import NotedHead
 
 Heads = Mapping[int, str]
 
@@ -131,37 +136,70 @@ class LedgerCheck:
 def check_ledger(settings: Settings, ledger: Ledger, model: str, mlflow_seconds: float = MLFLOW_SECONDS) -> LedgerCheck:
     """Verify the chain of a model name against the digests in its days' files, in MLflow, and in a former ledger.
 
-    Where MLflow has not answered all within some seconds, its digests are not compared, and the result says so. Raises
-    LedgerError where the two contradict each other.
+    Where two places contradict each other, that is the fault, unless the chain has an earlier one. Where MLflow has not
+    answered all within some seconds, its digests are not compared, and the result says so; nor are those of another
+    ledger that issued under the same name. Grades, and what waits for one, have no digest: nothing is said of them.
+    Raises LedgerError for a day's file that cannot be read.
     """
-    noted: dict[str, Heads] = {str(settings.days / model): heads_of_days(settings.days / model)}
+    noted: dict[str, dict[str, Heads]] = {str(settings.days / model): heads_of_days(settings.days / model)}
     if former := heads_of_former_ledger(settings, model):
-        noted[str(sqlite_path(settings.home_ledger_url))] = former
-    not_compared = None
+        path = str(sqlite_path(settings.home_ledger_url))
+        noted[path] = {path: former}
+    not_compared = fault = None
     try:
-        noted["MLflow"] = _heads_in_mlflow(settings.mlflow_uri, model, mlflow_seconds)
+        heads = _heads_in_mlflow(settings.mlflow_uri, model, mlflow_seconds)
+        noted["MLflow"], not_compared, fault = _of_this_chain(heads, entry_at(ledger, model, 1))
     except TrackingError as error:
         not_compared = f"{str(error).rstrip('.')}. {DAYS_ALONE}"
-    found = verify(ledger, model, merged_heads(noted))
-    return LedgerCheck(found, {name: len(heads) for name, heads in noted.items()}, not_compared)
+    places = dict(pair for heads_by in noted.values() for pair in heads_by.items())
+    merged, contradiction = merged_heads(places)
+    found = verify(ledger, model, merged)
+    faults = [it for it in (contradiction, found.fault and _with_place(found.fault, places), fault) if it]
+    found = replace(found, fault=min(faults, key=lambda it: it.sequence, default=None))
+    return LedgerCheck(found, {name: len(merged_heads(by)[0]) for name, by in noted.items()}, not_compared)
 
 
-def _heads_in_mlflow(uri: str, model: str, seconds: float) -> dict[int, str]:
+def _with_place(fault: Fault, noted: Mapping[str, Heads]) -> Fault:
+    """Return a fault with the first place where the digest of its entry is noted."""
+    place = next((place for place, heads in noted.items() if fault.sequence in heads), None)
+    return replace(fault, sentence=f"{fault.sentence} (entry {fault.sequence} is noted in {place})") if place else fault
+
+
+def _heads_in_mlflow(uri: str, model: str, seconds: float) -> "list[NotedHead]":
     if is_sqlite(uri) and not sqlite_path(uri).is_file():
-        return {}  # nothing was recorded yet, and asking would make the file
+        return []  # nothing was recorded yet, and asking would make the file
     from pipeline.tracking.background import answered_within  # noqa: PLC0415  brings mlflow
     from pipeline.tracking.ledger_heads import heads_in_mlflow  # noqa: PLC0415
 
     return answered_within(seconds, uri, lambda: heads_in_mlflow(uri, model))
 
 
-def heads_of_days(folder: Path) -> dict[int, str]:
-    """Return sequence -> digest from the days' files of a model name.
+def _of_this_chain(
+    heads: "Sequence[NotedHead]", first: Entry | None
+) -> tuple[dict[str, Heads], str | None, Fault | None]:
+    """Return the heads of the chain with this first entry by run, and a sentence or a fault where there are others.
+
+    Several homes may share an MLflow server. But one that has heads of other chains alone may be the witness that this
+    one was written anew from its first entry on.
+    """
+    own = [it for it in heads if not it.chain or (first and it.chain == first.digest)]
+    by_run: dict[str, Heads] = {f"MLflow's run {it.run_id}": {it.sequence: it.digest} for it in own}
+    if len(own) == len(heads):
+        return by_run, None, None
+    others = f"MLflow has {count_of(len(heads) - len(own), 'run')} of another ledger under this name"
+    if own:
+        return by_run, f"{others}; their digests were not compared.", None
+    sentence = f"{others} and none of this one, expected some of this one: it was written anew, or not recorded yet"
+    return by_run, None, Fault(1, f"found that {sentence}")
+
+
+def heads_of_days(folder: Path) -> dict[str, Heads]:
+    """Return path -> heads (sequence -> digest) of the days' files of a model name.
 
     Each is a JSON object with the list `ledger` of objects that have sequence and digest. Raises LedgerError for a file
     that cannot be read.
     """
-    return merged_heads({str(path): _heads_of_day(path) for path in sorted(folder.glob("*.json"))})
+    return {str(path): _heads_of_day(path) for path in sorted(folder.glob("*.json"))}
 
 
 def _heads_of_day(path: Path) -> dict[int, str]:
@@ -172,19 +210,25 @@ def _heads_of_day(path: Path) -> dict[int, str]:
         raise LedgerError(f"cannot read the ledger's digests in {path}: {error!r}; {expected}") from error
 
 
-def merged_heads(noted: Mapping[str, Heads]) -> dict[int, str]:
-    """Return the digests of several places together; raises LedgerError where two contradict each other."""
+def merged_heads(noted: Mapping[str, Heads]) -> tuple[dict[int, str], Fault | None]:
+    """Return the digests of several places together, and the first entry of which two contradict each other.
+
+    Of that the digest of the place named first counts.
+    """
     merged: dict[int, str] = {}
     place_of: dict[int, str] = {}
+    contradictions = []
     for place, heads in noted.items():
         for sequence, digest in heads.items():
             if merged.setdefault(sequence, digest) != digest:
-                raise LedgerError(
+                sentence = (
                     f"found entry {sequence} noted with the digest {digest[:12]} in {place}, expected "
-                    f"{merged[sequence][:12]} as in {place_of[sequence]}: one of the two was altered"
+                    f"{merged[sequence][:12]} as in {place_of[sequence]}: the chain was written anew, the ledger went "
+                    "on from a backup, or one of the two was altered"
                 )
+                contradictions.append(Fault(sequence, sentence))
             place_of.setdefault(sequence, place)
-    return merged
+    return merged, min(contradictions, key=lambda it: it.sequence, default=None)
 
 
 def entry_json(entry: Entry) -> JsonObject:

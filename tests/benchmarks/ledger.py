@@ -23,7 +23,7 @@ from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.grades import append_grades, scored
 from pipeline.operation.ledger.issues import Issue
 from pipeline.operation.ledger.reading import last_entry, listed, rows_of_origin, ungraded
-from pipeline.operation.ledger.record import latest_outcomes, record_of
+from pipeline.operation.ledger.record import last_graded, latest_outcomes, record_of
 from pipeline.operation.ledger.writing import append
 from pipeline.sqlite import sqlite_uri
 from tests.benchmarks.store import said
@@ -73,7 +73,7 @@ def fill(path: Path, sessions: Sequence[date], tickers: Sequence[str]) -> None:
     connection.executemany(f"INSERT INTO ledger_entries VALUES ({', '.join('?' * 20)})", entries)  # noqa: S608
     for first in range(1, issued + 1, 100):
         connection.execute(FORECAST_ROWS, (first, min(first + 99, issued)))
-    connection.execute("INSERT INTO ledger_gradings VALUES (1, 1, 0, NULL)")
+    connection.execute("INSERT INTO ledger_gradings VALUES (1, 1, 0, 0)")
     connection.execute(GRADE_ROWS, [numbers[issued - 1]])
     connection.execute(WAITING_ROWS, [numbers[issued - 1 - HORIZONS], numbers[issued - 1]])
     connection.execute("COMMIT")
@@ -133,6 +133,7 @@ def measure(ledger: Ledger, issue: Issue, before: date) -> int:
     timed(f"{count} of an origin read", lambda: rows_of_origin(ledger, MODEL, day, CALENDAR), missed)
     timed("rows of an origin long ago read", lambda: rows_of_origin(ledger, MODEL, before, CALENDAR), missed)
     timed("latest outcomes of ten sessions", lambda: latest_outcomes(ledger, MODEL, tickers, ten_before(day)), missed)
+    timed("last grading of each ticker of these", lambda: last_graded(ledger, MODEL, tickers, ten_before(day)), missed)
     began = time.perf_counter()
     record_of(ledger, MODEL, since=ten_before(day))
     print(f"        the record of ten sessions {time.perf_counter() - began:.3f} s")

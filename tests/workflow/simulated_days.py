@@ -17,6 +17,7 @@ from pipeline.market.yahoo.client import YahooClient
 from pipeline.market.yahoo.rate_limit import Clock
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult
+from pipeline.workflow.ingest import IngestResult, ingest
 from pipeline.workflow.run_context import new_context
 from tests.market.fake_yahoo import FakeYahoo
 from tests.market.rows import as_yahoo_exports
@@ -25,6 +26,8 @@ from tests.panels import TINY, changed
 
 DELAY = timedelta(hours=2, minutes=30)
 """How long after the close the daily run starts."""
+UPDATED_BEFORE = timedelta(minutes=30)
+"""How long before the daily run the store is updated by itself, as by the deployments of prefect.yaml."""
 START = date(2021, 1, 4)
 EXPERIMENT = changed(
     TINY,
@@ -59,10 +62,19 @@ class World:
         context = new_context("daily", clock=lambda: self.now, remote=self.remote)
         return daily(context, self.experiment, DailyPlan(model))
 
-    def day(self, session: np.datetime64, delay: timedelta = DELAY) -> DailyResult:
-        """The daily run some time after the close of a session."""
+    def update(self) -> IngestResult:
+        """An update of the store by itself at the present hour."""
+        context = new_context("ingest", clock=lambda: self.now, remote=self.remote)
+        return ingest(context, self.experiment.tickers, None, self.experiment.source)
+
+    def day(self, session: np.datetime64, delay: timedelta = DELAY, with_update: bool = False) -> DailyResult:
+        """The daily run some time after the close of a session, half an hour after an update where there is one."""
         self.now = closed_at("XNYS", session) + delay
         self.report_until(session)
+        if with_update:
+            self.now -= UPDATED_BEFORE
+            self.update()
+            self.now += UPDATED_BEFORE
         return self.run()
 
 

@@ -24,10 +24,14 @@ from pipeline.operation.ledger.reading import last_entry, listed, rows_of_entry,
 from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
+from pipeline.tracking.ledger_heads import heads_in_mlflow
+from pipeline.workflow import grading
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
 from pipeline.workflow.day_file import day_file
+from pipeline.workflow.ingest import IngestResult, ingest
 from pipeline.workflow.issuing import is_on_time
+from pipeline.workflow.ledger import check_ledger
 from pipeline.workflow.replay import environment_changes, replay, replays
 from tests.panels import changed, random_rows
 from tests.workflow.daily_job import DAYS, EXPERIMENT, LAST, ROWS, context_at, evening, live_through
@@ -135,6 +139,10 @@ def test_a_record_that_was_not_noted_is_made_again_in_the_same_run(
     (second,) = run().calendars
     assert second.recorded
     assert first.mlflow_run_id == second.mlflow_run_id is not None
+    (head,) = heads_in_mlflow(Settings().mlflow_uri, "daily")
+    chain = listed(ledger(), "daily", 99)[-1].digest
+    assert (head.run_id, head.chain, head.sequence) == (first.mlflow_run_id, chain, first.entry["sequence"])
+    assert check_ledger(Settings(), ledger(), "daily").as_json()["noted"]["MLflow"] == 1
 
 
 def test_two_runs_at_once_give_one_result() -> None:
@@ -278,6 +286,90 @@ def test_the_last_forecasts_of_a_ticker_that_was_requested_for_a_day_are_graded(
     rows["DDD"] = rows["DDD"].iloc[:0]  # the source has it no more
     gone = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan())
     assert (gone.status, gone.calendars[0].excluded) == ("ok", [])
+
+
+def restated(ticker: str, session: np.datetime64) -> dict[str, pd.DataFrame]:
+    """The rows of a source that corrected a close by half a per cent."""
+    rows = {name: frame.copy() for name, frame in ROWS.items()}
+    at = rows[ticker]["session"] == pd.Timestamp(session)
+    rows[ticker].loc[at, ["open", "high", "low", "close"]] *= 1.005
+    return rows
+
+
+def ingested(day: np.datetime64, rows: dict[str, pd.DataFrame]) -> IngestResult:
+    """An update of the store by itself, half an hour before the daily run."""
+    context = context_at(evening(day) - timedelta(minutes=30), rows=rows)
+    return ingest(context, tuple(ROWS), None, EXPERIMENT.source)
+
+
+@pytest.mark.parametrize("rechecked", [20, 1, 0])
+def test_what_an_update_of_its_own_found_restated_is_named_and_graded_again(
+    rechecked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far back: of the outcomes that change, all, one or none is among those compared every day."""
+    monkeypatch.setattr(grading, "RECHECKED_SESSIONS", rechecked)
+    run()
+    rows = restated("CCC", DAYS[1])
+    assert ingested(AFTER, rows).states == {"updated": 2, "restated": 1}
+    calendar = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert [row["session"] for row in calendar.issued] == [str(AFTER)]
+    assert calendar.regraded == 2 * 7  # one session to the restated close, and one from it; what spans it is the same
+    ((ticker, what),) = [(row["ticker"], row["what"]) for row in calendar.restated]
+    assert (ticker, what.split(";")[0]) == ("CCC", f"prices from {DAYS[1]} on (1 row")
+    again = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert (again.regraded, again.restated) == (2 * 7, calendar.restated)  # as the day's first run found
+    following = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
+    assert (following.regraded, following.restated) == (0, [])
+
+
+def test_a_restatement_is_named_and_graded_though_the_first_grading_after_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grading, "RECHECKED_SESSIONS", 0)
+    run()
+    context = context_at(evening(AFTER), rows=restated("CCC", DAYS[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "scored", lambda *_: pd.DataFrame().loc["nothing"])
+        failed = daily(context, EXPERIMENT, DailyPlan()).calendars[0]
+    assert (failed.regraded, [row["ticker"] for row in failed.restated]) == (0, ["CCC"])  # by its own update
+    assert daily(context, EXPERIMENT, DailyPlan()).calendars[0].regraded == 2 * 7
+
+
+@pytest.mark.parametrize(("session", "named", "regraded"), [(DAYS[0] - 1, [], 0), (DAYS[1], ["CCC"], 3 * 7)])
+def test_a_restated_ticker_that_is_forecast_no_more_is_named_where_its_grades_change(
+    session: np.datetime64, named: list[str], regraded: int
+) -> None:
+    run()
+    for day in (AFTER, AFTER + 1):
+        run(day, tickers=("AAA", "BBB"))  # after these two, CCC waits for no outcome
+    rows, day = restated("CCC", session), AFTER + 2
+    assert ingested(day, rows).states == {"updated": 2, "restated": 1}
+    fewer = changed(EXPERIMENT, tickers=("AAA", "BBB"))
+    calendar = daily(context_at(evening(day), rows=rows), fewer, DailyPlan()).calendars[0]
+    assert ([row["ticker"] for row in calendar.restated], calendar.regraded) == (named, regraded)
+
+
+def test_a_grading_that_fails_is_said_and_blocks_no_issue(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "scored", lambda *_: pd.DataFrame().loc["nothing"])
+        failed = run()
+    (calendar,) = failed.calendars
+    assert ([row["session"] for row in calendar.issued], calendar.graded) == ([str(NEXT)], 0)
+    said = "The forecasts whose outcome is known could not be graded (KeyError: 'nothing'); the next run grades them."
+    assert calendar.warnings == [said]
+    assert said in list(daily_sentences(calendar))
+    again = run().calendars[0]
+    assert (again.warnings, again.graded) == ([], 2 * 3 * 7)  # what matured on this day
+
+
+def test_a_ledger_that_fails_while_it_grades_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise LedgerError("locked")
+
+    monkeypatch.setattr(grading, "append_grades", refuse)
+    with pytest.raises(LedgerError, match="locked"):
+        run()
+    assert len(listed(ledger(), "daily", 99)) == len(DAYS)
 
 
 def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_day() -> None:

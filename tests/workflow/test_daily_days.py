@@ -18,7 +18,7 @@ from pipeline.operation.model_versions import read_version, versions
 from pipeline.settings import Settings
 from pipeline.tracking.ledger_heads import heads_in_mlflow
 from pipeline.workflow.daily_result import DailyResult
-from pipeline.workflow.ledger import heads_of_days
+from pipeline.workflow.ledger import heads_of_days, merged_heads
 from pipeline.workflow.replay import replay
 from pipeline.workflow.run_context import new_context
 from tests.panels import random_rows
@@ -32,6 +32,8 @@ MISSED, LATER = DAYS[20], DAYS[21]
 SPLIT, DIVIDEND, RESTATED_ON, DELISTED = DAYS[12], DAYS[15], DAYS[30], DAYS[40]
 RESTATED = DAYS[28]
 REFUSED = DAYS[45:48]
+UPDATED = {*DAYS[5:10], SPLIT, LATER, RESTATED_ON, DELISTED, *REFUSED, *DAYS[55:]}
+"""Days on which the store is updated by itself before the daily run, so that this finds nothing to request."""
 THANKSGIVING = np.datetime64("2023-11-23")
 
 
@@ -77,7 +79,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
             if day == RESTATED_ON:
                 restate(world)
             world.fake.play.everything = 429 if day in REFUSED else None
-            results[day] = world.day(day)
+            results[day] = world.day(day, with_update=day in UPDATED)
             if day == DAYS[2]:
                 world.now += timedelta(hours=24)  # Thanksgiving at the same hour
                 holiday = world.run()
@@ -128,10 +130,12 @@ def test_days_without_a_new_session_say_why(lived: Lived) -> None:
 
 
 def test_the_chain_and_the_heads_of_all_days_are_whole(ledger: Ledger) -> None:
-    noted = heads_of_days(Settings().days / "daily")
-    assert len(noted) == len(DAYS)
-    assert heads_in_mlflow(Settings().mlflow_uri, "daily").items() <= noted.items()
-    assert len(heads_in_mlflow(Settings().mlflow_uri, "daily")) == len(DAYS) - 4  # one a run: late ones have no other
+    noted, contradiction = merged_heads(heads_of_days(Settings().days / "daily"))
+    assert (len(noted), contradiction) == (len(DAYS), None)
+    heads = heads_in_mlflow(Settings().mlflow_uri, "daily")
+    assert {(it.sequence, it.digest) for it in heads} <= set(noted.items())
+    assert len(heads) == len(DAYS) - 4  # one a run: late ones have no other
+    assert {it.chain for it in heads} == {noted[1]}
     client = MlflowClient(tracking_uri=Settings().mlflow_uri)
     experiment = client.get_experiment_by_name("tapecast")
     assert experiment is not None
@@ -173,7 +177,8 @@ def test_what_has_matured_is_graded_once_and_a_restatement_is_a_revision(lived: 
     assert set(moved["revision"]) == {1}
     assert len(moved) == 3  # to the restated close one and two sessions ahead, and from it one; the rest came later
     assert [row["ticker"] for row in results[RESTATED_ON].calendars[0].restated] == ["CCC"]
-    assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]
+    assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]  # though an update before had found it
+    assert not any(result.calendars[0].warnings for result in results.values())
     assert sum(result.calendars[0].regraded for result in results.values()) == 3 * 7
 
 

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult
 from pipeline.workflow.forecast import forecast
-from pipeline.workflow.ledger import heads_of_days
+from pipeline.workflow.ledger import heads_of_days, merged_heads
 from pipeline.workflow.progress import NoProgress, StageTimer
 from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.result import CalendarSummary
@@ -139,7 +139,9 @@ def fill(disk: Path, free_kib: int = 0) -> Path:
 
 def ledger_of() -> tuple[int, int, str | None]:
     """How many entries and rows the ledger has, and what is wrong with it."""
-    found = verify(open_ledger(Settings().ledger_url), "daily", heads_of_days(Settings().days / "daily"))
+    found = verify(
+        open_ledger(Settings().ledger_url), "daily", merged_heads(heads_of_days(Settings().days / "daily"))[0]
+    )
     return found.entries, found.rows, found.fault and found.fault.sentence
 
 

@@ -13,8 +13,10 @@ from pipeline.operation.ledger.reading import listed
 from pipeline.operation.ledger.writing import Appended, append
 from pipeline.settings import Settings
 from pipeline.sqlite import sqlite_path, sqlite_uri
+from pipeline.tracking.ledger_heads import NotedHead
 from pipeline.workflow import ledger as workflow_ledger
 from pipeline.workflow.ledger import (
+    LedgerCheck,
     check_ledger,
     entry_json,
     existing_ledger,
@@ -72,17 +74,73 @@ def test_the_chain_is_compared_with_the_days_files(settings: Settings, appended:
     assert (cut.status, cut.as_json()["fault"]["sequence"]) == ("failed", 4)
 
 
+def check_with(settings: Settings, monkeypatch: pytest.MonkeyPatch, *heads: NotedHead) -> LedgerCheck:
+    """The check of a ledger where MLflow's runs have these heads."""
+    monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", lambda *_: list(heads))
+    return check_ledger(settings, existing_ledger(settings, "daily"), "daily")
+
+
 def test_the_chain_is_compared_with_mlflow(
     settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", lambda *_: {9: "ab"})
-    assert check_ledger(settings, existing_ledger(settings, "daily"), "daily").status == "failed"
+    first, second, _ = (it.digest for it in appended)
+    good = [NotedHead("r1", first, 1, first), NotedHead("r2", first, 2, second), NotedHead("r2", "", 2, second)]
+    found = check_with(settings, monkeypatch, *good)
+    assert (found.status, found.noted["MLflow"], found.not_compared) == ("ok", 2, None)
+    cut = check_with(settings, monkeypatch, *good, NotedHead("r9", first, 9, "ab"))
+    assert (cut.status, cut.as_json()["fault"]["sequence"]) == ("failed", 4)
+    assert check_with(settings, monkeypatch, NotedHead("r9", "", 9, "ab")).status == "failed"
+    lost = check_with(settings, monkeypatch, *good, NotedHead("r4", first, 4, "ab")).verification.fault
+    assert lost is not None
+    assert lost.sentence.endswith("the tail was cut off (entry 4 is noted in MLflow's run r4)")
+
+
+def test_another_home_that_shares_mlflow_is_no_fault(
+    settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = appended[0].digest
+    others = [NotedHead(f"o{n}", "ab" * 32, n, f"{n}" * 64) for n in range(1, 6)]
+    found = check_with(settings, monkeypatch, NotedHead("r1", first, 1, first), *others)
+    assert (found.status, found.noted["MLflow"]) == ("ok", 1)
+    assert found.not_compared == (
+        "MLflow has 5 runs of another ledger under this name; their digests were not compared."
+    )
+
+
+def test_mlflow_is_the_witness_of_a_chain_that_was_written_anew(
+    settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a later entry on, whatever became of the days' files, and from the first one on."""
+    shutil.rmtree(settings.days)
+    chain = appended[0].digest
+    later = check_with(settings, monkeypatch, NotedHead("r2", chain, 2, "ab" * 32))
+    assert later.verification.fault is not None
+    assert (later.verification.fault.sequence, later.noted["MLflow"]) == (2, 1)
+    from_first = check_with(settings, monkeypatch, NotedHead("r1", "ab" * 32, 1, "ab" * 32))
+    assert from_first.verification.fault is not None
+    assert "MLflow has 1 run of another ledger under this name and none of this one" in (
+        from_first.verification.fault.sentence
+    )
+
+
+def test_a_day_that_mlflow_contradicts_is_a_fault_that_names_both(
+    settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a ledger was restored from an older backup and went on: MLflow keeps what was given up."""
+    chain = appended[0].digest
+    given_up = [NotedHead(f"r{n}", chain, n, f"{n}" * 64) for n in (2, 3, 4)]
+    found = check_with(settings, monkeypatch, NotedHead("r1", chain, 1, chain), *given_up)
+    fault = found.verification.fault
+    assert fault is not None
+    assert (found.status, fault.sequence, found.verification.entries) == ("failed", 2, 3)
+    assert "entry 2 noted with the digest 222222222222 in MLflow's run r2, expected " in fault.sentence
+    assert f"as in {settings.days / 'daily' / str(days(3)[1])}.json" in fault.sentence
 
 
 def test_mlflow_that_does_not_answer_is_said(
     settings: Settings, appended: list[Appended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> dict[int, str]:
+    def refuse(*_: object) -> list[NotedHead]:
         raise TrackingError("no answer")
 
     monkeypatch.setattr(workflow_ledger, "_heads_in_mlflow", refuse)
@@ -124,9 +182,14 @@ def test_a_damaged_file_of_a_day_is_refused(tmp_path: Path, content: str) -> Non
 
 
 def test_places_that_contradict_each_other_are_named() -> None:
-    assert merged_heads({"a": {1: "x"}, "b": {1: "x", 2: "y"}}) == {1: "x", 2: "y"}
-    with pytest.raises(LedgerError, match="entry 2 noted with the digest z in c, expected y as in b"):
-        merged_heads({"a": {1: "x"}, "b": {2: "y"}, "c": {2: "z"}})
+    assert merged_heads({"a": {1: "x"}, "b": {1: "x", 2: "y"}}) == ({1: "x", 2: "y"}, None)
+    merged, fault = merged_heads({"a": {1: "x", 3: "w"}, "b": {2: "y", 3: "v"}, "c": {2: "z"}})
+    assert merged == {1: "x", 2: "y", 3: "w"}
+    assert fault is not None
+    assert (fault.sequence, fault.sentence.split(":")[0]) == (
+        2,
+        "found entry 2 noted with the digest z in c, expected y as in b",
+    )
 
 
 @pytest.fixture

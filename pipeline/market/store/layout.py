@@ -99,6 +99,16 @@ def read_header(path: Path, ticker: str) -> FileHeader:
             raise DamagedFileError(path, _described(error)) from error
 
 
+def read_versions(path: Path, ticker: str) -> tuple[Version, ...]:
+    """Return the versions in the file's footer, verified, without its rows; raises DamagedFileError or OSError."""
+    with path.open("rb") as file:
+        try:
+            footer = _footer(pq.read_metadata(file))
+            return _VERSIONS.validate_json(_versions(footer, _header(footer, ticker)))
+        except DECODING_ERRORS as error:
+            raise DamagedFileError(path, _described(error)) from error
+
+
 def rows_sha256(columns: Columns) -> str:
     """Return the digest of names and values, not of the encoding: times as counts since 1970, numbers by bits."""
     digest = hashlib.sha256()
@@ -134,13 +144,13 @@ def _opened(content: bytes, ticker: str, keep_adj_close: bool) -> OpenedFile:
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     footer = _footer(file.metadata)
     header = _header(footer, ticker)
-    _refuse(hashlib.sha256(footer[VERSIONS]).hexdigest() != header.versions_sha256, "versions unlike their digest")
+    versions = _versions(footer, header)
     fields = fields_of(keep_adj_close)
     _refuse(not file.schema_arrow.equals(_schema(fields)), f"columns {', '.join(file.schema_arrow.names)[:200]}")
     _refuse(file.metadata.num_rows != header.stored_rows, f"{file.metadata.num_rows} rows")
     columns = _columns(file.read(use_threads=False))
     _refuse(rows_sha256(columns) != header.rows_sha256, "rows unlike their digest")
-    return OpenedFile(header, columns, footer[VERSIONS])
+    return OpenedFile(header, columns, versions)
 
 
 def _footer(metadata: Any) -> dict[bytes, bytes]:
@@ -153,6 +163,12 @@ def _header(footer: dict[bytes, bytes], ticker: str) -> FileHeader:
     header = FileHeader.model_validate_json(footer[HEADER])
     _refuse(header.ticker != ticker, f"the rows of {header.ticker}")
     return header
+
+
+def _versions(footer: dict[bytes, bytes], header: FileHeader) -> bytes:
+    """Return the versions as text, verified by their digest."""
+    _refuse(hashlib.sha256(footer[VERSIONS]).hexdigest() != header.versions_sha256, "versions unlike their digest")
+    return footer[VERSIONS]
 
 
 def _columns(table: Any) -> Columns:

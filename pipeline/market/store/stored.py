@@ -12,8 +12,18 @@ from pipeline.errors import SourceError, TapecastError
 from pipeline.market.bars import Listing, ReturnsFrom
 from pipeline.market.listings import listing_of
 from pipeline.market.specification import PriceBasis, StoredSource
-from pipeline.market.store.collection import Collection, facts, find_collection, read_history, read_opened, tickers
+from pipeline.market.store.collection import (
+    Collection,
+    facts,
+    find_collection,
+    path_of,
+    read_history,
+    read_opened,
+    tickers,
+)
 from pipeline.market.store.history import Facts, Version, as_known, current_rows_of, version_at
+from pipeline.market.store.layout import read_versions
+from pipeline.market.store.restatement import Restatement
 
 READERS = 2
 
@@ -60,6 +70,20 @@ class StoredPrices:
         """Return the listing of each ticker with the currency of its prices, without those that cannot be read."""
         listings = {ticker: self._listing(ticker) for ticker in names}
         return {ticker: listing for ticker, listing in listings.items() if listing is not None}
+
+    def restatements(self, ticker: str, after: datetime | None = None) -> tuple[Restatement, ...]:
+        """Return in what the ticker's source restated it after an instant (aware; None: ever), oldest first.
+
+        Whichever update found it, and none where versions were pruned. Raises SourceError for none or a damaged file.
+        """
+        path = path_of(self.collection, ticker)
+        try:
+            versions = read_versions(path, ticker)
+        except OSError as error:
+            raise SourceError(f"cannot read {path}: {error}; check the file and its permissions") from error
+        later = [it for it in versions if after is None or it.known_at > after]
+        known = [it for it in later if self.at is None or it.known_at <= self.at]
+        return tuple(restatement for version in known for restatement in version.restatements)
 
     def _known(self, ticker: str) -> pd.DataFrame:
         if self.at is None:

@@ -1,7 +1,7 @@
 """What grades say: outcomes as first graded and as last restated, and the record by horizon and forecaster."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
@@ -9,12 +9,12 @@ from sqlalchemy import Column, Double, Integer, Label, Select, and_, cast, func,
 
 from pipeline.errors import LedgerError
 from pipeline.evaluation.scores import BANDS
-from pipeline.operation.ledger.chain import day_number
+from pipeline.operation.ledger.chain import day_number, instant_of
 from pipeline.operation.ledger.coding import days_of, frame_of, name_id, name_ids
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.grades import TARGET
 from pipeline.operation.ledger.issues import STATUSES
-from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, grades, names
+from pipeline.operation.ledger.schema import KEY_IDS, entries, forecasts, grades, gradings, names
 
 GROUPS: Mapping[str, Column[str] | Column[int]] = {
     "ticker": grades.c.ticker_id,
@@ -34,6 +34,27 @@ def first_outcomes(ledger: Ledger, model: str, tickers: Sequence[str], since: da
 def latest_outcomes(ledger: Ledger, model: str, tickers: Sequence[str], since: date) -> pd.DataFrame:
     """Return the outcomes of origins from a day on as last restated: TARGET, target_session, outcome, revision."""
     return _outcomes(ledger, model, tickers, since).drop_duplicates(list(TARGET), keep="last", ignore_index=True)
+
+
+def last_graded(ledger: Ledger, model: str, tickers: Sequence[str], since: date) -> dict[str, datetime]:
+    """Return ticker -> the instant as of which the prices of its last grading were read, by origins from a day on."""
+    with ledger.reading() as connection:
+        ids = name_ids(connection, tickers)
+        if not ids:  # a ticker that was never forecast costs no look at all grades
+            return {}
+        query = (
+            select(grades.c.ticker_id, func.max(gradings.c.known_at))
+            .select_from(grades.join(gradings, gradings.c.id == grades.c.grading_id))
+            .where(
+                grades.c.model_id == (name_id(connection, model) or -1),
+                grades.c.as_of >= day_number(since),
+                grades.c.ticker_id.in_(list(ids.values())),
+                gradings.c.known_at.is_not(None),
+            )
+            .group_by(grades.c.ticker_id)
+        )
+        last = dict(connection.execute(query).all())
+    return {name: instant_of(last[number]) for name, number in ids.items() if number in last}
 
 
 def _outcomes(ledger: Ledger, model: str, tickers: Sequence[str], since: date) -> pd.DataFrame:

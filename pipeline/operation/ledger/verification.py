@@ -42,7 +42,8 @@ def verify(ledger: Ledger, model: str, heads: Mapping[int, str]) -> Verification
 
     That finds a row that was altered, deleted, inserted or moved. `heads` (sequence -> digest, hexadecimal) are what
     was noted outside the ledger when entries were written: with them a tail that was cut off and a chain that was
-    written anew are found too. Raises LedgerError where the ledger cannot be read.
+    written anew are found too. Grades and the table of what waits for one are in no digest: they are not verified, and
+    can be computed again from the prices. Raises LedgerError where the ledger cannot be read.
     """
     with ledger.reading() as connection:
         model_id = name_id(connection, model)

@@ -67,6 +67,20 @@ def test_currencies_are_those_of_the_version(collection: Collection) -> None:
         assert known == {"AAPL": "USd"}  # of the others rows tells what is wrong
 
 
+def test_what_was_restated_after_an_instant_is_read_whoever_found_it(collection: Collection) -> None:
+    commit(collection, "AAPL", fetched_of(repriced(ROWS, 2), 48, currency="USd"))
+    prices = StoredPrices(collection)
+    kinds = {hours: [it.kind for it in prices.restatements("AAPL", after(hours))] for hours in (0, 23.9, 24, 48)}
+    assert kinds == {0: ["prices", "currency", "prices"], 23.9: kinds[0], 24: ["prices"], 48: []}
+    assert [it.kind for it in prices.restatements("AAPL")] == kinds[0]
+    assert [it.kind for it in StoredPrices(collection, at=after(47)).restatements("AAPL")] == ["prices", "currency"]
+    assert prices.restatements("MSFT") == ()
+    path_of(collection, "MSFT").write_bytes(b"damaged")
+    for name in ("MSFT", "NONE"):
+        with pytest.raises(SourceError, match=f"{name}.parquet"):
+            prices.restatements(name)
+
+
 def test_a_described_source_is_opened(collection: Collection) -> None:
     root = collection.folder.parent
     spec = StoredSource(collection="made", as_known=after(1), start=day(ROWS, 3))

@@ -15,7 +15,7 @@ from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.grades import GRADE_COLUMNS, Graded, append_grades, scored
 from pipeline.operation.ledger.issues import LATE
 from pipeline.operation.ledger.reading import rows_of_origin, ungraded
-from pipeline.operation.ledger.record import first_outcomes, latest_outcomes, record_of
+from pipeline.operation.ledger.record import first_outcomes, last_graded, latest_outcomes, record_of
 from pipeline.operation.ledger.schema import grades, gradings
 from pipeline.operation.ledger.verification import verify
 from pipeline.operation.ledger.writing import append
@@ -116,6 +116,20 @@ def test_the_latest_outcome_is_the_restated_one(ledger: Ledger, rows: pd.DataFra
     np.testing.assert_allclose(latest["outcome"] - found["outcome"], 0.01, rtol=1e-9)
     assert list(latest["target_session"].dt.date) == DAYS[1:3]
     assert first_outcomes(ledger, "daily", ["MSFT"], DAYS[1]).empty
+
+
+def test_of_each_ticker_the_instant_of_its_last_grading_is_read(ledger: Ledger, rows: pd.DataFrame) -> None:
+    append(ledger, issue("sample"))
+    later = AT + timedelta(days=3)
+    scores = scored(rows, outcomes_of(rows))
+    append_grades(ledger, "daily", scores[scores["ticker"] != "BRK-B"], AT, AT)
+    append_grades(ledger, "daily", scored(rows[rows["ticker"] == "MSFT"], outcomes_of(rows, 0.01)), later, later)
+    assert last_graded(ledger, "daily", TICKERS, DAY) == {"AAPL": AT, "MSFT": later}
+    assert last_graded(ledger, "daily", ["AAPL"], DAY) == {"AAPL": AT}
+    assert last_graded(ledger, "daily", TICKERS, DAYS[1]) == last_graded(ledger, "sample", TICKERS, DAY) == {}
+    assert last_graded(ledger, "daily", ["NEW"], DAY) == last_graded(ledger, "daily", [], DAY) == {}
+    append_grades(ledger, "daily", scores[scores["ticker"] == "BRK-B"], AT, None)  # prices of no store
+    assert set(last_graded(ledger, "daily", TICKERS, DAY)) == {"AAPL", "MSFT"}
 
 
 def test_rounding_is_no_restatement(ledger: Ledger, rows: pd.DataFrame) -> None:
