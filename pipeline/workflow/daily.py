@@ -7,19 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-import numpy as np
-
-from pipeline.errors import NothingUsableError, TapecastError, UsageError
+from pipeline.errors import TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.market.universe import members_on
 from pipeline.operation.aliases import one_publisher
-from pipeline.operation.model import Model, model_name, refuse_unusable_name
-from pipeline.operation.model_versions import find_champion
-from pipeline.operation.takeover import same_experiment
-from pipeline.operation.version_files import ModelVersion
+from pipeline.operation.model import model_name, refuse_unusable_name
+from pipeline.operation.model_versions import find_champion, versions
+from pipeline.operation.version_files import ModelVersion, VersionDescription
 from pipeline.settings import Settings
-from pipeline.stages import folds_of
 from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.tracking.runs import start_run
 from pipeline.workflow.calendar_bars import CalendarBars
@@ -32,6 +28,7 @@ from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
+from pipeline.workflow.refit_due import RefitReason, refit_reason
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing
@@ -204,22 +201,11 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
 # --- Refit ---
 
 
-@dataclass(frozen=True)
-class RefitReason:
-    """Why a model is due to be refitted, in words, and whether a person requested that by another experiment."""
-
-    sentence: str
-    requested: bool
-
-
-ANOTHER_EXPERIMENT = RefitReason("the experiment is another one than the champion's", requested=True)
-
-
 def _refit(
     context: RunContext, experiment: Experiment, name: str, version: ModelVersion, issued: Sequence[IssuedCalendar]
 ) -> JsonObject | None:
     """Return what came of the refit where one is due, None where none is; a failure is reported, not raised."""
-    reasons = [reason for it in issued if (reason := refit_reason(version.models[it.bars.calendar], experiment, it))]
+    reasons = _refit_reasons(context.settings, experiment, version, issued)
     if not reasons:
         return None
     first = reasons[0].sentence
@@ -238,15 +224,12 @@ def _refit(
     }
 
 
-def refit_reason(model: Model, experiment: Experiment, issued: IssuedCalendar) -> RefitReason | None:
-    """Return why the model of a calendar is due to be refitted, None where it is not."""
-    fitted = {spec.kind for spec in model.experiment.benchmarks}  # those that could not be scored were dropped
-    scorable = tuple(spec for spec in experiment.benchmarks if spec.kind in fitted)
-    if not same_experiment(experiment.model_copy(update={"benchmarks": scorable}), model.experiment):
-        return ANOTHER_EXPERIMENT
-    try:
-        latest = folds_of(issued.frames, model.experiment)[-1].validation.until
-    except NothingUsableError:
-        return None
-    begun = latest > np.datetime64(model.trained_until)
-    return RefitReason(f"the fold of {latest} has begun", requested=False) if begun else None
+def _refit_reasons(
+    settings: Settings, experiment: Experiment, version: ModelVersion, issued: Sequence[IssuedCalendar]
+) -> list[RefitReason]:
+    """Return why the models of the calendars are due to be refitted; none where no one is."""
+    known = [it for it in versions(settings.models, version.name) if isinstance(it, VersionDescription)]
+    frames = {it.bars.calendar: it.frames for it in issued}
+    stored = {code: [it.calendars[code] for it in known if code in it.calendars] for code in frames}
+    found = (refit_reason(version.models[code], stored[code], experiment, frames[code]) for code in frames)
+    return [reason for reason in found if reason]

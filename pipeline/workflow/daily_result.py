@@ -59,8 +59,8 @@ class DailyResult:
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker, a session or a due refit is missing."""
-        refused = self.refit is not None and self.refit["status"] == "failed"
+        """Return "ok", or "partial" where a ticker or a session is missing, or a refit gave no champion."""
+        refused = self.refit is not None and self.refit["status"] != "champion"
         partial = self.failed or refused or any(calendar.partial for calendar in self.calendars)
         return "partial" if partial else "ok"
 

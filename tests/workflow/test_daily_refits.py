@@ -1,0 +1,116 @@
+"""Refits of the daily use case: made once for a fold, refused, failed, undone by a person, or after a damage."""
+
+import shutil
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.experiment import Experiment
+from pipeline.market.specification import YahooSource
+from pipeline.operation import takeover
+from pipeline.operation.aliases import Aliases, read_aliases
+from pipeline.operation.model_versions import promote, rollback, versions
+from pipeline.operation.version_files import VersionDescription
+from pipeline.settings import Settings
+from pipeline.workflow.daily import DailyPlan, daily
+from pipeline.workflow.daily_result import DailyResult, refit_sentence
+from tests.panels import changed, random_rows
+from tests.workflow.daily_job import EXPERIMENT, context_at, evening
+
+LAST = np.datetime64("2024-04-30")
+ROWS = {name: random_rows(620, seed, LAST) for seed, name in enumerate(("AAA", "BBB", "CCC"))}
+QUARTERLY: Experiment = changed(EXPERIMENT, folds={"refit_months": 3, "validation_months": 3})
+BEFORE = np.datetime64("2023-12-29")
+NEW_YEAR, SECOND, THIRD = (np.datetime64(f"2024-01-{day:02}") for day in (2, 3, 4))
+NEXT_FOLD = np.datetime64("2024-04-01")
+
+
+def run(day: np.datetime64, experiment: Experiment = QUARTERLY, rows: Mapping[str, pd.DataFrame] = ROWS) -> DailyResult:
+    return daily(context_at(evening(day), rows=rows), experiment, DailyPlan())
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which version 1 issued the last session before a fold begins."""
+    home = tmp_path_factory.mktemp("lived") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAPECAST_HOME", str(home))
+        patch.setenv("TAPECAST_TRACKING_URI", "http://127.0.0.1:9")
+        assert run(BEFORE).refit is None
+    return home
+
+
+@pytest.fixture(autouse=True)
+def models(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the models of a copy of that home."""
+    shutil.copytree(lived, tmp_path / "home")
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TAPECAST_TRACKING_URI", "http://127.0.0.1:9")
+    return Settings().models
+
+
+def numbers(models: Path) -> list[int]:
+    return [it.number for it in versions(models, "daily")]
+
+
+def test_a_refused_refit_makes_the_day_partial_and_is_not_repeated(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "MARGIN", -0.99)
+    result = run(NEW_YEAR)
+    assert result.refit is not None
+    assert (result.refit["status"], result.refit["version"], result.status) == ("refused", 2, "partial")
+    assert "the fold of 2024-01-01 has begun; version 2. Not the champion: XNYS:" in refit_sentence(result.refit)
+    for day in (NEW_YEAR, SECOND):
+        following = run(day)
+        assert (following.refit, following.status, following.calendars[0].version) == (None, "ok", 1)
+    assert numbers(models) == [1, 2]
+
+
+def test_tickers_that_were_replaced_are_refused_once_though_their_folds_begin_on_other_days(models: Path) -> None:
+    names = ("DDD", "EEE", "FFF")
+    rows = {**ROWS, **{name: random_rows(480, 7 + k, LAST) for k, name in enumerate(names)}}
+    source, folds = YahooSource(start=date(2021, 6, 1)), {"refit_months": 12, "validation_months": 3}
+    yearly = changed(QUARTERLY, source=source, folds=folds)
+    shutil.rmtree(models.parent)
+    assert run(BEFORE, yearly, rows).refit is None
+    replaced = changed(yearly, tickers=names)
+    found = [run(day, replaced, rows).refit for day in (NEW_YEAR, SECOND)]
+    assert found[0] is not None
+    assert found[1] is None
+    assert "it was trained on 0 of the champion's 3 tickers" in found[0]["sentence"]
+    first, refused = (it.calendars["XNYS"] for it in versions(models, "daily") if isinstance(it, VersionDescription))
+    assert (first.trained_until, refused.trained_until) == ("2023-01-01", "2023-10-01")
+
+
+def test_what_a_person_chose_stands_until_the_next_fold(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(NEW_YEAR).refit is not None
+    assert read_aliases(models / "daily") == Aliases(champion=2, previous=1)
+    assert rollback(models, "daily") == Aliases(champion=1, previous=2)
+    following = run(SECOND)
+    assert (following.refit, following.calendars[0].version) == (None, 1)
+    promote(models, "daily", 2)
+    promote(models, "daily", 1)
+    assert run(THIRD).refit is None
+    assert (read_aliases(models / "daily"), numbers(models)) == (Aliases(champion=1, previous=2), [1, 2])
+    refit = run(NEXT_FOLD).refit
+    assert refit is not None
+    assert (refit["status"], refit["version"]) == ("champion", 3)
+
+
+def test_what_a_person_chose_stands_until_the_experiment_changes(models: Path) -> None:
+    other, third = (changed(QUARTERLY, seeds=seeds) for seeds in (2, 3))
+    assert run(BEFORE, other).refit is not None
+    assert rollback(models, "daily") == Aliases(champion=1, previous=2)
+    assert (run(BEFORE, other).refit, numbers(models)) == (None, [1, 2])
+    changed_again = run(BEFORE, third).refit
+    assert changed_again is not None
+    assert (changed_again["status"], changed_again["version"]) == ("champion", 3)
+    promote(models, "daily", 1)
+    refit = run(NEW_YEAR, third).refit  # what was configured takes over with the fold, as a person requested it
+    assert refit is not None
+    assert (refit["status"], refit["reason"]) == ("champion", "the fold of 2024-01-01 has begun")
