@@ -12,8 +12,9 @@ from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.market.universe import members_on
 from pipeline.operation.aliases import one_publisher
+from pipeline.operation.champion import SoundVersion, find_sound_version
 from pipeline.operation.model import model_name, refuse_unusable_name
-from pipeline.operation.model_versions import find_champion, versions
+from pipeline.operation.model_versions import versions
 from pipeline.operation.version_files import ModelVersion, VersionDescription
 from pipeline.settings import Settings
 from pipeline.tracking.ledger_heads import ledger_tag
@@ -28,7 +29,7 @@ from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
-from pipeline.workflow.refit_due import RefitReason, refit_reason
+from pipeline.workflow.refit_due import refit_reasons
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing
@@ -57,26 +58,28 @@ class DailyPlan:
 def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> DailyResult:
     """Issue the forecasts of the sessions that have closed, then record them; refit the model where that is due.
 
-    The champion of the model forecasts, without a backtest; where the name has no version yet, the experiment is
-    trained and tested first. A second run for a day gives what the first one issued. Raises LedgerError where nothing
-    can be issued because the ledger cannot be written or lacks what was issued, NothingUsableError where no calendar
-    has a usable ticker.
+    The champion of the model forecasts, without a backtest; where it cannot be read, the version before does, and a
+    refit follows. Where no version can be used, the experiment is trained and tested first. A second run for a day
+    gives what the first one issued. Raises LedgerError where nothing can be issued because the ledger cannot be written
+    or lacks what was issued, NothingUsableError where no calendar has a usable ticker.
     """
     name = plan.model or model_name(experiment.source)
     refuse_unusable_name(name, experiment.source)
     with _alone(context.settings, name):
-        version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
+        found = find_sound_version(context.settings.models, name)
+        version = _version_to_use(context, experiment, name, found)
         finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
         ledger = ledger_to_issue_into(context.settings, name)
         wanted = IssuePlan(tickers_to_issue(context, experiment), plan.calendar, timedelta(minutes=plan.delay_minutes))
         with ledger.held_open():
             issued, failed = issue_all(context, ledger, version, wanted)
-        result = _result(context, name, issued, failed)
+        result = _result(context, name, found, issued, failed)
         _write_days(context, result)
         plan.announce(result)
         result = _with_records(context, result, version, issued)
         _write_days(context, result)
-        refit = _refit(context, experiment, name, version, issued)
+        lost = found.unreadable[0].number if found.version and found.unreadable else None
+        refit = _refit(context, experiment, version, issued, lost)
         return replace(result, refit=refit, seconds=dict(context.timer.seconds))
 
 
@@ -105,9 +108,13 @@ def _alone(settings: Settings, name: str) -> AbstractContextManager[None]:
     return one_publisher(settings.models / name / "daily", LOCK_SECONDS)
 
 
-def _first_version(context: RunContext, experiment: Experiment, name: str) -> ModelVersion:
-    context.progress.message(f"Model {name} has no version yet: it is trained and tested first.")
-    return _trained(context, experiment, name, requested=True)
+def _version_to_use(context: RunContext, experiment: Experiment, name: str, found: SoundVersion) -> ModelVersion:
+    """Return the version to forecast with, trained and tested first where there is none."""
+    if found.unreadable:
+        context.progress.message(found.sentence(name))
+    elif found.version is None:
+        context.progress.message(f"Model {name} has no champion yet: it is trained and tested first.")
+    return found.version or _trained(context, experiment, name, requested=True)
 
 
 def _trained(context: RunContext, experiment: Experiment, name: str, requested: bool) -> ModelVersion:
@@ -120,12 +127,18 @@ def _trained(context: RunContext, experiment: Experiment, name: str, requested: 
 
 
 def _result(
-    context: RunContext, name: str, issued: Sequence[IssuedCalendar], failed: Sequence[Exclusion]
+    context: RunContext,
+    name: str,
+    found: SoundVersion,
+    issued: Sequence[IssuedCalendar],
+    failed: Sequence[Exclusion],
 ) -> DailyResult:
     return DailyResult(
         model=name,
         calendars=tuple(it.summary for it in issued),
         failed=tuple(asdict(out) for out in failed),
+        warnings=(found.sentence(name),) if found.unreadable else (),
+        unreadable=tuple(asdict(it) for it in found.unreadable),
         seconds=dict(context.timer.seconds),
     )
 
@@ -154,7 +167,7 @@ def _with_records(
     where = {it.result.calendar: it for it in found.results}
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
     warnings = [warning for it in found.results for warning in _of_the_record(it, by_code[it.result.calendar])]
-    return replace(result, calendars=calendars, warnings=tuple(dict.fromkeys(warnings)))
+    return replace(result, calendars=calendars, warnings=(*result.warnings, *dict.fromkeys(warnings)))
 
 
 def _of_the_record(recorded: RecordedResult, issued: IssuedCalendar) -> list[str]:
@@ -202,17 +215,26 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
 
 
 def _refit(
-    context: RunContext, experiment: Experiment, name: str, version: ModelVersion, issued: Sequence[IssuedCalendar]
+    context: RunContext,
+    experiment: Experiment,
+    version: ModelVersion,
+    issued: Sequence[IssuedCalendar],
+    lost: int | None,
 ) -> JsonObject | None:
-    """Return what came of the refit where one is due, None where none is; a failure is reported, not raised."""
-    reasons = _refit_reasons(context.settings, experiment, version, issued)
+    """Return what came of the refit where one is due, None where none is; a failure is reported, not raised.
+
+    `lost` is the number of a champion that cannot be read, and that `version` stands in for.
+    """
+    known = [it for it in versions(context.settings.models, version.name) if isinstance(it, VersionDescription)]
+    frames = {it.bars.calendar: it.frames for it in issued}
+    reasons = refit_reasons(version, known, experiment, frames, lost)
     if not reasons:
         return None
     first = reasons[0].sentence
     context.progress.message(f"A refit is due: {first}.")
     with context.timer.stage("refit"):
         try:
-            new = _trained(context, experiment, name, requested=any(reason.requested for reason in reasons))
+            new = _trained(context, experiment, version.name, requested=any(reason.requested for reason in reasons))
         except TapecastError as error:
             return {"status": "failed", "reason": first, "error": str(error)}
     decision = new.description.takeover
@@ -222,14 +244,3 @@ def _refit(
         "version": new.number,
         "sentence": decision.sentence,
     }
-
-
-def _refit_reasons(
-    settings: Settings, experiment: Experiment, version: ModelVersion, issued: Sequence[IssuedCalendar]
-) -> list[RefitReason]:
-    """Return why the models of the calendars are due to be refitted; none where no one is."""
-    known = [it for it in versions(settings.models, version.name) if isinstance(it, VersionDescription)]
-    frames = {it.bars.calendar: it.frames for it in issued}
-    stored = {code: [it.calendars[code] for it in known if code in it.calendars] for code in frames}
-    found = (refit_reason(version.models[code], stored[code], experiment, frames[code]) for code in frames)
-    return [reason for reason in found if reason]

@@ -1,6 +1,6 @@
 """Whether a model is due to be refitted: by the folds of its calendar, the experiment, and the versions there are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from pipeline.errors import NothingUsableError
 from pipeline.experiment import Experiment
 from pipeline.operation.model import Model
 from pipeline.operation.takeover import same_experiment
-from pipeline.operation.version_files import ModelDescription
+from pipeline.operation.version_files import ModelDescription, ModelVersion, VersionDescription
 from pipeline.stages import folds_of
 
 
@@ -23,6 +23,25 @@ class RefitReason:
 
 
 ANOTHER_EXPERIMENT = RefitReason("the experiment is another one than the champion's", requested=True)
+
+
+def refit_reasons(
+    version: ModelVersion,
+    known: Sequence[VersionDescription],
+    experiment: Experiment,
+    frames: Mapping[str, Frames],
+    lost: int | None,
+) -> list[RefitReason]:
+    """Return why a version is due to be refitted, by the frames of its calendars; none where it is not.
+
+    `known` are all versions of the name, `lost` is the champion's number where that cannot be read and `version` stands
+    in for it.
+    """
+    reasons: list[RefitReason | None] = [] if lost is None else [replacement_reason(lost, known)]
+    for calendar, of_calendar in frames.items():
+        stored = [it.calendars[calendar] for it in known if calendar in it.calendars]
+        reasons.append(refit_reason(version.models[calendar], stored, experiment, of_calendar))
+    return [reason for reason in reasons if reason]
 
 
 def refit_reason(
@@ -45,6 +64,15 @@ def refit_reason(
     if any(_has_fold(it, latest) for it in fitted):
         return None
     return RefitReason(f"the fold of {latest} has begun", requested)
+
+
+def replacement_reason(champion: int, known: Iterable[VersionDescription]) -> RefitReason | None:
+    """Return why a refit has to replace a champion that cannot be read, None where one was made and failed its checks.
+
+    Such a one is newer than the champion and was refused without another to compare it with; the next would fail too.
+    """
+    tried = any(it.number > champion and not (it.takeover.accepted or it.takeover.compared) for it in known)
+    return None if tried else RefitReason(f"version {champion}, the champion, cannot be read", requested=False)
 
 
 def _is_of(fitted: Experiment, experiment: Experiment) -> bool:

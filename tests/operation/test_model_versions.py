@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from pipeline.errors import FitError, UsageError
 from pipeline.market.specification import FilesSource, SampleSource, StoredSource, SyntheticSource, YahooSource
 from pipeline.operation.aliases import ALIASES, Aliases, one_publisher, read_aliases, write_aliases
+from pipeline.operation.champion import UnreadableVersion, find_champion
 from pipeline.operation.model import DAILY, SAMPLE, SYNTHETIC, common_source, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import (
-    UnreadableVersion,
-    find_champion,
     model_names,
     name_to_forecast_with,
     promote,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -9,16 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.errors import FitError
 from pipeline.experiment import Experiment
 from pipeline.market.specification import YahooSource
 from pipeline.operation import takeover
 from pipeline.operation.aliases import Aliases, read_aliases
+from pipeline.operation.ledger.database import open_ledger
+from pipeline.operation.ledger.reading import listed, rows_of_entry
 from pipeline.operation.model_versions import promote, rollback, versions
-from pipeline.operation.version_files import VersionDescription
+from pipeline.operation.version_files import VersionDescription, folder_of
 from pipeline.settings import Settings
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, refit_sentence
+from pipeline.workflow.forecast import forecast
+from pipeline.workflow.progress import StageTimer
 from tests.panels import changed, random_rows
+from tests.workflow.builders import Messages
 from tests.workflow.daily_job import EXPERIMENT, context_at, evening
 
 LAST = np.datetime64("2024-04-30")
@@ -114,3 +121,61 @@ def test_what_a_person_chose_stands_until_the_experiment_changes(models: Path) -
     refit = run(NEW_YEAR, third).refit  # what was configured takes over with the fold, as a person requested it
     assert refit is not None
     assert (refit["status"], refit["reason"]) == ("champion", "the fold of 2024-01-01 has begun")
+
+
+# --- A damaged champion ---
+
+
+def damage(models: Path, number: int) -> None:
+    """Change the last byte of a fit of a version."""
+    path = next(folder_of(models / "daily", number).glob("fits/*/weights.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def versions_issued(day: np.datetime64) -> set[int]:
+    """The versions that the ledger names in the rows of a session."""
+    ledger = open_ledger(Settings().ledger_url)
+    rows = pd.concat([rows_of_entry(ledger, "daily", it.sequence) for it in listed(ledger, "daily", 99)])
+    return {*rows.loc[rows["as_of"] == pd.Timestamp(day), "version"]}
+
+
+def test_in_place_of_a_damaged_champion_the_one_before_forecasts_and_a_refit_makes_a_sound_one(models: Path) -> None:
+    run(NEW_YEAR)
+    damage(models, 2)
+    announced: list[DailyResult] = []
+    result = daily(context_at(evening(SECOND), rows=ROWS), QUARTERLY, DailyPlan(announce=announced.append))
+    assert (result.calendars[0].version, versions_issued(SECOND), result.status) == (1, {1}, "partial")
+    warning = result.warnings[0]
+    assert warning.startswith("Version 1 of model daily forecasts in place of the champion, which cannot be used: ")
+    assert "cannot read version 2 of model daily" in warning
+    assert "is not what its digest says (truncated or changed)" in warning
+    assert [(it["number"], it["reason"] in warning) for it in result.as_json()["unreadable"]] == [(2, True)]
+    assert (announced[0].status, announced[0].warnings) == ("partial", (warning,))
+    assert announced[0].calendars[0].forecasts == result.calendars[0].forecasts
+    assert result.refit is not None
+    assert result.refit["reason"] == "version 2, the champion, cannot be read"
+    assert (result.refit["status"], result.refit["version"]) == ("champion", 3)
+    assert result.refit["sentence"] == "The champion before, version 2, cannot be read."
+    assert read_aliases(models / "daily") == Aliases(champion=3, previous=1)
+    following = run(THIRD)
+    assert (following.calendars[0].version, following.status, following.refit) == (3, "ok", None)
+    assert not any("cannot be used" in warning for warning in following.warnings)
+
+
+def test_where_no_version_is_sound_one_is_trained_before_the_forecast_and_the_result_says_why(models: Path) -> None:
+    damage(models, 1)
+    messages = Messages()
+    context = replace(context_at(evening(NEW_YEAR), rows=ROWS), timer=StageTimer(messages))
+    result = daily(context, QUARTERLY, DailyPlan())
+    assert (result.calendars[0].version, result.status, result.refit) == (2, "partial", None)
+    expected = "Model daily is trained and tested first, since none of its versions can be used: cannot read version 1"
+    assert result.warnings[0].startswith(expected)
+    assert messages.sent[0] == result.warnings[0]
+    assert "Published as version 2 of model daily. The champion before, version 1, cannot be read." in messages.sent
+    assert read_aliases(models / "daily") == Aliases(champion=2)
+
+
+def test_the_other_commands_refuse_a_damaged_champion(models: Path) -> None:
+    damage(models, 1)
+    with pytest.raises(FitError, match=r"cannot read version 1 of model daily .*; choose another with `tapecast model"):
+        forecast(context_at(evening(NEW_YEAR), rows=ROWS), (), None, model="daily")

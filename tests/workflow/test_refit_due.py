@@ -10,9 +10,11 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.operation.model import Model
 from pipeline.operation.publication import Publication
-from pipeline.operation.version_files import ModelDescription
-from pipeline.workflow.refit_due import ANOTHER_EXPERIMENT, RefitReason, refit_reason
-from tests.panels import TINY, changed, frames_from, random_rows
+from pipeline.operation.takeover import FIRST, Takeover
+from pipeline.operation.version_files import VERSION_FORMAT, ModelDescription, VersionDescription
+from pipeline.training.jobs import FORMAT_VERSION
+from pipeline.workflow.refit_due import ANOTHER_EXPERIMENT, RefitReason, refit_reason, replacement_reason
+from tests.panels import NOW, TINY, changed, frames_from, random_rows
 
 LONG, SHORT = ("AAA", "BBB"), ("CCC",)
 ROWS = {**{name: random_rows(610, seed) for seed, name in enumerate(LONG)}, "CCC": random_rows(420, 7)}
@@ -88,3 +90,26 @@ def test_folds_of_other_tickers_that_begin_on_other_days_are_no_earlier_ones(fra
 
 def test_a_history_that_is_too_short_makes_no_refit_due(frames: Frames) -> None:
     assert refit_reason(OLD, stored(OLD), YEARLY, frames.until(60)) is None
+
+
+def version(number: int, decision: Takeover) -> VersionDescription:
+    return VersionDescription(
+        format=VERSION_FORMAT,
+        fit_format=FORMAT_VERSION,
+        name="daily",
+        number=number,
+        created_at=NOW,
+        calendars={},
+        takeover=decision,
+        files={},
+    )
+
+
+def test_a_champion_that_cannot_be_read_is_replaced_unless_what_was_to_do_so_failed_a_check() -> None:
+    compared = Takeover(False, "It is worse.", {"XNYS/validation_loss": 0.3, "XNYS/champion_validation_loss": 0.2})
+    faulty = Takeover(False, "It has crossing quantiles.", {"XNYS/validation_loss": 0.3})
+    due = RefitReason("version 2, the champion, cannot be read", requested=False)
+    others = [version(1, FIRST), version(3, compared), version(4, FIRST)]
+    assert replacement_reason(2, others) == due  # refused as worse than a champion that is gone; rolled back from
+    assert replacement_reason(2, [*others, version(1, faulty)]) == due
+    assert replacement_reason(2, [*others, version(5, faulty)]) is None
