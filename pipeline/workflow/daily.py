@@ -1,6 +1,7 @@
 """Daily: after each close update, grade, forecast and issue; then record, and refit the model where that is due."""
 
 import hashlib
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -225,22 +226,31 @@ def _refit(
 
     `lost` is the number of a champion that cannot be read, and that `version` stands in for.
     """
-    known = [it for it in versions(context.settings.models, version.name) if isinstance(it, VersionDescription)]
-    frames = {it.bars.calendar: it.frames for it in issued}
-    reasons = refit_reasons(version, known, experiment, frames, lost)
-    if not reasons:
-        return None
-    first = reasons[0].sentence
-    context.progress.message(f"A refit is due: {first}.")
-    with context.timer.stage("refit"):
-        try:
-            new = _trained(context, experiment, version.name, requested=any(reason.requested for reason in reasons))
-        except TapecastError as error:
-            return {"status": "failed", "reason": first, "error": str(error)}
+    reason = "found no way to tell whether a refit is due"
+    try:
+        known = [it for it in versions(context.settings.models, version.name) if isinstance(it, VersionDescription)]
+        frames = {it.bars.calendar: it.frames for it in issued}
+        reasons = refit_reasons(version, known, experiment, frames, lost)
+        if not reasons:
+            return None
+        reason = reasons[0].sentence
+        context.progress.message(f"A refit is due: {reason}.")
+        with context.timer.stage("refit"):
+            new = _trained(context, experiment, version.name, requested=any(it.requested for it in reasons))
+    except Exception as error:  # noqa: BLE001  what was issued is the result, and a fault of the training loses none of it
+        return _failed(context, reason, error)
     decision = new.description.takeover
     return {
         "status": "champion" if decision.accepted else "refused",
-        "reason": first,
+        "reason": reason,
         "version": new.number,
         "sentence": decision.sentence,
     }
+
+
+def _failed(context: RunContext, reason: str, error: Exception) -> JsonObject:
+    """Return a refit that failed; what is no error for a user, but a fault of ours, is shown with its traceback."""
+    if isinstance(error, TapecastError):
+        return {"status": "failed", "reason": reason, "error": str(error)}
+    context.progress.message("".join(traceback.format_exception(error)))
+    return {"status": "failed", "reason": reason, "error": f"{type(error).__name__}: {error}"}

@@ -1,5 +1,6 @@
 """Refits of the daily use case: made once for a fold, refused, failed, undone by a person, or after a damage."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pipeline.operation.ledger.reading import listed, rows_of_entry
 from pipeline.operation.model_versions import promote, rollback, versions
 from pipeline.operation.version_files import VersionDescription, folder_of
 from pipeline.settings import Settings
+from pipeline.workflow import daily as workflow_daily
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, refit_sentence
 from pipeline.workflow.forecast import forecast
@@ -121,6 +123,57 @@ def test_what_a_person_chose_stands_until_the_experiment_changes(models: Path) -
     refit = run(NEW_YEAR, third).refit  # what was configured takes over with the fold, as a person requested it
     assert refit is not None
     assert (refit["status"], refit["reason"]) == ("champion", "the fold of 2024-01-01 has begun")
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (FitError("found a failed fit, expected none"), "found a failed fit, expected none"),
+        (ValueError("a fault of ours"), "ValueError: a fault of ours"),
+        (ZeroDivisionError(), "ZeroDivisionError: "),
+    ],
+)
+def test_a_refit_that_fails_in_any_way_loses_nothing_of_the_result_and_is_tried_again(
+    error: Exception, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(workflow_daily, "run", fail)
+    messages = Messages()
+    context = replace(context_at(evening(NEW_YEAR), rows=ROWS), timer=StageTimer(messages))
+    result = daily(context, QUARTERLY, DailyPlan())
+    expected = {"status": "failed", "reason": "the fold of 2024-01-01 has begun", "error": shown}
+    assert (result.refit, result.status) == (expected, "partial")
+    assert refit_sentence(expected) == f"the fold of 2024-01-01 has begun; it failed: {shown}"
+    json.dumps(result.as_json())
+    assert {row["ticker"] for row in result.calendars[0].forecasts} == set(ROWS)
+    tracebacks = [text for text in messages.sent if text.startswith("Traceback")]
+    assert len(tracebacks) == (not isinstance(error, FitError))
+    assert all("in fail" in text and shown.strip(": ") in text for text in tracebacks)
+    again = run(NEW_YEAR).refit
+    assert again == expected
+
+
+def test_an_interrupt_of_a_refit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow_daily, "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(NEW_YEAR)
+
+
+def test_versions_that_cannot_be_listed_are_a_refit_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(workflow_daily, "versions", fail)
+    result = run(NEW_YEAR)
+    assert result.refit is not None
+    assert refit_sentence(result.refit) == (
+        "found no way to tell whether a refit is due; it failed: OSError: no such device"
+    )
 
 
 # --- A damaged champion ---
