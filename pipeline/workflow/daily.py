@@ -12,7 +12,7 @@ from pipeline.errors import TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.market.universe import members_on
-from pipeline.operation.aliases import one_publisher
+from pipeline.operation.aliases import one_at_a_time
 from pipeline.operation.champion import SoundVersion, find_sound_version
 from pipeline.operation.model import model_name, refuse_unusable_name
 from pipeline.operation.model_versions import versions
@@ -106,7 +106,7 @@ def _write_days(context: RunContext, result: DailyResult) -> None:
 
 
 def _alone(settings: Settings, name: str) -> AbstractContextManager[None]:
-    return one_publisher(settings.models / name / "daily", LOCK_SECONDS)
+    return one_at_a_time(settings.models / name / "daily", f"making a daily run of model {name}", LOCK_SECONDS)
 
 
 def _version_to_use(context: RunContext, experiment: Experiment, name: str, found: SoundVersion) -> ModelVersion:
