@@ -30,7 +30,7 @@ from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
-from pipeline.workflow.refit_due import refit_reasons
+from pipeline.workflow.refit_due import experiment_of_another, refit_reasons
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing
@@ -232,6 +232,8 @@ def _refit(
         frames = {it.bars.calendar: it.frames for it in issued}
         reasons = refit_reasons(version, known, experiment, frames, lost)
         if not reasons:
+            if sentence := experiment_of_another(version, known, experiment):
+                context.progress.message(sentence)
             return None
         reason = reasons[0].sentence
         context.progress.message(f"A refit is due: {reason}.")

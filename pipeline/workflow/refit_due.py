@@ -75,6 +75,19 @@ def replacement_reason(champion: int, known: Iterable[VersionDescription]) -> Re
     return None if tried else RefitReason(f"version {champion}, the champion, cannot be read", requested=False)
 
 
+def experiment_of_another(version: ModelVersion, known: Iterable[VersionDescription], experiment: Experiment) -> str:
+    """Return which version has the experiment in words, empty where none has, or the one that forecasts."""
+    if any(_is_of(model.experiment, experiment) for model in version.models.values()):
+        return ""
+    having = [it.number for it in known if any(_is_of(model.experiment, experiment) for model in it.calendars.values())]
+    if not having:
+        return ""
+    return (
+        f"The experiment is another one than that of version {version.number}, which forecasts. Version {having[-1]} "
+        f"has it: `tapecast model promote {having[-1]} --model {version.name}` lets it forecast before the next refit."
+    )
+
+
 def _is_of(fitted: Experiment, experiment: Experiment) -> bool:
     """Return whether a model has this experiment; benchmarks that could not be scored were dropped from it."""
     kinds = {spec.kind for spec in fitted.benchmarks}

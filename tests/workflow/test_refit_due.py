@@ -1,6 +1,7 @@
 """Whether a refit is due: once for each fold and experiment, whatever came of it, and wherever histories begin."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,15 @@ from pipeline.forecasters.boosting import BoostingSpec
 from pipeline.operation.model import Model
 from pipeline.operation.publication import Publication
 from pipeline.operation.takeover import FIRST, Takeover
-from pipeline.operation.version_files import VERSION_FORMAT, ModelDescription, VersionDescription
+from pipeline.operation.version_files import VERSION_FORMAT, ModelDescription, ModelVersion, VersionDescription
 from pipeline.training.jobs import FORMAT_VERSION
-from pipeline.workflow.refit_due import ANOTHER_EXPERIMENT, RefitReason, refit_reason, replacement_reason
+from pipeline.workflow.refit_due import (
+    ANOTHER_EXPERIMENT,
+    RefitReason,
+    experiment_of_another,
+    refit_reason,
+    replacement_reason,
+)
 from tests.panels import NOW, TINY, changed, frames_from, random_rows
 
 LONG, SHORT = ("AAA", "BBB"), ("CCC",)
@@ -103,6 +110,20 @@ def version(number: int, decision: Takeover) -> VersionDescription:
         takeover=decision,
         files={},
     )
+
+
+def test_the_version_of_the_experiment_is_found_where_another_one_forecasts() -> None:
+    known = [
+        version(number, FIRST).model_copy(update={"calendars": {"XNYS": described}})
+        for number, described in enumerate(stored(NEW, model("2023-10-01", OTHER), model("2023-10-01", OTHER)), 1)
+    ]
+    forecasting = ModelVersion(known[0], {"XNYS": NEW}, Path())
+    assert experiment_of_another(forecasting, known, OTHER) == (
+        "The experiment is another one than that of version 1, which forecasts. Version 3 has it: `tapecast model "
+        "promote 3 --model daily` lets it forecast before the next refit."
+    )
+    assert experiment_of_another(forecasting, known, YEARLY) == ""
+    assert experiment_of_another(forecasting, known, changed(YEARLY, seeds=5)) == ""
 
 
 def test_a_champion_that_cannot_be_read_is_replaced_unless_what_was_to_do_so_failed_a_check() -> None:
