@@ -14,8 +14,8 @@ from flows.cli.commands import Call
 from flows.cli.data_rendering import plain_table
 from pipeline.errors import ExitStatus, FitError, TrackingError, UsageError
 from pipeline.operation.aliases import Aliases, read_aliases
+from pipeline.operation.champion import UnreadableVersion
 from pipeline.operation.model_versions import (
-    UnreadableVersion,
     disk_bytes,
     model_names,
     name_to_forecast_with,

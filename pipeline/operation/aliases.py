@@ -68,14 +68,24 @@ def one_publisher(folder: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iter
 
     Raises UsageError where another one does so for longer than `wait_seconds`, and where the folder cannot be written.
     """
+    with one_at_a_time(folder, f"changing the versions of model {folder.name}", wait_seconds):
+        yield
+
+
+@contextmanager
+def one_at_a_time(folder: Path, doing: str, wait_seconds: float) -> Iterator[None]:
+    """Return a context in which no other process or thread has the lock of a folder; raises as one_publisher does.
+
+    `doing` says what another one has been doing then.
+    """
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait_seconds)
     except Timeout as error:
         raise UsageError(
-            f"another process has been changing the versions of model {folder.name} for {wait_seconds:g} s (it holds "
-            f"the lock {lock.lock_file}); wait until it ends, or end it, and try again"
+            f"another process has been {doing} for {wait_seconds:g} s (it holds the lock {lock.lock_file}); wait until "
+            "it ends, or end it, and try again"
         ) from error
     except (OSError, NotImplementedError) as error:
         raise UsageError(f"cannot lock {lock.lock_file}: {error}; expected a folder that you may write in") from error

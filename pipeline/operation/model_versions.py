@@ -11,6 +11,7 @@ from pipeline.files import draft_folder
 from pipeline.market.specification import SourceSpec
 from pipeline.market.store.writing import sync_folder
 from pipeline.operation.aliases import Aliases, one_publisher, read_aliases, write_aliases
+from pipeline.operation.champion import UnreadableVersion, read_or_reason
 from pipeline.operation.model import DAILY, SAMPLE, SYNTHETIC, TrainedModel, model_name, refuse_unusable_name
 from pipeline.operation.takeover import FIRST, Takeover
 from pipeline.operation.version_files import (
@@ -31,14 +32,6 @@ Alias = Literal["champion", "previous"]
 
 EARLIER_FILES = {DAILY: "latest.json", SAMPLE: "sample.json"}
 """Where models were before they had versions."""
-
-
-@dataclass(frozen=True)
-class UnreadableVersion:
-    """A version that cannot be read, and why."""
-
-    number: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,8 @@ def publish(
     place = folder / name
     with one_publisher(place):
         aliases = read_aliases(place)
-        former = _readable(place, aliases.champion)
+        champion = None if aliases.champion is None else read_or_reason(place, aliases.champion)
+        former = champion if isinstance(champion, ModelVersion) else None
         facts = {"name": name, "created_at": now.astimezone(UTC), "takeover": decision}
         try:
             number = _placed(place, trained, former, facts)
@@ -93,19 +87,8 @@ def _placed(place: Path, trained: Sequence[TrainedModel], former: ModelVersion |
 
 
 def _has_content(place: Path, number: int, description: VersionDescription) -> bool:
-    try:
-        return read_files(place, number).description.same_content(description)
-    except (FitError, UsageError):  # damaged, or of another tapecast: a new version takes its place
-        return False
-
-
-def _readable(place: Path, number: int | None) -> ModelVersion | None:
-    if number is None:
-        return None
-    try:
-        return read_files(place, number)
-    except (FitError, UsageError):  # damaged, or of another tapecast: its calendars cannot be carried over
-        return None
+    found = read_or_reason(place, number)  # where it cannot be read a new version takes its place
+    return isinstance(found, ModelVersion) and found.description.same_content(description)
 
 
 def read_version(folder: Path, name: str, which: int | Alias = "champion") -> ModelVersion:
@@ -121,12 +104,6 @@ def read_version(folder: Path, name: str, which: int | Alias = "champion") -> Mo
             "published"
         )
     return read_files(place, number)
-
-
-def find_champion(folder: Path, name: str) -> ModelVersion | None:
-    """Return the champion of a name, None where there is none or it cannot be read; raises FitError as publish does."""
-    refuse_unusable_name(name)
-    return _readable(folder / name, read_aliases(folder / name).champion)
 
 
 def versions(folder: Path, name: str) -> tuple[VersionDescription | UnreadableVersion, ...]:

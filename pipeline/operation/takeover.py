@@ -56,24 +56,31 @@ class Takeover:
     sentence: str
     numbers: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def compared(self) -> bool:
+        """Whether a champion's loss was among what this was decided on."""
+        return any(name.endswith(f"/{CHAMPION_LOSS}") for name in self.numbers)
+
+
+CHAMPION_LOSS = "champion_validation_loss"
 
 FIRST = Takeover(True, "There was no champion before.")
 
 
-def takeover(measured: Mapping[str, Measured], requested: bool) -> Takeover:
+def takeover(measured: Mapping[str, Measured], requested: bool, first: Takeover = FIRST) -> Takeover:
     """Return whether a version with models of these calendars takes the champion's place.
 
     A refit of the champion's experiment does, unless its loss on the candidate's validation sessions exceeds the
     champion's by more than MARGIN, or unless it lacks tickers. Another experiment, and other tickers, take over where a
     person requested it, whatever the losses say. A model whose quantiles failed a check never does. Of several
-    calendars each has to pass.
+    calendars each has to pass. `first` says why there is no champion to compare with.
     """
     reasons = [f"{calendar}: {reason}" for calendar, found in measured.items() for reason in _reasons(found, requested)]
     numbers = {name: value for calendar, found in measured.items() for name, value in _numbers(calendar, found)}
     if reasons:
         return Takeover(False, f"Not the champion: {'; '.join(reasons)}.", numbers)
     if all(found.champion_loss is None for found in measured.values()):
-        return Takeover(True, FIRST.sentence, numbers)
+        return Takeover(True, first.sentence, numbers)
     return Takeover(True, f"Champion: {'; '.join(map(_comparison, measured, measured.values()))}.", numbers)
 
 
@@ -106,7 +113,7 @@ def _losses(found: Measured) -> str:
 
 
 def _numbers(calendar: str, found: Measured) -> list[tuple[str, float]]:
-    losses = {"validation_loss": found.loss, "champion_validation_loss": found.champion_loss}
+    losses = {"validation_loss": found.loss, CHAMPION_LOSS: found.champion_loss}
     return [
         (f"{calendar}/{name}", value) for name, value in losses.items() if value is not None and math.isfinite(value)
     ]

@@ -1,25 +1,23 @@
 """Daily: after each close update, grade, forecast and issue; then record, and refit the model where that is due."""
 
 import hashlib
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-import numpy as np
-
-from pipeline.errors import NothingUsableError, TapecastError, UsageError
+from pipeline.errors import TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.market.universe import members_on
-from pipeline.operation.aliases import one_publisher
-from pipeline.operation.model import Model, model_name, refuse_unusable_name
-from pipeline.operation.model_versions import find_champion
-from pipeline.operation.takeover import same_experiment
-from pipeline.operation.version_files import ModelVersion
+from pipeline.operation.aliases import one_at_a_time
+from pipeline.operation.champion import SoundVersion, find_sound_version
+from pipeline.operation.model import model_name, refuse_unusable_name
+from pipeline.operation.model_versions import versions
+from pipeline.operation.version_files import ModelVersion, VersionDescription
 from pipeline.settings import Settings
-from pipeline.stages import folds_of
 from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.tracking.runs import start_run
 from pipeline.workflow.calendar_bars import CalendarBars
@@ -32,6 +30,7 @@ from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
 from pipeline.workflow.recording import RecordedResult, Recording, record, recorded
+from pipeline.workflow.refit_due import experiment_of_another, refit_reasons
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, announce_nothing
@@ -60,26 +59,28 @@ class DailyPlan:
 def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> DailyResult:
     """Issue the forecasts of the sessions that have closed, then record them; refit the model where that is due.
 
-    The champion of the model forecasts, without a backtest; where the name has no version yet, the experiment is
-    trained and tested first. A second run for a day gives what the first one issued. Raises LedgerError where nothing
-    can be issued because the ledger cannot be written or lacks what was issued, NothingUsableError where no calendar
-    has a usable ticker.
+    The champion of the model forecasts, without a backtest; where it cannot be read, the version before does, and a
+    refit follows. Where no version can be used, the experiment is trained and tested first. A second run for a day
+    gives what the first one issued. Raises LedgerError where nothing can be issued because the ledger cannot be written
+    or lacks what was issued, NothingUsableError where no calendar has a usable ticker.
     """
     name = plan.model or model_name(experiment.source)
     refuse_unusable_name(name, experiment.source)
     with _alone(context.settings, name):
-        version = find_champion(context.settings.models, name) or _first_version(context, experiment, name)
+        found = find_sound_version(context.settings.models, name)
+        version = _version_to_use(context, experiment, name, found)
         finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
         ledger = ledger_to_issue_into(context.settings, name)
         wanted = IssuePlan(tickers_to_issue(context, experiment), plan.calendar, timedelta(minutes=plan.delay_minutes))
         with ledger.held_open():
             issued, failed = issue_all(context, ledger, version, wanted)
-        result = _result(context, name, issued, failed)
+        result = _result(context, name, found, issued, failed)
         _write_days(context, result)
         plan.announce(result)
         result = _with_records(context, result, version, issued)
         _write_days(context, result)
-        refit = _refit(context, experiment, name, version, issued)
+        lost = found.unreadable[0].number if found.version and found.unreadable else None
+        refit = _refit(context, experiment, version, issued, lost)
         return replace(result, refit=refit, seconds=dict(context.timer.seconds))
 
 
@@ -105,12 +106,16 @@ def _write_days(context: RunContext, result: DailyResult) -> None:
 
 
 def _alone(settings: Settings, name: str) -> AbstractContextManager[None]:
-    return one_publisher(settings.models / name / "daily", LOCK_SECONDS)
+    return one_at_a_time(settings.models / name / "daily", f"making a daily run of model {name}", LOCK_SECONDS)
 
 
-def _first_version(context: RunContext, experiment: Experiment, name: str) -> ModelVersion:
-    context.progress.message(f"Model {name} has no version yet: it is trained and tested first.")
-    return _trained(context, experiment, name, requested=True)
+def _version_to_use(context: RunContext, experiment: Experiment, name: str, found: SoundVersion) -> ModelVersion:
+    """Return the version to forecast with, trained and tested first where there is none."""
+    if found.unreadable:
+        context.progress.message(found.sentence(name))
+    elif found.version is None:
+        context.progress.message(f"Model {name} has no champion yet: it is trained and tested first.")
+    return found.version or _trained(context, experiment, name, requested=True)
 
 
 def _trained(context: RunContext, experiment: Experiment, name: str, requested: bool) -> ModelVersion:
@@ -123,12 +128,18 @@ def _trained(context: RunContext, experiment: Experiment, name: str, requested: 
 
 
 def _result(
-    context: RunContext, name: str, issued: Sequence[IssuedCalendar], failed: Sequence[Exclusion]
+    context: RunContext,
+    name: str,
+    found: SoundVersion,
+    issued: Sequence[IssuedCalendar],
+    failed: Sequence[Exclusion],
 ) -> DailyResult:
     return DailyResult(
         model=name,
         calendars=tuple(it.summary for it in issued),
         failed=tuple(asdict(out) for out in failed),
+        warnings=(found.sentence(name),) if found.unreadable else (),
+        unreadable=tuple(asdict(it) for it in found.unreadable),
         seconds=dict(context.timer.seconds),
     )
 
@@ -158,7 +169,7 @@ def _with_records(
     where = {it.result.calendar: it for it in found.results}
     calendars = tuple(_recorded(calendar, where.get(calendar.calendar)) for calendar in result.calendars)
     warnings = [warning for it in found.results for warning in _of_the_record(it, by_code[it.result.calendar])]
-    return replace(result, calendars=calendars, warnings=tuple(dict.fromkeys(warnings)))
+    return replace(result, calendars=calendars, warnings=(*result.warnings, *dict.fromkeys(warnings)))
 
 
 def _of_the_record(recorded: RecordedResult, issued: IssuedCalendar) -> list[str]:
@@ -205,49 +216,44 @@ def _recorded(calendar: DailyCalendar, recorded: RecordedResult | None) -> Daily
 # --- Refit ---
 
 
-@dataclass(frozen=True)
-class RefitReason:
-    """Why a model is due to be refitted, in words, and whether a person requested that by another experiment."""
-
-    sentence: str
-    requested: bool
-
-
-ANOTHER_EXPERIMENT = RefitReason("the experiment is another one than the champion's", requested=True)
-
-
 def _refit(
-    context: RunContext, experiment: Experiment, name: str, version: ModelVersion, issued: Sequence[IssuedCalendar]
+    context: RunContext,
+    experiment: Experiment,
+    version: ModelVersion,
+    issued: Sequence[IssuedCalendar],
+    lost: int | None,
 ) -> JsonObject | None:
-    """Return what came of the refit where one is due, None where none is; a failure is reported, not raised."""
-    reasons = [reason for it in issued if (reason := refit_reason(version.models[it.bars.calendar], experiment, it))]
-    if not reasons:
-        return None
-    first = reasons[0].sentence
-    context.progress.message(f"A refit is due: {first}.")
-    with context.timer.stage("refit"):
-        try:
-            new = _trained(context, experiment, name, requested=any(reason.requested for reason in reasons))
-        except TapecastError as error:
-            return {"status": "failed", "reason": first, "error": str(error)}
+    """Return what came of the refit where one is due, None where none is; a failure is reported, not raised.
+
+    `lost` is the number of a champion that cannot be read, and that `version` stands in for.
+    """
+    reason = "found no way to tell whether a refit is due"
+    try:
+        known = [it for it in versions(context.settings.models, version.name) if isinstance(it, VersionDescription)]
+        frames = {it.bars.calendar: it.frames for it in issued}
+        reasons = refit_reasons(version, known, experiment, frames, lost)
+        if not reasons:
+            if sentence := experiment_of_another(version, known, experiment):
+                context.progress.message(sentence)
+            return None
+        reason = reasons[0].sentence
+        context.progress.message(f"A refit is due: {reason}.")
+        with context.timer.stage("refit"):
+            new = _trained(context, experiment, version.name, requested=any(it.requested for it in reasons))
+    except Exception as error:  # noqa: BLE001  what was issued is the result, and a fault of the training loses none of it
+        return _failed(context, reason, error)
     decision = new.description.takeover
     return {
         "status": "champion" if decision.accepted else "refused",
-        "reason": first,
+        "reason": reason,
         "version": new.number,
         "sentence": decision.sentence,
     }
 
 
-def refit_reason(model: Model, experiment: Experiment, issued: IssuedCalendar) -> RefitReason | None:
-    """Return why the model of a calendar is due to be refitted, None where it is not."""
-    fitted = {spec.kind for spec in model.experiment.benchmarks}  # those that could not be scored were dropped
-    scorable = tuple(spec for spec in experiment.benchmarks if spec.kind in fitted)
-    if not same_experiment(experiment.model_copy(update={"benchmarks": scorable}), model.experiment):
-        return ANOTHER_EXPERIMENT
-    try:
-        latest = folds_of(issued.frames, model.experiment)[-1].validation.until
-    except NothingUsableError:
-        return None
-    begun = latest > np.datetime64(model.trained_until)
-    return RefitReason(f"the fold of {latest} has begun", requested=False) if begun else None
+def _failed(context: RunContext, reason: str, error: Exception) -> JsonObject:
+    """Return a refit that failed; what is no error for a user, but a fault of ours, is shown with its traceback."""
+    if isinstance(error, TapecastError):
+        return {"status": "failed", "reason": reason, "error": str(error)}
+    context.progress.message("".join(traceback.format_exception(error)))
+    return {"status": "failed", "reason": reason, "error": f"{type(error).__name__}: {error}"}

@@ -50,7 +50,8 @@ class DailyCalendar:
 class DailyResult:
     """What a daily run did, by calendar, and the refit that it made where one was due.
 
-    `failed` are the tickers of calendars on which nothing could be issued, `refit` says what came of a refit.
+    `failed` are the tickers of calendars on which nothing could be issued, `refit` says what came of a refit, and
+    `unreadable` are the versions that would have been used first, had they been readable: number and reason.
     """
 
     model: str
@@ -58,13 +59,14 @@ class DailyResult:
     failed: tuple[JsonObject, ...] = ()
     warnings: tuple[str, ...] = ()
     refit: JsonObject | None = None
+    unreadable: tuple[JsonObject, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
-        """Return "ok", or "partial" where a ticker, a session or a due refit is missing."""
-        refused = self.refit is not None and self.refit["status"] == "failed"
-        partial = self.failed or refused or any(calendar.partial for calendar in self.calendars)
+        """Return "ok", or "partial" where a ticker, a session or the champion is missing, or a refit gave none."""
+        refused = self.refit is not None and self.refit["status"] != "champion"
+        partial = self.failed or self.unreadable or refused or any(calendar.partial for calendar in self.calendars)
         return "partial" if partial else "ok"
 
     @property

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pipeline.errors import TrackingError
 from pipeline.operation.aliases import read_aliases
-from pipeline.operation.model_versions import find_champion, publish, read_version, versions
-from pipeline.operation.takeover import measured, takeover
+from pipeline.operation.champion import UnreadableVersion, find_champion, read_or_reason
+from pipeline.operation.model_versions import publish, versions
+from pipeline.operation.takeover import FIRST, Takeover, measured, takeover
 from pipeline.operation.version_files import ModelVersion, VersionDescription
 from pipeline.settings import Settings
 from pipeline.sqlite import is_sqlite, sqlite_path
@@ -34,15 +35,22 @@ def published(context: RunContext, recorded: RecordedRun, plan: PublishPlan, rec
     """
     name = plan.name
     champion = find_champion(context.settings.models, name)
-    models = champion.models if champion else {}
+    models = champion.models if isinstance(champion, ModelVersion) else {}
     trained = [(result.trained, result.result.frames) for result in recorded.results if result.trained]
     found = {model.calendar: measured(model, models.get(model.calendar), frames) for model, frames in trained}
-    decision = takeover(found, plan.requested)
+    decision = takeover(found, plan.requested, _first_after(champion))
     version = publish(context.settings.models, name, [model for model, _ in trained], context.started_at, decision)
     context.progress.message(f"Published as version {version.number} of model {name}. {decision.sentence}")
     mirror(context, recording, name)
     results = tuple(_with_reference(it, version) for it in recorded.results)
     return replace(recorded, results=results, version=version)
+
+
+def _first_after(champion: ModelVersion | UnreadableVersion | None) -> Takeover:
+    """Return the decision on a version that there is no champion to compare with: none yet, or one that is damaged."""
+    if isinstance(champion, UnreadableVersion):
+        return Takeover(True, f"The champion before, version {champion.number}, cannot be read.")
+    return FIRST
 
 
 def mirror(context: RunContext, recording: Recording, name: str) -> None:
@@ -62,7 +70,9 @@ def mirror(context: RunContext, recording: Recording, name: str) -> None:
 def _mirrored(store: Store, run_id: str, folder: Path, name: str) -> None:
     known = {it.number: it.digest for it in versions(folder, name) if isinstance(it, VersionDescription)}
     for number in missing_numbers(store, name, known):
-        mirror_version(store, run_id, read_version(folder, name, number))
+        found = read_or_reason(folder / name, number)
+        if isinstance(found, ModelVersion):  # of a damaged one the registry would have other files than its digest says
+            mirror_version(store, run_id, found)
     mirror_aliases(store, name, read_aliases(folder / name))
 
 

@@ -15,8 +15,8 @@ from pipeline.forecasting.forecasts import results_of
 from pipeline.forecasting.live import left_behind, not_trained_on
 from pipeline.market.specification import SyntheticSource
 from pipeline.market.universe import survivorship_warning
+from pipeline.operation.champion import find_champion
 from pipeline.operation.model import BacktestReference, TrainedModel, refuse_unusable_name
-from pipeline.operation.model_versions import find_champion
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
 from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable

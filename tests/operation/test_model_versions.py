@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from pipeline.errors import FitError, UsageError
 from pipeline.market.specification import FilesSource, SampleSource, StoredSource, SyntheticSource, YahooSource
 from pipeline.operation.aliases import ALIASES, Aliases, one_publisher, read_aliases, write_aliases
+from pipeline.operation.champion import UnreadableVersion, find_champion, find_sound_version
 from pipeline.operation.model import DAILY, SAMPLE, SYNTHETIC, common_source, model_name, refuse_unusable_name
 from pipeline.operation.model_versions import (
-    UnreadableVersion,
-    find_champion,
     model_names,
     name_to_forecast_with,
     promote,
@@ -228,7 +227,7 @@ def test_a_changed_byte_of_the_aliases_is_refused_until_a_person_names_the_champ
     content = path.read_bytes()
     for at in range(len(content)):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        for reader in (read_version, find_champion, rollback, prune):
+        for reader in (read_version, find_champion, find_sound_version, rollback, prune):
             with pytest.raises(FitError, match=r"aliases of model daily .* with `tapecast model promote VERSION"):
                 reader(folder, DAILY)
         with pytest.raises(FitError, match="aliases"):

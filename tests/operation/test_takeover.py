@@ -40,6 +40,15 @@ def decided(found: Measured, requested: bool = False) -> Takeover:
 
 def test_the_first_version_takes_over() -> None:
     assert decided(Measured(False, 0.3)) == replace(FIRST, numbers={"XNYS/validation_loss": 0.3})
+    damaged = Takeover(True, "The champion before, version 2, cannot be read.")
+    assert takeover({"XNYS": Measured(False, 0.3)}, requested=False, first=damaged).sentence == damaged.sentence
+    assert not takeover({"XNYS": Measured(False, math.nan)}, requested=True, first=damaged).accepted
+
+
+def test_a_decision_says_whether_there_was_a_champion_to_compare_with() -> None:
+    assert decided(SAME).compared
+    assert decided(replace(SAME, loss=9.0)).compared
+    assert not decided(Measured(False, 0.3)).compared
 
 
 @pytest.mark.parametrize(("change", "accepted"), [(-0.5, True), (0.0, True), (0.9, True), (1.01, False), (5, False)])

@@ -25,6 +25,7 @@ from pipeline.operation.model_versions import read_version, versions
 from pipeline.operation.states import get_state
 from pipeline.settings import Settings
 from pipeline.tracking.ledger_heads import heads_in_mlflow
+from pipeline.workflow import daily as workflow_daily
 from pipeline.workflow import grading
 from pipeline.workflow.daily import DailyPlan, daily
 from pipeline.workflow.daily_result import DailyResult, daily_sentences
@@ -146,10 +147,33 @@ def test_a_record_that_was_not_noted_is_made_again_in_the_same_run(
 
 
 def test_two_runs_at_once_give_one_result() -> None:
+    recorded_at_issue: list[bool] = []
+
+    def announce(result: DailyResult) -> None:
+        recorded_at_issue.append(result.calendars[0].logged)
+
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: run(), range(2))
+        first, second = pool.map(lambda _: run(plan=DailyPlan(announce=announce)), range(2))
     assert first.calendars[0].forecasts == second.calendars[0].forecasts
     assert len(listed(ledger(), "daily", 99)) == len(DAYS) + 1
+    assert recorded_at_issue == [False, True], "the second begins when the first is recorded"
+    assert sum(path.is_dir() for path in Settings().outbox.iterdir()) == 1
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_run_waits_for_another_of_the_same_model_and_says_so(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_daily, "LOCK_SECONDS", 0.0)
+    refusals: list[str] = []
+
+    def run_another(_issued: DailyResult) -> None:
+        with pytest.raises(UsageError, match=r"wait until it ends, or end it, and try again$") as caught:
+            run(plan=DailyPlan(model=name))
+        refusals.append(str(caught.value))
+
+    run(plan=DailyPlan(model=name, announce=run_another))
+    assert refusals[0].startswith(f"another process has been making a daily run of model {name or 'daily'} for 0 s")
 
 
 class Refusing:

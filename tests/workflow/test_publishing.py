@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError, UsageError
@@ -18,7 +19,7 @@ from pipeline.operation.result import CalendarResult
 from pipeline.settings import Settings
 from pipeline.training.jobs import FitResult
 from pipeline.workflow.over_calendars import RecordedRun
-from pipeline.workflow.publishing import PublishPlan, published
+from pipeline.workflow.publishing import PublishPlan, mirror, published
 from pipeline.workflow.recording import RecordedResult, recorded_experiment
 from pipeline.workflow.run import RunPlan, run
 from pipeline.workflow.run_context import RunContext, new_context
@@ -135,6 +136,37 @@ def test_a_refit_that_is_worse_is_stored_and_not_the_champion(
     later = recorded_run(frames, results, replace(BACKTEST, mlflow_run_id="later"))
     assert publish_recorded(run_context, later, PublishPlan("mine", requested=False)).version is not None
     assert read_aliases(models / "mine") == Aliases(champion=3, previous=1), "a sound refit takes over by default"
+
+
+def test_what_takes_a_damaged_champion_s_place_says_so(context: tuple[RunContext, Messages], fitted: Trained) -> None:
+    (run_context, _), (frames, results) = context, fitted
+    models = run_context.settings.models
+    for run_id in ("first", "second"):
+        publish_recorded(run_context, recorded_run(frames, results, named(run_id)), PublishPlan("mine"))
+    next((models / "mine" / "0002").glob("fits/*/fit.json")).write_text("{}")
+    found = publish_recorded(run_context, recorded_run(frames, results, named("third")), PublishPlan("mine"))
+    assert found.version is not None
+    assert found.version.description.takeover.sentence == "The champion before, version 2, cannot be read."
+    assert read_aliases(models / "mine") == Aliases(champion=3, previous=1)
+
+
+def test_a_damaged_version_is_not_registered_and_the_others_are(
+    context: tuple[RunContext, Messages], fitted: Trained, tmp_path: Path
+) -> None:
+    (run_context, messages), (frames, results) = context, fitted
+    for run_id in ("first", "second"):
+        publish_recorded(run_context, recorded_run(frames, results, named(run_id)), PublishPlan("mine"))
+    next((run_context.settings.models / "mine" / "0002").glob("fits/*/fit.json")).write_text("{}")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    reachable = replace(run_context, settings=Settings(tracking_uri=uri))
+    with recorded_experiment(reachable.settings, "run", TINY) as recording:
+        mirror(reachable, recording, "mine")
+    registered = MlflowClient(tracking_uri=uri).search_model_versions("name = 'tapecast-mine'")
+    assert [it.tags["tapecast.version"] for it in registered] == ["1"], messages.sent
+
+
+def named(run_id: str) -> BacktestReference:
+    return replace(BACKTEST, mlflow_run_id=run_id)
 
 
 def test_another_experiment_takes_over_only_on_request(context: tuple[RunContext, Messages], fitted: Trained) -> None:
