@@ -21,7 +21,8 @@ from pipeline.workflow.daily_result import DailyCalendar, after
 from pipeline.workflow.day_file import read_day
 from pipeline.workflow.forecast import market_members, with_new_members
 from pipeline.workflow.grading import Grading, grade
-from pipeline.workflow.issuing import Issued, IssuedSession, Issuer, issue
+from pipeline.workflow.issuer import Issuer
+from pipeline.workflow.issuing import Issued, IssuedSession, issue
 from pipeline.workflow.loading import load
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run_context import RunContext

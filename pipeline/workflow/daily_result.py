@@ -41,9 +41,9 @@ class DailyCalendar:
 
     @property
     def partial(self) -> bool:
-        """Whether a ticker is missing or old, or a session could not be issued on time."""
+        """Whether a ticker is missing or old, a session could not be issued on time, or a warning has to be read."""
         late = any(row["status"] != "on time" for row in self.issued)
-        return bool(self.excluded or self.stale or late)
+        return bool(self.excluded or self.stale or late or self.warnings)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from pipeline.arrays import Array, Sessions
 from pipeline.dataset.frames import Frames
-from pipeline.errors import FitError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasting.calibration_state import CalibrationState, state_digest
 from pipeline.forecasting.correction import correction_after
@@ -18,15 +17,12 @@ from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
 from pipeline.market.calendars import age_sessions, closed_at, closing_instants, next_sessions, opened_at
 from pipeline.operation.environment import this_environment
-from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import Entry
 from pipeline.operation.ledger.issues import COLUMNS, LATE, ON_TIME, STALE, Issue, Provenance
-from pipeline.operation.ledger.reading import last_entry, rows_of_origin
+from pipeline.operation.ledger.reading import rows_of_origin
 from pipeline.operation.ledger.writing import Appended, append
-from pipeline.operation.model import Model
 from pipeline.operation.publication import marked
-from pipeline.operation.states import get_state, put_state
-from pipeline.operation.version_files import ModelVersion
+from pipeline.workflow.issuer import Issuer, kept, usable_state
 from pipeline.workflow.run_context import RunContext
 
 GRACE = timedelta(hours=3)
@@ -57,29 +53,6 @@ class Issued:
     skipped: str = ""
     behind: int = 0
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Issuer:
-    """What every issue of one model and calendar needs: the ledger, the version, and who runs."""
-
-    ledger: Ledger
-    version: ModelVersion
-    calendar: str
-    run_id: str
-    known_at: datetime | None
-    price_basis: str
-    delay: timedelta = timedelta()  # how long after its close a session is issued at the earliest
-
-    @property
-    def model(self) -> Model:
-        """The version's model of the calendar."""
-        return self.version.models[self.calendar]
-
-    @property
-    def last(self) -> Entry | None:
-        """The last entry of the ledger for this model name and calendar."""
-        return last_entry(self.ledger, self.version.name, self.calendar)
 
 
 def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence[str]) -> Issued:
@@ -133,41 +106,6 @@ def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: dateti
         minutes = issuer.delay.total_seconds() / 60
         reasons.append(f"{frames.sessions[-1]} closed less than {minutes:.0f} minutes ago")
     return due, "; ".join(reasons)
-
-
-def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
-    """Return the state of the calibration to go on from: that of the last issue, or the version's own.
-
-    Raises FitError where that of the last issue is gone or was changed.
-    """
-    own = issuer.model.calibration
-    if last is None or last.provenance.calibration_digest is None or own is None:
-        return own
-    state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
-    return state if state.horizons == own.horizons else own
-
-
-def usable_state(issuer: Issuer, last: Entry | None) -> tuple[CalibrationState | None, list[str]]:
-    """Return the state to go on from, the version's own where that of the last issue is lost, with a warning then.
-
-    The version's own is followed again through the sessions since: a lost file must not cost a forecast.
-    """
-    try:
-        return live_state(issuer, last), []
-    except FitError as error:
-        warning = f"{error}. The calibration was followed again from the end of the version's backtest on."
-        return issuer.model.calibration, [warning]
-
-
-def kept(issuer: Issuer, state: CalibrationState | None) -> list[str]:
-    """Return a warning where the state of an issue cannot be stored, which must not cost the issue."""
-    if state is None:
-        return []
-    try:
-        put_state(issuer.version.folder.parent, issuer.calendar, state)
-    except UsageError as error:
-        return [f"The state of the calibration could not be stored: {error}"]
-    return []
 
 
 def forecast_session(

@@ -24,7 +24,8 @@ from pipeline.operation.version_files import ModelVersion
 from pipeline.workflow.calendar_bars import by_calendar, frames_on
 from pipeline.workflow.day_file import read_stages
 from pipeline.workflow.forecast import market_members, with_new_members
-from pipeline.workflow.issuing import Issuer, forecast_session, ledger_rows, live_state, stage_digests
+from pipeline.workflow.issuer import Issuer, live_state
+from pipeline.workflow.issuing import forecast_session, ledger_rows, stage_digests
 from pipeline.workflow.loading import load
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run_context import RunContext

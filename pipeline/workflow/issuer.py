@@ -1,0 +1,71 @@
+"""Who issues: a model version on a calendar, with its ledger, and the state of the calibration that it goes on from."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pipeline.errors import FitError, UsageError
+from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.operation.ledger.database import Ledger
+from pipeline.operation.ledger.entries import Entry
+from pipeline.operation.ledger.reading import last_entry
+from pipeline.operation.model import Model
+from pipeline.operation.states import get_state, put_state
+from pipeline.operation.version_files import ModelVersion
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """What every issue of one model and calendar needs: the ledger, the version, and who runs."""
+
+    ledger: Ledger
+    version: ModelVersion
+    calendar: str
+    run_id: str
+    known_at: datetime | None
+    price_basis: str
+    delay: timedelta = timedelta()  # how long after its close a session is issued at the earliest
+
+    @property
+    def model(self) -> Model:
+        """The version's model of the calendar."""
+        return self.version.models[self.calendar]
+
+    @property
+    def last(self) -> Entry | None:
+        """The last entry of the ledger for this model name and calendar."""
+        return last_entry(self.ledger, self.version.name, self.calendar)
+
+
+def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
+    """Return the state of the calibration to go on from: that of the last issue, or the version's own.
+
+    Raises FitError where that of the last issue is gone or was changed.
+    """
+    own = issuer.model.calibration
+    if last is None or last.provenance.calibration_digest is None or own is None:
+        return own
+    state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
+    return state if state.horizons == own.horizons else own
+
+
+def usable_state(issuer: Issuer, last: Entry | None) -> tuple[CalibrationState | None, list[str]]:
+    """Return the state to go on from, the version's own where that of the last issue is lost, with a warning then.
+
+    The version's own is followed again through the sessions since: a lost file must not cost a forecast.
+    """
+    try:
+        return live_state(issuer, last), []
+    except FitError as error:
+        warning = f"{error}. The calibration was followed again from the end of the version's backtest on."
+        return issuer.model.calibration, [warning]
+
+
+def kept(issuer: Issuer, state: CalibrationState | None) -> list[str]:
+    """Return a warning where the state of an issue cannot be stored, which must not cost the issue."""
+    if state is None:
+        return []
+    try:
+        put_state(issuer.version.folder.parent, issuer.calendar, state)
+    except UsageError as error:
+        return [f"The state of the calibration could not be stored: {error}"]
+    return []
