@@ -473,15 +473,16 @@ def test_a_state_that_cannot_be_stored_costs_no_forecast(home: Path) -> None:
 
 def test_an_origin_that_was_issued_gets_no_other_forecaster_by_a_later_version() -> None:
     assert run(NEXT, calibration={"method": "none"}).refit is not None
-    first = run(AFTER)  # by the version without a calibration; then the one with it is made again
+    quicker = {"calibration": {"scale_rate": 0.5}}
+    first = run(AFTER, **quicker)  # by the version without a calibration; then one with another is made
     assert first.refit is not None
     assert {row["forecaster"] for row in first.calendars[0].forecasts} == {"network"}
-    second = run(AFTER)
+    second = run(AFTER, **quicker)
     assert second.calendars[0].issued == first.calendars[0].issued
     assert second.calendars[0].forecasts == first.calendars[0].forecasts
     rows = issued()
     assert not rows[rows["published"]].duplicated(["ticker", "as_of", "horizon"]).any()
-    assert {row["forecaster"] for row in run(AFTER + 1).calendars[0].forecasts} == {"calibrated"}
+    assert {row["forecaster"] for row in run(AFTER + 1, **quicker).calendars[0].forecasts} == {"calibrated"}
 
 
 def test_after_a_refit_a_second_run_names_the_version_that_issued() -> None:
