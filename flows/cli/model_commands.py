@@ -39,7 +39,6 @@ HEADINGS = {
     "tickers": "tickers",
     "trained_until": "trained until",
     "size_kb": "kB",
-    "decision": "rule of takeover",
 }
 
 
@@ -149,11 +148,13 @@ def _finish(call: Call, name: str, aliases: Aliases) -> int:
 
 
 def show_listed(console: Console, listed: dict[str, JsonObject]) -> None:
-    """Print the versions of each model as a table, the newest first."""
+    """Print the versions of each model as a table, the newest first, and what decided on each below it."""
     for name, values in listed.items():
         console.print(f"[bold]{escape(name)}[/bold]")
         if values["versions"]:
             console.print(plain_table(table_of(values["versions"]), HEADINGS))
+        for row in reversed(values["versions"]):
+            console.print(f"Version {row['number']}: {escape(row['takeover']['sentence'])}", style="dim")
         for fault in values["faults"]:
             console.print(f"[yellow]damaged[/yellow] {escape(fault)}", soft_wrap=True)
 
@@ -170,7 +171,6 @@ def table_of(rows: Sequence[JsonObject]) -> pd.DataFrame:
                 "tickers": sum(len(model["market_members"]) for model in row["calendars"].values()),
                 "trained_until": max(model["trained_until"] for model in row["calendars"].values()),
                 "size_kb": round(row["size_bytes"] / 1e3),
-                "decision": row["takeover"]["sentence"],
             }
             for row in reversed(rows)
         ]
