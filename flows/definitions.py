@@ -88,11 +88,16 @@ def build_flows(
     )
 
 
+def _announcing(
+    progress: Progress, engine: Engine, announce: Callable[[CalendarSummary], None], kind: RunKind, out: Path | None
+) -> RunContext:
+    """Return the context of a run that starts now, and announces its results as summaries."""
+    new = new_context(kind, out, progress, engine.step)
+    return replace(new, announce=lambda result: announce(summary_of(RecordedResult(result))))
+
+
 def _run_flows(progress: Progress, engine: Engine, announce: Callable[[CalendarSummary], None]) -> FlowsByName:
-    def context(kind: RunKind, out: Path | None) -> RunContext:
-        """Return the context of a run that starts now."""
-        new = new_context(kind, out, progress, engine.step)
-        return replace(new, announce=lambda result: announce(summary_of(RecordedResult(result))))
+    context = partial(_announcing, progress, engine, announce)
 
     def shown(recorded: RecordedRun) -> Result:
         """Return the result of a recorded run, after making its Prefect artifacts."""

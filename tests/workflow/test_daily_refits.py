@@ -118,8 +118,10 @@ def test_what_a_person_chose_stands_until_the_experiment_changes(models: Path) -
     messages = Messages()
     context = replace(context_at(evening(BEFORE), rows=ROWS), timer=StageTimer(messages))
     assert (daily(context, other, DailyPlan()).refit, numbers(models)) == (None, [1, 2])
-    (told,) = [text for text in messages.sent if text.startswith("The experiment is another one")]
-    assert "than that of version 1, which forecasts. Version 2 has it: `tapecast model promote 2 --model daily`" in told
+    (message,) = [text for text in messages.sent if text.startswith("The experiment is another one")]
+    assert (
+        "than that of version 1, which forecasts. Version 2 has it: `tapecast model promote 2 --model daily`" in message
+    )
     changed_again = run(BEFORE, third).refit
     assert changed_again is not None
     assert (changed_again["status"], changed_again["version"]) == ("champion", 3)
