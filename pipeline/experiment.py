@@ -28,9 +28,14 @@ from pipeline.evaluation.specification import Abstain, MoneySpec
 from pipeline.files import write_whole
 from pipeline.forecasters.forecaster import DEFAULT_FEATURES, Specification
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
-from pipeline.forecasters.registry import BASELINES, BenchmarkSpec, forecaster_of
+from pipeline.forecasters.registry import BASELINES, DEFAULT_BENCHMARKS, BenchmarkSpec, forecaster_of
 from pipeline.forecasters.training_specification import TrainingSpec, refuse_shared_validation
-from pipeline.forecasting.calibration import CalibrationSpec, refuse_missing_calibration
+from pipeline.forecasting.specification import (
+    CalibrationSpec,
+    PostprocessingSpec,
+    Published,
+    refuse_missing_calibration,
+)
 from pipeline.market.specification import SampleSource, SourceSpec
 from pipeline.training.devices import DeviceChoice
 
@@ -69,10 +74,17 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     horizons: int = Field(5, ge=1, le=60, description="Sessions ahead, H: all of 1..H are forecast at once")
     network: RecurrentSpec = Field(default_factory=RecurrentSpec)
     benchmarks: tuple[BenchmarkSpec, ...] = Field(
-        (), description="Further forecasters to compare with, scored like the baselines: each kind at most once"
+        DEFAULT_BENCHMARKS,
+        description="Further forecasters, combined with the network and scored like the baselines: each kind at most "
+        "once",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     folds: FoldSpec = Field(default_factory=FoldSpec)
+    publish: Published = Field(
+        "combined",
+        description="What is calibrated and published: the combination of the network and the other forecasters, or "
+        "the network alone",
+    )
     calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
     abstain: Abstain = Field(
         "never",
@@ -151,6 +163,11 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     def forecasters(self) -> tuple[Specification, ...]:
         """The network, every baseline (every score is compared with theirs) and the benchmarks."""
         return (self.network, *BASELINES, *self.benchmarks)
+
+    @property
+    def postprocessing(self) -> PostprocessingSpec:
+        """What is made of the forecasts before they are published."""
+        return PostprocessingSpec(self.publish, self.calibration)
 
     @property
     def network_features(self) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Specification
 from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.correction import Correction
 from pipeline.forecasting.forecasts import fits_of
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
+from pipeline.forecasting.postprocessing import Postprocessing
 from pipeline.market.bars import Bars
 from pipeline.market.universe import Universe, membership_mask
 from pipeline.training.jobs import FitJob, FitResult, digest_of_rows
@@ -132,7 +132,7 @@ def backtest_of(
     results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, experiment: Experiment
 ) -> Backtest:
     """Return the backtest of finished fits; raises NothingUsableError where no outcome is known yet."""
-    backtest = build_backtest(results, folds, frames, experiment.calibration)
+    backtest = build_backtest(results, folds, frames, experiment.postprocessing)
     if not backtest.scored.any():
         raise NothingUsableError(
             f"nothing to score: no outcome is known yet after {folds[0].test.first}, expected some sessions to test; "
@@ -167,18 +167,18 @@ def evaluation_inputs(bars: Bars, experiment: Experiment, trials: Trials | None 
 def forecasts_of(
     results: Sequence[FitResult],
     frames: Frames,
-    correction: Correction | None,
+    rule: Postprocessing | None,
     calendar: str,
     now: datetime,
     tickers: Sequence[str] | None = None,
 ) -> LiveForecasts:
     """Return the live forecasts of the latest fold's fits for these tickers (default: all).
 
-    The bands are calibrated from where the backtest ended, whose `correction` is given. Raises NothingUsableError where
-    no ticker has a recent origin.
+    They are combined and calibrated from where the backtest ended, whose post-processing is the `rule`. Raises
+    NothingUsableError where no ticker has a recent origin.
     """
     fold = max((result.job.fold for result in results), key=lambda candidate: candidate.test.start)
-    return live_forecasts(fits_of(results, fold), frames, calendar, now, correction, tickers)
+    return live_forecasts(fits_of(results, fold), frames, calendar, now, rule, tickers)
 
 
 # --- What the stages above need of the experiment ---

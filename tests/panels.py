@@ -37,6 +37,7 @@ TINY = Experiment(
     network=TINY_NETWORK,
     training=TINY_TRAINING,
     folds=FoldSpec(refit_months=9, validation_months=3),
+    benchmarks=(),
     seeds=1,
     device="cpu",
     workers=1,

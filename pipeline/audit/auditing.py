@@ -22,7 +22,7 @@ from pipeline.audit.tampering import (
 )
 from pipeline.errors import NothingUsableError, UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.bars import ValidatedBars
 from pipeline.market.in_memory import InMemoryPrices
 from pipeline.market.sources import Source

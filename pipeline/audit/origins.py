@@ -22,7 +22,7 @@ class AuditSpec(BaseModel, frozen=True, extra="forbid"):
     )
     others: int = Field(3, ge=0, description="Further origins, each within a fold's test")
     training_steps: int = Field(16, ge=4, description="Gradient steps of a network in the audit")
-    every_forecaster: bool = Field(False, description="Also the experiment's benchmarks")
+    every_forecaster: bool = Field(False, description="Also the experiment's benchmarks beyond those of every run")
     seed: int = Field(0, ge=0, description="Seed of the garbage and of the other origins")
 
 

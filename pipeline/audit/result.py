@@ -24,6 +24,7 @@ OUTPUT_DESCRIPTIONS: Mapping[str, str] = {
     "early stop": "losses at each validation check, chosen step",
     "fit": "weights and all other fitted values",
     "predict": "quantiles of every forecaster",
+    "combine": "weights of the forecasters, combined quantiles",
     "calibrate": "calibrated quantiles",
 }
 """What is compared of each stage, in the order of the stages."""

@@ -14,6 +14,7 @@ from pipeline.dataset.folds import Fold, Range
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask
 from pipeline.forecasting.backtest import Backtest
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED
 from pipeline.market.bars import COLUMNS
 from pipeline.training.jobs import FitResult
 
@@ -136,15 +137,32 @@ def fit_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
 
 
 def predict_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
-    """Yield the uncalibrated quantiles of every forecaster at the test origins up to this one."""
+    """Yield the quantiles of every forecaster at the test origins up to this one."""
     for fold in _tested_folds(run, cut):
         yield from _quantile_outputs(run.backtest(fold).quantiles, run.backtest(fold), cut)
 
 
-def calibrate_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
-    """Yield the calibrated quantiles of the network at these origins."""
+def combine_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
+    """Yield the weights of the combination and its quantiles at these origins."""
     for fold in _tested_folds(run, cut):
-        yield from _quantile_outputs(run.calibrated(fold), run.backtest(fold), cut)
+        backtest = run.postprocessed(fold)
+        if backtest.weights is not None:
+            early = backtest.weights.sessions <= cut.origin
+            for k, member in enumerate(backtest.weights.members):
+                weights = backtest.weights.values[early][..., k]
+                yield StageOutput(f"weight of {member}", "", weights, backtest.weights.sessions[early])
+        yield from _quantile_outputs(_named(backtest, COMBINED), backtest, cut)
+
+
+def calibrate_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
+    """Yield the calibrated quantiles at these origins."""
+    for fold in _tested_folds(run, cut):
+        backtest = run.postprocessed(fold)
+        yield from _quantile_outputs(_named(backtest, CALIBRATED), backtest, cut)
+
+
+def _named(backtest: Backtest, name: str) -> dict[str, Floats32]:
+    return {name: backtest.quantiles[name]} if name in backtest.quantiles else {}
 
 
 STAGES: Mapping[str, OutputFunction] = {
@@ -158,9 +176,10 @@ STAGES: Mapping[str, OutputFunction] = {
     "early stop": early_stop_outputs,
     "fit": fit_outputs,
     "predict": predict_outputs,
+    "combine": combine_outputs,
     "calibrate": calibrate_outputs,
 }
-"""The output function of every stage, in the order of the data: forecasts are calibrated after they are made."""
+"""The output function of every stage, in the order of the data."""
 
 
 # --- The part of an output that may be compared ---

@@ -15,8 +15,8 @@ from pipeline.errors import NothingUsableError, SourceError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec
-from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS
+from pipeline.forecasting.forecasts import DEFAULT_FORECASTERS
+from pipeline.forecasting.specification import PostprocessingSpec
 from pipeline.market.bars import Bars, ValidatedBars
 from pipeline.market.sources import Source
 from pipeline.market.universe import Universe
@@ -64,8 +64,8 @@ def unchanged_labels(frames: Frames) -> Frames:
 class Steps:
     """One function per stage, by default the one of every run.
 
-    Scaling and early stopping are part of `fit`. The audit compares all forecasts of `predict`, and of `calibrate` the
-    calibrated network only.
+    Scaling and early stopping are part of `fit`. The audit compares all forecasts of `predict`, and of `postprocess` what
+    was combined and calibrated of them.
     """
 
     load: Callable[[Source, Iterable[str]], RowsByTicker] = load_rows
@@ -76,7 +76,7 @@ class Steps:
     fold: Callable[[Frames, Experiment], tuple[Fold, ...]] = folds_of
     fit: Callable[[FitJob, Frames, Fitted | None], Fitted] = fit
     predict: Callable[[Sequence[FitResult], Sequence[Fold], Frames], Backtest] = build_backtest
-    calibrate: Callable[[Sequence[FitResult], Sequence[Fold], Frames, CalibrationSpec], Backtest] = build_backtest
+    postprocess: Callable[[Sequence[FitResult], Sequence[Fold], Frames, PostprocessingSpec], Backtest] = build_backtest
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +89,7 @@ class PipelineRun:
     every_forecaster: bool = False
     _fits: dict[str, Fitted] = field(default_factory=dict)
     _backtests: dict[str, Backtest] = field(default_factory=dict)
+    _postprocessed: dict[str, Backtest] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> RowsByTicker:
@@ -133,7 +134,7 @@ class PipelineRun:
     @cached_property
     def jobs(self) -> tuple[FitJob, ...]:
         """The audited fits of every fold, in order."""
-        kinds = None if self.every_forecaster else CORE_FORECASTERS
+        kinds = None if self.every_forecaster else DEFAULT_FORECASTERS
         return tuple(jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu", kinds))
 
     def fits(self, fold: Fold) -> Iterator[FitResult]:
@@ -149,13 +150,15 @@ class PipelineRun:
         return self._fits[job.key]
 
     def backtest(self, fold: Fold) -> Backtest:
-        """Return the uncalibrated forecasts of a fold's fits at its test origins."""
+        """Return the forecasts of a fold's fits at its test origins, each forecaster's own."""
         if fold.name not in self._backtests:
             self._backtests[fold.name] = self.steps.predict(tuple(self.fits(fold)), (fold,), self.frames)
         return self._backtests[fold.name]
 
-    def calibrated(self, fold: Fold) -> Mapping[str, Floats32]:
-        """Return the network's calibrated quantiles at a fold's test origins, by the name of the forecaster."""
-        calibration = self.inputs.experiment.calibration
-        quantiles = self.steps.calibrate(tuple(self.fits(fold)), (fold,), self.frames, calibration).quantiles
-        return {CALIBRATED: quantiles[CALIBRATED]} if CALIBRATED in quantiles else {}
+    def postprocessed(self, fold: Fold) -> Backtest:
+        """Return the forecasts of a fold's fits at its test origins, with what is combined and calibrated of them."""
+        if fold.name not in self._postprocessed:
+            spec = self.inputs.experiment.postprocessing
+            made = self.steps.postprocess(tuple(self.fits(fold)), (fold,), self.frames, spec)
+            self._postprocessed[fold.name] = made
+        return self._postprocessed[fold.name]

@@ -44,4 +44,5 @@ def drift_over_horizons(mean: Floats32, horizons: int) -> Floats32:
     return mean[:, None, None, None] * sessions[:, None]
 
 
-FORECASTER = Forecaster(DriftSpec, fit, quantiles, "baseline")
+# Not combined: on validation ranges the combination is better without it.
+FORECASTER = Forecaster(DriftSpec, fit, quantiles, "baseline", combined=False)

@@ -118,6 +118,7 @@ class Forecaster:
     `features(spec)` are those it reads, None: the experiment's. `split(spec, training, frames, fold)` yields the frames
     of each fit of a fold, `per_ticker(spec)` whether that is a fit per ticker. `lookback_sessions(spec, training)` are
     read before an origin. `files_digest(spec)` is the digest of files outside the specification that a fit depends on.
+    `combined` is whether it is a member of the combination.
     `why_not_scored(spec, frames, folds)` is the reason why it cannot be scored on these folds, and
     `scoring_remark(spec, frames, folds)` what its presence changes in the scores of all; both mostly empty.
     """
@@ -131,6 +132,7 @@ class Forecaster:
     per_ticker: Callable[[Any], bool] = lambda _: False
     lookback_sessions: Callable[[Any, TrainingSpec], int] = lambda _, training: training.lookback_sessions
     files_digest: Callable[[Any], str] = no_text
+    combined: bool = True
     why_not_scored: Callable[[Any, Frames, Sequence[Fold]], str] = no_text
     scoring_remark: Callable[[Any, Frames, Sequence[Fold]], str] = no_text
 

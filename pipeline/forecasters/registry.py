@@ -41,6 +41,10 @@ BASELINES: tuple[Specification, ...] = tuple(
     forecaster.specification() for forecaster in FORECASTERS if forecaster.role == "baseline"
 )
 """The simple forecasters of every run: every score is compared with theirs."""
+COMBINED_KINDS = tuple(forecaster.kind for forecaster in FORECASTERS if forecaster.combined)
+"""The forecasters that are combined, where a run has them."""
+DEFAULT_BENCHMARKS: tuple[Specification, ...] = (garch.GarchSpec(), har.HarSpec(), ridge.RidgeSpec())
+"""The further forecasters of a run whose experiment names none: they cost little, and the combination gains by them."""
 BENCHMARK_KINDS = tuple(forecaster.kind for forecaster in FORECASTERS if forecaster.role == "benchmark")
 
 if TYPE_CHECKING:

@@ -10,23 +10,35 @@ import pandas as pd
 from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
-from pipeline.forecasting.calibration import CalibrationSpec
-from pipeline.forecasting.correction import Correction, correction_of, over_folds
+from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
+    COMBINED,
     NETWORK,
     QUANTILE_COLUMNS,
-    UNCALIBRATED,
     fits_of,
     forecasts_by_forecaster,
     price_quantiles,
 )
+from pipeline.forecasting.postprocessing import (
+    Postprocessed,
+    Postprocessing,
+    members_of,
+    over_folds,
+    postprocessing_of,
+)
+from pipeline.forecasting.specification import PostprocessingSpec
+from pipeline.forecasting.weights import Weights, joined
 from pipeline.training.jobs import FitResult
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """Quantiles of log returns of each forecaster, and the realised ones, over all test origins."""
+    """Quantiles of log returns of each forecaster, and the realised ones, over all test origins.
+
+    What was combined has the weights, and what the combination would have been without the network, where it is one of
+    several members.
+    """
 
     tickers: tuple[str, ...]
     sessions: Sessions  # [origin]
@@ -36,7 +48,9 @@ class Backtest:
     realised: Floats32  # [ticker, origin, horizon], NaN where unknown
     reference_close: Floats  # [ticker, origin]
     target_sessions: Sessions  # [origin, horizon], NaT beyond the last session
-    correction: Correction | None = None  # what a live forecast after the last origin goes on with
+    weights: Weights | None = None
+    without_network: Floats32 | None = None  # [ticker, origin, horizon, level]
+    postprocessing: Postprocessing | None = None  # what a live forecast after the last origin goes on with
 
     @property
     def horizons(self) -> int:
@@ -44,9 +58,20 @@ class Backtest:
         return int(self.realised.shape[2])
 
     @property
+    def base(self) -> str:
+        """What is published before its bands are corrected: the combination, or the network where it was requested."""
+        requested = self.postprocessing.spec.publish if self.postprocessing else COMBINED
+        return COMBINED if requested == COMBINED and COMBINED in self.quantiles else NETWORK
+
+    @property
+    def published(self) -> str:
+        """The forecaster that is published."""
+        return CALIBRATED if CALIBRATED in self.quantiles else self.base
+
+    @property
     def opponents(self) -> tuple[str, ...]:
-        """The forecasters that the network is compared with."""
-        return tuple(name for name in self.quantiles if name not in (NETWORK, CALIBRATED))
+        """The forecasters that what is published is compared with: the others of the run, and those combined in it."""
+        return tuple(name for name in self.quantiles if name not in (COMBINED, CALIBRATED, self.base))
 
     @cached_property
     def scored(self) -> Booleans:
@@ -61,17 +86,22 @@ def build_backtest(
     results: Sequence[FitResult],
     folds: Sequence[Fold],
     frames: Frames,
-    calibration: CalibrationSpec = UNCALIBRATED,
+    spec: PostprocessingSpec | None = None,
 ) -> Backtest:
     """Return the backtest of finished fits: each fold's test range forecast by that fold's fits.
 
-    With a calibration it holds the network twice, as it is and calibrated.
+    With a post-processing it has what is combined and calibrated of them too.
     """
     fits = [fits_of(results, fold) for fold in folds]
-    uncorrected = [
+    parts = [
         forecasts_by_forecaster(of_fold, frames, test_slice(fold)) for of_fold, fold in zip(fits, folds, strict=True)
     ]
-    parts, state = over_folds(uncorrected, fits, folds, frames, calibration)
+    made: list[Postprocessed] = []
+    without_network = None
+    if spec is not None:
+        without_network = _without_network(parts, fits, folds, frames)
+        made = over_folds(parts, fits, folds, frames, spec)
+        parts = [of_fold.quantiles for of_fold in made]
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
     usable = frames.usable[:, rows, None]
     return Backtest(
@@ -83,8 +113,21 @@ def build_backtest(
         realised=np.where(usable, frames.future_return[:, rows], np.float32(np.nan)),
         reference_close=frames.reference_close[:, rows],
         target_sessions=_sessions_ahead(frames, rows),
-        correction=correction_of(folds[-1], calibration, state),
+        weights=joined([of_fold.weights for of_fold in made]) if made else None,
+        without_network=without_network,
+        postprocessing=postprocessing_of(folds[-1], spec, made[-1].state) if spec else None,
     )
+
+
+def _without_network(
+    parts: Sequence[Mapping[str, Floats32]], fits: Sequence[Sequence[Fitted]], folds: Sequence[Fold], frames: Frames
+) -> Floats32 | None:
+    """Return the same combination of the other members [ticker, origin, horizon, level]; None where there is none."""
+    others = [{name: values for name, values in part.items() if name != NETWORK} for part in parts]
+    if NETWORK not in parts[0] or not members_of(tuple(others[0])):
+        return None
+    made = over_folds(others, fits, folds, frames, PostprocessingSpec())
+    return np.concatenate([of_fold.quantiles[COMBINED] for of_fold in made], axis=1)
 
 
 def _sessions_ahead(frames: Frames, rows: Indices) -> Sessions:

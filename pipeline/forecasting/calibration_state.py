@@ -1,6 +1,5 @@
 """The state of the adaptive correction: advanced once per session, the same in a backtest and from day to day."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +8,7 @@ import numpy as np
 from pipeline.arrays import Array, Floats, Floats32, Sessions
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.combination_state import NEVER, names_as_array, names_from_array
 from pipeline.forecasting.conformal import (
     MOST_OF_LEVEL,
     MOST_OF_SCALE,
@@ -18,8 +17,7 @@ from pipeline.forecasting.conformal import (
     split_factors,
     stretched,
 )
-
-NEVER = np.datetime64("NaT", "D")
+from pipeline.forecasting.specification import CalibrationSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +45,11 @@ class CalibrationState:
         factors: Floats = np.exp(self.scale + self.level)
         return factors
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The tickers with a forecast whose outcome is awaited."""
+        return tuple(self.tickers[row] for row in np.flatnonzero(np.isfinite(self.pending).any(axis=(1, 2, 3))))
+
     def of(self, tickers: Sequence[str]) -> "CalibrationState":
         """Return the same state with the pending forecasts of these tickers, none where a ticker is new."""
         if tuple(tickers) == self.tickers:
@@ -59,7 +62,7 @@ class CalibrationState:
         return replace(self, tickers=tuple(tickers), pending=pending)
 
 
-def new_state(tickers: Sequence[str], horizons: int) -> CalibrationState:
+def new_calibration(tickers: Sequence[str], horizons: int) -> CalibrationState:
     """Return the state before any session: no correction, and nothing issued."""
     pending = np.full((len(tickers), horizons, horizons, len(LEVELS)), np.nan, dtype=np.float32)
     return CalibrationState(tuple(tickers), np.zeros((horizons, 1)), np.zeros((horizons, len(LEVELS))), pending)
@@ -135,7 +138,7 @@ def calibrated(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, wa
             return stretched(quantiles, split_factors(quantiles[:, :warm], outcome[:, :warm]))
         case "adaptive":
             tickers, origins = quantiles.shape[:2]
-            state = new_state([str(row) for row in range(tickers)], quantiles.shape[2])
+            state = new_calibration([str(row) for row in range(tickers)], quantiles.shape[2])
             known = outcomes_known_at(outcome, slice(0, origins))
             return followed(state, spec, np.full(origins, NEVER), quantiles, known)[0]
 
@@ -143,10 +146,10 @@ def calibrated(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, wa
 # --- As named arrays ---
 
 
-def state_as_arrays(state: CalibrationState) -> dict[str, Array]:
+def calibration_as_arrays(state: CalibrationState) -> dict[str, Array]:
     """Return the state as named arrays; the tickers are UTF-8, separated by line feeds."""
     return {
-        "tickers": np.frombuffer("\n".join(state.tickers).encode(), dtype=np.uint8),
+        "tickers": names_as_array(state.tickers),
         "scale": state.scale,
         "level": state.level,
         "pending": state.pending,
@@ -154,10 +157,10 @@ def state_as_arrays(state: CalibrationState) -> dict[str, Array]:
     }
 
 
-def state_from_arrays(arrays: Mapping[str, Array]) -> CalibrationState:
+def calibration_from_arrays(arrays: Mapping[str, Array]) -> CalibrationState:
     """Return the state of named arrays; raises FitError where they are not those of one."""
     try:
-        tickers = tuple(arrays["tickers"].tobytes().decode().split("\n")) if len(arrays["tickers"]) else ()
+        tickers = names_from_array(arrays["tickers"])
         scale, level, pending = (arrays[name] for name in ("scale", "level", "pending"))
         horizons = len(scale)
         shapes = (scale.shape, level.shape, pending.shape)
@@ -170,12 +173,3 @@ def state_from_arrays(arrays: Mapping[str, Array]) -> CalibrationState:
     except (KeyError, ValueError, IndexError) as error:
         raise FitError(f"found no calibration state: {error}; expected its arrays; publish the model again") from error
     return CalibrationState(tickers, scale, level, pending, session)
-
-
-def state_digest(state: CalibrationState) -> str:
-    """Return the SHA-256 of the state's arrays, their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, array in sorted(state_as_arrays(state).items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """From fits to quantiles: the mean over seeds, the names of forecasters, and prices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -8,27 +8,35 @@ from pipeline.arrays import Floats, Floats32
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import LEVELS, Fitted
-from pipeline.forecasters.registry import BASELINES, FORECASTERS, forecaster_of
-from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasters.registry import BASELINES, DEFAULT_BENCHMARKS, FORECASTERS, forecaster_of
 from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
 
 NETWORK = "network"
+COMBINED = "combined"
+"""The combination of the forecasters, by weights learned online."""
 CALIBRATED = "calibrated"
-"""The network with a conformal correction of its bands: present where the experiment requests one."""
+"""What is published with a conformal correction of its bands: present where the experiment requests one."""
 CORE_FORECASTERS = (NETWORK, *(spec.kind for spec in BASELINES))
 """The forecasters of every run."""
+DEFAULT_FORECASTERS = (*CORE_FORECASTERS, *(spec.kind for spec in DEFAULT_BENCHMARKS))
+"""The forecasters of a run whose experiment names none."""
 FORECASTER_ORDER = tuple(
     name
     for forecaster in FORECASTERS
-    for name in ((NETWORK, CALIBRATED) if forecaster.role == "network" else (forecaster.kind,))
+    for name in ((NETWORK, COMBINED, CALIBRATED) if forecaster.role == "network" else (forecaster.kind,))
 )
-"""The order of forecasters in every table: the network, itself calibrated, the baselines, the benchmarks."""
-UNCALIBRATED = CalibrationSpec(method="none")
+"""The order of forecasters in every table: the network, the combination, what is published of them, the baselines, the
+benchmarks."""
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in LEVELS)
 
 Forecast = Callable[[Fitted, Frames, slice], Floats32]
 """What a fitted forecaster gives over origins [ticker, origin, horizon, ...]: quantiles, or class probabilities."""
+
+
+def in_order(forecasts: Mapping[str, Floats32]) -> dict[str, Floats32]:
+    """Return forecasts by forecaster in the order of all tables."""
+    return {name: forecasts[name] for name in FORECASTER_ORDER if name in forecasts}
 
 
 def forecasts_by_forecaster(fits: Sequence[Fitted], frames: Frames, origins: slice) -> dict[str, Floats32]:

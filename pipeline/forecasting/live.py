@@ -11,13 +11,14 @@ from pipeline.arrays import Floats32, Sessions
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasting.calibration_state import CalibrationState
-from pipeline.forecasting.correction import Correction, calibrated_network, with_calibrated
 from pipeline.forecasting.forecasts import (
     QUANTILE_COLUMNS,
     forecasts_by_forecaster,
     price_quantiles,
 )
+from pipeline.forecasting.postprocessing import Postprocessing, postprocessed
+from pipeline.forecasting.postprocessing_state import PostprocessingState
+from pipeline.forecasting.weights import Weights
 from pipeline.market.bars import Exclusion
 from pipeline.market.calendars import age_sessions, next_sessions
 
@@ -27,15 +28,17 @@ MAX_SESSIONS_BEHIND = 10
 
 @dataclass(frozen=True, eq=False)
 class LiveForecasts:
-    """Forecasts of the next sessions, and the state of an adaptive calibration after the last session.
+    """Forecasts of the next sessions, the weights of the last session, and the state of post-processing after it.
 
     `rows` has the columns ticker, as_of, horizon, target_session, forecaster, reference_close and age_sessions;
-    `log_quantiles` [row, level] are those of the log return since `as_of`.
+    `log_quantiles` [row, level] are those of the log return since `as_of`. Weights and state are there where the
+    forecasts were combined.
     """
 
     rows: pd.DataFrame
     log_quantiles: Floats32
-    state: CalibrationState | None = None
+    weights: Weights | None = None
+    state: PostprocessingState | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -49,22 +52,22 @@ def live_forecasts(
     frames: Frames,
     calendar: str,
     now: datetime,
-    correction: Correction | None = None,
+    rule: Postprocessing | None = None,
     tickers: Sequence[str] | None = None,
 ) -> LiveForecasts:
     """Return the forecasts of the tickers (default: all) with a recent origin.
 
     Targets are the exchange's next sessions after `as_of`; `age_sessions` counts those completed since, at `now`. With
-    a correction the network is there twice, as it is and calibrated on the outcomes of its forecasts so far; all
-    tickers of the frames take part in that, whichever are named. Raises NothingUsableError where none of the tickers
-    has an origin among the last sessions.
+    a post-processing `rule` they are combined and calibrated on the outcomes of forecasts so far; all tickers of the
+    frames take part in that, whichever are named. Raises NothingUsableError where none of the tickers has an origin
+    among the last sessions.
     """
     recent = recent_sessions(frames)
     requested = np.isin(frames.tickers, frames.tickers if tickers is None else tuple(tickers))
     usable = frames.usable[:, recent] & requested[:, None]  # [ticker, recent session]
     by_forecaster = forecasts_by_forecaster(fits, frames, recent)
-    corrected = calibrated_network(by_forecaster, fits, frames, recent.start, correction) if correction else None
-    by_forecaster = with_calibrated(by_forecaster, corrected)
+    made = postprocessed(by_forecaster, fits, frames, recent.start, rule) if rule else None
+    by_forecaster = made.quantiles if made else by_forecaster
     if not usable.any():
         raise NothingUsableError(
             f"found no ticker with a usable bar among the last {MAX_SESSIONS_BEHIND} sessions, expected at least one; "
@@ -77,7 +80,10 @@ def live_forecasts(
         origin = _origin(frames, int(ticker), recent.start + at, calendar, now)
         parts += [(_rows(origin, name, frames.horizons), values[ticker, at]) for name, values in by_forecaster.items()]
     rows = pd.concat([of_origin for of_origin, _ in parts], ignore_index=True)
-    return LiveForecasts(rows, np.concatenate([values for _, values in parts]), corrected.state if corrected else None)
+    quantiles = np.concatenate([values for _, values in parts])
+    if made is None:
+        return LiveForecasts(rows, quantiles)
+    return LiveForecasts(rows, quantiles, made.weights.last, made.state)
 
 
 def left_behind(frames: Frames) -> tuple[Exclusion, ...]:

@@ -8,7 +8,7 @@ from datetime import date
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.forecasting.postprocessing_state import PostprocessingState
 from pipeline.market.specification import SourceSpec
 from pipeline.market.universe import Universe
 from pipeline.operation.publication import Publication
@@ -60,7 +60,7 @@ class Model:
 
     `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other
     calendars; `universe` says when they belonged to it. `backtest` is None where the model was published without one.
-    `calibration` is the state of an adaptive calibration after the last session of that backtest.
+    `state` is that of post-processing after the last session of that backtest.
     """
 
     experiment: Experiment
@@ -71,7 +71,7 @@ class Model:
     fits: tuple[Fitted, ...]
     publication: Publication
     backtest: BacktestReference | None = None
-    calibration: CalibrationState | None = None
+    state: PostprocessingState | None = None
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class TrainedModel:
     results: tuple[FitResult, ...]
     publication: Publication
     backtest: BacktestReference | None = None
-    calibration: CalibrationState | None = None
+    state: PostprocessingState | None = None
 
 
 def model_name(source: SourceSpec) -> str:

@@ -1,4 +1,4 @@
-"""States of the adaptive calibration as files: of a model version, and of every session of a model's daily forecasts.
+"""States of post-processing as files: of a model version, and of every session of a model's daily forecasts.
 
 A state of a session is named by the session and its digest, which the ledger has too, and is never rewritten.
 """
@@ -11,27 +11,34 @@ from safetensors.numpy import load, save
 
 from pipeline.errors import FitError
 from pipeline.files import write_whole
-from pipeline.forecasting.calibration_state import CalibrationState, state_as_arrays, state_digest, state_from_arrays
+from pipeline.forecasting.postprocessing_state import (
+    PostprocessingState,
+    state_as_arrays,
+    state_digest,
+    state_from_arrays,
+)
 
 STATES = "states"
 """The folder of daily states within that of a model."""
 
 
-def state_bytes(state: CalibrationState) -> bytes:
+def state_bytes(state: PostprocessingState) -> bytes:
     """Return the state as the content of a safetensors file."""
     content: bytes = save({name: np.ascontiguousarray(array) for name, array in state_as_arrays(state).items()})
     return content
 
 
-def read_state(path: Path) -> CalibrationState:
+def read_state(path: Path) -> PostprocessingState:
     """Return the state of a safetensors file; raises FitError where it is missing or something else."""
     try:
         return state_from_arrays(load(path.read_bytes()))
     except (OSError, SafetensorError) as error:
-        raise FitError(f"cannot read the calibration state {path}: {error}; expected one that was stored") from error
+        raise FitError(
+            f"cannot read the state of post-processing {path}: {error}; expected one that was stored"
+        ) from error
 
 
-def put_state(model_folder: Path, calendar: str, state: CalibrationState) -> str:
+def put_state(model_folder: Path, calendar: str, state: PostprocessingState) -> str:
     """Return the digest of a state after storing it among those of a model, unless it is there already.
 
     Raises UsageError where the folder cannot be written.
@@ -43,14 +50,14 @@ def put_state(model_folder: Path, calendar: str, state: CalibrationState) -> str
     return digest
 
 
-def get_state(model_folder: Path, calendar: str, digest: str) -> CalibrationState:
+def get_state(model_folder: Path, calendar: str, digest: str) -> PostprocessingState:
     """Return the stored state with a digest; raises FitError where it is missing or was changed."""
     folder = _folder(model_folder, calendar)
     path = next(folder.glob(f"*-{digest[:12]}.safetensors"), folder / f"*-{digest[:12]}.safetensors")
     state = read_state(path)
     if state_digest(state) != digest:
         raise FitError(
-            f"found another calibration state in {path} than was stored, expected the digest {digest[:12]}; restore "
+            f"found another state of post-processing in {path} than was stored, expected the digest {digest[:12]}; restore "
             "the file from a backup"
         )
     return state

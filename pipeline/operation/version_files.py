@@ -20,15 +20,15 @@ from pipeline.operation.takeover import Takeover
 from pipeline.training.cache import LARGEST_BYTES, read_fitted, write_fitted
 from pipeline.training.jobs import FORMAT_VERSION
 
-VERSION_FORMAT = 1  # raise it when version.json has another layout
-DESCRIPTION, FITS, CALIBRATION = "version.json", "fits", "calibration"
+VERSION_FORMAT = 2  # raise it when version.json has another layout
+DESCRIPTION, FITS, STATE = "version.json", "fits", "state"
 _NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     """A model of one calendar as version.json has it: its fits are named by their keys, folders in the version.
 
-    `calibration` is the path of the state of its calibration in the version, None where it has none.
+    `state` is the path of the state of its post-processing in the version, None where it has none.
     """
 
     experiment: Experiment
@@ -39,13 +39,13 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     fits: tuple[str, ...]
     publication: Publication
     backtest: BacktestReference | None
-    calibration: str | None
+    state: str | None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of the model's files in its version; what is added to a model has its files named here."""
         fits = tuple(f"{FITS}/{key}/{name}" for key in self.fits for name in LARGEST_BYTES)
-        return fits if self.calibration is None else (*fits, self.calibration)
+        return fits if self.state is None else (*fits, self.state)
 
 
 class VersionDescription(BaseModel, frozen=True, extra="forbid"):
@@ -122,8 +122,8 @@ def write_draft(
     calendars = {model.calendar: _described(model) for model in trained}
     for model in trained:
         _write_fits(draft / FITS, model)
-        if model.calibration:
-            _write_file(draft / _calibration_path(model.calendar), state_bytes(model.calibration))
+        if model.state:
+            _write_file(draft / _state_path(model.calendar), state_bytes(model.state))
     if former is not None:
         carried = {name: it for name, it in former.description.calendars.items() if name not in calendars}
         _copy(former.folder, draft, [path for it in carried.values() for path in it.paths])
@@ -154,12 +154,12 @@ def _described(model: TrainedModel) -> ModelDescription:
         fits=tuple(result.job.key for result in model.results),
         publication=model.publication,
         backtest=model.backtest,
-        calibration=_calibration_path(model.calendar) if model.calibration else None,
+        state=_state_path(model.calendar) if model.state else None,
     )
 
 
-def _calibration_path(calendar: str) -> str:
-    return f"{CALIBRATION}/{calendar.replace('/', '-')}.safetensors"
+def _state_path(calendar: str) -> str:
+    return f"{STATE}/{calendar.replace('/', '-')}.safetensors"
 
 
 def _write_fits(folder: Path, model: TrainedModel) -> None:
@@ -250,7 +250,7 @@ def _model(place: Path, description: ModelDescription) -> Model:
         fits=tuple(read_fitted(place / FITS / key) for key in description.fits),
         publication=description.publication,
         backtest=description.backtest,
-        calibration=read_state(place / description.calibration) if description.calibration else None,
+        state=read_state(place / description.state) if description.state else None,
     )
 
 

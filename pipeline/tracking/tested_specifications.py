@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.training_specification import TrainingSpec
-from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
 from pipeline.tracking.descriptions import MAX_TAG_LENGTH
 from pipeline.tracking.earlier_names import migrate_tags, with_earlier_names

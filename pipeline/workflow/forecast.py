@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
-from pipeline.forecasting.correction import before, correction_after
 from pipeline.forecasting.live import left_behind, live_forecasts, not_trained_on
+from pipeline.forecasting.postprocessing import before, postprocessing_after
 from pipeline.market.bars import Exclusion
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.market.universe import MembershipPeriod, Universe
@@ -82,11 +82,11 @@ def forecast_on_calendar(
         frames = context.step(frames_on, "features")(bars, described, market_members(context, model, bars))
     forecast_frames = forecastable(frames, bars, wanted)
     trained_until = np.datetime64(model.trained_until)
-    correction = correction_after(trained_until, described.folds, described.calibration, model.calibration)
-    correction = before(correction, frames.sessions[-1])
+    rule = postprocessing_after(trained_until, described.folds, described.postprocessing, model.state)
+    rule = before(rule, frames.sessions[-1])
     with context.timer.stage("forecast"):
         live = context.step(live_forecasts, "forecast")
-        forecasts = live(model.fits, frames, bars.calendar, context.now, correction, forecast_frames.tickers).table
+        forecasts = live(model.fits, frames, bars.calendar, context.now, rule, forecast_frames.tickers).table
     result = CalendarResult(
         experiment=described,
         source_note=bars.note,

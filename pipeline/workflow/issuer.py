@@ -1,10 +1,10 @@
-"""Who issues: a model version on a calendar, with its ledger, and the state of the calibration that it goes on from."""
+"""Who issues: a model version on a calendar, with its ledger, and the state of post-processing that it goes on from."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline.errors import FitError, UsageError
-from pipeline.forecasting.calibration_state import CalibrationState
+from pipeline.forecasting.postprocessing_state import PostprocessingState
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.entries import Entry
 from pipeline.operation.ledger.reading import last_entry
@@ -36,19 +36,19 @@ class Issuer:
         return last_entry(self.ledger, self.version.name, self.calendar)
 
 
-def live_state(issuer: Issuer, last: Entry | None) -> CalibrationState | None:
-    """Return the state of the calibration to go on from: that of the last issue, or the version's own.
+def live_state(issuer: Issuer, last: Entry | None) -> PostprocessingState | None:
+    """Return the state of post-processing to go on from: that of the last issue, or the version's own.
 
     Raises FitError where that of the last issue is gone or was changed.
     """
-    own = issuer.model.calibration
+    own = issuer.model.state
     if last is None or last.provenance.calibration_digest is None or own is None:
         return own
     state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
     return state if state.horizons == own.horizons else own
 
 
-def usable_state(issuer: Issuer, last: Entry | None) -> tuple[CalibrationState | None, list[str]]:
+def usable_state(issuer: Issuer, last: Entry | None) -> tuple[PostprocessingState | None, list[str]]:
     """Return the state to go on from, the version's own where that of the last issue is lost, with a warning then.
 
     The version's own is followed again through the sessions since: a lost file must not cost a forecast.
@@ -56,16 +56,16 @@ def usable_state(issuer: Issuer, last: Entry | None) -> tuple[CalibrationState |
     try:
         return live_state(issuer, last), []
     except FitError as error:
-        warning = f"{error}. The calibration was followed again from the end of the version's backtest on."
-        return issuer.model.calibration, [warning]
+        warning = f"{error}. Combination and calibration were followed again from the end of the version's backtest on."
+        return issuer.model.state, [warning]
 
 
-def kept(issuer: Issuer, state: CalibrationState | None) -> list[str]:
+def kept(issuer: Issuer, state: PostprocessingState | None) -> list[str]:
     """Return a warning where the state of an issue cannot be stored, which must not cost the issue."""
     if state is None:
         return []
     try:
         put_state(issuer.version.folder.parent, issuer.calendar, state)
     except UsageError as error:
-        return [f"The state of the calibration could not be stored: {error}"]
+        return [f"The state of combination and calibration could not be stored: {error}"]
     return []

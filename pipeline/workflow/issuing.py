@@ -11,10 +11,10 @@ import pandas as pd
 from pipeline.arrays import Array, Sessions
 from pipeline.dataset.frames import Frames
 from pipeline.experiment import Experiment
-from pipeline.forecasting.calibration_state import CalibrationState, state_digest
-from pipeline.forecasting.correction import correction_after
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
+from pipeline.forecasting.postprocessing import postprocessing_after
+from pipeline.forecasting.postprocessing_state import PostprocessingState, state_digest
 from pipeline.market.calendars import age_sessions, closed_at, closing_instants, next_sessions, opened_at
 from pipeline.operation.environment import this_environment
 from pipeline.operation.ledger.entries import Entry
@@ -109,13 +109,13 @@ def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: dateti
 
 
 def forecast_session(
-    issuer: Issuer, frames: Frames, now: datetime, state: CalibrationState | None, tickers: Sequence[str]
+    issuer: Issuer, frames: Frames, now: datetime, state: PostprocessingState | None, tickers: Sequence[str]
 ) -> LiveForecasts:
-    """Return the model's forecasts from the last session of frames, calibrated from a state on."""
+    """Return the model's forecasts from the last session of frames, combined and calibrated from a state on."""
     model, experiment = issuer.model, issuer.model.experiment
     trained_until = np.datetime64(model.trained_until)
-    correction = correction_after(trained_until, experiment.folds, experiment.calibration, state)
-    return live_forecasts(model.fits, frames, issuer.calendar, now, correction, tickers)
+    rule = postprocessing_after(trained_until, experiment.folds, experiment.postprocessing, state)
+    return live_forecasts(model.fits, frames, issuer.calendar, now, rule, tickers)
 
 
 def rows_to_issue(issuer: Issuer, live: LiveForecasts, session: np.datetime64, now: datetime) -> pd.DataFrame:
@@ -158,7 +158,7 @@ def is_on_time(calendar: str, session: np.datetime64, now: datetime) -> bool:
     return now < max(opened_at(calendar, following), closed_at(calendar, session) + GRACE)
 
 
-def provenance(issuer: Issuer, state: CalibrationState | None) -> Provenance:
+def provenance(issuer: Issuer, state: PostprocessingState | None) -> Provenance:
     """Return where the rows of an issue come from."""
     environment = this_environment()
     return Provenance(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import FitError, LedgerError, UsageError
-from pipeline.forecasting.calibration_state import CalibrationState
-from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, QUANTILE_COLUMNS
+from pipeline.forecasting.postprocessing_state import PostprocessingState
 from pipeline.market.specification import SourceSpec, known_at
 from pipeline.operation.environment import Environment, this_environment
 from pipeline.operation.ledger.database import Ledger, open_ledger
@@ -166,7 +166,7 @@ def _made_again(
     tickers = tuple(dict.fromkeys(issued["ticker"]))
     state = _state_after(issuer, entry)
     # All that the run read then, in that order: the numbers of one ticker depend on the others in the last bits.
-    read = _read_tickers(version, tickers if state is None else (*state.tickers, *tickers))
+    read = _read_tickers(version, tickers if state is None else (*state.combination.tickers, *tickers))
     experiment = model.experiment.model_copy(update={"tickers": read, "source": source, "universe": None})
     (bars,) = [it for it in by_calendar(load(context, experiment, tickers)) if it.calendar == issuer.calendar]
     bars = replace(bars, universe=with_new_members(model.universe, tickers))
@@ -179,7 +179,7 @@ def _made_again(
     return ledger_rows(issuer, live, cut.sessions[-1], context.now), stage_digests(cut)
 
 
-def _state_after(issuer: Issuer, entry: Entry) -> CalibrationState | None:
+def _state_after(issuer: Issuer, entry: Entry) -> PostprocessingState | None:
     """Return the state that was stored with an entry; None without one, or where it is gone."""
     digest = entry.provenance.calibration_digest
     with suppress(FitError):
@@ -240,5 +240,7 @@ def _first_stage(
             return stage
     if difference[:, 0].any():
         return "bars"
-    calibrated = (joined["forecaster"] == "calibrated").to_numpy()
-    return "predict" if difference[~calibrated].any() else "calibrate"
+    forecaster = joined["forecaster"].to_numpy()
+    if difference[(forecaster != COMBINED) & (forecaster != CALIBRATED)].any():
+        return "predict"
+    return "combine" if difference[forecaster == COMBINED].any() else "calibrate"

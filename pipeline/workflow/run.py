@@ -120,9 +120,9 @@ def _on_calendar(
     reference = BacktestReference(
         context.started_at.date(), evaluation.verdict.sentence, recorded.run_id or recording.record.id
     )
-    correction = evaluation.backtest.correction
     trained = trained_model(bars, experiment, results_of(fits, folds[-1]), chosen)
-    trained = replace(trained, backtest=reference, calibration=correction.state if correction else None)
+    rule = evaluation.backtest.postprocessing
+    trained = replace(trained, backtest=reference, state=rule.state if rule else None)
     return replace(recorded, trained=trained)
 
 
@@ -155,9 +155,9 @@ def with_forecasts(
     forecast_frames = forecastable(result.frames, bars)
     with context.timer.stage("forecast"):
         forecast = context.step(forecasts_of, "forecast")
-        correction = result.evaluation.backtest.correction if result.evaluation else None
+        rule = result.evaluation.backtest.postprocessing if result.evaluation else None
         forecasts = forecast(
-            result.results, result.frames, correction, bars.calendar, context.now, forecast_frames.tickers
+            result.results, result.frames, rule, bars.calendar, context.now, forecast_frames.tickers
         ).table
     latest = results_of(result.results, result.folds[-1])
     return replace(

@@ -15,9 +15,9 @@ from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.forecasting.conformal import split_factors, stretched
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED
+from pipeline.forecasting.specification import PostprocessingSpec
 from pipeline.market.adjustment import adjusted
 from pipeline.market.bars import Bars, ValidatedBars
 from pipeline.market.calendars import sessions_between
@@ -201,11 +201,11 @@ def shifted_forecasts(results: Sequence[FitResult], folds: Sequence[Fold], frame
 
 
 def calibrated_on_test(
-    results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, calibration: CalibrationSpec
+    results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, spec: PostprocessingSpec
 ) -> Backtest:
     """The bands are stretched by factors from the test's own outcomes."""
-    backtest = build_backtest(results, folds, frames, calibration)
-    uncalibrated = backtest.quantiles[NETWORK]
+    backtest = build_backtest(results, folds, frames, spec)
+    uncalibrated = backtest.quantiles[COMBINED]
     calibrated = stretched(uncalibrated, split_factors(uncalibrated, backtest.realised))
     return replace(backtest, quantiles={**backtest.quantiles, CALIBRATED: calibrated})
 
@@ -228,7 +228,7 @@ PLANTED: Mapping[str, Planted] = {
     "back-fill of rows": Planted(Steps(load=filled_before_validation), "load", "open"),
     "target in the features": Planted(Steps(features=target_as_feature), "features", "feature log_return"),
     "early stopping on test": Planted(Steps(fit=stopped_on_test), "early stop", "losses of network"),
-    "calibration on test": Planted(Steps(calibrate=calibrated_on_test), "calibrate", "quantiles of calibrated"),
+    "calibration on test": Planted(Steps(postprocess=calibrated_on_test), "calibrate", "quantiles of calibrated"),
     "mean of the next session": Planted(Steps(features=mean_of_the_next_session), "features", "feature log_return"),
     "dropped extreme labels": Planted(Steps(labels=without_extreme_outcomes), "labels", "usable"),
     "labels dropped by quantile": Planted(Steps(labels=without_rare_labels), "labels", "label"),

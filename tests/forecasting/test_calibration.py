@@ -1,4 +1,4 @@
-"""The calibrated forecaster in a backtest and live: one correction per fold, the same in both, without look-ahead."""
+"""The calibrated network in a backtest and live: one correction per fold, the same in both, without look-ahead."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,11 +13,10 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.scores import score_table
 from pipeline.experiment import Experiment
 from pipeline.forecasting.backtest import build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec
 from pipeline.forecasting.calibration_state import calibrated
-from pipeline.forecasting.correction import calibrated_network, correction_after, correction_of
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
+    COMBINED,
     FORECASTER_ORDER,
     NETWORK,
     QUANTILE_COLUMNS,
@@ -26,6 +25,8 @@ from pipeline.forecasting.forecasts import (
     price_quantiles,
 )
 from pipeline.forecasting.live import live_forecasts
+from pipeline.forecasting.postprocessing import postprocessed, postprocessing_after, postprocessing_of
+from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.stages import jobs_of
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market, random_rows
@@ -33,6 +34,7 @@ from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_
 Finished = tuple[Frames, tuple[Fold, ...], list[FitResult]]
 ADAPTIVE = CalibrationSpec(method="adaptive")
 SPLIT = CalibrationSpec(method="split")
+OF_NETWORK = {spec.method: PostprocessingSpec("network", spec) for spec in (ADAPTIVE, SPLIT)}
 FOLDS = FoldSpec(refit_months=9, validation_months=3, calibration_months=3)
 EXPERIMENT = changed(TINY, folds=FOLDS, seeds=2)
 KINDS = (NETWORK, "last_close", "ewma")
@@ -53,8 +55,8 @@ def test_the_backtest_has_the_calibrated_network_next_to_what_it_has_without(fin
     plain = build_backtest(results, folds, frames)
     assert list(plain.quantiles) == [NETWORK, "last_close", "ewma"]
     for spec in (ADAPTIVE, SPLIT):
-        backtest = build_backtest(results, folds, frames, spec)
-        assert list(backtest.quantiles) == [NETWORK, CALIBRATED, "last_close", "ewma"]
+        backtest = build_backtest(results, folds, frames, OF_NETWORK[spec.method])
+        assert list(backtest.quantiles) == [NETWORK, COMBINED, CALIBRATED, "last_close", "ewma"]
         for name in plain.quantiles:
             np.testing.assert_array_equal(backtest.quantiles[name], plain.quantiles[name])
         assert np.nanmax(np.abs(backtest.quantiles[CALIBRATED] - backtest.quantiles[NETWORK])) > 1e-4
@@ -69,7 +71,7 @@ def learned_outcomes(finished: Finished, fold: Fold, rows: slice) -> np.ndarray:
 
 def test_every_fold_is_split_corrected_from_its_own_calibration_range(finished: Finished) -> None:
     frames, folds, results = finished
-    backtest = build_backtest(results, folds, frames, SPLIT)
+    backtest = build_backtest(results, folds, frames, OF_NETWORK["split"])
     for k, fold in enumerate(folds):
         rows = slice(fold.calibration.start, fold.test.stop)
         network = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
@@ -80,7 +82,7 @@ def test_every_fold_is_split_corrected_from_its_own_calibration_range(finished: 
 
 def test_the_adaptive_correction_goes_on_over_the_folds(finished: Finished) -> None:
     frames, folds, results = finished
-    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    backtest = build_backtest(results, folds, frames, OF_NETWORK["adaptive"])
     first, second = folds
     assert first.test.stop == second.test.start
     parts = [
@@ -101,15 +103,15 @@ def test_the_adaptive_correction_goes_on_over_the_folds(finished: Finished) -> N
             outcome[:, origin, h] = learned_outcomes(finished, fold, at)[:, 0, h]
     expected = calibrated(np.concatenate(parts, axis=1), outcome, ADAPTIVE)[:, len(first.calibration) :]
     np.testing.assert_allclose(backtest.quantiles[CALIBRATED], expected, atol=1e-6)
-    anew = build_backtest(results, [second], frames, ADAPTIVE).quantiles[CALIBRATED]
+    anew = build_backtest(results, [second], frames, OF_NETWORK["adaptive"]).quantiles[CALIBRATED]
     assert np.nanmax(np.abs(backtest.quantiles[CALIBRATED][:, -anew.shape[1] :] - anew)) > 1e-5
 
 
 def test_the_correction_is_no_baseline_and_has_its_scores(finished: Finished) -> None:
     frames, folds, results = finished
-    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    backtest = build_backtest(results, folds, frames, OF_NETWORK["adaptive"])
     assert backtest.opponents == ("last_close", "ewma")
-    assert FORECASTER_ORDER[:2] == (NETWORK, CALIBRATED)
+    assert FORECASTER_ORDER[:3] == (NETWORK, COMBINED, CALIBRATED)
     assert score_table(backtest)["forecaster"].drop_duplicates().tolist() == list(backtest.quantiles)
 
 
@@ -120,11 +122,13 @@ def test_live_says_what_the_backtest_says_of_that_origin(
 ) -> None:
     frames, folds, results = finished
     fold = folds[-1]
-    backtest = build_backtest(results, [fold], frames, spec)
+    backtest = build_backtest(results, [fold], frames, OF_NETWORK[spec.method])
     stop = fold.test.start + into_test + 1
     lived = frames.until(stop)  # an evening in the midst of the test: nothing later exists
-    table = live_forecasts(fits_of(results, fold), lived, "XNYS", EVENING, correction_of(fold, spec)).table
-    assert table["forecaster"].drop_duplicates().tolist() == [NETWORK, CALIBRATED, "last_close", "ewma"]
+    table = live_forecasts(
+        fits_of(results, fold), lived, "XNYS", EVENING, postprocessing_of(fold, OF_NETWORK[spec.method])
+    ).table
+    assert table["forecaster"].drop_duplicates().tolist() == [NETWORK, COMBINED, CALIBRATED, "last_close", "ewma"]
     expected = price_quantiles(backtest.reference_close[..., None, None], backtest.quantiles[CALIBRATED])
     for row, ticker in enumerate(frames.tickers):
         ticker_rows = table[(table["ticker"] == ticker) & (table["forecaster"] == CALIBRATED)]
@@ -137,9 +141,9 @@ def test_without_a_correction_live_is_as_it_was(finished: Finished) -> None:
     frames, folds, results = finished
     fits = fits_of(results, folds[-1])
     plain = live_forecasts(fits, frames, "XNYS", EVENING).table
-    correction = correction_of(folds[-1], CalibrationSpec(method="none"))
-    none = live_forecasts(fits, frames, "XNYS", EVENING, correction).table
-    assert plain.equals(none)
+    rule = postprocessing_of(folds[-1], PostprocessingSpec())
+    combined = live_forecasts(fits, frames, "XNYS", EVENING, rule).table
+    assert plain.equals(combined[combined["forecaster"] != COMBINED].reset_index(drop=True))
     assert set(plain["forecaster"]) == set(KINDS)
 
 
@@ -148,16 +152,14 @@ def test_origins_before_the_correction_begins_are_the_networks_own(finished: Fin
     fits, fold = fits_of(results, folds[-1]), folds[-1]
     start, stop = fold.calibration.start - 5, fold.calibration.start + 30
     uncorrected = forecasts_by_forecaster(fits, frames, slice(start, stop))
-    corrected = calibrated_network(uncorrected, fits, frames, start, correction_of(fold, ADAPTIVE))
-    assert corrected is not None
-    found = corrected.quantiles
+    rule = postprocessing_of(fold, OF_NETWORK["adaptive"])
+    found = postprocessed(uncorrected, fits, frames, start, rule).quantiles[CALIBRATED]
     assert found.shape == uncorrected[NETWORK].shape
     np.testing.assert_array_equal(found[:, :5], uncorrected[NETWORK][:, :5])
     assert np.nanmax(np.abs(found[:, 10:] - uncorrected[NETWORK][:, 10:])) > 1e-5
     shown = forecasts_by_forecaster(fits, frames, slice(start, start + 4))
-    early = calibrated_network(shown, fits, frames, start, correction_of(fold, ADAPTIVE))
-    assert early is not None
-    np.testing.assert_array_equal(early.quantiles, shown[NETWORK])
+    early = postprocessed(shown, fits, frames, start, rule).quantiles[CALIBRATED]
+    np.testing.assert_array_equal(early, shown[NETWORK])
 
 
 def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> None:
@@ -171,12 +173,14 @@ def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> 
     shown = slice(0, at - fold.test.start + 1)
     for spec in (ADAPTIVE, SPLIT):
         first, second = (
-            build_backtest(results, [fold], some_frames, spec).quantiles[CALIBRATED] for some_frames in (frames, other)
+            build_backtest(results, [fold], some_frames, OF_NETWORK[spec.method]).quantiles[CALIBRATED]
+            for some_frames in (frames, other)
         )
         assert first[:, shown].tobytes() == second[:, shown].tobytes()
     assert first.tobytes() == second.tobytes()  # split: nothing of the test at all
     adaptive = [
-        build_backtest(results, [fold], some_frames, ADAPTIVE).quantiles[CALIBRATED] for some_frames in (frames, other)
+        build_backtest(results, [fold], some_frames, OF_NETWORK["adaptive"]).quantiles[CALIBRATED]
+        for some_frames in (frames, other)
     ]
     assert adaptive[0].tobytes() != adaptive[1].tobytes()
 
@@ -185,7 +189,7 @@ def test_a_fold_without_a_calibration_range_begins_with_its_test(tmp_path: Path)
     frames = frames_from({"T0": random_rows(700, 1)}, TINY)
     jobs, folds = jobs_for(frames, TINY, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, frames, tmp_path)
-    backtest = build_backtest(results, folds, frames, ADAPTIVE)
+    backtest = build_backtest(results, folds, frames, OF_NETWORK["adaptive"])
     network, found = backtest.quantiles[NETWORK], backtest.quantiles[CALIBRATED]
     np.testing.assert_allclose(found[:, 0], network[:, 0], rtol=1e-6)
     np.testing.assert_allclose(found[:, 1, 1], network[:, 1, 1], rtol=1e-6)  # horizon 2 has no outcome yet
@@ -203,7 +207,9 @@ def test_a_published_model_knows_its_correction_from_the_end_of_its_training(
     experiment = changed(EXPERIMENT, folds=folds)
     _, results = jobs_for(frames, experiment)
     for fold in results:
-        assert correction_after(fold.validation.until, folds, ADAPTIVE) == correction_of(fold, ADAPTIVE)
+        spec = OF_NETWORK["adaptive"]
+        expected = replace(postprocessing_of(fold, spec), combined_from=fold.validation.until)
+        assert postprocessing_after(fold.validation.until, folds, spec) == expected
 
 
 def test_split_needs_a_calibration_range() -> None:
@@ -234,8 +240,8 @@ def test_a_ticker_that_was_not_trained_on_teaches_the_others_nothing(tmp_path: P
     few, more = frames_from(known, experiment), frames_from(rows, experiment)
     jobs, folds = jobs_for(few, experiment, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, few, tmp_path)
-    alone = build_backtest(results, folds, more.of(few.tickers), ADAPTIVE)  # with the same market means
-    joined = build_backtest(results, folds, more, ADAPTIVE)
+    alone = build_backtest(results, folds, more.of(few.tickers), OF_NETWORK["adaptive"])  # with the same market means
+    joined = build_backtest(results, folds, more, OF_NETWORK["adaptive"])
     np.testing.assert_allclose(joined.quantiles[CALIBRATED][:3], alone.quantiles[CALIBRATED], atol=1e-7)
     assert np.isfinite(joined.quantiles[CALIBRATED][3]).any()
     corrected, plain = joined.quantiles[CALIBRATED][3], joined.quantiles[NETWORK][3]

@@ -12,10 +12,10 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.errors import NothingUsableError
 from pipeline.forecasting.backtest import build_backtest
-from pipeline.forecasting.calibration import CalibrationSpec
-from pipeline.forecasting.correction import correction_of
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, fits_of, price_quantiles
 from pipeline.forecasting.live import left_behind, live_forecasts
+from pipeline.forecasting.postprocessing import postprocessing_of
+from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.validation.validate import ValidationTerms, validate
 from pipeline.stages import forecasts_of, frames_of
 from pipeline.training.jobs import FitResult
@@ -121,15 +121,15 @@ def test_the_latest_forecasts_are_by_the_latest_fold_and_its_correction(tmp_path
         frames,
         "XNYS",
         EVENING,
-        correction_of(folds[-1], experiment.calibration),
+        postprocessing_of(folds[-1], experiment.postprocessing),
         ("T1",),
     ).table
     for order in (results, results[::-1]):
-        correction = correction_of(folds[-1], experiment.calibration)
-        found = forecasts_of(order, frames, correction, "XNYS", EVENING, ("T1",)).table
+        rule = postprocessing_of(folds[-1], experiment.postprocessing)
+        found = forecasts_of(order, frames, rule, "XNYS", EVENING, ("T1",)).table
         pd.testing.assert_frame_equal(found, expected)
     assert set(expected["ticker"]) == {"T1"}
-    assert set(expected["forecaster"]) == {*KINDS, "calibrated"}
+    assert set(expected["forecaster"]) == {*KINDS, "combined", "calibrated"}
     former = live_forecasts(fits_of(results, folds[0]), frames, "XNYS", EVENING).table
     assert (
         former.query("forecaster == 'network'")["q95"].iloc[-1]

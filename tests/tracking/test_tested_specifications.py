@@ -17,7 +17,7 @@ from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
-from pipeline.forecasting.calibration import CalibrationSpec
+from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.specification import (
     FilesSource,
     SampleSource,

@@ -31,8 +31,8 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 class Provenance:
     """Where the rows of an issue come from.
 
-    `model` is the model's name and `version` its number; `calibration_digest` is None without a state of calibration,
-    `known_at` None where the prices are not from the store, `backtest` None where no backtest was made. Raises
+    `model` is the model's name and `version` its number; `calibration_digest` that of the state of combination
+    and calibration, `known_at` None where the prices are not from the store, `backtest` None where no backtest was made. Raises
     LedgerError for values that cannot be issued.
     """
 

@@ -1,5 +1,6 @@
-"""Calibration of the network's bands: its specification."""
+"""The specification of post-processing: what is published, and how its bands are calibrated."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -9,7 +10,7 @@ from pipeline.errors import UsageError
 
 
 class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
-    """A conformal correction of the network's quantiles: none, learned once per fold, or followed session by session.
+    """A conformal correction of quantiles: none, learned once per fold, or followed session by session.
 
     The two rates are steps in the logarithm of a band's width; tests/benchmarks/calibration.py chooses them on prices
     of before 2017 alone.
@@ -17,13 +18,27 @@ class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
 
     method: Literal["none", "split", "adaptive"] = Field(
         "adaptive",
-        description="Correction of the network's bands: none, learned once on each fold's calibration range, or "
+        description="Correction of the published bands: none, learned once on each fold's calibration range, or "
         "followed session by session from outcomes known by then",
     )
     scale_rate: float = Field(
         0.4, ge=0.0, le=4.0, description="Adaptive: step of the width that all levels of a horizon share"
     )
     level_rate: float = Field(0.02, ge=0.0, le=4.0, description="Adaptive: further step of each level by itself")
+
+
+NO_CALIBRATION = CalibrationSpec(method="none")
+
+Published = Literal["combined", "network"]
+"""What is calibrated and published: the combination of the forecasters, or the network alone."""
+
+
+@dataclass(frozen=True)
+class PostprocessingSpec:
+    """What is published, and how its bands are corrected."""
+
+    publish: Published = "combined"
+    calibration: CalibrationSpec = NO_CALIBRATION
 
 
 def refuse_missing_calibration(calibration: CalibrationSpec, folds: FoldSpec) -> None:

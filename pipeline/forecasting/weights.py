@@ -1,0 +1,49 @@
+"""The weights of a combination, by session, and how much of a band comes from each forecaster."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.arrays import Floats, Floats32, Sessions
+from pipeline.forecasting.conformal import OFF_MEDIAN
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The weight of every member of a combination at each session: those of members that all answer; they sum to 1."""
+
+    members: tuple[str, ...]
+    sessions: Sessions  # [session]
+    values: Floats32  # [session, horizon, level, member]
+
+    @property
+    def last(self) -> "Weights":
+        """The weights of the last session alone."""
+        return Weights(self.members, self.sessions[-1:], self.values[-1:])
+
+    def of_band(self, horizon: int) -> Floats:
+        """Return the mean weight over the levels off the median [session, member]: what the band is made of."""
+        shares: Floats = self.values[:, horizon - 1, OFF_MEDIAN].astype(np.float64).mean(axis=1)
+        return shares
+
+    def mean_share(self, horizon: int) -> dict[str, float]:
+        """Return the mean share of each member in the band of a horizon, the largest first."""
+        means = dict(zip(self.members, self.of_band(horizon).mean(axis=0).tolist(), strict=True))
+        return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+
+def joined(parts: Sequence[Weights]) -> Weights:
+    """Return the weights of parts one after the other; a member that a part lacks has no weight there."""
+    members = tuple(dict.fromkeys(member for part in parts for member in part.members))
+    return Weights(
+        members,
+        np.concatenate([part.sessions for part in parts]),
+        np.concatenate([_for_members(part, members) for part in parts]),
+    )
+
+
+def _for_members(part: Weights, members: tuple[str, ...]) -> Floats32:
+    values = np.zeros((*part.values.shape[:-1], len(members)), dtype=np.float32)
+    values[..., [members.index(member) for member in part.members]] = part.values
+    return values
