@@ -128,8 +128,8 @@ def names(tickers: Sequence[str]) -> str:
 
 
 def model_in_words(model: str) -> str:
-    """Return the model's name within a sentence: "the network", "the calibrated network"."""
-    return "the network" if model == "network" else f"the {model} network"
+    """Return what is published within a sentence: "the network", "the combination", "the calibrated forecast"."""
+    return {"network": "the network", "combined": "the combination"}.get(model, f"the {model} forecast")
 
 
 def sessions_ahead(horizon: int) -> str:

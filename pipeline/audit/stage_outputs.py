@@ -149,7 +149,7 @@ def combine_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
         if backtest.weights is not None:
             early = backtest.weights.sessions <= cut.origin
             for k, member in enumerate(backtest.weights.members):
-                weights = backtest.weights.values[early][..., k]
+                weights = backtest.weights.by_session[early][..., k]
                 yield StageOutput(f"weight of {member}", "", weights, backtest.weights.sessions[early])
         yield from _quantile_outputs(_named(backtest, COMBINED), backtest, cut)
 

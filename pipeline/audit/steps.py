@@ -6,7 +6,6 @@ from functools import cached_property
 
 import pandas as pd
 
-from pipeline.arrays import Floats32
 from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovariates
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
@@ -64,8 +63,8 @@ def unchanged_labels(frames: Frames) -> Frames:
 class Steps:
     """One function per stage, by default the one of every run.
 
-    Scaling and early stopping are part of `fit`. The audit compares all forecasts of `predict`, and of `postprocess` what
-    was combined and calibrated of them.
+    Scaling and early stopping are part of `fit`. The audit compares all forecasts of `predict`, and of
+    `postprocess` what was combined and calibrated of them.
     """
 
     load: Callable[[Source, Iterable[str]], RowsByTicker] = load_rows

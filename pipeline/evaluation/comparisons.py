@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,12 @@ from pipeline.evaluation.trials import Trials, benjamini_hochberg
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasters.registry import BASELINES
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
 
 BASELINE_KINDS = tuple(spec.kind for spec in BASELINES)
 """The simple baselines, which a model has to beat."""
-NETWORK_NAMES = (NETWORK, CALIBRATED)
+PUBLISHABLE = (NETWORK, COMBINED, CALIBRATED)
+"""The forecasters that an experiment may publish, each where the run has it."""
 NO_CHANGE = "last_close"
 """The baseline whose median is the last close: it is nested in every model, for a test of the mean."""
 USUALLY_HARDEST = "ewma"
@@ -58,10 +59,14 @@ def conclusion_of(t: float, p: float) -> Conclusion:
 
 
 def compared_with(backtest: Backtest, model: str) -> tuple[str, ...]:
-    """Return what a model is compared with: the simple baselines, and for the network the benchmarks too."""
-    if model in NETWORK_NAMES:
-        return tuple(name for name in backtest.quantiles if name not in NETWORK_NAMES)
-    return tuple(name for name in backtest.quantiles if name in BASELINE_KINDS)
+    """Return what a model is compared with: the simple baselines, and for one that is publishable the others too.
+
+    The network is among these for the combination, and for what is published of it.
+    """
+    if model not in PUBLISHABLE:
+        return tuple(name for name in backtest.quantiles if name in BASELINE_KINDS)
+    made_of_it = () if model == NETWORK or (model, backtest.base) == (CALIBRATED, NETWORK) else (NETWORK,)
+    return tuple(name for name in backtest.quantiles if name not in PUBLISHABLE or name in made_of_it)
 
 
 def models_of(backtest: Backtest) -> tuple[str, ...]:
@@ -89,12 +94,12 @@ def _at_horizon(backtest: Backtest, horizon: int, trials: Trials) -> Iterator[di
         for baseline in compared_with(backtest, model):
             keys = {"horizon": horizon, "forecaster": model, "baseline": baseline}
             pair = losses[model], losses[baseline]
-            yield keys | _pooled(*pair, horizon, trials) | {"cw_p": nested if baseline == NO_CHANGE else np.nan}
+            yield keys | pooled_test(*pair, horizon, trials) | {"cw_p": nested if baseline == NO_CHANGE else np.nan}
             yield from (keys | row for row in _per_ticker(backtest.tickers, *pair, horizon, trials))
 
 
-def _pooled(model_loss: Floats, baseline_loss: Floats, horizon: int, trials: Trials) -> dict[str, object]:
-    """Return the row of all tickers: a session's mean loss is one observation."""
+def pooled_test(model_loss: Floats, baseline_loss: Floats, horizon: int, trials: Trials) -> dict[str, Any]:
+    """Return the row of all tickers, from losses [ticker, origin]: a session's mean loss is one observation."""
     difference = mean_per_session(model_loss - baseline_loss)
     test = diebold_mariano(difference, horizon, long_lags(horizon))
     adjusted = trials.adjusted(test.p)

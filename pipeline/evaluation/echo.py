@@ -19,7 +19,7 @@ from pipeline.evaluation.significance.resampling import skill_error
 from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
 from pipeline.wording import adjusted_p_value, percent, relation_in_words
 
 SHIFTS = (-2, -1, 0, 1, 2)
@@ -238,5 +238,9 @@ def _share(moved: float) -> str:
 
 
 def _median_of(forecaster: str) -> str:
-    subjects = {NETWORK: "The network's median", CALIBRATED: "The calibrated network's median"}
+    subjects = {
+        NETWORK: "The network's median",
+        COMBINED: "The combination's median",
+        CALIBRATED: "The calibrated median",
+    }
     return subjects.get(forecaster, f"The median of {forecaster}")

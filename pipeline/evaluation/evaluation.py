@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.evaluation.calibration.measures import coverage_table, coverage_test_table, pit_table
-from pipeline.evaluation.comparisons import NETWORK_NAMES, candidate_table, comparison_table
+from pipeline.evaluation.comparisons import PUBLISHABLE, candidate_table, comparison_table
+from pipeline.evaluation.contribution import Contribution, contributions
 from pipeline.evaluation.echo import Echo, echoes
 from pipeline.evaluation.money.account import Opens
 from pipeline.evaluation.money.simulation import Money, money_table, simulate
@@ -17,14 +18,14 @@ from pipeline.evaluation.summary_table import summary_table
 from pipeline.evaluation.trials import Trials
 from pipeline.evaluation.verdict import Verdict, verdict
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 
 
 @dataclass(frozen=True)
 class EvaluationInputs:
     """The inputs of an evaluation in addition to the backtest.
 
-    `opens` is where trades are filled; `claims_direction` is whether the network claims level or direction.
+    `opens` is where trades are filled; `claims_direction` is whether the network claims level or direction, and so
+    what is made of it.
     """
 
     opens: Opens
@@ -53,13 +54,15 @@ class Evaluation:
     money_table: pd.DataFrame
     summary_table: pd.DataFrame  # statistics and money
     direction: pd.DataFrame | None  # learned class probabilities against frequencies, a row per horizon
+    contributions: tuple[Contribution, ...]  # what the network adds to the combination, by horizon
     verdict: Verdict
 
 
 def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFrame | None = None) -> Evaluation:
     """Return the evaluation of a backtest; `direction` are the scores of learned class probabilities."""
-    model = published_model(backtest)
-    models = tuple(name for name in NETWORK_NAMES if name in backtest.quantiles)
+    model = backtest.published
+    models = tuple(name for name in PUBLISHABLE if name in backtest.quantiles)
+    network_adds = contributions(backtest, inputs.trials)
     scores = with_error_bars(score_table(backtest), backtest)
     comparisons = comparison_table(backtest, inputs.trials)
     candidates, signs, ranking = candidate_table(backtest), sign_table(backtest), ranking_table(backtest)
@@ -82,10 +85,6 @@ def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFra
         money_table=money_table(money),
         summary_table=summary_table(scores, comparisons, candidates, signs, ranking, money_table(money)),
         direction=direction,
-        verdict=verdict(comparisons, model, echo[model], inputs.trials),
+        contributions=network_adds,
+        verdict=verdict(comparisons, model, echo[model], inputs.trials, network_adds),
     )
-
-
-def published_model(backtest: Backtest) -> str:
-    """Return the name of the network that is published: the calibrated one where there is one."""
-    return CALIBRATED if CALIBRATED in backtest.quantiles else NETWORK

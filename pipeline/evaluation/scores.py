@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Booleans, Floats
+from pipeline.arrays import Booleans, Floats, Floats32
 from pipeline.evaluation.significance.mean_test import mean_per_session
 from pipeline.evaluation.significance.resampling import block_length, error_bar, resampled_counts
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
@@ -156,10 +156,15 @@ def _metrics(quantiles: Floats, outcome: Floats) -> dict[str, float]:
 
 def values_by_ticker(backtest: Backtest, forecaster: str, horizon: int, metric: str) -> Floats:
     """Return the values of a metric [ticker, origin], NaN where not scored or undefined."""
+    return values_of(backtest, backtest.quantiles[forecaster], horizon, metric)
+
+
+def values_of(backtest: Backtest, quantiles: Floats32, horizon: int, metric: str) -> Floats:
+    """Return the values of a metric of quantiles [ticker, origin, horizon, level], where the backtest is scored."""
     where = backtest.scored[..., horizon - 1]
     values = np.full(where.shape, np.nan)
-    quantiles = backtest.quantiles[forecaster][where, horizon - 1].astype(np.float64)
-    values[where] = METRICS[metric](quantiles, backtest.realised[where, horizon - 1].astype(np.float64))
+    outcome = backtest.realised[where, horizon - 1].astype(np.float64)
+    values[where] = METRICS[metric](quantiles[where, horizon - 1].astype(np.float64), outcome)
     return values
 
 

@@ -53,6 +53,21 @@ class Trials:
         return float(np.minimum(1.0, self.factor * p))
 
 
+def holm(p: Floats) -> Floats:
+    """Return p adjusted over all tests [test]: below a level, some true null is rejected at most that often.
+
+    Holm (1979), step-down: the largest over smaller ones of p (m - rank + 1), m the tests that have a p. It holds
+    however the tests depend on each other. NaN stays NaN and is not counted.
+    """
+    adjusted = np.full(p.shape, np.nan)
+    order = [int(at) for at in np.argsort(p) if np.isfinite(p[at])]
+    largest = 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, float(p[at]) * (len(order) - rank)))
+        adjusted[at] = largest
+    return adjusted
+
+
 def benjamini_hochberg(p: Floats) -> Floats:
     """Return p adjusted over all tests [test]: below a level q, at most the share q of discoveries is false on average.
 

@@ -1,8 +1,10 @@
 """The verdict in sentences: is the model better than the baselines, by how much, and what its median is worth."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.comparisons import (
@@ -13,14 +15,18 @@ from pipeline.evaluation.comparisons import (
     conclusions_by_ticker,
     pooled,
 )
+from pipeline.evaluation.contribution import Contribution
 from pipeline.evaluation.echo import Echo
-from pipeline.evaluation.trials import Trials
-from pipeline.wording import model_in_words, p_value, percent
+from pipeline.evaluation.trials import Trials, holm
+from pipeline.wording import model_in_words, p_value, percent, sessions_ahead
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model against one baseline or benchmark at one horizon, pooled; p is adjusted for the specifications tried."""
+    """A model against another forecaster at one horizon, pooled.
+
+    p is adjusted for the specifications tried, and of those that are no simple baselines for their number.
+    """
 
     baseline: str
     skill: float
@@ -46,27 +52,42 @@ class Verdict:
         return next(c for c in self.comparisons if c.baseline == self.best_baseline)
 
 
-def verdict(comparisons: pd.DataFrame, model: str, echo: Echo, trials: Trials, horizon: int = 1) -> Verdict:
-    """Return the verdict on one model at one horizon from the table of comparisons and its echo classification.
+def verdict(
+    comparisons: pd.DataFrame, model: str, echo: Echo, trials: Trials, network_adds: Sequence[Contribution] = ()
+) -> Verdict:
+    """Return the verdict on one model, one session ahead, from its comparisons and its echo classification.
 
-    The first sentence is about the simple baselines; benchmarks have a sentence of their own.
+    The first sentence is about the simple baselines: better than every one, each tested at the level, which needs no
+    adjustment for their number (Berger 1982, theorem 1). The second says what the network adds. The other forecasters
+    have a sentence of their own, with p-values adjusted for their number (Holm).
     """
+    horizon = 1
     rows = pooled(comparisons, model, horizon)
-    pairs = tuple(_comparison(str(name), row) for name, row in rows.iterrows())
-    best = best_of(rows[rows.index.isin(BASELINE_KINDS)])
+    simple = rows.index.isin(BASELINE_KINDS)
+    baselines = [_comparison(str(name), row, float(row["p_adjusted"])) for name, row in rows[simple].iterrows()]
+    others = _others(rows[~simple])
+    best = best_of(rows[simple])
     conclusions = conclusions_by_ticker(comparisons, model, horizon)
     parts = (
-        _skill_sentence(model, [c for c in pairs if c.baseline in BASELINE_KINDS], best),
-        _benchmarks_sentence([c for c in pairs if c.baseline not in BASELINE_KINDS]),
+        _skill_sentence(model, baselines, best),
+        network_sentence(network_adds),
+        _others_sentence(others),
         _tickers_sentence(conclusions),
         echo.sentence,
         _trials_sentence(trials),
     )
-    return Verdict(model, horizon, pairs, best, conclusions, echo, " ".join(part for part in parts if part))
+    return Verdict(
+        model, horizon, (*baselines, *others), best, conclusions, echo, " ".join(part for part in parts if part)
+    )
 
 
-def _comparison(name: str, row: "pd.Series[float]") -> Comparison:
-    p = float(row["p_adjusted"])
+def _others(rows: pd.DataFrame) -> list[Comparison]:
+    """Return the comparisons with forecasters that are no simple baselines, adjusted for their number."""
+    adjusted = holm(rows["p_adjusted"].to_numpy(np.float64))
+    return [_comparison(str(name), row, float(p)) for (name, row), p in zip(rows.iterrows(), adjusted, strict=True)]
+
+
+def _comparison(name: str, row: "pd.Series[float]", p: float) -> Comparison:
     return Comparison(name, float(row["skill"]), p, conclusion_of(float(row["t"]), p))
 
 
@@ -108,8 +129,27 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
     )
 
 
-def _benchmarks_sentence(comparisons: list[Comparison]) -> str:
-    """Return the comparison with the benchmarks; nothing where there is none."""
+def network_sentence(network_adds: Sequence[Contribution]) -> str:
+    """Return what the network adds to the combination at the first and the last horizon; nothing without a test."""
+    tested = [it for it in network_adds if math.isfinite(it.skill)]
+    if not tested:
+        return ""
+    first, last = tested[0], tested[-1]
+    ends = [first] if first.horizon == last.horizon else [first, last]
+    sizes = " and ".join(f"{_size(-it.skill)} {sessions_ahead(it.horizon)} ({p_value(it.p)})" for it in ends)
+    means = f"without it the loss of the combination would be {sizes}"
+    found = {it.conclusion for it in ends}
+    if "worse" in found:
+        return f"The network does harm: {means}." if found == {"worse"} else f"The network may do harm: {means}."
+    if found == {"better"}:
+        return f"The network adds to it: {means}."
+    if "better" in found:
+        return f"The network adds to it at one of these horizons: {means}."
+    return f"It is not shown that the network adds anything: {means}."
+
+
+def _others_sentence(comparisons: list[Comparison]) -> str:
+    """Return the comparison with the other forecasters; nothing where there is none."""
     phrases: dict[Conclusion, str] = {
         "better": "better than",
         "worse": "worse than",
@@ -118,7 +158,10 @@ def _benchmarks_sentence(comparisons: list[Comparison]) -> str:
     parts = [
         f"{phrase} {_names(group)}" for each, phrase in phrases.items() if (group := _concluded(comparisons, each))
     ]
-    return f"Of the benchmarks it is {', '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    raised = f" (p-values raised for {len(comparisons)} comparisons)" if len(comparisons) > 1 else ""
+    return f"Of the other forecasters it is {', '.join(parts)}{raised}."
 
 
 def _concluded(comparisons: list[Comparison], conclusion: Conclusion) -> list[Comparison]:

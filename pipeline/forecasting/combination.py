@@ -21,9 +21,10 @@ a >= 1, and exp(x - x^2) <= 1 + x for x >= -1/2,
 
     w_k,t <= w_k,t-1 (1 + eta_k,t-1 r_k,t) + (eta_k,t-1 / eta_k,t - 1) / (K e)   while eta_k,t-1 r_k,t >= -1/2.
 
-Before k is awake R_k is zero, and w_k does not change whatever eta_k is. Sum over k, where sum_k p_k r_k = 0 by the choice of c, and take the logarithm of w_k,T <= sum_j w_j,T (the proof of
-Gaillard, Stoltz and van Erven 2014, theorem 3, for exponential weights). That the rate is small enough is made sure
-before a forecast is issued, from |c - q_k|, which is known by then: E_k grows to what |r_k| can be.
+Before k is awake R_k is zero, and w_k does not change whatever eta_k is. Sum over k, where sum_k p_k r_k = 0 by the
+choice of c, and take the logarithm of w_k,T <= sum_j w_j,T (the proof of Gaillard, Stoltz and van Erven 2014, theorem
+3, for exponential weights). That the rate is small enough is made sure before a forecast is issued, from |c - q_k|,
+which is known by then: E_k grows to what |r_k| can be.
 
 **Delay.** An outcome of horizon h is known h sessions later. A horizon has h copies of its learner that take turns, so
 that each issues and learns without delay (Weinberger and Ordentlich 2002): the bound is the sum of theirs.

@@ -15,16 +15,16 @@ class Weights:
 
     members: tuple[str, ...]
     sessions: Sessions  # [session]
-    values: Floats32  # [session, horizon, level, member]
+    by_session: Floats32  # [session, horizon, level, member]
 
     @property
     def last(self) -> "Weights":
         """The weights of the last session alone."""
-        return Weights(self.members, self.sessions[-1:], self.values[-1:])
+        return Weights(self.members, self.sessions[-1:], self.by_session[-1:])
 
     def of_band(self, horizon: int) -> Floats:
         """Return the mean weight over the levels off the median [session, member]: what the band is made of."""
-        shares: Floats = self.values[:, horizon - 1, OFF_MEDIAN].astype(np.float64).mean(axis=1)
+        shares: Floats = self.by_session[:, horizon - 1, OFF_MEDIAN].astype(np.float64).mean(axis=1)
         return shares
 
     def mean_share(self, horizon: int) -> dict[str, float]:
@@ -44,6 +44,6 @@ def joined(parts: Sequence[Weights]) -> Weights:
 
 
 def _for_members(part: Weights, members: tuple[str, ...]) -> Floats32:
-    values = np.zeros((*part.values.shape[:-1], len(members)), dtype=np.float32)
-    values[..., [members.index(member) for member in part.members]] = part.values
+    values = np.zeros((*part.by_session.shape[:-1], len(members)), dtype=np.float32)
+    values[..., [members.index(member) for member in part.members]] = part.by_session
     return values

@@ -57,8 +57,8 @@ def get_state(model_folder: Path, calendar: str, digest: str) -> PostprocessingS
     state = read_state(path)
     if state_digest(state) != digest:
         raise FitError(
-            f"found another state of post-processing in {path} than was stored, expected the digest {digest[:12]}; restore "
-            "the file from a backup"
+            f"found another state of post-processing in {path} than was stored, expected the digest {digest[:12]}; "
+            "restore the file from a backup"
         )
     return state
 

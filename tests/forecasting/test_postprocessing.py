@@ -102,10 +102,10 @@ def test_sixty_days_one_by_one_are_the_backtest_of_those_days(ready: Ready) -> N
         assert live.weights is not None
         assert whole.weights is not None
         assert live.weights.sessions == frames.sessions[day - 1]
-        np.testing.assert_allclose(live.weights.values, whole.weights.last.values, atol=1e-5)
+        np.testing.assert_allclose(live.weights.by_session, whole.weights.last.values, atol=1e-5)
         rule = replace(rule, state=live.state)
     assert (calibration_of(live.state).factors != 1).any()
-    assert np.ptp(live.weights.values, axis=-1).max() > 0.05
+    assert np.ptp(live.weights.by_session, axis=-1).max() > 0.05
 
 
 def test_several_days_at_once_are_those_days_one_by_one(ready: Ready) -> None:
@@ -199,7 +199,7 @@ def test_the_folds_are_one_walk_from_the_first_validation_range_on(ready: Ready)
         np.testing.assert_array_equal(found, np.concatenate(quantiles[1:], axis=1))
         if members == MEMBERS:
             assert backtest.weights is not None
-            np.testing.assert_array_equal(backtest.weights.values, np.concatenate(weights[1:]))
+            np.testing.assert_array_equal(backtest.weights.by_session, np.concatenate(weights[1:]))
 
 
 def test_the_network_may_be_published_instead(ready: Ready) -> None:
@@ -238,8 +238,8 @@ def test_no_outcome_of_later_moves_a_forecast_or_a_weight(method: str, tmp_path:
         assert one.quantiles[name].tobytes() != two.quantiles[name].tobytes()
     assert one.weights is not None
     assert two.weights is not None
-    assert one.weights.values[shown].tobytes() == two.weights.values[shown].tobytes()
-    assert one.weights.values.tobytes() != two.weights.values.tobytes()
+    assert one.weights.by_session[shown].tobytes() == two.weights.by_session[shown].tobytes()
+    assert one.weights.by_session.tobytes() != two.weights.by_session.tobytes()
 
 
 def test_a_ticker_that_was_not_trained_on_teaches_nothing(ready: Ready) -> None:

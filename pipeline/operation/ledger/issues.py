@@ -32,8 +32,8 @@ class Provenance:
     """Where the rows of an issue come from.
 
     `model` is the model's name and `version` its number; `calibration_digest` that of the state of combination
-    and calibration, `known_at` None where the prices are not from the store, `backtest` None where no backtest was made. Raises
-    LedgerError for values that cannot be issued.
+    and calibration, `known_at` None where the prices are not from the store, `backtest` None where no backtest was
+    made. Raises LedgerError for values that cannot be issued.
     """
 
     model: str
