@@ -93,7 +93,7 @@ def paragraphs(result: Result) -> Iterator[str]:
         yield f"## {summary.calendar}" if several else ""
         yield summary.backtest.verdict if summary.backtest else ""
         yield summary.version_in_words
-        yield " ".join(summary.instead)
+        yield " ".join((*summary.instead, *summary.shares))
         yield skill_markdown(summary.backtest) if summary.backtest else ""
         yield links_markdown(summary)
     yield f"*{result.calendars[0].note}*"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 UNDEFINED = "–"
 MAX_NAMES = 6
+MAX_SHARES = 4
 COLUMN_GAP = " &nbsp;"  # MLflow draws tables without any space between columns; Prefect shows the entity as text
 
 
@@ -213,6 +214,23 @@ def relation_in_words(explained_share: float, error: float, p: str, horizon: int
         f"is related to {changes} ({p}), but as a point forecast it errs more: its squared error is {size} larger than "
         f"that of a forecast that never moves{f' ({bounds} %)' if bounds else ''}"
     )
+
+
+def band_shares_sentence(shares: Mapping[str, float], horizon: int, when: str = "") -> str:
+    """Return which forecasters a band comes from: "Of the 5-session band, 41 % comes from the network, ...".
+
+    `shares` are sorted, the largest first; those after the MAX_SHARES-th are summed. `when` says of which sessions.
+    """
+    named = [f"{percent(share, 0)} comes from {_member(name)}" for name, share in list(shares.items())[:MAX_SHARES]]
+    rest = list(shares.values())[MAX_SHARES:]
+    others = [f"{percent(sum(rest), 0)} from {count_of(len(rest), 'other')}"] if rest else []
+    parts = [named[0], *(part.replace(" comes", "") for part in named[1:]), *others]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"Of the {horizon}-session band{f' {when}' if when else ''}, {listed}."
+
+
+def _member(name: str) -> str:
+    return "the network" if name == "network" else name
 
 
 def disk_in_words(tickers: int, versions: int, size_bytes: int, quarantined: int) -> str:

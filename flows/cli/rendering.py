@@ -144,6 +144,8 @@ def show_calendar(console: Console, summary: "CalendarSummary") -> None:
         console.print(f"[yellow]Shown[/yellow]   {escape(sentence)}")
     if summary.forecasts:
         console.print(forecast_table(summary.forecasts))
+        for sentence in summary.shares:
+            console.print(escape(sentence), style="dim")
 
 
 def show_where_next(console: Console, result: "Result") -> None:

@@ -18,6 +18,11 @@ class Weights:
     by_session: Floats32  # [session, horizon, level, member]
 
     @property
+    def horizons(self) -> int:
+        """H, the number of horizons."""
+        return int(self.by_session.shape[1])
+
+    @property
     def last(self) -> "Weights":
         """The weights of the last session alone."""
         return Weights(self.members, self.sessions[-1:], self.by_session[-1:])

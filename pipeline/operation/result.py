@@ -9,6 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.experiment import Experiment
+from pipeline.forecasting.weights import Weights
 from pipeline.market.bars import CalendarMismatch, Exclusion, Listing, Problem, Restated, Stale
 from pipeline.operation.model import VersionReference
 from pipeline.operation.publication import Publication
@@ -38,6 +39,7 @@ class CalendarResult:
     evaluation: Evaluation | None
     forecasts: pd.DataFrame | None
     publication: Publication  # which forecaster's forecasts are the run's own
+    weights: Weights | None = None  # of the combination at the last session, where the forecasts have one
     restated: tuple[Restated, ...] = ()  # found by this run's update: the source reported other values for stored bars
     calendar_mismatches: tuple[CalendarMismatch, ...] = ()  # bars were lost to a calendar that they do not fit
     model_version: VersionReference | None = None  # that forecast, or that the run's models were published as

@@ -13,8 +13,8 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import BANDS
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
-from pipeline.reporting.calibration_tables import BAND, last_scored, network_forecasters
+from pipeline.forecasting.forecasts import CALIBRATED
+from pipeline.reporting.calibration_tables import BAND, last_scored, published_forecasters
 from pipeline.reporting.canvas import (
     FAINT,
     GREY,
@@ -31,9 +31,6 @@ from pipeline.wording import sessions_ahead
 NOMINAL = 100 * np.array(LEVELS)
 
 
-NETWORKS = (NETWORK, CALIBRATED)
-
-
 COMPARED = "ewma"  # the strongest of the baselines without learned parameters
 
 
@@ -48,7 +45,7 @@ def draw_reliability(backtest: Backtest) -> Figure:
         upper = plain_axes(figure, (left, 0.45, width, 0.50))
         lower = plain_axes(figure, (left, 0.15, width, 0.21))
         observed = reliability(backtest, horizon)
-        _draw_levels(upper, lower, observed)
+        _draw_levels(upper, lower, observed, published_forecasters(backtest))
         write_title(upper, f"{sessions_ahead(horizon)}: observed share, %")
         write_title(lower, "observed less nominal, percentage points")
         lowers.append(lower)
@@ -74,20 +71,20 @@ def _columns_of_two_rows(entries: int) -> int:
     return entries if entries <= 7 else -(-entries // 2)
 
 
-def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats]) -> None:
+def _draw_levels(upper: Axes, lower: Axes, observed: dict[str, Floats], published: Sequence[str]) -> None:
     upper.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=":")
     lower.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    for name in sorted(observed, key=NETWORKS.__contains__):  # the network last: on top of the others
-        _draw_forecaster(upper, name, 100 * observed[name])
-        _draw_forecaster(lower, name, 100 * observed[name] - NOMINAL)
+    for name in sorted(observed, key=published.__contains__):  # what is published last: on top of the others
+        width = 2.0 if name in published else 1.0
+        _draw_forecaster(upper, name, 100 * observed[name], width)
+        _draw_forecaster(lower, name, 100 * observed[name] - NOMINAL, width)
     for axes in (upper, lower):
         axes.set_xticks(NOMINAL, [f"{level:.0f}" for level in NOMINAL])
         axes.tick_params(axis="x", labelsize=6.5)  # 90 and 95 stand close together
     lower.set_xlabel("nominal level, %", fontsize=8)
 
 
-def _draw_forecaster(axes: Axes, name: str, values: Floats) -> None:
-    width = 2.0 if name in NETWORKS else 1.0
+def _draw_forecaster(axes: Axes, name: str, values: Floats, width: float) -> None:
     axes.plot(NOMINAL, values, color=colour_of(name), marker=marker_of(name), markersize=4, linewidth=width, label=name)
 
 
@@ -98,11 +95,11 @@ def draw_coverage(backtest: Backtest) -> Figure:
     axes.axhline(BAND, color=GREY, linewidth=0.8, linestyle=":")
     axes.vlines(_refits(backtest), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
     last = last_scored(backtest)
-    for name in (COMPARED, *NETWORKS):
+    for name in (COMPARED, *published_forecasters(backtest)):
         if name in backtest.quantiles:
             _draw_quarters(axes, backtest, name, 1)
     if last > 1 and CALIBRATED not in backtest.quantiles:  # four lines are too many to follow
-        _draw_quarters(axes, backtest, NETWORK, last)
+        _draw_quarters(axes, backtest, backtest.base, last)
     write_title(axes, f"Outcomes within the {BAND} % band, % of each quarter (vertical lines: refits)", LEGEND_PAD)
     write_legend_below_title(axes)
     return figure
@@ -120,7 +117,7 @@ def _draw_quarters(axes: Axes, backtest: Backtest, forecaster: str, horizon: int
         100 * coverage,
         color=colour_of(forecaster),
         linestyle="-" if horizon == 1 else "--",
-        linewidth=1.8 if forecaster in NETWORKS and horizon == 1 else 1.0,
+        linewidth=1.8 if forecaster != COMPARED and horizon == 1 else 1.0,
         marker=marker_of(forecaster),
         markersize=2.5,
         label=f"{forecaster}, {sessions_ahead(horizon)}",
@@ -162,7 +159,7 @@ def draw_pit(evaluation: Evaluation) -> Figure:
 
 
 def _draw_histogram(axes: Axes, evaluation: Evaluation, horizon: int) -> None:
-    for name in network_forecasters(evaluation.backtest):
+    for name in published_forecasters(evaluation.backtest):
         low, high, ratio = pit_bars(evaluation, name, horizon)
         model = name == evaluation.verdict.model
         colour = colour_of(name)

@@ -1,4 +1,4 @@
-"""Tables of calibration: the network's bands with and without correction, side by side."""
+"""Tables of calibration: the published bands with and without correction, side by side."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -11,7 +11,7 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.trials import benjamini_hochberg
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED
 from pipeline.reporting.labels import REGIME_LABELS
 from pipeline.reporting.tables import NOTHING, Cell, Column, ReportTable, Row, report_table
 from pipeline.wording import basis_points, p_value, percent, plus_minus, sessions_ahead
@@ -27,9 +27,9 @@ HORIZON_COLUMNS = (
 )
 
 
-def network_forecasters(backtest: Backtest) -> tuple[str, ...]:
-    """Return the network and, where its bands are corrected, the calibrated network."""
-    return tuple(name for name in (NETWORK, CALIBRATED) if name in backtest.quantiles)
+def published_forecasters(backtest: Backtest) -> tuple[str, ...]:
+    """Return what is published without correction and, where its bands are corrected, with it."""
+    return tuple(name for name in (backtest.base, CALIBRATED) if name in backtest.quantiles)
 
 
 def last_scored(backtest: Backtest) -> int:
@@ -56,9 +56,9 @@ def calibration_by_horizon(evaluation: Evaluation) -> ReportTable:
             _correction(name),
             name == evaluation.verdict.model,
         )
-        for horizon, name in product(listed, network_forecasters(evaluation.backtest))
+        for horizon, name in product(listed, published_forecasters(evaluation.backtest))
     ]
-    caption = "The network without correction and, where there is one, with it; ± is one standard error"
+    caption = "The published forecast without correction and, where there is one, with it; ± is one standard error"
     return report_table("Calibration by horizon", "Horizon", HORIZON_COLUMNS, rows, caption)
 
 
@@ -122,7 +122,7 @@ def _p_values(test: dict[object, float]) -> tuple[Cell, ...]:
 
 
 def _coverage_columns(evaluation: Evaluation, horizons: Sequence[int]) -> tuple[Column, ...]:
-    forecasters = network_forecasters(evaluation.backtest)
+    forecasters = published_forecasters(evaluation.backtest)
     columns = (Column(sessions_ahead(h), _correction(name)) for h in horizons for name in forecasters)
     return (Column("Forecasts"), *columns)
 
@@ -130,7 +130,7 @@ def _coverage_columns(evaluation: Evaluation, horizons: Sequence[int]) -> tuple[
 def _coverage_rows(evaluation: Evaluation, by: str, horizons: Sequence[int], labels: Mapping[str, str]) -> list[Row]:
     table = evaluation.coverage[evaluation.coverage["by"] == by]
     by_key = {(row["horizon"], row["forecaster"], row["group"]): row for row in table.to_dict("records")}
-    columns = list(product(horizons, network_forecasters(evaluation.backtest)))
+    columns = list(product(horizons, published_forecasters(evaluation.backtest)))
     rows = []
     for group in dict.fromkeys(map(str, table["group"])):
         groups = [by_key.get((horizon, name, group)) for horizon, name in columns]

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
 
 DOTS_PER_INCH = 120
 COLOURS = 64
@@ -14,10 +14,12 @@ LEGEND_PAD = 20.0  # points: room for one line of legend below a title
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 NETWORK_COLOUR = "#1f4e9c"
 CALIBRATED_COLOUR = "#0096c7"
+COMBINED_COLOUR = "#15803d"
 
 # Colour is never the only distinction: every forecaster has its own marker as well.
 _COLOURS = {
     NETWORK: NETWORK_COLOUR,
+    COMBINED: COMBINED_COLOUR,
     CALIBRATED: CALIBRATED_COLOUR,
     "climatology": "#8a5a00",
     "linear": "#b0307a",
@@ -31,7 +33,7 @@ _COLOURS = {
     "pretrained": "#334155",
 }
 _MARKERS = {NETWORK: "o", "climatology": "s", "linear": "^", "drift": "v", "ewma": "D", "last_close": "X"} | {
-    CALIBRATED: "P", "garch": "<", "har": ">", "ridge": "p", "boosting": "h", "pretrained": "*"
+    COMBINED: "d", CALIBRATED: "P", "garch": "<", "har": ">", "ridge": "p", "boosting": "h", "pretrained": "*"
 }  # fmt: skip
 
 

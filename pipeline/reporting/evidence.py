@@ -14,6 +14,7 @@ from pipeline.reporting.calibration_tables import (
     coverage_by_ticker,
     last_scored,
 )
+from pipeline.reporting.combination_section import combination_values
 from pipeline.reporting.comparison_tables import comparison_tables, skill_rows, summary_tables, ticker_skill_rows
 from pipeline.reporting.labels import RULE_LABELS
 from pipeline.reporting.money_tables import (
@@ -61,6 +62,7 @@ def evidence_values(evaluation: Evaluation) -> TemplateValues:
         "direction_columns": DIRECTION_COLUMNS,
         "direction": direction_rows(evaluation.direction),
         "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in ends],
+        "combination": combination_values(evaluation),
         "echo": {"sentences": echo_sentences(evaluation), "table": echo_table(evaluation)},
         "calibration": _calibration(evaluation, ends),
         "money": _money(evaluation) if has_money(evaluation) else None,

@@ -10,13 +10,15 @@ from pipeline.evaluation.evaluation import Evaluation
 from pipeline.operation.result import CalendarResult
 from pipeline.reporting.backtest_figures import draw_equity, draw_groups, draw_skill, has_groups
 from pipeline.reporting.calibration_figures import draw_coverage, draw_pit, draw_reliability
+from pipeline.reporting.calibration_tables import last_scored
 from pipeline.reporting.canvas import png_bytes
+from pipeline.reporting.combination_section import draw_weights
 from pipeline.reporting.fans import Fan, draw_fan, draw_sheet, fans
 from pipeline.reporting.money_tables import has_money
 from pipeline.reporting.training_section import draw_latest_loss, draw_losses_by_fold, network_fits
 
 SKILL, RELIABILITY, COVERAGE = "skill.png", "reliability.png", "coverage.png"
-PIT, EQUITY, GROUPS = "pit.png", "equity.png", "groups.png"
+PIT, EQUITY, GROUPS, WEIGHTS = "pit.png", "equity.png", "groups.png", "weights.png"
 LATEST_LOSS, LOSSES_BY_FOLD = "loss_latest_fold.png", "loss_by_fold.png"
 
 MAX_SINGLE_FANS = 50  # one takes three times the seconds that it takes on a sheet
@@ -66,6 +68,8 @@ def _backtest_figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
     yield SKILL, draw_skill(evaluation)
     yield RELIABILITY, draw_reliability(evaluation.backtest)
     yield COVERAGE, draw_coverage(evaluation.backtest)
+    if evaluation.backtest.weights is not None:
+        yield WEIGHTS, draw_weights(evaluation.backtest.weights, sorted({1, last_scored(evaluation.backtest)}))
     if evaluation.pit["observed"].notna().any():
         yield PIT, draw_pit(evaluation)
     if has_money(evaluation):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.forecasting.weights import Weights
 from pipeline.operation.publication import published_rows
-from pipeline.wording import day, horizons_in_words, model_in_words, names, price, signed_percent
+from pipeline.wording import band_shares_sentence, day, horizons_in_words, model_in_words, names, price, signed_percent
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,10 @@ def _substitution(baseline: str, tickers: tuple[str, ...], horizons: list[int], 
         f"Baseline {baseline} is shown{of_tickers} {horizons_in_words(horizons)}: {model_in_words(model)} has not "
         f"shown skill {at_horizons}."
     )
+
+
+def live_shares(weights: Weights | None) -> list[str]:
+    """Return what the first and the last band of a forecast are made of, in words; nothing without a combination."""
+    if weights is None or len(weights.members) < 2:
+        return []
+    return [band_shares_sentence(weights.mean_share(h), h) for h in sorted({1, weights.horizons})]

@@ -22,6 +22,7 @@ from pipeline.reporting.figures import (
     PIT,
     RELIABILITY,
     SKILL,
+    WEIGHTS,
     sheets_of_fans,
 )
 from pipeline.reporting.forecast_tables import (
@@ -29,6 +30,7 @@ from pipeline.reporting.forecast_tables import (
     baseline_substitutions,
     common_sessions,
     forecast_rows,
+    live_shares,
     next_session_bands,
     published_forecasters,
 )
@@ -45,6 +47,7 @@ FIGURE_NAMES = {
     "pit": PIT,
     "equity": EQUITY,
     "groups": GROUPS,
+    "weights": WEIGHTS,
     "latest_loss": LATEST_LOSS,
     "losses_by_fold": LOSSES_BY_FOLD,
 }
@@ -114,7 +117,7 @@ def verdict_or_notice(result: CalendarResult) -> str:
     notice = "This run only forecast: it did not test the model again."
     if result.model_version and result.model_version.backtest:  # named with its verdict below
         return notice
-    return f"{notice} Whether the network is better than its baselines is in the report of the run that trained it."
+    return f"{notice} Whether the model is better than its baselines is in the report of the run that trained it."
 
 
 def listed_problems(problems: Sequence[Problem]) -> Sequence[Problem]:
@@ -153,6 +156,7 @@ def _forecast(forecasts: pd.DataFrame, result: CalendarResult) -> TemplateValues
         "fans": fan_descriptions(rows),
         "forecasters": forecasters,
         "bands": bands,
+        "shares": live_shares(result.weights),
         "substitutions": baseline_substitutions(published_forecasters(forecasts), model),
     }
 

@@ -19,6 +19,7 @@ from pipeline.wording import (
     day,
     exclusion_sentence,
     markdown_table,
+    model_in_words,
     p_number,
     price,
     restated_sentence,
@@ -53,7 +54,7 @@ ARTIFACT_LABELS: Mapping[str, str] = {
     "tables": "**tables** (summary: statistics, money; comparisons: every test; forecasts, scores, coverage, excluded)",
     "figures": "**figures**",
     "forecasts": "**forecasts** (of every forecaster, Parquet)",
-    "backtest": "**backtest** (every forecast with its result, Parquet)",
+    "backtest": "**backtest** (every forecast with its result, the weights of the combination, Parquet)",
     "model": "**model** (the latest fold's fits, safetensors and JSON)",
     "experiment.json": "**experiment.json** (all parameters)",
 }
@@ -131,7 +132,7 @@ def short_verdict(verdict: Verdict) -> str:
     better = [c.baseline for c in verdict.comparisons if c.conclusion == "better"]
     if worse:
         return f"worse than {', '.join(worse)}"
-    return f"better than {len(better)} of {len(verdict.comparisons)} baselines"
+    return f"better than {len(better)} of {len(verdict.comparisons)} forecasters"
 
 
 def latest_results(result: CalendarResult) -> list[FitResult]:
@@ -190,8 +191,8 @@ def _exclusions(result: CalendarResult) -> str:
 
 def _comparison_table(verdict: Verdict) -> str:
     rows = [(c.baseline, skill(c.skill), p_number(c.p), c.conclusion) for c in verdict.comparisons]
-    title = f"{verdict.model.capitalize()} against each baseline, horizon {verdict.horizon}"
-    return markdown_table(("baseline", "skill (pinball loss)", "p", "conclusion"), rows, title)
+    title = f"{model_in_words(verdict.model).capitalize()} against each forecaster, horizon {verdict.horizon}"
+    return markdown_table(("against", "skill (pinball loss)", "p", "conclusion"), rows, title)
 
 
 def _next_session_table(forecasts: pd.DataFrame) -> str:
@@ -222,9 +223,10 @@ def _contents(result: CalendarResult, artifacts: Sequence[str]) -> str:
     )
     return (
         "Contents:\n"
-        "- Model metrics: `by_horizon` draws the network's scores, skills and p-values over the horizons (step = "
-        "horizon); `h<horizon>/<forecaster>/<score>` are pooled over tickers; `h<horizon>/skill/<baseline>` and "
-        "`h<horizon>/dm_p/<baseline>` (Diebold-Mariano), `money/<forecaster>/<rule>/sharpe`, `seconds/<stage>`; "
+        "- Model metrics: `by_horizon` draws scores, skills and p-values of what is published over the horizons (step "
+        "= horizon); `h<horizon>/<forecaster>/<score>` are pooled over tickers; `h<horizon>/skill/<forecaster>` and "
+        "`h<horizon>/dm_p/<forecaster>` (Diebold-Mariano), `h<horizon>/network_adds/skill` (the combination against "
+        "itself without the network), `h<horizon>/share/<forecaster>`, `money/<forecaster>/<rule>/sharpe`, `seconds/<stage>`; "
         "search for `skill` or `h1/network`\n"
         f"- Artifacts: {'; '.join(ARTIFACT_LABELS.get(name, name) for name in artifacts)}{folds}"
     )

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.evaluation.contribution import Contribution, share_table, weight_table
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.backtest import Backtest, forecast_frames
@@ -21,6 +22,7 @@ from pipeline.training.cache import write_fitted
 from pipeline.training.jobs import FitJob
 
 BACKTEST = "backtest/forecasts.parquet"
+WEIGHTS = "backtest/weights.parquet"
 FORECASTS = "forecasts/forecasts.parquet"
 MODEL = "model"
 TABLES = "tables"
@@ -34,6 +36,8 @@ def write_files(folder: Path, result: CalendarResult, figures: Mapping[str, byte
     write_model(folder / MODEL, result)
     if result.evaluation:
         write_backtest(folder / BACKTEST, result.evaluation.backtest)
+        if len(weights := weight_table(result.evaluation.backtest)):
+            weights.to_parquet(folder / WEIGHTS, index=False)
     if result.forecasts is not None:
         _make_folder(folder / FORECASTS)
         result.forecasts.to_parquet(folder / FORECASTS, index=False)
@@ -110,6 +114,8 @@ def _evaluation_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFra
     yield "scores", evaluation.scores
     yield "comparisons", evaluation.comparisons
     yield "echoes", pd.DataFrame([asdict(echo) for echo in evaluation.echoes.values()])
+    yield "weights", share_table(evaluation.backtest)
+    yield "contributions", pd.DataFrame([_without_shares(it) for it in evaluation.contributions])
     yield "candidates", evaluation.candidates
     yield "signs", evaluation.signs
     yield "ranking", evaluation.ranking
@@ -120,6 +126,10 @@ def _evaluation_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFra
     yield "money", evaluation.money_table
     if evaluation.direction is not None:
         yield "direction", evaluation.direction
+
+
+def _without_shares(it: Contribution) -> dict[str, object]:
+    return {name: value for name, value in asdict(it).items() if name != "shares"}
 
 
 def _with_dates_as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,12 +11,13 @@ from typing import TypeVar
 import pandas as pd
 
 from pipeline.arrays import Booleans
+from pipeline.evaluation.contribution import Contribution
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.money.positions import PASSIVE
 from pipeline.evaluation.scores import POOLED, score, skill_of
 from pipeline.forecasters.forecaster import Fitted, ValidationCheck
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
 
 Item = TypeVar("Item")
 
@@ -33,7 +34,7 @@ SCORES: Mapping[str, tuple[str, float]] = {
 }
 """Scores that become metrics of the parent run, with their name and factor; the tables have all scores."""
 
-HEADLINE_GROUPS = (CALIBRATED, NETWORK, "skill", "dm_p")
+HEADLINE_GROUPS = (CALIBRATED, COMBINED, NETWORK, "skill", "dm_p")
 """Groups of metrics that are listed first, and drawn over the horizons."""
 
 MONEY = ("sharpe", "sharpe_error", "deflated_sharpe", "yearly_return", "max_drawdown", "turnover_per_year")
@@ -92,6 +93,7 @@ def evaluation_values(evaluation: Evaluation) -> list[MetricValue]:
     """
     values = [*_scores(evaluation.scores), *_comparisons(evaluation.comparisons, evaluation.verdict.model)]
     values += [*_candidates(evaluation.candidates), *_echo(evaluation), *_directions(evaluation.direction)]
+    values += _contributions(evaluation.contributions)
     headline = [_by_horizon(value) for value in values if value.key.split("/")[1] in HEADLINE_GROUPS]
     return sorted(values, key=_listing_order) + headline + list(money_values(evaluation))
 
@@ -115,6 +117,14 @@ def _echo(evaluation: Evaluation) -> Iterator[MetricValue]:
     echo = evaluation.verdict.echo
     for name in MEDIAN_VALUES:
         yield MetricValue(f"h{echo.horizon}/median/{name}", getattr(echo, name))
+
+
+def _contributions(network_adds: Iterable[Contribution]) -> Iterator[MetricValue]:
+    """Yield what the network adds to the combination, and the mean share of every member in the band, by horizon."""
+    for it in network_adds:
+        yield MetricValue(f"h{it.horizon}/network_adds/skill", it.skill)
+        yield MetricValue(f"h{it.horizon}/network_adds/dm_p", it.p)
+        yield from (MetricValue(f"h{it.horizon}/share/{member}", share) for member, share in it.shares.items())
 
 
 def _listing_order(value: MetricValue) -> tuple[int, int]:
@@ -151,7 +161,8 @@ def _directions(direction: pd.DataFrame | None) -> Iterator[MetricValue]:
 
 
 def fold_values(backtest: Backtest, scored: Booleans, fold: int) -> Iterator[MetricValue]:
-    """Yield the pooled scores over the origins of one fold, and the network's skill; `scored` is the backtest's."""
+    """Yield the pooled scores over the origins of one fold, and the skill of what is published; `scored` is the
+    backtest's."""
     of_fold = backtest.fold_of_origin == fold
     for h in range(backtest.horizons):
         where = scored[:, of_fold, h]
@@ -170,7 +181,7 @@ def _fold_scores(backtest: Backtest, of_fold: Booleans, where: Booleans, h: int)
             label, factor = SCORES[metric]
             yield MetricValue(f"h{h + 1}/{name}/{label}", factor * value)
     for name in backtest.opponents:
-        yield MetricValue(f"h{h + 1}/skill/{name}", skill_of(pinball[NETWORK], pinball[name]))
+        yield MetricValue(f"h{h + 1}/skill/{name}", skill_of(pinball[backtest.published], pinball[name]))
 
 
 def fit_values(fits: Sequence[Fitted], seed: int) -> Iterator[MetricValue]:

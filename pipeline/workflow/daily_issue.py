@@ -171,6 +171,7 @@ def _calendar_result(
         evaluation=None,
         forecasts=found.forecasts,
         publication=model.publication,
+        weights=found.weights,
         restated=bars.restated,
         calendar_mismatches=bars.calendar_mismatches,
         model_version=_version_behind(issuer),

@@ -85,8 +85,9 @@ def forecast_on_calendar(
     rule = postprocessing_after(trained_until, described.folds, described.postprocessing, model.state)
     rule = before(rule, frames.sessions[-1])
     with context.timer.stage("forecast"):
-        live = context.step(live_forecasts, "forecast")
-        forecasts = live(model.fits, frames, bars.calendar, context.now, rule, forecast_frames.tickers).table
+        forecast = context.step(live_forecasts, "forecast")
+        live = forecast(model.fits, frames, bars.calendar, context.now, rule, forecast_frames.tickers)
+        forecasts = live.table
     result = CalendarResult(
         experiment=described,
         source_note=bars.note,
@@ -103,6 +104,7 @@ def forecast_on_calendar(
         evaluation=None,
         forecasts=marked(forecasts, model.publication),
         publication=model.publication,
+        weights=live.weights,
         restated=tuple(row for row in bars.restated if row.ticker in wanted),
         calendar_mismatches=bars.calendar_mismatches,
         model_version=version.reference(bars.calendar),

@@ -15,6 +15,7 @@ from pipeline.forecasting.forecasts import QUANTILE_COLUMNS, price_quantiles
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
 from pipeline.forecasting.postprocessing import postprocessing_after
 from pipeline.forecasting.postprocessing_state import PostprocessingState, state_digest
+from pipeline.forecasting.weights import Weights
 from pipeline.market.calendars import age_sessions, closed_at, closing_instants, next_sessions, opened_at
 from pipeline.operation.environment import this_environment
 from pipeline.operation.ledger.entries import Entry
@@ -53,6 +54,7 @@ class Issued:
     skipped: str = ""
     behind: int = 0
     warnings: tuple[str, ...] = ()
+    weights: Weights | None = None  # of the combination at the last session
 
 
 def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence[str]) -> Issued:
@@ -65,13 +67,13 @@ def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence
     last = issuer.last
     due, skipped = sessions_due(issuer, frames, last, context.now)
     state, warnings = usable_state(issuer, last)
-    issued = []
+    issued, weights = [], None
     for at in due:
         cut = frames.until(at + 1)
         if state is not None and cut.sessions[-1] < state.session:
             continue  # issued before, in an entry that others followed
         live = forecast_session(issuer, cut, context.now, state, tickers)
-        state, now = live.state, context.clock()
+        state, weights, now = live.state, live.weights, context.clock()
         rows = rows_to_issue(issuer, live, cut.sessions[-1], now)
         if len(rows):
             warnings += kept(issuer, state)
@@ -80,7 +82,8 @@ def issue(context: RunContext, issuer: Issuer, frames: Frames, tickers: Sequence
             issued.append(session)
     shown = issued_forecasts(issuer, frames, tickers, context.now)
     behind = age_sessions(issuer.calendar, frames.sessions[-1], context.now)
-    return Issued(shown, tuple(issued), skipped or ("" if issued else _already(last)), behind, tuple(warnings))
+    skipped = skipped or ("" if issued else _already(last))
+    return Issued(shown, tuple(issued), skipped, behind, tuple(warnings), weights)
 
 
 def sessions_due(issuer: Issuer, frames: Frames, last: Entry | None, now: datetime) -> tuple[list[int], str]:

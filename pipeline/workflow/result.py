@@ -31,8 +31,10 @@ class BacktestSummary:
     """What a backtest showed on one calendar, as plain JSON values; None where a number is not defined.
 
     `tickers` has the verdict's conclusion on each, `echo` the name of what the model's median is, `median` the numbers
-    behind it, `money_entry_bps` the size that a median must exceed to be traded, `summary_table` statistics and money
-    of every forecaster, and `trials` how many specifications were tried (None: that could not be read).
+    behind it, `money_entry_bps` the size that a median must exceed to be traded, `network_adds` by horizon the
+    combination against itself without the network, `weights` the mean share of each of its members in the band by
+    horizon, `summary_table` statistics and money of every forecaster, and `trials` how many specifications were tried
+    (None: that could not be read).
     """
 
     verdict: str
@@ -46,6 +48,8 @@ class BacktestSummary:
     median: JsonObject
     money: str | None
     money_entry_bps: float
+    network_adds: list[JsonObject]
+    weights: dict[str, dict[str, float]]
     summary_table: list[JsonObject]
     trials: JsonObject
 
@@ -58,7 +62,8 @@ class CalendarSummary:
     `publication` has the forecaster shown by horizon (and ticker, where it differs), `instead` the same in sentences
     where that is a baseline. `recorded` is False where MLflow does not have the run yet; a warning says why.
     `model_version` names the version that forecast, or that the run's models were published as, with the backtest
-    behind it and whether it became the champion; None where nothing was published.
+    behind it and whether it became the champion; None where nothing was published. `shares` says which forecasters the
+    bands of the forecast come from.
     """
 
     status: str
@@ -80,6 +85,7 @@ class CalendarSummary:
     report: str | None
     seconds: dict[str, float]
     forecasts: list[JsonObject] | None
+    shares: list[str]
     backtest: BacktestSummary | None
 
     @property

@@ -151,18 +151,18 @@ def evaluate_fits(
 def with_forecasts(
     context: RunContext, result: CalendarResult, bars: CalendarBars, chosen: Publication
 ) -> CalendarResult:
-    """Return the result with the live forecasts of the latest fold's fits, calibrated as in the backtest."""
+    """Return the result with the live forecasts of the latest fold's fits, combined and calibrated as in it."""
     forecast_frames = forecastable(result.frames, bars)
     with context.timer.stage("forecast"):
         forecast = context.step(forecasts_of, "forecast")
         rule = result.evaluation.backtest.postprocessing if result.evaluation else None
-        forecasts = forecast(
-            result.results, result.frames, rule, bars.calendar, context.now, forecast_frames.tickers
-        ).table
+        live = forecast(result.results, result.frames, rule, bars.calendar, context.now, forecast_frames.tickers)
+        forecasts = live.table
     latest = results_of(result.results, result.folds[-1])
     return replace(
         result,
         forecasts=marked(forecasts, chosen),
+        weights=live.weights,
         excluded=(*result.excluded, *left_behind(forecast_frames)),
         unseen=not_trained_on(trained_on(latest), forecasts),
     )

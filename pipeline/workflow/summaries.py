@@ -5,13 +5,15 @@ from dataclasses import asdict
 import pandas as pd
 
 from pipeline.evaluation.comparisons import pooled
+from pipeline.evaluation.contribution import Contribution
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
+from pipeline.forecasting.weights import Weights
 from pipeline.operation.model import VersionReference
 from pipeline.operation.publication import Publication, published_rows
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.forecast_tables import baseline_substitutions, published_forecasters
+from pipeline.reporting.forecast_tables import baseline_substitutions, live_shares, published_forecasters
 from pipeline.reporting.money_tables import money_in_short
 from pipeline.reporting.score_tables import echo_in_short
 from pipeline.tracking.metrics import MEDIAN_VALUES
@@ -70,6 +72,7 @@ def summary_of(recorded: RecordedResult) -> CalendarSummary:
         report=str(recorded.report) if recorded.report else None,
         seconds=recorded.seconds,
         forecasts=None if result.forecasts is None else json_forecasts(result.forecasts),
+        shares=live_shares(result.weights),
         backtest=None if result.evaluation is None else backtest_summary(result.evaluation),
     )
 
@@ -89,6 +92,8 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
         median={name: plain(getattr(verdict.echo, name)) for name in MEDIAN_VALUES},
         money=money_in_short(evaluation) or None,
         money_entry_bps=evaluation.money.spec.entry_threshold_bps,
+        network_adds=[_contribution(it) for it in evaluation.contributions],
+        weights=_mean_shares(evaluation.backtest.weights),
         summary_table=json_rows(evaluation.summary_table),
         trials={
             "tested": trials.tested if trials.known else None,
@@ -96,6 +101,17 @@ def backtest_summary(evaluation: Evaluation) -> BacktestSummary:
             "total": trials.total if trials.known else None,
         },
     )
+
+
+def _contribution(it: Contribution) -> JsonObject:
+    return {name: plain(getattr(it, name)) for name in ("horizon", "skill", "skill_error", "p", "conclusion")}
+
+
+def _mean_shares(weights: Weights | None) -> dict[str, dict[str, float]]:
+    """Return horizon -> member -> its mean share of the band over the test; empty without a combination."""
+    if weights is None:
+        return {}
+    return {str(h): weights.mean_share(h) for h in range(1, weights.horizons + 1)}
 
 
 def publication_values(chosen: Publication) -> JsonObject:
