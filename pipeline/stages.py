@@ -103,6 +103,25 @@ def without_unscorable(
     return experiment.model_copy(update={"benchmarks": scorable}), tuple(text for text in remarks if text)
 
 
+def without_unfitted(
+    experiment: Experiment, results: Sequence[FitResult]
+) -> tuple[Experiment, list[FitResult], tuple[str, ...]]:
+    """Return the experiment and the results without benchmarks that could not be fitted on a fold, and why.
+
+    Neither the network nor a baseline is left out so, nor a benchmark whose fit ended in any other way.
+    """
+    benchmarks = {spec.kind for spec in experiment.benchmarks}
+    refused = {
+        result.job.forecaster.kind: f"The benchmark {result.job.forecaster.kind} was left out, since it could not be "
+        f"fitted on fold {result.job.fold.name}: {result.error}"
+        for result in results
+        if result.refused and result.job.forecaster.kind in benchmarks
+    }
+    fitted = tuple(spec for spec in experiment.benchmarks if spec.kind not in refused)
+    kept = [result for result in results if result.job.forecaster.kind not in refused]
+    return experiment.model_copy(update={"benchmarks": fitted}), kept, tuple(refused.values())
+
+
 def jobs_of(
     frames: Frames, folds: Sequence[Fold], experiment: Experiment, device: str, kinds: Collection[str] | None = None
 ) -> Iterator[FitJob]:

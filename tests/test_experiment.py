@@ -11,6 +11,7 @@ from pipeline.dataset.features import FEATURES
 from pipeline.experiment import Experiment
 from pipeline.forecasters.linear import LinearSpec
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.market.specification import SyntheticSource
 from pipeline.stages import folds_of, jobs_of
 from tests.panels import TINY, frames_from, random_market
@@ -27,7 +28,11 @@ def test_the_defaults_are_valid_and_as_documented() -> None:
         "drift",
         "ewma",
         "linear",
+        "garch",
+        "har",
+        "ridge",
     ]
+    assert experiment.postprocessing == PostprocessingSpec("combined", CalibrationSpec())
     assert experiment.minimum_sessions == 60 + 40  # the longest warm-up and the burn-in
     assert set(experiment.all_features) == {*experiment.features, *LinearSpec().features}
     assert len(experiment.all_features) == len(set(experiment.all_features))

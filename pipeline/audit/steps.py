@@ -10,9 +10,10 @@ from pipeline.dataset.covariates.from_files import NO_FILE_COVARIATES, FileCovar
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
 from pipeline.dataset.panel import Panel, build_panel
-from pipeline.errors import NothingUsableError, SourceError
+from pipeline.errors import FitError, NothingUsableError, SourceError
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.forecasts import DEFAULT_FORECASTERS
 from pipeline.forecasting.specification import PostprocessingSpec
@@ -137,10 +138,21 @@ class PipelineRun:
         return tuple(jobs_of(self.frames, self.folds, self.inputs.experiment, "cpu", kinds))
 
     def fits(self, fold: Fold) -> Iterator[FitResult]:
-        """Yield the fits of a fold as they are computed; raises FitError where one fails."""
+        """Yield the fits of a fold as they are computed, without benchmarks that find nothing to learn from.
+
+        Raises FitError where another one fails.
+        """
         for job in self.jobs:
-            if job.fold.name == fold.name:
-                yield FitResult(job, self._fitted(job))
+            if job.fold.name == fold.name and (fitted := self._fitted_or_left_out(job)) is not None:
+                yield FitResult(job, fitted)
+
+    def _fitted_or_left_out(self, job: FitJob) -> Fitted | None:
+        try:
+            return self._fitted(job)
+        except FitError:
+            if forecaster_of(job.forecaster).role != "benchmark":
+                raise
+            return None
 
     def _fitted(self, job: FitJob) -> Fitted:
         if job.key not in self._fits:

@@ -76,7 +76,7 @@ def weight_table(backtest: Backtest) -> pd.DataFrame:
 def share_table(backtest: Backtest) -> pd.DataFrame:
     """Return a row per horizon and member: its share of the band, and of how many forecasts it had none.
 
-    Columns: horizon, forecaster, share (mean over the origins), first, last (of the first and the last origin),
+    Columns: horizon, forecaster, share (mean over the origins), first, last (at the first origins and the last ones),
     silent (the share of the combined forecasts at which it had none). Empty without a combination.
     """
     if backtest.weights is None:
@@ -87,14 +87,14 @@ def share_table(backtest: Backtest) -> pd.DataFrame:
 
 
 def _shares(backtest: Backtest, weights: Weights, horizon: int) -> Iterator[dict[str, object]]:
-    by_session = weights.of_band(horizon)
+    by_session, smoothed = weights.of_band(horizon), weights.smoothed(horizon)
     for k, member in enumerate(weights.members):
         yield {
             "horizon": horizon,
             "forecaster": member,
             "share": float(by_session[:, k].mean()),
-            "first": float(by_session[0, k]),
-            "last": float(by_session[-1, k]),
+            "first": float(smoothed[0, k]),
+            "last": float(smoothed[-1, k]),
             "silent": _silent(backtest, member, horizon),
         }
 

@@ -18,7 +18,8 @@ from pipeline.evaluation.comparisons import (
 from pipeline.evaluation.contribution import Contribution
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.trials import Trials, holm
-from pipeline.wording import model_in_words, p_value, percent, sessions_ahead
+from pipeline.forecasting.forecasts import NETWORK
+from pipeline.wording import model_in_words, p_value, percent, sessions_ahead, size_percent
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def network_sentence(network_adds: Sequence[Contribution]) -> str:
         return ""
     first, last = tested[0], tested[-1]
     ends = [first] if first.horizon == last.horizon else [first, last]
-    sizes = " and ".join(f"{_size(-it.skill)} {sessions_ahead(it.horizon)} ({p_value(it.p)})" for it in ends)
+    sizes = " and ".join(f"{_network_size(it)} {sessions_ahead(it.horizon)} ({p_value(it.p)})" for it in ends)
     means = f"without it the loss of the combination would be {sizes}"
     found = {it.conclusion for it in ends}
     if "worse" in found:
@@ -146,6 +147,10 @@ def network_sentence(network_adds: Sequence[Contribution]) -> str:
     if "better" in found:
         return f"The network adds to it at one of these horizons: {means}."
     return f"It is not shown that the network adds anything: {means}."
+
+
+def _network_size(it: Contribution) -> str:
+    return f"{size_percent(it.skill)} {'larger' if it.skill >= 0 else 'smaller'}"
 
 
 def _others_sentence(comparisons: list[Comparison]) -> str:
@@ -201,5 +206,5 @@ def _size(skill: float) -> str:
 
 
 def _names(comparisons: list[Comparison]) -> str:
-    names = [c.baseline for c in comparisons]
+    names = ["the network" if c.baseline == NETWORK else c.baseline for c in comparisons]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -32,6 +32,13 @@ class Weights:
         shares: Floats = self.by_session[:, horizon - 1, OFF_MEDIAN].astype(np.float64).mean(axis=1)
         return shares
 
+    def smoothed(self, horizon: int) -> Floats:
+        """Return the mean of the shares over the last h sessions [session, member]: of all copies, which take turns."""
+        summed = np.cumsum(self.of_band(horizon), axis=0)
+        summed[horizon:] -= summed[:-horizon].copy()
+        means: Floats = summed / np.minimum(np.arange(1, len(summed) + 1), horizon)[:, None]
+        return means
+
     def mean_share(self, horizon: int) -> dict[str, float]:
         """Return the mean share of each member in the band of a horizon, the largest first."""
         means = dict(zip(self.members, self.of_band(horizon).mean(axis=0).tolist(), strict=True))

@@ -28,7 +28,7 @@ _COLOURS = {
     "last_close": "#5b5b5b",
     "garch": "#0f766e",
     "har": "#7c3aed",
-    "ridge": "#a16207",
+    "ridge": "#d4a017",
     "boosting": "#be123c",
     "pretrained": "#334155",
 }

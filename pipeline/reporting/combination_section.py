@@ -84,7 +84,7 @@ def draw_weights(weights: Weights, horizons: Sequence[int]) -> Figure:
 
 def _draw_shares(axes: Axes, weights: Weights, horizon: int) -> None:
     step = -(-len(weights.sessions) // MAX_DRAWN_SESSIONS)
-    shares = 100 * weights.of_band(horizon)[::step]
+    shares = 100 * weights.smoothed(horizon)[::step]
     bottom = np.zeros(len(shares))
     for k, member in enumerate(weights.members):
         top = bottom + shares[:, k]

@@ -36,6 +36,7 @@ SIGNAL_EXPERIMENT = Experiment(
         learning_rate=1e-2,
     ),
     folds=FoldSpec(train_end="2021-12-31", valid_end="2022-12-30"),
+    benchmarks=(),
     seeds=1,
     device="cpu",
     workers=1,

@@ -226,8 +226,8 @@ def _contents(result: CalendarResult, artifacts: Sequence[str]) -> str:
         "- Model metrics: `by_horizon` draws scores, skills and p-values of what is published over the horizons (step "
         "= horizon); `h<horizon>/<forecaster>/<score>` are pooled over tickers; `h<horizon>/skill/<forecaster>` and "
         "`h<horizon>/dm_p/<forecaster>` (Diebold-Mariano), `h<horizon>/network_adds/skill` (the combination against "
-        "itself without the network), `h<horizon>/share/<forecaster>`, `money/<forecaster>/<rule>/sharpe`, `seconds/<stage>`; "
-        "search for `skill` or `h1/network`\n"
+        "itself without the network), `h<horizon>/share/<forecaster>`, `money/<forecaster>/<rule>/sharpe`, "
+        "`seconds/<stage>`; search for `skill` or `h1/network`\n"
         f"- Artifacts: {'; '.join(ARTIFACT_LABELS.get(name, name) for name in artifacts)}{folds}"
     )
 

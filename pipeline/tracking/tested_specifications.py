@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
+from pipeline.forecasters.registry import forecaster_as_json, forecaster_of
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.specification import YAHOO, SourceSpec, StoredSource, SyntheticSource, YahooSource
@@ -89,11 +90,11 @@ def _overlaps(run: Run, tested: TestedSpecification) -> bool:
 
 
 def specification_digest(experiment: Experiment) -> str:
-    """Return the digest of all that determines the network's forecasts, except the prices that it is fitted to.
+    """Return the digest of all that determines the published forecasts, except the prices that they are fitted to.
 
-    It covers the network, its features, training, folds, calibration, horizons and seeds: selecting the best of many
-    seeds or splits of history is multiple testing too. Tickers, source, benchmarks, device and workers are excluded,
-    and so are settings without effect given the others.
+    It covers the network, its features, training, folds, calibration, horizons and seeds, and where the combination is
+    published the benchmarks that are combined: selecting the best of many seeds or splits of history is multiple
+    testing too. Tickers, source, device and workers are excluded, and so are settings without effect given the others.
     """
     return _digest(_described(experiment))
 
@@ -117,7 +118,16 @@ def _described(experiment: Experiment) -> dict[str, object]:
         "horizons": experiment.horizons,
         "seeds": experiment.seeds,
         "seed": experiment.seed,
+        **_combined(experiment),
     }
+
+
+def _combined(experiment: Experiment) -> dict[str, object]:
+    """Return the benchmarks that are combined in what is published; nothing where that is the network alone."""
+    if experiment.publish == "network":
+        return {}
+    members = [forecaster_as_json(spec) for spec in experiment.benchmarks if forecaster_of(spec).combined]
+    return {"combined": sorted(members, key=lambda member: str(member["kind"]))}
 
 
 def _training(training: TrainingSpec) -> dict[str, object]:

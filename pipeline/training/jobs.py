@@ -69,11 +69,15 @@ WARM_SETTINGS = ("warm_start", "warm_share")
 
 @dataclass(frozen=True)
 class FitResult:
-    """A job with its fitted forecaster, or with the reason why there is none."""
+    """A job with its fitted forecaster, or with the reason why there is none.
+
+    `refused` is whether the forecaster itself found nothing to learn from, as a repetition would.
+    """
 
     job: FitJob
     fitted: Fitted | None
     error: str | None = None
+    refused: bool = False
     cached: bool = field(default=False, compare=False)  # read from the cache, not trained now
 
 

@@ -81,6 +81,8 @@ def fit_from_folder(job: FitJob, frames_folder: Path, former: Fitted | None = No
         return FitResult(job, None, "the fit of the previous fold, which it starts from, failed")
     try:
         return FitResult(job, fit(job, open_frames(frames_folder), former))
+    except FitError as error:
+        return FitResult(job, None, str(error), refused=True)
     except TapecastError as error:
         return FitResult(job, None, str(error))
     except Exception:  # noqa: BLE001  not silent: the traceback travels as the value's reason

@@ -19,7 +19,15 @@ from pipeline.operation.champion import find_champion
 from pipeline.operation.model import BacktestReference, TrainedModel, refuse_unusable_name
 from pipeline.operation.publication import Publication, marked, publication
 from pipeline.operation.result import CalendarResult
-from pipeline.stages import backtest_of, evaluation_of, folds_of, forecasts_of, jobs_of, without_unscorable
+from pipeline.stages import (
+    backtest_of,
+    evaluation_of,
+    folds_of,
+    forecasts_of,
+    jobs_of,
+    without_unfitted,
+    without_unscorable,
+)
 from pipeline.tracking.tested_specifications import (
     TestedSpecification,
     earlier_specification_digest,
@@ -89,6 +97,10 @@ def _on_calendar(
         context.progress.message(sentence)
     with context.timer.stage("fit"):
         fits = context.step(fit_folds, "fit")(context, frames, folds, experiment, device)
+        experiment, fits, unfitted = without_unfitted(experiment, fits)
+        raise_failures(fits)
+    for sentence in unfitted:
+        context.progress.message(sentence)
     with context.timer.stage("evaluate"):
         trials = recording.count_tested(tested_specification(bars, experiment, frames, folds), experiment.trials)
         evaluation = context.step(evaluate_fits, "evaluate")((fits, folds, frames), bars, experiment, trials)
@@ -105,7 +117,7 @@ def _on_calendar(
         excluded=bars.excluded,
         stale=bars.stale,
         unseen=(),
-        warnings=(*warnings_of(bars, experiment, evaluation), *remarks),
+        warnings=(*warnings_of(bars, experiment, evaluation), *remarks, *unfitted),
         evaluation=evaluation,
         forecasts=None,
         publication=chosen,
@@ -129,7 +141,7 @@ def _on_calendar(
 def fit_folds(
     context: RunContext, frames: Frames, folds: tuple[Fold, ...], experiment: Experiment, device: str
 ) -> list[FitResult]:
-    """Return the results of every fit, as many at once as there are workers; raises FitError naming failed ones."""
+    """Return the results of every fit, failures as values; as many are made at once as there are workers."""
     jobs = list(jobs_of(frames, folds, experiment, device))
     results = []
     with draft_folder(context.settings.work) as folder:  # where worker processes open the frames
@@ -137,7 +149,6 @@ def fit_folds(
         for result in fit_all(jobs, folder, context.fit_cache, experiment.worker_count, context.settings.processes):
             results.append(result)
             context.progress.fit_finished(result, len(results), len(jobs))
-    raise_failures(results)
     return results
 
 

@@ -15,6 +15,7 @@ from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
+from pipeline.forecasting.combination import combined_by
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED
 from pipeline.forecasting.specification import PostprocessingSpec
@@ -210,6 +211,23 @@ def calibrated_on_test(
     return replace(backtest, quantiles={**backtest.quantiles, CALIBRATED: calibrated})
 
 
+def combined_in_hindsight(
+    results: Sequence[FitResult], folds: Sequence[Fold], frames: Frames, spec: PostprocessingSpec
+) -> Backtest:
+    """All sessions are combined by the weights of the last one."""
+    backtest = build_backtest(results, folds, frames, spec)
+    if backtest.weights is None:
+        return backtest
+    weights = backtest.weights
+    last = np.broadcast_to(weights.by_session[-1:], weights.by_session.shape)
+    combined = combined_by(last[0], [backtest.quantiles[name] for name in weights.members])
+    return replace(
+        backtest,
+        weights=replace(weights, by_session=last),
+        quantiles={**backtest.quantiles, COMBINED: combined},
+    )
+
+
 @dataclass(frozen=True)
 class Planted:
     """A leak, its stage, and the output that must be named as the first to change."""
@@ -229,6 +247,7 @@ PLANTED: Mapping[str, Planted] = {
     "target in the features": Planted(Steps(features=target_as_feature), "features", "feature log_return"),
     "early stopping on test": Planted(Steps(fit=stopped_on_test), "early stop", "losses of network"),
     "calibration on test": Planted(Steps(postprocess=calibrated_on_test), "calibrate", "quantiles of calibrated"),
+    "weights in hindsight": Planted(Steps(postprocess=combined_in_hindsight), "combine", "weight of network"),
     "mean of the next session": Planted(Steps(features=mean_of_the_next_session), "features", "feature log_return"),
     "dropped extreme labels": Planted(Steps(labels=without_extreme_outcomes), "labels", "usable"),
     "labels dropped by quantile": Planted(Steps(labels=without_rare_labels), "labels", "label"),

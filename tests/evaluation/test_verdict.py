@@ -93,19 +93,20 @@ def test_what_is_not_the_best_but_beats_it_is_named() -> None:
     assert "the best baseline (ewma) among them, but there is no evidence that it beats climatology" in other.sentence
 
 
-def test_benchmarks_have_a_sentence_of_their_own() -> None:
+def test_the_other_forecasters_have_a_sentence_of_their_own() -> None:
     comparisons = comparisons_of([0.05] * 5, [0.001] * 5)
     plain = verdict(comparisons, "network", echo_named("echo"), Trials()).sentence
     row = {"horizon": 1, "forecaster": "network", "ticker": POOLED, "sessions": 99}
-    benchmarks = [("har", -0.01, 1.0, 0.4), ("garch", 0.02, -1.0, 0.01), ("ridge", -0.02, 1.0, 0.01)]
+    benchmarks = [("har", -0.01, 1.0, 0.4), ("garch", 0.02, -1.0, 0.01), ("ridge", -0.02, 1.0, 0.02)]
     more = [
         row | {"baseline": n, "skill": s, "t": t, "p_adjusted": p, "conclusion": conclusion_of(t, p)}
         for n, s, t, p in benchmarks
     ]
     found = verdict(pd.concat([comparisons, pd.DataFrame(more)]), "network", echo_named("echo"), Trials())
     assert found.sentence.startswith(plain[: plain.index(".")])
-    expected = "Of the benchmarks it is better than garch, worse than ridge, not distinguishable from har."
-    assert expected in found.sentence
+    expected = "better than garch, worse than ridge, not distinguishable from har (p-values raised for 3 comparisons)."
+    assert f"Of the other forecasters it is {expected}" in found.sentence
+    assert [c.p for c in found.comparisons[5:]] == pytest.approx([0.4, 0.03, 0.04])  # Holm
     assert found.best.baseline in BASELINES
 
 
@@ -116,10 +117,10 @@ def test_it_says_how_many_specifications_were_tried() -> None:
     assert "What the median is: echo." in found.sentence
 
 
-def test_the_calibrated_network_is_named() -> None:
+def test_what_is_published_is_named() -> None:
     comparisons = comparisons_of([0.1] * 5, [0.001] * 5).replace({"network": "calibrated"})
     assert verdict(comparisons, "calibrated", echo_named("no claim"), Trials()).sentence.startswith(
-        "The calibrated network is better"
+        "The calibrated forecast is better"
     )
 
 

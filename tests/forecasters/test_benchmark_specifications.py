@@ -28,7 +28,8 @@ EVERY: tuple[BenchmarkSpec, ...] = (GarchSpec(), HarSpec(), RidgeSpec(), Boostin
 def test_every_kind_is_known_and_has_its_place_after_the_baselines() -> None:
     assert tuple(spec.model_fields["kind"].default for spec in get_args(get_args(BenchmarkSpec)[0])) == BENCHMARK_KINDS
     assert tuple(spec.kind for spec in EVERY) == BENCHMARK_KINDS
-    assert tuple(name for name in FORECASTER_ORDER if name != "calibrated") == (*CORE_FORECASTERS, *BENCHMARK_KINDS)
+    fitted = tuple(name for name in FORECASTER_ORDER if name not in ("combined", "calibrated"))
+    assert fitted == (*CORE_FORECASTERS, *BENCHMARK_KINDS)
     assert len(set(FORECASTER_ORDER)) == len(FORECASTER_ORDER)
 
 
@@ -41,8 +42,8 @@ def test_a_benchmark_survives_json_and_refuses_what_it_does_not_know(spec: Bench
 
 
 def test_without_benchmarks_nothing_changes_and_with_them_they_come_last() -> None:
-    plain, extended = Experiment(), Experiment(benchmarks=EVERY)
-    assert plain.benchmarks == ()
+    plain, extended = Experiment(benchmarks=()), Experiment(benchmarks=EVERY)
+    assert Experiment().benchmarks == EVERY[:3]
     assert extended.forecasters == (*plain.forecasters, *EVERY)
     assert set(plain.all_features) <= set(extended.all_features)
     assert plain.minimum_sessions == extended.minimum_sessions  # so the same origins are forecast

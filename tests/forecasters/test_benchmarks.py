@@ -228,7 +228,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def test_benchmarks_stand_in_the_backtest_behind_the_baselines(results: Results) -> None:
     backtest = build_backtest(*results)
-    assert list(backtest.quantiles) == [name for name in FORECASTER_ORDER if name not in ("pretrained", "calibrated")]
+    assert list(backtest.quantiles) == [
+        name for name in FORECASTER_ORDER if name not in ("pretrained", "combined", "calibrated")
+    ]
     assert backtest.scored.any(axis=(0, 1)).all()
     scores, comparisons = score_table(backtest), comparison_table(backtest, Trials())
     shown = scores[(scores["ticker"] == POOLED) & (scores["horizon"] == 1)].set_index("forecaster")

@@ -132,7 +132,7 @@ def test_without_a_correction_the_network_is_the_model() -> None:
 
 
 def test_every_test_of_the_comparisons_is_in_the_details(outcome: CalendarResult, page: Element) -> None:
-    assert "Is the calibrated network better" in page.by_id("skill").text
+    assert "Is the calibrated forecast better" in page.by_id("skill").text
     tables = page.by_id("skill").all("details")[0].all("table")
     assert len(tables) == HORIZONS
     spa = outcome.evaluation.candidates.query("horizon == 1").set_index("forecaster")["spa_p"]

@@ -39,7 +39,7 @@ def test_nothing_is_said_of_the_model() -> None:
 def test_a_sentence_per_baseline_says_where() -> None:
     both = rows({"A": ["ewma", "ewma", "ewma"], "B": ["ewma", "ewma", "ewma"]})
     assert baseline_substitutions(both, CALIBRATED) == [
-        "Baseline ewma is shown 1 to 3 sessions ahead: the calibrated network has not shown skill at these horizons."
+        "Baseline ewma is shown 1 to 3 sessions ahead: the calibrated forecast has not shown skill at these horizons."
     ]
     assert baseline_substitutions(rows({"A": [NETWORK, "ewma"], "B": [NETWORK, NETWORK]}), NETWORK) == [
         "Baseline ewma is shown for A 2 sessions ahead: the network has not shown skill at this horizon."

@@ -16,6 +16,7 @@ from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.ridge import RidgeSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.specification import CalibrationSpec
 from pipeline.market.specification import (
@@ -169,7 +170,6 @@ def test_a_store_that_does_not_answer_is_a_tracking_error(monkeypatch: pytest.Mo
 SAME: Mapping[str, Mapping[str, Any]] = {
     "tickers": {"tickers": ("T0", "T1")},
     "source": {"source": SampleSource()},
-    "benchmarks": {"benchmarks": (HarSpec(),)},
     "device": {"device": "auto"},
     "workers": {"workers": 7},
     "trials": {"trials": 12},
@@ -191,7 +191,16 @@ ANOTHER: Mapping[str, Mapping[str, Any]] = {
     "horizons": {"horizons": 3},
     "seeds": {"seeds": 2},
     "seed": {"seed": 1},
+    "benchmarks": {"benchmarks": (HarSpec(),)},
+    "publish": {"publish": "network"},
 }
+
+
+def test_benchmarks_are_no_part_of_a_specification_that_publishes_the_network() -> None:
+    one, two = (changed(TINY, publish="network", benchmarks=benchmarks) for benchmarks in ((), (HarSpec(),)))
+    assert specification_digest(one) == specification_digest(two)
+    orders = [changed(TINY, benchmarks=it) for it in ((HarSpec(), RidgeSpec()), (RidgeSpec(), HarSpec()))]
+    assert specification_digest(orders[0]) == specification_digest(orders[1])
 
 
 @pytest.mark.parametrize("values", SAME.values(), ids=SAME)
@@ -216,9 +225,9 @@ def test_a_correction_is_another_specification_and_so_are_its_rates_where_they_c
 
 def test_every_field_of_an_experiment_was_thought_of() -> None:
     """A field that is added later has to be put on one side: it is the same specification, or another one."""
-    same = {"tickers", "universe", "source", "benchmarks", "device", "workers", "trials", "abstain", "money"}
+    same = {"tickers", "universe", "source", "device", "workers", "trials", "abstain", "money"}
     another = {"network", "features", "index", "sectors", "calendar_covariates", "covariates", "training", "folds"}
-    another |= {"calibration", "horizons", "seeds", "seed"}
+    another |= {"benchmarks", "publish", "calibration", "horizons", "seeds", "seed"}
     assert set(Experiment.model_fields) == same | another
 
 

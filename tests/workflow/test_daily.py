@@ -94,8 +94,8 @@ def test_a_ticker_whose_bar_comes_late_is_issued_by_the_next_run_of_the_day() ->
     before = issued()
     second = run().calendars[0]
     assert [(row["session"], row["status"], row["added"]) for row in second.issued] == [
-        (str(NEXT), ON_TIME, 28),
-        (str(NEXT), ON_TIME, 14),
+        (str(NEXT), ON_TIME, 32),
+        (str(NEXT), ON_TIME, 16),
     ]
     rows = issued()
     assert not rows.duplicated(list(KEY)).any()
@@ -337,11 +337,11 @@ def test_what_an_update_of_its_own_found_restated_is_named_and_graded_again(
     assert ingested(AFTER, rows).states == {"updated": 2, "restated": 1}
     calendar = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
     assert [row["session"] for row in calendar.issued] == [str(AFTER)]
-    assert calendar.regraded == 2 * 7  # one session to the restated close, and one from it; what spans it is the same
+    assert calendar.regraded == 2 * 8  # one session to the restated close, and one from it; what spans it is the same
     ((ticker, what),) = [(row["ticker"], row["what"]) for row in calendar.restated]
     assert (ticker, what.split(";")[0]) == ("CCC", f"prices from {DAYS[1]} on (1 row")
     again = daily(context_at(evening(AFTER), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
-    assert (again.regraded, again.restated) == (2 * 7, calendar.restated)  # as the day's first run found
+    assert (again.regraded, again.restated) == (2 * 8, calendar.restated)  # as the day's first run found
     following = daily(context_at(evening(AFTER + 1), rows=rows), EXPERIMENT, DailyPlan()).calendars[0]
     assert (following.regraded, following.restated) == (0, [])
 
@@ -356,10 +356,10 @@ def test_a_restatement_is_named_and_graded_though_the_first_grading_after_it_fai
         patch.setattr(grading, "scored", lambda *_: pd.DataFrame().loc["nothing"])
         failed = daily(context, EXPERIMENT, DailyPlan()).calendars[0]
     assert (failed.regraded, [row["ticker"] for row in failed.restated]) == (0, ["CCC"])  # by its own update
-    assert daily(context, EXPERIMENT, DailyPlan()).calendars[0].regraded == 2 * 7
+    assert daily(context, EXPERIMENT, DailyPlan()).calendars[0].regraded == 2 * 8
 
 
-@pytest.mark.parametrize(("session", "named", "regraded"), [(DAYS[0] - 1, [], 0), (DAYS[1], ["CCC"], 3 * 7)])
+@pytest.mark.parametrize(("session", "named", "regraded"), [(DAYS[0] - 1, [], 0), (DAYS[1], ["CCC"], 3 * 8)])
 def test_a_restated_ticker_that_is_forecast_no_more_is_named_where_its_grades_change(
     session: np.datetime64, named: list[str], regraded: int
 ) -> None:
@@ -383,7 +383,7 @@ def test_a_grading_that_fails_is_said_and_blocks_no_issue(monkeypatch: pytest.Mo
     assert calendar.warnings == [said]
     assert said in list(daily_sentences(calendar))
     again = run().calendars[0]
-    assert (again.warnings, again.graded) == ([], 2 * 3 * 7)  # what matured on this day
+    assert (again.warnings, again.graded) == ([], 2 * 3 * 8)  # what matured on this day
 
 
 def test_a_ledger_that_fails_while_it_grades_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +412,11 @@ def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_da
     first, second = (
         get_state(Settings().models / "daily", "XNYS", str(it.provenance.calibration_digest)) for it in (before, entry)
     )
-    np.testing.assert_array_equal(second.pending[:, 1], first.pending[:, 0])  # the new version goes on from the state
+    assert first.calibration is not None
+    assert second.calibration is not None
+    # The new version goes on from the state.
+    np.testing.assert_array_equal(second.calibration.pending[:, 1], first.calibration.pending[:, 0])
+    np.testing.assert_array_equal(second.combination.combined[1], first.combination.combined[0])
     assert len(versions(Settings().models, "daily")) == 2
 
 
@@ -445,8 +449,8 @@ def test_a_lost_state_costs_no_forecast_and_is_said(lost: str, home: Path) -> No
         newest.write_bytes(min(folder.iterdir()).read_bytes())
     (calendar,) = run().calendars
     assert [row["status"] for row in calendar.issued] == [ON_TIME]
-    assert any("The calibration was followed again" in warning for warning in calendar.warnings)
-    assert any("The calibration was followed again" in sentence for sentence in daily_sentences(calendar))
+    assert any("Combination and calibration were followed again" in warning for warning in calendar.warnings)
+    assert any("Combination and calibration were followed again" in sentence for sentence in daily_sentences(calendar))
     assert run(AFTER).calendars[0].warnings == []
 
 
@@ -476,7 +480,7 @@ def test_an_origin_that_was_issued_gets_no_other_forecaster_by_a_later_version()
     quicker = {"calibration": {"scale_rate": 0.5}}
     first = run(AFTER, **quicker)  # by the version without a calibration; then one with another is made
     assert first.refit is not None
-    assert {row["forecaster"] for row in first.calendars[0].forecasts} == {"network"}
+    assert {row["forecaster"] for row in first.calendars[0].forecasts} == {"combined"}
     second = run(AFTER, **quicker)
     assert second.calendars[0].issued == first.calendars[0].issued
     assert second.calendars[0].forecasts == first.calendars[0].forecasts
@@ -515,8 +519,8 @@ def test_a_calendar_that_the_model_lacks_is_named() -> None:
 def test_the_result_is_said_in_sentences() -> None:
     result = run()
     text = " ".join(daily_sentences(result.calendars[0]))
-    assert f"Issued {NEXT} (on time): 42 rows in entry 3 of the ledger, digest" in text
-    assert "Graded 21 forecasts." in text or "Graded 42 forecasts." in text
+    assert f"Issued {NEXT} (on time): 48 rows in entry 3 of the ledger, digest" in text
+    assert "Graded 24 forecasts." in text or "Graded 48 forecasts." in text
     assert "Version 1, backtest of 2023-12-21" in text
     assert set(result.tables()) == {"forecasts", "issued"}
 

@@ -51,7 +51,7 @@ def stored(*models: Model) -> list[ModelDescription]:
             fits=(),
             publication=it.publication,
             backtest=None,
-            calibration=None,
+            state=None,
         )
         for it in models
     ]
