@@ -91,16 +91,10 @@ def folds_of(frames: Frames, experiment: Experiment) -> tuple[Fold, ...]:
 def without_unscorable(
     experiment: Experiment, frames: Frames, folds: Sequence[Fold]
 ) -> tuple[Experiment, tuple[str, ...]]:
-    """Return the experiment without the benchmarks that cannot be scored on these folds, and sentences to report.
-
-    A sentence says why a benchmark is dropped, or what one that stays changes in the scores of all.
-    """
+    """Return the experiment without the benchmarks that cannot be scored on these folds, and why."""
     reasons = {spec.kind: forecaster_of(spec).why_not_scored(spec, frames, folds) for spec in experiment.benchmarks}
-    remarks = (
-        reasons[spec.kind] or forecaster_of(spec).scoring_remark(spec, frames, folds) for spec in experiment.benchmarks
-    )
     scorable = tuple(spec for spec in experiment.benchmarks if not reasons[spec.kind])
-    return experiment.model_copy(update={"benchmarks": scorable}), tuple(text for text in remarks if text)
+    return experiment.model_copy(update={"benchmarks": scorable}), tuple(filter(None, reasons.values()))
 
 
 def without_unfitted(

@@ -7,6 +7,7 @@ import pytest
 from pipeline.wording import (
     adjusted_p_value,
     age_sentence,
+    band_shares_sentence,
     basis_points,
     count_of,
     counts_in_words,
@@ -172,3 +173,17 @@ def test_what_a_median_explains(share: float, error: float, words: str) -> None:
 
 def test_what_a_median_explains_at_another_horizon() -> None:
     assert "realised changes 5 sessions ahead" in relation_in_words(0.1, 0.01, p_value(0.004), 5)
+
+
+def test_a_band_is_said_to_come_from_its_forecasters() -> None:
+    shares = {"network": 0.41, "garch": 0.33, "linear": 0.15, "ridge": 0.06, "ewma": 0.04, "har": 0.01}
+    assert band_shares_sentence(shares, 5) == (
+        "Of the 5-session band, 41 % comes from the network, 33 % from garch, 15 % from linear, 6 % from ridge and 5 % "
+        "from 2 others."
+    )
+    assert band_shares_sentence({"network": 1.0}, 1, "on the mean of the test") == (
+        "Of the 1-session band on the mean of the test, 100 % comes from the network."
+    )
+    assert band_shares_sentence({"har": 0.7, "network": 0.3}, 2).endswith(
+        "70 % comes from har and 30 % from the network."
+    )

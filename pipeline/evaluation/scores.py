@@ -173,6 +173,19 @@ def loss_by_ticker(backtest: Backtest, forecaster: str, horizon: int) -> Floats:
     return values_by_ticker(backtest, forecaster, horizon, "pinball")
 
 
+def silence_sentences(backtest: Backtest) -> tuple[str, ...]:
+    """Return how many forecasts are scored for no forecaster because one of them has none, a sentence for each."""
+    answered = {name: np.isfinite(values).all(axis=-1) for name, values in backtest.quantiles.items()}
+    known = np.isfinite(backtest.realised) & np.logical_or.reduce(list(answered.values()))
+    silent = {name: int((known & ~rows).sum()) for name, rows in answered.items()}
+    return tuple(
+        f"{name} has no forecast at {count:,} of {known.sum():,} test origins and horizons with an outcome: they are "
+        "scored for no forecaster. Leave it out to score them."
+        for name, count in silent.items()
+        if count
+    )
+
+
 def with_error_bars(scores: pd.DataFrame, backtest: Backtest, seed: int = 0) -> pd.DataFrame:
     """Return the table of scores with a standard error for each: `pinball_error` and so on, NaN where there is none.
 

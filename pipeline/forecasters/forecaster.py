@@ -119,8 +119,7 @@ class Forecaster:
     of each fit of a fold, `per_ticker(spec)` whether that is a fit per ticker. `lookback_sessions(spec, training)` are
     read before an origin. `files_digest(spec)` is the digest of files outside the specification that a fit depends on.
     `combined` is whether it is a member of the combination.
-    `why_not_scored(spec, frames, folds)` is the reason why it cannot be scored on these folds, and
-    `scoring_remark(spec, frames, folds)` what its presence changes in the scores of all; both mostly empty.
+    `why_not_scored(spec, frames, folds)` is the reason why it cannot be scored on these folds, mostly empty.
     """
 
     specification: type[Any]
@@ -134,7 +133,6 @@ class Forecaster:
     files_digest: Callable[[Any], str] = no_text
     combined: bool = True
     why_not_scored: Callable[[Any, Frames, Sequence[Fold]], str] = no_text
-    scoring_remark: Callable[[Any, Frames, Sequence[Fold]], str] = no_text
 
     @property
     def kind(self) -> str:

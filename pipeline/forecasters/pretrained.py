@@ -55,19 +55,6 @@ def why_not_scored(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) 
     )
 
 
-def unscored_origins(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) -> str:
-    """Return how many test origins are scored for no forecaster because this one has none there; empty without any."""
-    _, known, later = _test_origins(spec, frames, folds)
-    tested = known.any(axis=1)
-    if not np.any(lost := tested & ~later):
-        return ""
-    return (
-        f"The training data of the benchmark {spec.kind} may reach to {spec.trained_until}: of {tested.sum()} test "
-        f"origins with an outcome the first {lost.sum()} are scored for no forecaster. Leave the "
-        "benchmark out to score them."
-    )
-
-
 def _test_origins(spec: PretrainedSpec, frames: Frames, folds: Sequence[Fold]) -> tuple[Indices, Booleans, Booleans]:
     """Return all test origins [origin], which have an outcome [origin, horizon], and which lie after the cut-off."""
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
@@ -182,5 +169,4 @@ FORECASTER = Forecaster(
     "benchmark",
     files_digest=_files_digest,
     why_not_scored=why_not_scored,
-    scoring_remark=unscored_origins,
 )

@@ -109,7 +109,7 @@ def postprocessed(
     return Postprocessed(
         in_order({**forecasts, **made}),
         Weights(members, frames.sessions[start:stop], weights[shown]),
-        PostprocessingState(combination, calibration),
+        PostprocessingState(combination, calibration, "" if calibration is None else published(rule, read)),
     )
 
 
@@ -167,7 +167,7 @@ def _state_before(state: PostprocessingState | None, members: Sequence[str], fra
     combination, calibration = state.combination, state.calibration or new_calibration((), state.horizons)
     awaited = {*combination.awaited, *calibration.awaited}
     tickers = (*frames.tickers, *sorted(awaited - {*frames.tickers}))
-    return PostprocessingState(combination.of(tickers, members), calibration.of(tickers))
+    return replace(state, combination=combination.of(tickers, members), calibration=calibration.of(tickers))
 
 
 def _first_after(session: np.datetime64, sessions: Sessions, begins: np.datetime64) -> int:
@@ -203,7 +203,7 @@ def _calibrated(
         return None, None
     if spec.method == "split":
         return _by_split(rule, span, base), None
-    first = _first_after(state.session, sessions, rule.calibrated_from)
+    first = max(_first_after(state.session, sessions, rule.calibrated_from), span.begin)
     seen = first - span.begin
     new, after = followed(state, spec, sessions[first:], base[:, seen:], span.origins(first).outcome)
     found = np.concatenate([_as_issued(stretched(base[:, :seen], state.factors), state.pending), new], axis=1)
@@ -293,4 +293,4 @@ def silent_until(
     if calibration is not None:
         calibration = calibration.of(frames.tickers)
         calibration = followed(calibration, spec.calibration, origins.sessions, nothing, origins.outcome)[1]
-    return PostprocessingState(combination, calibration)
+    return replace(state, combination=combination, calibration=calibration)

@@ -39,13 +39,16 @@ class Issuer:
 def live_state(issuer: Issuer, last: Entry | None) -> PostprocessingState | None:
     """Return the state of post-processing to go on from: that of the last issue, or the version's own.
 
+    The version's own, too, where it calibrates another forecaster, or forecasts other horizons.
+
     Raises FitError where that of the last issue is gone or was changed.
     """
     own = issuer.model.state
     if last is None or last.provenance.calibration_digest is None or own is None:
         return own
     state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
-    return state if state.horizons == own.horizons else own
+    same = (state.horizons, state.calibrated) == (own.horizons, own.calibrated)
+    return state if same else own
 
 
 def usable_state(issuer: Issuer, last: Entry | None) -> tuple[PostprocessingState | None, list[str]]:

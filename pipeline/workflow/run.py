@@ -8,6 +8,7 @@ from functools import partial
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.scores import silence_sentences
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.files import draft_folder
@@ -186,12 +187,13 @@ def on_calendar(experiment: Experiment, bars: CalendarBars) -> Experiment:
 
 def warnings_of(bars: CalendarBars, experiment: Experiment, evaluation: Evaluation) -> tuple[str, ...]:
     """Return the sentences that qualify every number of a backtest; synthetic prices have no survivors."""
+    silent = silence_sentences(evaluation.backtest)
     if isinstance(experiment.source, SyntheticSource):
-        return ()
+        return silent
     tested = evaluation.backtest.sessions
     warning = survivorship_warning(bars.universe, bars.bars.tickers, tested[0], tested[-1])
-    sentences = (warning or "", experiment.look_back(date.fromisoformat(str(tested[0]))))
-    return tuple(sentence for sentence in sentences if sentence)
+    look_back = experiment.look_back(date.fromisoformat(str(tested[0])))
+    return tuple(sentence for sentence in (warning, look_back, *silent) if sentence)
 
 
 def trained_on(results: Sequence[FitResult]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Every metric against a plain loop, its edges, and the tables."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from pipeline.evaluation.scores import (
     loss_by_ticker,
     score,
     score_table,
+    silence_sentences,
     skill_of,
     with_error_bars,
 )
@@ -230,3 +232,19 @@ def test_nothing_scored_has_no_error() -> None:
     backtest = random_backtest(missing=1.1)
     table = with_error_bars(score_table(backtest), backtest)
     assert table[[f"{name}_error" for name in METRICS]].isna().all(axis=None)
+
+
+def test_what_a_silent_forecaster_costs_all_is_said() -> None:
+    backtest = random_backtest(missing=0.0)
+    assert silence_sentences(backtest) == ()
+    drift = np.array(backtest.quantiles["drift"])
+    drift[1, :5, 0] = np.nan
+    silent = replace(backtest, quantiles={**backtest.quantiles, "drift": drift})
+    known = int(np.isfinite(backtest.realised).sum())
+    (sentence,) = silence_sentences(silent)
+    assert sentence == (
+        f"drift has no forecast at 5 of {known} test origins and horizons with an outcome: they are scored for no "
+        "forecaster. Leave it out to score them."
+    )
+    unknown = replace(silent, realised=np.full_like(backtest.realised, np.nan))
+    assert silence_sentences(unknown) == ()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.comparisons import SIGNIFICANT, comparison_table, pooled
-from pipeline.evaluation.trials import Trials, benjamini_hochberg
+from pipeline.evaluation.trials import Trials, benjamini_hochberg, holm
 from pipeline.forecasters.unit_quantiles import normal_unit_quantiles
 from pipeline.forecasting.forecasts import NETWORK
 from tests.benchmarks.multiple_testing import against_climatology, backtest_of, better, configurations, noise
@@ -155,3 +155,28 @@ def test_false_discoveries_stay_below_the_level() -> None:
         found = benjamini_hochberg(p) <= 0.1
         shares.append(found[20:].sum() / max(found.sum(), 1))
     assert 0.06 < np.mean(shares) <= 0.1 * 0.8 + 0.01
+
+
+def slow_holm(p: list[float]) -> list[float]:
+    """Return the smallest level at which each is rejected, by trying the step-down procedure at every p times a rank."""
+    m = len(p)
+
+    def rejected(level: float) -> set[int]:
+        found: set[int] = set()
+        for rank, at in enumerate(sorted(range(m), key=p.__getitem__)):
+            if p[at] * (m - rank) > level:
+                break
+            found.add(at)
+        return found
+
+    levels = sorted({min(1.0, value * rank) for value in p for rank in range(1, m + 1)} | {1.0})
+    return [next(level for level in levels if level == 1.0 or at in rejected(level)) for at in range(m)]
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(chances, min_size=1, max_size=6))
+def test_holm_is_the_level_at_which_the_step_down_rejects(p: list[float]) -> None:
+    np.testing.assert_allclose(holm(np.array(p)), slow_holm(p))
+    with_unknown = holm(np.array([*p, np.nan]))
+    np.testing.assert_allclose(with_unknown[:-1], slow_holm(p))
+    assert np.isnan(with_unknown[-1])

@@ -122,22 +122,6 @@ def silent_until(day: np.datetime64) -> PretrainedSpec:
     return SPEC.model_copy(update={"trained_until": day.item()})
 
 
-def test_a_benchmark_that_is_silent_at_first_says_what_that_costs_all(frames: Frames) -> None:
-    folds = folds_of(frames, TINY)
-    start, stop = folds[0].test.start, folds[-1].test.stop
-    experiment = changed(TINY, benchmarks=(silent_until(frames.sessions[start + 2]),))
-    scorable, message = without_unscorable(experiment, frames, folds)
-    assert scorable == experiment
-    tested = sum(
-        bool(frames.usable[:, t].any() and np.isfinite(frames.future_return[:, t]).any()) for t in range(start, stop)
-    )
-    assert len(message) == 1
-    assert (
-        f"may reach to {frames.sessions[start + 2]}: of {tested} test origins with an outcome the first 3 are"
-        in message[0]
-    )
-
-
 def weights_in(folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")

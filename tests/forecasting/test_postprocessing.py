@@ -102,7 +102,7 @@ def test_sixty_days_one_by_one_are_the_backtest_of_those_days(ready: Ready) -> N
         assert live.weights is not None
         assert whole.weights is not None
         assert live.weights.sessions == frames.sessions[day - 1]
-        np.testing.assert_allclose(live.weights.by_session, whole.weights.last.values, atol=1e-5)
+        np.testing.assert_allclose(live.weights.by_session, whole.weights.last.by_session, atol=1e-5)
         rule = replace(rule, state=live.state)
     assert (calibration_of(live.state).factors != 1).any()
     assert np.ptp(live.weights.by_session, axis=-1).max() > 0.05

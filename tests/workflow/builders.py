@@ -51,7 +51,7 @@ def loaded_of(*tickers: str, **values: Any) -> LoadedBars:
 
 
 def evaluation_of(sentence: str, origins: int = 60) -> Evaluation:
-    backtest = random_backtest(origins)
+    backtest = random_backtest(origins, missing=0.0)
     whole = evaluate(backtest, EvaluationInputs(flat_opens(backtest), MoneySpec(), Trials()))
     return replace(whole, verdict=replace(whole.verdict, sentence=sentence))
 

@@ -179,3 +179,5 @@ def test_a_forecaster_that_is_silent_for_a_ticker_is_combined_where_it_answers(w
     assert np.isnan(backtest.quantiles["har"][0]).all()
     assert np.isfinite(backtest.quantiles["combined"][0][:-2]).all()
     assert backtest.weights.mean_share(1)["har"] > 0.02
+    (warning,) = [text for text in recorded.results[0].result.warnings if text.startswith("har has no forecast at")]
+    assert warning in recorded.results[0].report.read_text()

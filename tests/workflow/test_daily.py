@@ -108,7 +108,9 @@ def test_a_ticker_whose_bar_comes_late_is_issued_by_the_next_run_of_the_day() ->
     assert entry is not None
     assert entry.provenance.calibration_digest is not None
     state = get_state(Settings().models / "daily", "XNYS", entry.provenance.calibration_digest)
-    assert np.isfinite(state.pending[:, 0]).all()  # what was issued in both runs waits for its outcome
+    assert state.calibration is not None  # what was issued in both runs waits for its outcome
+    assert np.isfinite(state.calibration.pending[:, 0]).all()
+    assert np.isfinite(state.combination.combined[0]).all()
     assert run().calendars[0].issued == second.issued
 
 
