@@ -50,6 +50,8 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.paths
 	$(BIN)/python -m tests.benchmarks.significance
 	$(BIN)/python -m tests.benchmarks.calibration
+	$(BIN)/python -m tests.benchmarks.combination_choice
+	$(BIN)/python -m tests.benchmarks.combination
 	$(BIN)/python -m tests.benchmarks.evaluation
 	$(BIN)/python -m tests.benchmarks.audit
 	$(BIN)/python -m tests.benchmarks.multiple_testing
