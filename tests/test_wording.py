@@ -108,7 +108,7 @@ from pipeline.wording import (
         (plus_minus(None, ".2f"), ""),
         (sessions_ahead(1), "1 session ahead"),
         (model_in_words("network"), "the network"),
-        (model_in_words("calibrated"), "the calibrated network"),
+        (model_in_words("calibrated"), "the calibrated forecast"),
         (
             "".join(split_first_sentence("It is not better (p = 0.31). So be it. Yes.")),
             "It is not better (p = 0.31).So be it. Yes.",

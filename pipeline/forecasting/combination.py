@@ -34,8 +34,8 @@ tickers at which it is awake (Gaillard, Stoltz and van Erven 2014, section 4).
 
 Quantiles are sorted after they are combined, which never raises the sum of losses over levels. Fixed share, forgetting
 and smoothing over levels (Berrisch and Ziel 2023, section 2.3) are not used: on the ranges that the rule was chosen on
-(tests/benchmarks/combination_choice.py) the first gained nothing, and the others lost. Of forecasters that join a running combination nothing is claimed for the
-rounds before.
+(tests/benchmarks/combination_choice.py) the first gained nothing, and the others lost. Of forecasters that join a
+running combination nothing is claimed for the rounds before.
 """
 
 from collections.abc import Mapping, Sequence

@@ -51,10 +51,12 @@ from tests.benchmarks.cuts import Job, cuts, earlier_large, fitted
 from tests.benchmarks.known_truth import known_panel
 from tests.benchmarks.main_job import LARGE, PANEL, SHORT, Measured, at_most, large_bars, short_bars
 
-SPECIFICATIONS_TRIED: int | None = None
-"""Specifications whose test on 2017 to 2021 of the large panel was ever read, this one included.
+SPECIFICATIONS_TRIED = 26
+"""Specifications whose test on 2017 to 2021 of the large panel was ever read, as far as the project's history tells.
 
-TO BE FILLED IN by whoever commits the rule: `large` refuses to run without a number.
+Six simple baselines (linear by two optimisers), eight benchmarks (garch, har, ridge and boosting, the last two in
+several forms), three prototypes of a network, three forms of the default one, that of family.py, two corrections of its
+bands, a prototype of a combination, and this combination with and without correction.
 """
 EXPECTED = {1: 41.34, 5: 94.40}
 """Pinball x 1e4 of the combination on the large panel, as a prototype gave it."""

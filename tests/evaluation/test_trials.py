@@ -158,7 +158,7 @@ def test_false_discoveries_stay_below_the_level() -> None:
 
 
 def slow_holm(p: list[float]) -> list[float]:
-    """Return the smallest level at which each is rejected, by trying the step-down procedure at every p times a rank."""
+    """Return the smallest level at which each is rejected, by trying the procedure at every p times a rank."""
     m = len(p)
 
     def rejected(level: float) -> set[int]:
