@@ -20,7 +20,8 @@ from pipeline.forecasters.forecaster import LEVELS, Fitted, ValidationCheck
 from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.forecasts import CALIBRATED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, CORE_FORECASTERS, NETWORK, QUANTILE_COLUMNS
+from pipeline.forecasting.weights import Weights
 from pipeline.market.bars import Exclusion, Listing, Problem, Severity
 from pipeline.operation.publication import Publication, marked
 from pipeline.operation.result import CalendarResult
@@ -30,6 +31,7 @@ from tests.evaluation.backtests import flat_opens
 HORIZONS = 3
 NOISE = 0.01
 SPREADS = dict(zip(CORE_FORECASTERS, (1.0, 1.6, 1.03, 1.2, 1.05, 1.1), strict=True))
+MEMBERS = ("network", "ewma", "linear")
 LEFT_OUT = Exclusion("GONE", "only 7 usable sessions, at least 100 are needed")
 
 
@@ -81,6 +83,29 @@ def rich_outcome(sessions: int = 330) -> CalendarResult:
         evaluation=evaluation,
         publication=Publication(CALIBRATED),
         forecasts=published(forecasts, Publication(CALIBRATED)),
+    )
+
+
+def combined_outcome() -> CalendarResult:
+    """The small outcome with a combination of three forecasters, which is published, and its weights."""
+    plain = small_outcome()
+    assert plain.evaluation is not None
+    backtest, draws = plain.evaluation.backtest, np.random.default_rng(5)
+    shape = (len(backtest.sessions), HORIZONS, len(LEVELS), len(MEMBERS))
+    drawn = draws.uniform(0.1, 1.0, shape).astype(np.float32)
+    weights = Weights(MEMBERS, backtest.sessions, drawn / drawn.sum(axis=-1, keepdims=True))
+    mixed, without_network = (log_quantiles(spread, *backtest.realised.shape[:2]) for spread in (1.0, 1.4))
+    linear = np.array(backtest.quantiles["linear"])
+    linear[0, :40] = np.nan
+    quantiles = {**backtest.quantiles, COMBINED: mixed, "linear": linear}
+    backtest = replace(backtest, quantiles=quantiles, weights=weights, without_network=without_network)
+    forecasts = small_forecasts(plain.frames, names=(COMBINED, *CORE_FORECASTERS))
+    return replace(
+        plain,
+        evaluation=evaluation_of(backtest),
+        publication=Publication(COMBINED),
+        forecasts=published(forecasts, Publication(COMBINED)),
+        weights=weights.last,
     )
 
 

@@ -22,8 +22,10 @@ def small_outcome(folder: Path) -> CalendarResult:
     frames = frames_from(random_market(), EXPERIMENT)
     jobs, folds = jobs_for(frames, EXPERIMENT, CORE_FORECASTERS, slice(-2, None))
     results = fit_jobs(jobs, frames, folder)
-    backtest = build_backtest(results, folds, frames)
+    backtest = build_backtest(results, folds, frames, EXPERIMENT.postprocessing)
     opens = opens_of(panel_of(random_market()))
+    published = Publication(backtest.published)
+    live = live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW, backtest.postprocessing)
     return CalendarResult(
         experiment=EXPERIMENT,
         known_at=datetime(2026, 10, 1, 22, 30, 5, tzinfo=UTC),
@@ -38,8 +40,9 @@ def small_outcome(folder: Path) -> CalendarResult:
         unseen=(),
         warnings=("Chosen today, tested on the past.",),
         evaluation=evaluate(backtest, EvaluationInputs(opens, EXPERIMENT.money, Trials())),
-        forecasts=marked(live_forecasts(fits_of(results, folds[-1]), frames, "XNYS", NOW).table, Publication()),
-        publication=Publication(),
+        forecasts=marked(live.table, published),
+        publication=published,
+        weights=live.weights,
     )
 
 

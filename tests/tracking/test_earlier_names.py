@@ -23,6 +23,7 @@ pytestmark = THIRD_PARTY
 
 RENAMED = Experiment.model_validate(
     {
+        "publish": "network",
         "features": ["log_return", "cross_market_return"],
         "calendar_covariates": ["days_since_previous"],
         "covariates": [
@@ -37,7 +38,7 @@ RENAMED = Experiment.model_validate(
 @pytest.mark.parametrize(
     ("experiment", "digest"),
     [
-        (Experiment(), "3e0bd2bee08221e6912958035ffe180c"),
+        (Experiment(publish="network"), "3e0bd2bee08221e6912958035ffe180c"),
         (RENAMED, "5362e141897db057ad57e22d78c23a07"),
     ],
 )

@@ -11,11 +11,12 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from pipeline.evaluation.contribution import share_table, weight_table
 from pipeline.evaluation.scores import POOLED, score_table
 from pipeline.forecasters.garch import GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasting.backtest import Backtest, build_backtest, forecast_frames
-from pipeline.forecasting.forecasts import CORE_FORECASTERS, NETWORK
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, CORE_FORECASTERS, NETWORK
 from pipeline.operation.publication import published_rows
 from pipeline.operation.result import CalendarResult
 from pipeline.tracking.record import log_result
@@ -110,9 +111,17 @@ def test_metrics_equal_the_scores(recorded: Recorded, outcome: CalendarResult) -
         assert metrics[f"h{horizon}/{forecaster}/pinball_x1e4"] == pytest.approx(1e4 * row["pinball"], rel=1e-12)
         assert metrics[f"h{horizon}/{forecaster}/coverage_80"] == row["coverage_80"]
     comparisons = outcome.evaluation.comparisons
-    for row in comparisons[(comparisons["ticker"] == POOLED) & (comparisons["forecaster"] == "network")].itertuples():
+    for row in comparisons[
+        (comparisons["ticker"] == POOLED) & (comparisons["forecaster"] == "calibrated")
+    ].itertuples():
         assert metrics[f"h{row.horizon}/dm_p/{row.baseline}"] == row.p_adjusted
         assert metrics[f"h{row.horizon}/skill/{row.baseline}"] == row.skill
+    for found in outcome.evaluation.contributions:
+        assert metrics[f"h{found.horizon}/network_adds/skill"] == found.skill
+        assert metrics[f"h{found.horizon}/network_adds/dm_p"] == found.p
+        for member, share in found.shares.items():
+            assert metrics[f"h{found.horizon}/share/{member}"] == share
+    assert len(outcome.evaluation.contributions) == 2
     assert {stage: metrics[f"seconds/{stage}"] for stage in SECONDS} == SECONDS
 
 
@@ -176,7 +185,8 @@ def test_scores_of_a_fold_are_those_of_a_backtest_of_that_fold_alone(
         for key, row in pooled.iterrows():
             horizon, forecaster = key
             assert metrics[f"h{horizon}/{forecaster}/pinball_x1e4"] == pytest.approx(1e4 * row["pinball"], rel=1e-6)
-        expected = 1 - pooled.loc[(1, NETWORK), "pinball"] / pooled.loc[(1, "ewma"), "pinball"]
+        model = metrics["h1/calibrated/pinball_x1e4"] / 1e4  # it goes on over the folds
+        expected = 1 - model / pooled.loc[(1, "ewma"), "pinball"]
         assert metrics["h1/skill/ewma"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -186,9 +196,15 @@ def test_tables_come_back_as_they_were(recorded: Recorded, outcome: CalendarResu
     found = table(recorded, "forecasts", tmp_path)
     assert list(found["target_session"]) == list(expected["target_session"].dt.strftime("%Y-%m-%d"))
     np.testing.assert_allclose(found["q05"], expected["q05"], rtol=1e-9)
-    assert len(table(recorded, "unpublished_forecasts", tmp_path)) == 5 * len(expected)
+    assert len(table(recorded, "unpublished_forecasts", tmp_path)) == 7 * len(expected)
     assert outcome.evaluation
     assert len(table(recorded, "scores", tmp_path)) == len(outcome.evaluation.scores)
+    shares = table(recorded, "weights", tmp_path)
+    np.testing.assert_allclose(shares["share"], share_table(outcome.evaluation.backtest)["share"])
+    assert len(table(recorded, "contributions", tmp_path)) == 2
+    assert outcome.evaluation.backtest.weights is not None
+    weights = pd.read_parquet(downloaded(recorded, "backtest/weights.parquet", tmp_path))
+    pd.testing.assert_frame_equal(weights, weight_table(outcome.evaluation.backtest), check_dtype=False)
     assert table(recorded, "excluded", tmp_path)["ticker"].tolist() == ["BAD"]
     assert table(recorded, "problems", tmp_path)["expected"].tolist() == ["a positive price"]
 
@@ -202,7 +218,7 @@ def test_backtest_forecasts_come_back(recorded: Recorded, outcome: CalendarResul
     assert outcome.evaluation
     found = pd.read_parquet(downloaded(recorded, "backtest/forecasts.parquet", tmp_path))
     expected = pd.concat(forecast_frames(outcome.evaluation.backtest), ignore_index=True)
-    assert set(found["forecaster"]) == set(CORE_FORECASTERS)
+    assert set(found["forecaster"]) == {*CORE_FORECASTERS, COMBINED, CALIBRATED}
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-6)
 
 
