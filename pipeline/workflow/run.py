@@ -1,4 +1,4 @@
-"""Run and backtest: train and test the network and its baselines on every calendar of a universe, then forecast."""
+"""Run and backtest: train, combine and test the forecasters on every calendar of a universe, then forecast."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
