@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 import pipeline.market
 from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames
+from pipeline.evaluation.comparisons import BASELINE_KINDS
 from pipeline.evaluation.echo import Echo
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.forecasting.backtest import Backtest
@@ -112,27 +113,27 @@ def verdict_is_shown(evaluation: Evaluation, backtest: Backtest, shown: Any) -> 
     """The sentence that is shown names the best baseline, and claims no more than the losses bear."""
     said = str(shown.data)
     assert said == evaluation.verdict.sentence
-    network_loss = losses(backtest, "calibrated").mean()
-    others = {
-        name: losses(backtest, name).mean() for name in backtest.quantiles if name not in ("network", "calibrated")
-    }
+    loss = losses(backtest, "calibrated").mean()
+    others = {name: losses(backtest, name).mean() for name in BASELINE_KINDS}
     best = min(others, key=lambda name: others[name])
-    assert said.startswith("The calibrated network is ")
-    assert best in said.split(". ", maxsplit=1)[0]
-    assert network_loss < others[best] or "better than every baseline: " not in said
-    for size, word in re.findall(r"pinball loss is ([\d.]+)% (smaller|larger)", said):
-        assert float(size) == round(abs(100 * (1 - network_loss / others[best])), 1)
-        assert word == ("smaller" if network_loss <= others[best] else "larger")
+    assert said.startswith("The calibrated forecast is ")
+    first = said.split(". ", maxsplit=1)[0]
+    assert best in first
+    assert loss < others[best] or "better than every baseline: " not in said
+    ((size, word),) = re.findall(r"pinball loss is ([\d.]+) % (smaller|larger)", first)
+    assert float(size) == round(abs(100 * (1 - loss / others[best])), 1)
+    assert word == ("smaller" if loss <= others[best] else "larger")
+    assert "without it the loss of the combination would be" in said
 
 
 def skill_is_shown(backtest: Backtest, shown: Any) -> None:
     """Every cell of the skill table, read as it is displayed."""
-    network_loss = losses(backtest, "calibrated")
+    loss = losses(backtest, "calibrated")
     lines = [line.split("|") for line in shown.to_string(delimiter="|").splitlines() if "%" in line]
     assert len(lines) == len(backtest.quantiles) - 2
     for baseline, skill, p, word, sessions in lines:
         other = losses(backtest, baseline)
-        expected = 100 * (1 - network_loss.mean() / other.mean())
+        expected = 100 * (1 - loss.mean() / other.mean())
         assert skill == f"{expected:+.2f} %".replace("-", "−"), (baseline, skill, expected)
         assert re.fullmatch(r"< 0\.001|[01]\.\d{3}", p), p
         passed = p == "< 0.001" or float(p) <= 0.05
