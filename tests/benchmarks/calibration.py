@@ -22,7 +22,7 @@ from pipeline.experiment import Experiment
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.calibration_state import calibrated
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK, fits_of, forecasts_by_forecaster
-from pipeline.forecasting.specification import CalibrationSpec
+from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.market.bars import Bars
 from pipeline.stages import folds_of, frames_of
 from tests.benchmarks.family import fitted, sealed
@@ -191,7 +191,8 @@ def print_few_changes(count: int, groups: Sequence[Said]) -> None:
 def corrected(frames: Frames, experiment: Experiment) -> Backtest:
     """Return the backtest of the network alone, as it speaks and corrected."""
     folds = folds_of(frames, experiment)
-    return build_backtest(fitted(frames, experiment, folds, (NETWORK,)), folds, frames, ADAPTIVE)
+    spec = PostprocessingSpec("network", ADAPTIVE)
+    return build_backtest(fitted(frames, experiment, folds, (NETWORK,)), folds, frames, spec)
 
 
 def print_quarters(name: str, backtest: Backtest) -> None:

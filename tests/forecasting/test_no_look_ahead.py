@@ -1,4 +1,4 @@
-"""No look-ahead over the whole pipeline (DESIGN 6.1): from rows and validation to fits and quantiles.
+"""No look-ahead over the whole pipeline (DESIGN 6.1): from rows and validation to fits, quantiles and what is published.
 
 Everything after an origin is replaced by other valid bars and actions: each forecast at or before it keeps every bit.
 """
@@ -18,6 +18,7 @@ from pipeline.dataset.features import Feature, select_features
 from pipeline.dataset.frames import Frames, build_frames, save_frames
 from pipeline.dataset.panel import build_panel
 from pipeline.forecasting.backtest import build_backtest
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED
 from pipeline.market.bars import ReturnsFrom
 from pipeline.stages import folds_of, jobs_of
 from pipeline.training.cache import FitCache
@@ -51,7 +52,8 @@ class Pipeline:
             jobs = [replace(job, features=(*job.features, *extra)) if job.features else job for job in jobs]
             results = list(fit_all(jobs, Path(folder) / "frames", FitCache(Path(folder) / "kept"), 1))
         raise_failures(results)
-        backtest = build_backtest(results, folds, frames)
+        backtest = build_backtest(results, folds, frames, TINY.postprocessing)
+        assert {COMBINED, CALIBRATED} <= {*backtest.quantiles}
         return {
             (name, session): values[:, place]
             for name, values in backtest.quantiles.items()
