@@ -1,6 +1,6 @@
 """Comparisons: each model with each baseline and benchmark per horizon, pooled and per ticker; then all at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,15 +91,28 @@ def _at_horizon(backtest: Backtest, horizon: int, trials: Trials) -> Iterator[di
     losses = {name: loss_by_ticker(backtest, name, horizon) for name in backtest.quantiles}
     for model in models_of(backtest):
         nested = clark_west_p(backtest, model, horizon)
-        for baseline in compared_with(backtest, model):
+        against = {name: losses[name] for name in compared_with(backtest, model)}
+        for baseline, row in pooled_tests(losses[model], against, horizon, trials).items():
             keys = {"horizon": horizon, "forecaster": model, "baseline": baseline}
-            pair = losses[model], losses[baseline]
-            yield keys | pooled_test(*pair, horizon, trials) | {"cw_p": nested if baseline == NO_CHANGE else np.nan}
-            yield from (keys | row for row in _per_ticker(backtest.tickers, *pair, horizon, trials))
+            yield keys | row | {"cw_p": nested if baseline == NO_CHANGE else np.nan}
+            of_tickers = _per_ticker(backtest.tickers, losses[model], losses[baseline], horizon, trials)
+            yield from (keys | of_ticker for of_ticker in of_tickers)
 
 
-def pooled_test(model_loss: Floats, baseline_loss: Floats, horizon: int, trials: Trials) -> dict[str, Any]:
-    """Return the row of all tickers, from losses [ticker, origin]: a session's mean loss is one observation."""
+def pooled_tests(
+    model_loss: Floats, against: Mapping[str, Floats], horizon: int, trials: Trials
+) -> dict[str, dict[str, Any]]:
+    """Return the row of all tickers against each other forecaster, from losses [ticker, origin] scored alike."""
+    others = np.stack([mean_per_session(loss) for loss in against.values()])
+    errors = skill_error(mean_per_session(model_loss), others, horizon)
+    return {
+        name: _pooled(model_loss, loss, horizon, trials) | {"skill_error": float(error)}
+        for (name, loss), error in zip(against.items(), errors, strict=True)
+    }
+
+
+def _pooled(model_loss: Floats, baseline_loss: Floats, horizon: int, trials: Trials) -> dict[str, Any]:
+    """Return the row of all tickers without the skill's error: a session's mean loss is one observation."""
     difference = mean_per_session(model_loss - baseline_loss)
     test = diebold_mariano(difference, horizon, long_lags(horizon))
     adjusted = trials.adjusted(test.p)
@@ -109,7 +122,6 @@ def pooled_test(model_loss: Floats, baseline_loss: Floats, horizon: int, trials:
         "ticker": POOLED,
         "loss": loss,
         "skill": skill_of(loss, _mean(baseline_loss)),
-        "skill_error": skill_error(mean_per_session(model_loss), mean_per_session(baseline_loss), horizon),
         "t": test.t,
         "p": test.p,
         "p_adjusted": adjusted,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats32
-from pipeline.evaluation.comparisons import Conclusion, pooled_test
+from pipeline.evaluation.comparisons import Conclusion, pooled_tests
 from pipeline.evaluation.scores import loss_by_ticker, values_of
 from pipeline.evaluation.trials import Trials
 from pipeline.forecasters.forecaster import LEVELS
@@ -45,8 +45,8 @@ def _contribution(
 ) -> Contribution:
     """Return the Diebold-Mariano test of the combination against itself without the network."""
     weights, without = combination
-    losses = loss_by_ticker(backtest, COMBINED, horizon), values_of(backtest, without, horizon, "pinball")
-    test = pooled_test(*losses, horizon, trials)
+    other = values_of(backtest, without, horizon, "pinball")
+    test = pooled_tests(loss_by_ticker(backtest, COMBINED, horizon), {"without": other}, horizon, trials)["without"]
     return Contribution(
         horizon=horizon,
         skill=test["skill"],

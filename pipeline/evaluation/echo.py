@@ -133,7 +133,7 @@ def explained_share(change: Floats, outcome: Floats, where: Booleans, horizon: i
     errors, *unmoved = (np.where(where, (outcome - level) ** 2, np.nan) for level in (change, *constants))
     least = min(unmoved, key=lambda squares: float(squares[where].sum()))
     share = skill_of(float(errors[where].mean()), float(least[where].mean()))
-    return share, skill_error(mean_per_session(errors), mean_per_session(least), horizon)
+    return share, float(skill_error(mean_per_session(errors), mean_per_session(least), horizon))
 
 
 def relation_p(change: Floats, outcome: Floats, where: Booleans, horizon: int) -> float:

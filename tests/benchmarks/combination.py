@@ -30,7 +30,7 @@ from pipeline.evaluation.comparisons import (
     SIGNIFICANT,
     comparison_table,
     pooled,
-    pooled_test,
+    pooled_tests,
 )
 from pipeline.evaluation.contribution import contributions
 from pipeline.evaluation.scores import loss_by_ticker
@@ -176,8 +176,9 @@ def rows_of(name: str, backtest: Backtest) -> Iterator[Row]:
     adds = contributions(backtest, Trials())
     for horizon in HORIZONS:
         losses, add = losses_of(backtest, horizon), adds[horizon - 1]
-        pair = (loss_by_ticker(backtest, it, horizon) for it in (COMBINED, best_of(losses, BASELINE_KINDS)))
-        test = pooled_test(*pair, horizon, Trials())
+        best = best_of(losses, BASELINE_KINDS)
+        against = {best: loss_by_ticker(backtest, best, horizon)}
+        test = pooled_tests(loss_by_ticker(backtest, COMBINED, horizon), against, horizon, Trials())[best]
         adds_in_words = f"{add.skill:+.3%} p {add.p:.2g}, {add.shares[NETWORK]:.0%} of the band"
         yield Row(name, horizon, losses, test["skill"], test["skill_error"], adds_in_words)
 
@@ -233,7 +234,7 @@ def truth(_asked: Asked) -> Iterator[Measured]:
         backtest = with_truth(seed)
         for horizon in HORIZONS:
             losses = {name: loss_by_ticker(backtest, name, horizon) for name in backtest.quantiles}
-            test = pooled_test(losses[COMBINED], losses[TRUTH], horizon, Trials())
+            test = pooled_tests(losses[COMBINED], {TRUTH: losses[TRUTH]}, horizon, Trials())[TRUTH]
             words[horizon].append(test["conclusion"])
             ratios[horizon].append(1 - test["skill"])
             for name, values in losses.items():

@@ -81,12 +81,16 @@ def skill_error_bar(losses: Floats, against: Floats, counts: Floats) -> ErrorBar
     return _bar(estimate, 1 - _ratio(_sums(above, counts), _sums(below, counts)))
 
 
-def skill_error(losses: Floats, against: Floats, horizon: int) -> float:
-    """Return the standard error of the skill of losses per session [session]; NaN with fewer than two sessions."""
-    if len(losses) < 2:
-        return float("nan")
-    counts = resampled_counts(len(losses), block_length(len(losses), horizon), 0)
-    return float(skill_error_bar(losses, against, counts).standard_error)
+def skill_error(losses: Floats, against: Floats, horizon: int) -> Floats:
+    """Return the standard error of the skill of losses per session [session] over others [..., session].
+
+    NaN with fewer than two sessions. Many others at once are much quicker than one by one.
+    """
+    sessions = len(losses)
+    if sessions < 2:
+        return np.full(against.shape[:-1], np.nan)
+    counts = resampled_counts(sessions, block_length(sessions, horizon), 0)
+    return skill_error_bar(np.broadcast_to(losses, against.shape), against, counts).standard_error
 
 
 def _sums(values: Floats, counts: Floats) -> Floats:
