@@ -43,18 +43,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
+from pipeline.arrays import Booleans, Floats32, Indices, Sessions
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasting.combination_state import LEARNED, SMALLEST, CombinationState
+from pipeline.forecasting.combination_state import CombinationState
+from pipeline.forecasting.learners import Learners
 
-RATE = 0.5
-"""Chosen, like the copies, the start on validation and who takes part, on validation ranges alone; at most 1."""
-TOO_LARGE = 0.6
-"""A rate times what a regret can be above this makes E grow, to 0.5: exp(x - x^2) <= 1 + x holds for x >= -0.68."""
-FASTEST = 0.5 / SMALLEST
-"""The rate of a forecaster that was never awake."""
-TINY = 1e-30
-"""Below this a sum of squared regrets is none."""
 ABSURD = 20.0
 """A quantile that is further from zero than this many volatilities is no forecast: its forecaster is silent there."""
 FALLBACK = "climatology"
@@ -63,7 +56,6 @@ SESSIONS_AT_ONCE = 128
 """Sessions that are prepared together: more need more memory and are no faster."""
 
 _LEVELS: Floats32 = np.array(LEVELS, dtype=np.float32)
-_STEEPEST: Floats32 = np.maximum(_LEVELS, 1 - _LEVELS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +115,7 @@ def combined(state: CombinationState, origins: Origins, quantiles: Mapping[str, 
 
 def weights_of(state: CombinationState, back: int = 0) -> Floats32:
     """Return the weights [horizon, level, forecaster] of the state's last session, or of one `back` before it."""
-    return _Learners(state).weights(_copies(state, -1 - back)).astype(np.float32)
+    return Learners(state).weights(_copies(state, -1 - back)).astype(np.float32)
 
 
 def combined_by(weights: Floats32, quantiles: Sequence[Floats32]) -> Floats32:
@@ -150,14 +142,12 @@ def _combined(state: CombinationState, origins: Origins, given: Floats32) -> Com
     away, sums = (_below(it[::-1], count) for it in (state.away, state.combined))  # [row, h, l, k, i], [row, h, l, i]
     unit = np.concatenate([state.unit[::-1], _units(awake, scale, origins)])  # [row, h, i]
     weights = np.empty((count, *state.regret.shape[:1], *state.regret.shape[2:]), np.float32)
-    learners = _Learners(state)
+    learners = Learners(state)
     for at in range(count):
         copy, row = _copies(state, at), horizons + at
         if learns[at]:
-            then = row - 1 - ahead, ahead
-            size = np.where(np.isfinite(known[at]), unit[then], np.float32(0))
-            slope = ((known[at][:, None] < sums[then]) - _LEVELS[:, None]) * size[:, None]  # [h, l, i]
-            learners.learn(copy, np.matmul(away[then], slope[..., None])[..., 0])
+            then = row - 1 - ahead, ahead  # of every horizon the session whose outcome is known now
+            learners.learn(copy, _regret(known[at], sums[then], away[then], unit[then]))
         asleep = None if all_awake[at] else awake[at]
         weights[at], sums[row], away[row] = learners.issue(copy, given[at], asleep, unit[row])
     newest = slice(-1, -1 - horizons, -1)
@@ -173,6 +163,17 @@ def _combined(state: CombinationState, origins: Origins, given: Floats32) -> Com
         session=origins.sessions[-1],
     )
     return Combined(_in_order(sums[horizons:]).transpose(3, 0, 1, 2), weights, after)
+
+
+def _regret(outcome: Floats32, issued: Floats32, away: Floats32, unit: Floats32) -> Floats32:
+    """Return the regret [horizon, level, forecaster] of what was issued [horizon, level, ticker], by its outcome.
+
+    `outcome` and `unit` are [horizon, ticker], `away` is [horizon, level, forecaster, ticker].
+    """
+    size = np.where(np.isfinite(outcome), unit, np.float32(0))
+    slope = ((outcome[:, None] < issued) - _LEVELS[:, None]) * size[:, None]
+    regret: Floats32 = np.matmul(away, slope[..., None])[..., 0]
+    return regret
 
 
 def _below(rows: Floats32, count: int) -> Floats32:
@@ -213,82 +214,3 @@ def _copies(state: CombinationState, at: int) -> Indices:
     It issued h sessions ago, learns what came of that, and issues now.
     """
     return (state.count + at) % np.arange(1, state.horizons + 1)
-
-
-class _Learners:
-    """R, V and E of every horizon, copy, level and forecaster while sessions go by."""
-
-    def __init__(self, state: CombinationState) -> None:
-        self._ahead = np.arange(state.horizons)
-        self.arrays = {name: np.array(getattr(state, name)) for name in LEARNED}
-
-    def learn(self, copy: Indices, regret: Floats32) -> None:
-        """Learn the regrets [horizon, level, forecaster] of what the copies issued last."""
-        at = self._ahead, copy
-        squared = regret.astype(np.float64) ** 2
-        self.arrays["regret"][at] += regret - self._rates(copy) * squared
-        self.arrays["variance"][at] += squared
-
-    def issue(
-        self, copy: Indices, quantiles: Floats32, awake: Booleans | None, unit: Floats32
-    ) -> tuple[Floats, Floats32, Floats32]:
-        """Return weights, combined quantiles [horizon, level, ticker], and how far they are from each forecaster's.
-
-        `quantiles` [horizon, level, forecaster, ticker] are zero where not `awake` (None: everywhere).
-        """
-        self._welcome(copy, awake)
-        while True:
-            rates = self._rates(copy)
-            weights = self._weights(copy, rates)
-            mean = np.matmul(weights[:, :, None], quantiles)[:, :, 0]
-            if awake is not None:
-                with np.errstate(invalid="ignore"):
-                    mean /= np.matmul(weights, awake[:, 0].astype(np.float64))  # NaN where all are silent
-            found = mean.astype(np.float32)  # of forecasters that agree exactly what they say
-            away = found[:, :, None] - quantiles
-            if awake is not None:
-                away = np.where(awake, away, np.float32(0))
-            if not self._grown(copy, rates, np.matmul(np.abs(away), unit[:, None, :, None])[..., 0]):
-                return weights, found, away
-
-    def weights(self, copy: Indices) -> Floats:
-        """Return the weights [horizon, level, forecaster] of the copies."""
-        return self._weights(copy, self._rates(copy))
-
-    def _weights(self, copy: Indices, rates: Floats) -> Floats:
-        exponent = rates * self.arrays["regret"][self._ahead, copy] + np.log(rates)
-        if rates.max() == FASTEST:  # some were never awake: they have no weight next to others that were
-            new = rates == FASTEST
-            exponent = np.where(new & ~new.all(axis=-1, keepdims=True), -np.inf, exponent)
-        weights = np.exp(exponent - exponent.max(axis=-1, keepdims=True))
-        shares: Floats = weights / weights.sum(axis=-1, keepdims=True)
-        return shares
-
-    def _rates(self, copy: Indices) -> Floats:
-        variance, largest = (self.arrays[name][self._ahead, copy] for name in ("variance", "largest"))
-        by_variance = RATE * np.sqrt(np.log(max(variance.shape[-1], 2)) / np.maximum(variance, TINY))
-        rates: Floats = np.minimum(0.5 / largest, by_variance)
-        return rates
-
-    def _welcome(self, copy: Indices, awake: Booleans | None) -> None:
-        """Give who was never awake before the mean V and E of the others: it begins at a rate like theirs."""
-        at = self._ahead, copy
-        new = self.arrays["largest"][at] == SMALLEST
-        if not new.any():
-            return
-        arrives = new & ~new.all(axis=-1, keepdims=True) & (True if awake is None else awake.any(axis=-1))
-        others = np.maximum((~new).sum(axis=-1, keepdims=True), 1)
-        for name in ("variance", "largest"):
-            values = self.arrays[name][at]
-            mean = np.where(new, 0.0, values).sum(axis=-1, keepdims=True) / others
-            self.arrays[name][at] = np.where(arrives, mean, values)
-
-    def _grown(self, copy: Indices, rates: Floats, distance: Floats32) -> bool:
-        """Return whether E had to grow, as a rate was too large for what this round's regret can be."""
-        bound = distance * _STEEPEST[:, None]
-        too_large = rates * bound > TOO_LARGE
-        if not too_large.any():
-            return False
-        largest = self.arrays["largest"]
-        largest[self._ahead, copy] = np.where(too_large, bound, largest[self._ahead, copy])
-        return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.arrays import Booleans, Floats32, Sessions
+from pipeline.arrays import Floats32, Sessions
 from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import LEVELS, Fitted
@@ -17,13 +17,13 @@ from pipeline.forecasting.calibration_state import (
     CalibrationState,
     followed,
     new_calibration,
-    outcomes_known_at,
 )
-from pipeline.forecasting.combination import Origins, combined, combined_by, weights_of
+from pipeline.forecasting.combination import combined, combined_by, weights_of
 from pipeline.forecasting.combination_state import CombinationState, new_combination
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK, forecasts_by_forecaster, in_order
 from pipeline.forecasting.postprocessing_state import PostprocessingState
+from pipeline.forecasting.span import Span
 from pipeline.forecasting.specification import PostprocessingSpec
 from pipeline.forecasting.weights import Weights
 
@@ -98,7 +98,7 @@ def postprocessed(
     state = _state_before(rule.state, members, frames)
     first = _first_after(state.combination.session, frames.sessions[:stop], rule.combined_from)
     absent = len(state.combination.tickers) - len(frames.tickers)
-    span = _Span(frames, fits, members, absent, min(first, start), stop)
+    span = Span(frames, fits, members, absent, min(first, start), stop)
     read = span.read(forecasts, start)
     mixed, weights, combination = _combined(state.combination, rule, span, {name: read[name] for name in members})
     base = mixed if published(rule, read) == COMBINED else read[NETWORK]
@@ -111,49 +111,6 @@ def postprocessed(
         Weights(members, frames.sessions[start:stop], weights[shown]),
         PostprocessingState(combination, calibration, "" if calibration is None else published(rule, read)),
     )
-
-
-@dataclass(frozen=True)
-class _Span:
-    """The sessions of frames, from index `begin` to `stop` (excluded), that a post-processing reads.
-
-    Arrays of tickers have `absent` rows of NaN more: those of tickers with an awaited outcome that the frames lack.
-    """
-
-    frames: Frames
-    fits: Sequence[Fitted]
-    members: tuple[str, ...]
-    absent: int
-    begin: int
-    stop: int
-
-    def read(self, forecasts: Mapping[str, Floats32], start: int) -> dict[str, Floats32]:
-        """Return forecasts of all sessions of the span by members and network; those given begin at `start`."""
-        names = [name for name in forecasts if name in (*self.members, NETWORK)]
-        if self.begin == start:
-            return {name: self.wide(forecasts[name]) for name in names}
-        fits = [fitted for fitted in self.fits if fitted.forecaster.kind in names]
-        earlier = forecasts_by_forecaster(fits, self.frames, slice(self.begin, start))
-        return {name: self.wide(np.concatenate([earlier[name], forecasts[name]], axis=1)) for name in names}
-
-    def wide(self, values: Floats32) -> Floats32:
-        """Return values [ticker, ...] with the rows of absent tickers."""
-        return np.concatenate([values, np.full((self.absent, *values.shape[1:]), np.nan, dtype=np.float32)])
-
-    @property
-    def learned_from(self) -> Booleans:
-        """Whether outcomes of each ticker are learned from [ticker]."""
-        network = (fitted for fitted in self.fits if fitted.forecaster.kind == NETWORK)
-        trained_on = np.isin(self.frames.tickers, [ticker for fitted in network for ticker in fitted.tickers])
-        chosen: Booleans = trained_on if trained_on.any() else ~trained_on
-        return np.concatenate([chosen, np.zeros(self.absent, dtype=bool)])
-
-    def origins(self, first: int) -> Origins:
-        """Return what is known of the sessions from index `first` on, outcomes of the tickers learned from alone."""
-        new = slice(first, self.stop)
-        outcome = outcomes_known_at(self.wide(self.frames.future_return), new)
-        outcome = np.where(self.learned_from[:, None, None], outcome, np.float32(np.nan))
-        return Origins(self.frames.sessions[new], outcome, self.wide(self.frames.volatility)[:, new], self.learned_from)
 
 
 def _state_before(state: PostprocessingState | None, members: Sequence[str], frames: Frames) -> PostprocessingState:
@@ -178,7 +135,7 @@ def _first_after(session: np.datetime64, sessions: Sessions, begins: np.datetime
 
 
 def _combined(
-    state: CombinationState, rule: Postprocessing, span: _Span, read: Mapping[str, Floats32]
+    state: CombinationState, rule: Postprocessing, span: Span, read: Mapping[str, Floats32]
 ) -> tuple[Floats32, Floats32, CombinationState]:
     """Return combined quantiles and weights of all sessions of the span, and the state after them."""
     first = _first_after(state.session, span.frames.sessions[: span.stop], rule.combined_from)
@@ -195,7 +152,7 @@ def _combined(
 
 
 def _calibrated(
-    state: CalibrationState | None, rule: Postprocessing, span: _Span, base: Floats32
+    state: CalibrationState | None, rule: Postprocessing, span: Span, base: Floats32
 ) -> tuple[Floats32 | None, CalibrationState | None]:
     """Return corrected quantiles of all sessions of the span, and an adaptive correction's state after them."""
     spec, sessions = rule.spec.calibration, span.frames.sessions[: span.stop]
@@ -227,7 +184,7 @@ def _as_issued(again: Floats32, issued: Floats32) -> Floats32:
     return result
 
 
-def _by_split(rule: Postprocessing, span: _Span, base: Floats32) -> Floats32:
+def _by_split(rule: Postprocessing, span: Span, base: Floats32) -> Floats32:
     """Return quantiles corrected by what the fold's calibration range requires; origins before it are not.
 
     Its factors are learned on forecasts of that range by the fold's own fits, combined from its first session on.
@@ -288,7 +245,7 @@ def silent_until(
     combination, calibration = state.combination.of(frames.tickers, state.combination.forecasters), state.calibration
     shape = (len(frames.tickers), until - first, frames.horizons, len(LEVELS))
     nothing = np.full(shape, np.nan, dtype=np.float32)
-    origins = _Span(frames, (), (), 0, first, until).origins(first)
+    origins = Span(frames, (), (), 0, first, until).origins(first)
     combination = combined(combination, origins, dict.fromkeys(combination.forecasters, nothing)).state
     if calibration is not None:
         calibration = calibration.of(frames.tickers)

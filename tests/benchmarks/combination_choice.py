@@ -30,9 +30,10 @@ import numpy as np
 
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.calibration_state import outcomes_known_at
-from pipeline.forecasting.combination import ABSURD, RATE, TINY, TOO_LARGE, Origins, combined, combined_by
+from pipeline.forecasting.combination import ABSURD, Origins, combined, combined_by
 from pipeline.forecasting.combination_state import SMALLEST, new_combination
 from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
+from pipeline.forecasting.learners import RATE, TINY, TOO_LARGE
 from pipeline.forecasting.postprocessing import members_of
 from tests.benchmarks.cuts import Fits, Job, cuts, earlier_large, fitted
 from tests.benchmarks.main_job import PANEL, Measured, at_most, large_bars

@@ -12,9 +12,7 @@ from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.calibration_state import outcomes_known_at
 from pipeline.forecasting.combination import (
     ABSURD,
-    RATE,
     SESSIONS_AT_ONCE,
-    TOO_LARGE,
     Combined,
     Origins,
     combined,
@@ -28,6 +26,7 @@ from pipeline.forecasting.combination_state import (
     combination_from_arrays,
     new_combination,
 )
+from pipeline.forecasting.learners import RATE, TOO_LARGE
 
 VOLATILITY = 0.02
 

@@ -1,4 +1,4 @@
-"""No look-ahead over the whole pipeline (DESIGN 6.1): from rows and validation to fits, quantiles and what is published.
+"""No look-ahead over the whole pipeline (DESIGN 6.1): from rows and validation to fits and what is published.
 
 Everything after an origin is replaced by other valid bars and actions: each forecast at or before it keeps every bit.
 """
