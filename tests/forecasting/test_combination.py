@@ -307,6 +307,35 @@ def loss_of(quantiles: np.ndarray, outcome: np.ndarray, first: int = 0) -> float
     return float(np.maximum(levels * error, (levels - 1) * error).mean()) / VOLATILITY
 
 
+def planted(kind: str) -> Sequence:
+    """Three tickers, 420 sessions: the truth, a wide and a narrow forecaster, and a bad one of a kind."""
+    base = truth(4, 420)
+    true, wide = (base.quantiles[name][:3] for name in ("true", "wide"))
+    # Three good ones that differ: where they are equally far from an outlier, a rate times a regret can be 0.6 to the
+    # last bit, and rounding decides whether E grows.
+    quantiles = {"true": true, "wide": wide + np.float32(0.003), "narrow": np.float32(0.8) * true - np.float32(0.001)}
+    base = Sequence(quantiles, base.outcome[:3], base.volatility[:3])
+    rng, bad = np.random.default_rng(5), np.array(base.quantiles["true"])
+    garbage = np.sort(rng.normal(0, 5 * VOLATILITY, bad.shape), axis=-1).astype(np.float32)
+    match kind:
+        case "garbage":
+            bad = garbage
+        case "perfect, then garbage":
+            # A forecast that knows the outcome: no other is as good while it lasts.
+            bad[:, :300] = np.sort(base.outcome[:, :300, :, None] + 1e-3 * bad[:, :300], axis=-1)
+            bad[:, 300:] = garbage[:, 300:]
+        case "NaN now and then":
+            bad[rng.random(bad.shape[:3]) < 0.3] = np.nan
+        case "no fit for a ticker":
+            bad[1] = np.nan
+    return with_one_more("bad", bad, base)
+
+
+@pytest.mark.parametrize("kind", ["garbage", "perfect, then garbage", "NaN now and then", "no fit for a ticker"])
+def test_with_a_bad_forecaster_the_loss_is_within_the_stated_bound(kind: str) -> None:
+    check_against_the_twin(planted(kind))
+
+
 def test_garbage_costs_little_and_its_weight_goes() -> None:
     base = truth(0)
     rng = np.random.default_rng(1)

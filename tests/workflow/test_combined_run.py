@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -86,10 +87,21 @@ def test_what_is_published_is_the_calibrated_combination_of_every_default_foreca
     json.dumps(summary.as_json())
 
 
+def test_every_bit_is_the_same_with_one_worker(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPECAST_HOME", str(tmp_path))  # where no fit is cached
+    alone = run(new_context("backtest"), changed(EXPERIMENT, workers=1), RunPlan(live=False))
+    one, two = (it.results[0].result.evaluation.backtest for it in (alone, whole))
+    assert list(one.quantiles) == list(two.quantiles)
+    for name, values in one.quantiles.items():
+        assert values.tobytes() == two.quantiles[name].tobytes(), name
+    assert one.weights.by_session.tobytes() == two.weights.by_session.tobytes()
+
+
 def test_the_second_sentence_of_the_verdict_is_what_the_network_adds(whole: Any) -> None:
     sentence = whole.results[0].result.evaluation.verdict.sentence
-    second = sentence.split(". ", 1)[1] if sentence[: sentence.index(". ") + 1].endswith("drift).") else sentence
-    assert "without it the loss of the combination would be" in second
+    first, second = (sentence.index(text) for text in ("its pinball loss is", "without it the loss of the combination"))
+    assert first < second < sentence.index("Of the other forecasters")
+    assert sentence.count(". ", 0, second) == 1  # no other sentence is between
 
 
 def test_the_page_has_the_weights_over_time_and_what_the_bands_come_from(whole: Any) -> None:
