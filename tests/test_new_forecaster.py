@@ -95,4 +95,6 @@ def test_one_file_and_one_entry_add_a_forecaster_to_the_main_job(tmp_path: Path)
     scores = scores_of(with_naive(tmp_path / "copy"), tmp_path / "home")
     assert "naive" not in without
     assert scores.pop("naive")["pinball"] > 0
+    combined = [(scores.pop(name), without.pop(name)) for name in ("combined", "calibrated")]
+    assert all(one != other for one, other in combined), "a new baseline is combined with the others"
     assert scores == without, "a new baseline changes no score of another forecaster"

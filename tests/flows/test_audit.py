@@ -38,7 +38,7 @@ def test_an_audit_without_a_leak_is_reported_and_recorded(tapecast: Command, sma
     status, summary = tapecast.json("audit", "--experiment", small, "--origins", "3")
     assert status == ExitStatus.OK
     assert summary["status"] == "ok"
-    assert summary["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 11 stages and ")
+    assert summary["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 12 stages and ")
     assert [row["result"] for row in summary["stages"]] == ["same"] * 11
     assert len(summary["origins"]) == 3
     assert any("Not shown" in remark for remark in summary["remarks"])

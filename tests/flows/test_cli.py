@@ -21,6 +21,8 @@ SCORE_KEYS = {
     *("pinball_error", "coverage_80_error", "winkler_80"),
 }
 BASELINES = {"climatology", "last_close", "drift", "ewma", "linear"}
+BENCHMARKS = {"garch", "har", "ridge"}
+"""Those of a run whose experiment names none."""
 
 
 def write_bars(path: Path, **tickers: int) -> pd.DataFrame:
@@ -60,10 +62,12 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
     assert {frozenset(row) for row in first["forecasts"]} == {frozenset(FORECAST_KEYS)}
     assert len(first["forecasts"]) == 3 * 2
     assert set(first["scores"]) == set(first["skill"]) == set(first["dm_p"]) == {"1", "2"}
-    assert set(first["scores"]["1"]) == {"network", "calibrated", *BASELINES}
+    assert set(first["scores"]["1"]) == {"network", "combined", "calibrated", *BASELINES, *BENCHMARKS}
     assert all(set(scores) == SCORE_KEYS for scores in first["scores"]["1"].values())
     assert first["scores"]["1"]["last_close"]["directional_accuracy"] is None
-    assert set(first["skill"]["2"]) == set(first["dm_p"]["2"]) == BASELINES
+    assert set(first["skill"]["2"]) == set(first["dm_p"]["2"]) == {"network", *BASELINES, *BENCHMARKS}
+    assert {row["forecaster"] for row in first["forecasts"]} == {"calibrated"}
+    assert set(first["weights"]["1"]) == {"network", *BASELINES, *BENCHMARKS} - {"last_close", "drift"}
     assert {"load", "features", "fit", "evaluate", "forecast", "report", "record"} <= set(first["seconds"])
     assert Path(first["report"]).read_text("utf-8").startswith("<!DOCTYPE html>")
     fits = {path.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").iterdir()}

@@ -89,7 +89,7 @@ def test_the_terminal_names_the_baseline_that_is_shown(outcome: CalendarResult, 
     chosen = Publication(CALIBRATED, dict.fromkeys(range(1, HORIZONS + 1), "ewma"))
     shown = replace(outcome, publication=chosen, forecasts=published(forecasts, chosen))
     text = " ".join(printed(shown).split())
-    assert "Shown Baseline ewma is shown 1 to 3 sessions ahead: the calibrated network has not shown skill" in text
+    assert "Shown Baseline ewma is shown 1 to 3 sessions ahead: the calibrated forecast has not shown skill" in text
     ewma = forecasts.query("ticker == 'AAA' and horizon == 1 and forecaster == 'ewma'").iloc[0]
     assert f"{ewma['q10']:.2f}…{ewma['q90']:.2f}" in text
     assert "Shown" not in printed(outcome)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, CORE_FORECASTERS
 from pipeline.operation.ledger.database import Ledger, open_ledger
 from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME
 from pipeline.operation.ledger.reading import exported, listed, rows_of_entry, ungraded
@@ -112,7 +113,7 @@ def test_every_session_is_issued_once_and_what_came_late_is_late(ledger: Ledger)
     tickers = rows.groupby("as_of")["ticker"].agg(set)
     for day, names in tickers.items():
         assert names == {"AAA", "BBB", "CCC", *(["DDD"] if day <= DELISTED else [])}, day
-    assert set(rows["forecaster"]) == {"network", "calibrated", "climatology", "last_close", "drift", "ewma", "linear"}
+    assert set(rows["forecaster"]) == {*CORE_FORECASTERS, COMBINED, CALIBRATED}
     assert (rows[rows["published"]].groupby(["ticker", "as_of", "horizon"]).size() == 1).all()
 
 
@@ -179,13 +180,13 @@ def test_what_has_matured_is_graded_once_and_a_restatement_is_a_revision(lived: 
     assert [row["ticker"] for row in results[RESTATED_ON].calendars[0].restated] == ["CCC"]
     assert "prices" in results[RESTATED_ON].calendars[0].restated[0]["what"]  # though an update before had found it
     assert not any(result.calendars[0].warnings for result in results.values())
-    assert sum(result.calendars[0].regraded for result in results.values()) == 3 * 7
+    assert sum(result.calendars[0].regraded for result in results.values()) == 3 * 8
 
 
 def test_the_record_has_every_forecaster_and_late_rows_by_themselves(ledger: Ledger) -> None:
     record = record_of(ledger, "daily")
     on_time = record[(record["status"] == ON_TIME) & (record["horizon"] == 1)].set_index("forecaster")
-    assert len(on_time) == 7
+    assert len(on_time) == 8
     assert set(record["status"]) == {ON_TIME, LATE}
     late = record[(record["status"] == LATE) & (record["horizon"] == 1) & (record["forecaster"] == "ewma")]
     assert late["rows"].tolist() == [3 * 4 + 1]  # DDD was still there on the missed day

@@ -172,8 +172,8 @@ def test_where_the_ledger_s_disk_is_full_nothing_is_issued_and_the_next_run_issu
     filled.unlink()
     assert (announced, ledger_of(), files_of(DAY)) == ([], before, [])
     (calendar,) = daily(context_at(evening(DAY)), EXPERIMENT, DailyPlan()).calendars
-    assert [(row["session"], row["status"], row["added"]) for row in calendar.issued] == [(str(DAY), ON_TIME, 42)]
-    assert ledger_of() == (before[0] + 1, before[1] + 42, None)
+    assert [(row["session"], row["status"], row["added"]) for row in calendar.issued] == [(str(DAY), ON_TIME, 48)]
+    assert ledger_of() == (before[0] + 1, before[1] + 48, None)
 
 
 def test_where_the_disk_is_full_after_the_issue_the_result_is_complete(issued_once: Path) -> None:
@@ -193,7 +193,7 @@ def test_where_the_disk_is_full_after_the_issue_the_result_is_complete(issued_on
     result = daily(context, EXPERIMENT, DailyPlan())
     filled[0].unlink()
     (calendar,) = result.calendars
-    assert [(row["session"], row["status"], row["added"]) for row in calendar.issued] == [(str(DAY), ON_TIME, 42)]
+    assert [(row["session"], row["status"], row["added"]) for row in calendar.issued] == [(str(DAY), ON_TIME, 48)]
     assert {row["ticker"] for row in calendar.forecasts} == {"AAA", "BBB", "CCC"}
     assert (result.recorded, calendar.report, result.refit) == (False, None, None)
     reported = [text for text in messages.sent if text.startswith("The day's file could not be written: ")]
