@@ -112,7 +112,7 @@ def _run_flows(progress: Progress, engine: Engine, announce: Callable[[CalendarS
         publish: bool = False,
         model: str | None = None,
     ) -> Result:
-        """Backtest the network against every baseline, then forecast the next sessions of every ticker.
+        """Backtest network and combination against every baseline, then forecast the next sessions of every ticker.
 
         With `publish` the trained models are published as a version of `model` (empty: daily, of the sample and made
         prices theirs), for `forecast` to use; other names and calendars are unchanged.
@@ -122,7 +122,7 @@ def _run_flows(progress: Progress, engine: Engine, announce: Callable[[CalendarS
 
     @engine.flow("backtest", "backtest {experiment.source.kind}")
     def backtest(experiment: Experiment = DEFAULT_EXPERIMENT, out: Path | None = None) -> Result:
-        """Backtest the network against every baseline; nothing is forecast and no model is published."""
+        """Backtest network and combination against every baseline; nothing is forecast and no model is published."""
         return shown(run_experiment(context("backtest", out), experiment, RunPlan(live=False)))
 
     @engine.flow("forecast", "forecast")

@@ -88,8 +88,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid"):
     calibration: CalibrationSpec = Field(default_factory=CalibrationSpec)
     abstain: Abstain = Field(
         "never",
-        description="Whether the best simple baseline is published, labelled so, where the network has not shown to be "
-        "better than every one: never, judged by all tickers together (pooled), or by each ticker (ticker)",
+        description="Whether the best simple baseline is published, labelled so, where what would be published has not "
+        "shown to be better than every one: never, judged by all tickers together (pooled), or by each ticker (ticker)",
     )
     money: MoneySpec = Field(default_factory=MoneySpec)
     seeds: int = Field(3, ge=1, le=100, description="Networks per fold, S: the forecast is their mean")

@@ -100,20 +100,25 @@ def without_unscorable(
 def without_unfitted(
     experiment: Experiment, results: Sequence[FitResult]
 ) -> tuple[Experiment, list[FitResult], tuple[str, ...]]:
-    """Return the experiment and the results without benchmarks that could not be fitted on a fold, and why.
+    """Return the experiment and the results without fits of benchmarks that found nothing to learn from, and why.
 
-    Neither the network nor a baseline is left out so, nor a benchmark whose fit ended in any other way.
+    A benchmark stays on the folds that it could be fitted on, so that no later fold decides about an earlier one; where
+    there is none it leaves the experiment. Neither the network nor a baseline is left out so, nor a fit that ended in
+    any other way.
     """
     benchmarks = {spec.kind for spec in experiment.benchmarks}
-    refused = {
-        result.job.forecaster.kind: f"The benchmark {result.job.forecaster.kind} was left out, since it could not be "
-        f"fitted on fold {result.job.fold.name}: {result.error}"
-        for result in results
-        if result.refused and result.job.forecaster.kind in benchmarks
-    }
-    fitted = tuple(spec for spec in experiment.benchmarks if spec.kind not in refused)
-    kept = [result for result in results if result.job.forecaster.kind not in refused]
-    return experiment.model_copy(update={"benchmarks": fitted}), kept, tuple(refused.values())
+    refused = [it for it in results if it.refused and it.job.forecaster.kind in benchmarks]
+    kept = [it for it in results if it not in refused]
+    fitted = {it.job.forecaster.kind for it in kept}
+    left = tuple(spec for spec in experiment.benchmarks if spec.kind in fitted)
+    return experiment.model_copy(update={"benchmarks": left}), kept, tuple(map(_unfitted_sentence, refused))
+
+
+def _unfitted_sentence(result: FitResult) -> str:
+    return (
+        f"The benchmark {result.job.forecaster.kind} could not be fitted on fold {result.job.fold.name}, is left out "
+        f"there and compared nowhere: {result.error}"
+    )
 
 
 def jobs_of(

@@ -219,14 +219,19 @@ def relation_in_words(explained_share: float, error: float, p: str, horizon: int
 def band_shares_sentence(shares: Mapping[str, float], horizon: int, when: str = "") -> str:
     """Return which forecasters a band comes from: "Of the 5-session band, 41 % comes from the network, ...".
 
-    `shares` are sorted, the largest first; those after the MAX_SHARES-th are summed. `when` says of which sessions.
+    `shares` are sorted, the largest first: the MAX_SHARES largest and the network are named, and others where they are
+    no more than one. `when` says of which sessions.
     """
-    named = [f"{percent(share, 0)} comes from {_member(name)}" for name, share in list(shares.items())[:MAX_SHARES]]
-    rest = list(shares.values())[MAX_SHARES:]
-    others = [f"{percent(sum(rest), 0)} from {count_of(len(rest), 'other')}"] if rest else []
-    parts = [named[0], *(part.replace(" comes", "") for part in named[1:]), *others]
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"Of the {horizon}-session band{f' {when}' if when else ''}, {listed}."
+    listed = [name for place, name in enumerate(shares) if place < MAX_SHARES or name == "network"]
+    rest = [name for name in shares if name not in listed]
+    if len(rest) == 1:
+        listed, rest = [*listed, *rest], []
+    parts = [f"{percent(shares[name], 0)} from {_member(name)}" for name in listed]
+    if rest:
+        parts.append(f"{percent(sum(shares[name] for name in rest), 0)} from {len(rest)} others")
+    parts[0] = parts[0].replace(" from ", " comes from ", 1)
+    together = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"Of the {horizon}-session band{f' {when}' if when else ''}, {together}."
 
 
 def _member(name: str) -> str:

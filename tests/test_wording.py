@@ -184,6 +184,9 @@ def test_a_band_is_said_to_come_from_its_forecasters() -> None:
     assert band_shares_sentence({"network": 1.0}, 1, "on the mean of the test") == (
         "Of the 1-session band on the mean of the test, 100 % comes from the network."
     )
-    assert band_shares_sentence({"har": 0.7, "network": 0.3}, 2).endswith(
-        "70 % comes from har and 30 % from the network."
-    )
+    two = band_shares_sentence({"har": 0.7, "network": 0.3}, 2)
+    assert two.endswith("70 % comes from har and 30 % from the network.")
+    small = {"har": 0.6, "garch": 0.2, "linear": 0.1, "ridge": 0.06, "ewma": 0.03, "network": 0.01}
+    assert band_shares_sentence(small, 1).endswith(
+        "6 % from ridge, 1 % from the network and 3 % from ewma."
+    )  # the network is always named, and so is a single other

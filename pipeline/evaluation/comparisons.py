@@ -59,14 +59,10 @@ def conclusion_of(t: float, p: float) -> Conclusion:
 
 
 def compared_with(backtest: Backtest, model: str) -> tuple[str, ...]:
-    """Return what a model is compared with: the simple baselines, and for one that is publishable the others too.
-
-    The network is among these for the combination, and for what is published of it.
-    """
-    if model not in PUBLISHABLE:
-        return tuple(name for name in backtest.quantiles if name in BASELINE_KINDS)
-    made_of_it = () if model == NETWORK or (model, backtest.base) == (CALIBRATED, NETWORK) else (NETWORK,)
-    return tuple(name for name in backtest.quantiles if name not in PUBLISHABLE or name in made_of_it)
+    """Return what a model is compared with: the simple baselines, and for one that is publishable the others too."""
+    if model in PUBLISHABLE:
+        return backtest.opponents_of(model)
+    return tuple(name for name in backtest.quantiles if name in BASELINE_KINDS)
 
 
 def models_of(backtest: Backtest) -> tuple[str, ...]:

@@ -77,16 +77,16 @@ def share_table(backtest: Backtest) -> pd.DataFrame:
     """Return a row per horizon and member: its share of the band, and of how many forecasts it had none.
 
     Columns: horizon, forecaster, share (mean over the origins), first, last (at the first origins and the last ones),
-    silent (the share of the combined forecasts at which it had none). Empty without a combination.
+    silent (the share of the combined forecasts at which it had none, or no plausible one). Empty without a combination.
     """
     if backtest.weights is None:
         return pd.DataFrame()
     return pd.DataFrame(
-        [row for horizon in range(1, backtest.horizons + 1) for row in _shares(backtest, backtest.weights, horizon)]
+        [row for horizon in range(1, backtest.horizons + 1) for row in _shares(backtest.weights, horizon)]
     )
 
 
-def _shares(backtest: Backtest, weights: Weights, horizon: int) -> Iterator[dict[str, object]]:
+def _shares(weights: Weights, horizon: int) -> Iterator[dict[str, object]]:
     by_session, smoothed = weights.of_band(horizon), weights.smoothed(horizon)
     for k, member in enumerate(weights.members):
         yield {
@@ -95,12 +95,5 @@ def _shares(backtest: Backtest, weights: Weights, horizon: int) -> Iterator[dict
             "share": float(by_session[:, k].mean()),
             "first": float(smoothed[0, k]),
             "last": float(smoothed[-1, k]),
-            "silent": _silent(backtest, member, horizon),
+            "silent": 1.0 - float(weights.answered[:, horizon - 1, k].mean()),
         }
-
-
-def _silent(backtest: Backtest, member: str, horizon: int) -> float:
-    combined, own = (
-        np.isfinite(backtest.quantiles[name][:, :, horizon - 1]).all(axis=-1) for name in (COMBINED, member)
-    )
-    return float((combined & ~own).sum() / max(combined.sum(), 1))

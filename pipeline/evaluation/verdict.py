@@ -116,13 +116,11 @@ def _skill_sentence(model: str, comparisons: list[Comparison], name: str) -> str
         )
     if best in better:
         return (
-            f"{subject} is better than {_names(better)}, the best baseline ({best.baseline}) among them, but there is "
+            f"{subject} is better than {_each(better)}, the best baseline ({best.baseline}) among them, but there is "
             f"no evidence that it beats {_names(unclear)}."
         )
     beaten = (
-        f"better than {_names(better)}, but there is"
-        if better
-        else "not shown to be better than any baseline: there is"
+        f"better than {_each(better)}, but there is" if better else "not shown to be better than any baseline: there is"
     )
     return (
         f"{subject} is {beaten} no evidence that it beats the best baseline ({best.baseline}): its pinball loss is "
@@ -138,15 +136,16 @@ def network_sentence(network_adds: Sequence[Contribution]) -> str:
     first, last = tested[0], tested[-1]
     ends = [first] if first.horizon == last.horizon else [first, last]
     sizes = " and ".join(f"{_network_size(it)} {sessions_ahead(it.horizon)} ({p_value(it.p)})" for it in ends)
-    means = f"without it the loss of the combination would be {sizes}"
+    means = f"without it the loss would be {sizes}"
     found = {it.conclusion for it in ends}
     if "worse" in found:
-        return f"The network does harm: {means}." if found == {"worse"} else f"The network may do harm: {means}."
+        verb = "harms" if found == {"worse"} else "may harm"
+        return f"The network {verb} the combination: {means}."
     if found == {"better"}:
-        return f"The network adds to it: {means}."
+        return f"The network adds to the combination: {means}."
     if "better" in found:
-        return f"The network adds to it at one of these horizons: {means}."
-    return f"It is not shown that the network adds anything: {means}."
+        return f"The network adds to the combination at one of these horizons: {means}."
+    return f"It is not shown that the network adds anything to the combination: {means}."
 
 
 def _network_size(it: Contribution) -> str:
@@ -203,6 +202,11 @@ def _size(skill: float) -> str:
     if math.isnan(skill):
         return "not comparable, and not smaller"
     return f"{percent(abs(skill))} {'smaller' if skill >= 0 else 'larger'}"
+
+
+def _each(comparisons: list[Comparison]) -> str:
+    """Return the names of some baselines, with what their p-values are worth where they are several."""
+    return f"{_names(comparisons)}{' (each tested by itself)' if len(comparisons) > 1 else ''}"
 
 
 def _names(comparisons: list[Comparison]) -> str:

@@ -70,8 +70,13 @@ class Backtest:
 
     @property
     def opponents(self) -> tuple[str, ...]:
-        """The forecasters that what is published is compared with: the others of the run, and those combined in it."""
-        return tuple(name for name in self.quantiles if name not in (COMBINED, CALIBRATED, self.base))
+        """The forecasters that what is published is compared with."""
+        return self.opponents_of(self.published)
+
+    def opponents_of(self, model: str) -> tuple[str, ...]:
+        """Return the other forecasters of the run; the network is one for the combination, and what is made of it."""
+        own = (NETWORK,) if model == NETWORK or (model, self.base) == (CALIBRATED, NETWORK) else ()
+        return tuple(name for name in self.quantiles if name not in (COMBINED, CALIBRATED, *own))
 
     @cached_property
     def scored(self) -> Booleans:
@@ -90,7 +95,8 @@ def build_backtest(
 ) -> Backtest:
     """Return the backtest of finished fits: each fold's test range forecast by that fold's fits.
 
-    With a post-processing it has what is combined and calibrated of them too.
+    With a post-processing it has what is combined and calibrated of them too. A forecaster that could not be fitted on
+    some fold is combined on the others, and not compared.
     """
     fits = [fits_of(results, fold) for fold in folds]
     parts = [
@@ -109,7 +115,11 @@ def build_backtest(
         sessions=frames.sessions[rows],
         fold_names=tuple(fold.name for fold in folds),
         fold_of_origin=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-        quantiles={name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]},
+        quantiles={
+            name: np.concatenate([part[name] for part in parts], axis=1)
+            for name in parts[0]
+            if all(name in part for part in parts)
+        },
         realised=np.where(usable, frames.future_return[:, rows], np.float32(np.nan)),
         reference_close=frames.reference_close[:, rows],
         target_sessions=_sessions_ahead(frames, rows),

@@ -99,7 +99,7 @@ def followed(
 ) -> tuple[Floats32, CalibrationState]:
     """Return corrected quantiles [ticker, session, horizon, level] of sessions without a gap, and the state after them.
 
-    `quantiles` are as the network gives them at each session, NaN where nothing is issued; `outcome` [ticker, session,
+    `quantiles` are those to be corrected at each session, NaN where nothing is issued; `outcome` [ticker, session,
     horizon] by the session at which it became known (outcomes_known_at). The tickers are the state's.
     """
     issued = np.empty_like(quantiles)
@@ -171,5 +171,7 @@ def calibration_from_arrays(arrays: Mapping[str, Array]) -> CalibrationState:
             )
         session = np.datetime64(int(arrays["session"][0]), "D")
     except (KeyError, ValueError, IndexError) as error:
-        raise FitError(f"found no calibration state: {error}; expected its arrays; publish the model again") from error
+        raise FitError(
+            f"found no calibration state ({error!r}), expected its arrays; publish the model again"
+        ) from error
     return CalibrationState(tickers, scale, level, pending, session)

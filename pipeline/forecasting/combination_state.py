@@ -110,7 +110,9 @@ def combination_from_arrays(arrays: Mapping[str, Array]) -> CombinationState:
         state = CombinationState(forecasters, tickers, **found, count=count, session=session)
         new = new_combination(forecasters, tickers, state.horizons)
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise FitError(f"found no combination state: {error}; expected its arrays; publish the model again") from error
+        raise FitError(
+            f"found no combination state ({error!r}), expected its arrays; publish the model again"
+        ) from error
     shapes, expected = ([getattr(it, name).shape for name in (*LEARNED, *AWAITED)] for it in (state, new))
     if shapes != expected:
         raise FitError(f"found a combination state of shapes {shapes}, expected {expected}; publish the model again")

@@ -39,7 +39,7 @@ class Learners:
 
         `quantiles` [horizon, level, forecaster, ticker] are zero where not `awake` (None: everywhere).
         """
-        self._welcome(copy, awake)
+        self._begin_new(copy, awake)
         while True:
             rates = self._rates(copy)
             weights = self._weights(copy, rates)
@@ -73,7 +73,7 @@ class Learners:
         rates: Floats = np.minimum(0.5 / largest, by_variance)
         return rates
 
-    def _welcome(self, copy: Indices, awake: Booleans | None) -> None:
+    def _begin_new(self, copy: Indices, awake: Booleans | None) -> None:
         """Give who was never awake before the mean V and E of the others: it begins at a rate like theirs."""
         at = self._ahead, copy
         new = self.arrays["largest"][at] == SMALLEST

@@ -18,7 +18,7 @@ from pipeline.forecasting.calibration_state import (
     followed,
     new_calibration,
 )
-from pipeline.forecasting.combination import combined, combined_by, weights_of
+from pipeline.forecasting.combination import Combined, combined, combined_again
 from pipeline.forecasting.combination_state import CombinationState, new_combination
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK, forecasts_by_forecaster, in_order
@@ -100,7 +100,8 @@ def postprocessed(
     absent = len(state.combination.tickers) - len(frames.tickers)
     span = Span(frames, fits, members, absent, min(first, start), stop)
     read = span.read(forecasts, start)
-    mixed, weights, combination = _combined(state.combination, rule, span, {name: read[name] for name in members})
+    mixture = _combined(state.combination, rule, span, {name: read[name] for name in members})
+    mixed = mixture.quantiles
     base = mixed if published(rule, read) == COMBINED else read[NETWORK]
     corrected, calibration = _calibrated(state.calibration, rule, span, base)
     shown = slice(start - span.begin, None)
@@ -108,8 +109,8 @@ def postprocessed(
     made = {name: values[: len(frames.tickers), shown] for name, values in made.items()}
     return Postprocessed(
         in_order({**forecasts, **made}),
-        Weights(members, frames.sessions[start:stop], weights[shown]),
-        PostprocessingState(combination, calibration, "" if calibration is None else published(rule, read)),
+        Weights(members, frames.sessions[start:stop], mixture.weights[shown], mixture.answered[shown]),
+        PostprocessingState(mixture.state, calibration, "" if calibration is None else published(rule, read)),
     )
 
 
@@ -134,21 +135,22 @@ def _first_after(session: np.datetime64, sessions: Sessions, begins: np.datetime
     return int(np.searchsorted(sessions, session, side="right"))
 
 
-def _combined(
-    state: CombinationState, rule: Postprocessing, span: Span, read: Mapping[str, Floats32]
-) -> tuple[Floats32, Floats32, CombinationState]:
-    """Return combined quantiles and weights of all sessions of the span, and the state after them."""
+def _combined(state: CombinationState, rule: Postprocessing, span: Span, read: Mapping[str, Floats32]) -> Combined:
+    """Return the combination of all sessions of the span."""
     first = _first_after(state.session, span.frames.sessions[: span.stop], rule.combined_from)
     seen = first - span.begin
     new = combined(state, span.origins(first), {name: values[:, seen:] for name, values in read.items()})
-    weights = weights_of(state)
-    again = combined_by(weights, [values[:, :seen] for values in read.values()])
-    found = np.concatenate([_as_issued(again, state.issued), new.quantiles], axis=1)
+    volatility = span.wide(span.frames.volatility)[:, span.begin : first]
+    again = combined_again(state, volatility, {name: values[:, :seen] for name, values in read.items()})
+    found = np.concatenate([_as_issued(again.quantiles, state.issued), new.quantiles], axis=1)
     after = new.state
     if first == span.stop and not np.isnat(state.session):  # forecast now, as its bar came late; nothing is learned
         latest = np.where(np.isnan(after.combined[0]), found[:, -1].transpose(1, 2, 0), after.combined[0])
         after = replace(after, combined=np.concatenate([latest[None], after.combined[1:]]))
-    return found, np.concatenate([np.broadcast_to(weights, (seen, *weights.shape)), new.weights]), after
+    weights, answered = (
+        np.concatenate([getattr(part, name) for part in (again, new)]) for name in ("weights", "answered")
+    )
+    return Combined(found, weights, answered, after)
 
 
 def _calibrated(

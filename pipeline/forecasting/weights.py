@@ -11,11 +11,15 @@ from pipeline.forecasting.conformal import OFF_MEDIAN
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The weight of every member of a combination at each session: those of members that all answer; they sum to 1."""
+    """The weights with which the members of a combination went into it, on the mean of the tickers; they sum to 1.
+
+    `answered` is the share of the tickers that each of them forecast: it is silent at the others.
+    """
 
     members: tuple[str, ...]
     sessions: Sessions  # [session]
     by_session: Floats32  # [session, horizon, level, member]
+    answered: Floats32  # [session, horizon, member]
 
     @property
     def horizons(self) -> int:
@@ -25,7 +29,7 @@ class Weights:
     @property
     def last(self) -> "Weights":
         """The weights of the last session alone."""
-        return Weights(self.members, self.sessions[-1:], self.by_session[-1:])
+        return Weights(self.members, self.sessions[-1:], self.by_session[-1:], self.answered[-1:])
 
     def of_band(self, horizon: int) -> Floats:
         """Return the mean weight over the levels off the median [session, member]: what the band is made of."""
@@ -46,16 +50,18 @@ class Weights:
 
 
 def joined(parts: Sequence[Weights]) -> Weights:
-    """Return the weights of parts one after the other; a member that a part lacks has no weight there."""
+    """Return the weights of parts one after the other; a member that a part lacks is silent there."""
     members = tuple(dict.fromkeys(member for part in parts for member in part.members))
     return Weights(
         members,
         np.concatenate([part.sessions for part in parts]),
-        np.concatenate([_for_members(part, members) for part in parts]),
+        np.concatenate([_for_members(part.by_session, part, members) for part in parts]),
+        np.concatenate([_for_members(part.answered, part, members) for part in parts]),
     )
 
 
-def _for_members(part: Weights, members: tuple[str, ...]) -> Floats32:
-    values = np.zeros((*part.by_session.shape[:-1], len(members)), dtype=np.float32)
-    values[..., [members.index(member) for member in part.members]] = part.by_session
-    return values
+def _for_members(values: Floats32, part: Weights, members: tuple[str, ...]) -> Floats32:
+    """Return values [..., member] of a part for all members, zero where it lacks one."""
+    result = np.zeros((*values.shape[:-1], len(members)), dtype=np.float32)
+    result[..., [members.index(member) for member in part.members]] = values
+    return result

@@ -60,7 +60,8 @@ class Model:
 
     `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other
     calendars; `universe` says when they belonged to it. `backtest` is None where the model was published without one.
-    `state` is that of post-processing after the last session of that backtest.
+    `state` is that of post-processing after the last session of that backtest, `left_out` are the kinds of benchmarks
+    that were requested and could not be used.
     """
 
     experiment: Experiment
@@ -72,6 +73,7 @@ class Model:
     publication: Publication
     backtest: BacktestReference | None = None
     state: PostprocessingState | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ class TrainedModel:
     publication: Publication
     backtest: BacktestReference | None = None
     state: PostprocessingState | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def model_name(source: SourceSpec) -> str:

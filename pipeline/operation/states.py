@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pipeline.arrays import Array
 from pipeline.errors import FitError
 from pipeline.files import write_whole
 from pipeline.forecasting.postprocessing_state import (
@@ -20,6 +21,8 @@ from pipeline.forecasting.postprocessing_state import (
 
 STATES = "states"
 """The folder of daily states within that of a model."""
+EARLIER_ARRAYS = {"tickers", "scale", "level", "pending", "session"}
+"""Names in the states of versions of before December 2026."""
 
 
 def state_bytes(state: PostprocessingState) -> bytes:
@@ -30,12 +33,22 @@ def state_bytes(state: PostprocessingState) -> bytes:
 
 def read_state(path: Path) -> PostprocessingState:
     """Return the state of a safetensors file; raises FitError where it is missing or something else."""
+    arrays = _arrays_of(path)
     try:
-        return state_from_arrays(load(path.read_bytes()))
+        return state_from_arrays(arrays)
+    except FitError as error:
+        raise FitError(f"cannot use the state of post-processing {path}: {error}") from error
+
+
+def _arrays_of(path: Path) -> dict[str, Array]:
+    """Return the arrays of a safetensors file; raises FitError where there are none."""
+    try:
+        arrays: dict[str, Array] = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise FitError(
             f"cannot read the state of post-processing {path}: {error}; expected one that was stored"
         ) from error
+    return arrays
 
 
 def put_state(model_folder: Path, calendar: str, state: PostprocessingState) -> str:
@@ -50,10 +63,15 @@ def put_state(model_folder: Path, calendar: str, state: PostprocessingState) -> 
     return digest
 
 
-def get_state(model_folder: Path, calendar: str, digest: str) -> PostprocessingState:
-    """Return the stored state with a digest; raises FitError where it is missing or was changed."""
+def get_state(model_folder: Path, calendar: str, digest: str) -> PostprocessingState | None:
+    """Return the stored state with a digest; raises FitError where it is missing or was changed.
+
+    None where a version of before December 2026 stored it: that was of a calibration alone, and nothing can go on from.
+    """
     folder = _folder(model_folder, calendar)
     path = next(folder.glob(f"*-{digest[:12]}.safetensors"), folder / f"*-{digest[:12]}.safetensors")
+    if {*_arrays_of(path)} >= EARLIER_ARRAYS:
+        return None
     state = read_state(path)
     if state_digest(state) != digest:
         raise FitError(

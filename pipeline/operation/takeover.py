@@ -14,6 +14,7 @@ from pipeline.dataset.labels import label_mask, origin_scale, scaled_target
 from pipeline.evaluation.scores import pinball_of
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.registry import forecaster_of
 from pipeline.forecasting.forecasts import NETWORK, forecasts_by_forecaster
 from pipeline.forecasting.live import recent_sessions
 from pipeline.operation.model import Model, TrainedModel
@@ -131,12 +132,24 @@ def measured(trained: TrainedModel, champion: Model | None, frames: Frames) -> M
     validation = trained.results[0].job.fold.validation
     comparable = champion is not None and _reads(champion.fits, frames)
     return Measured(
-        same_experiment=champion is not None and same_experiment(trained.experiment, champion.experiment),
+        same_experiment=champion is not None and _same_but_left_out(trained, champion),
         loss=validation_loss(fits, frames, validation),
         champion_loss=validation_loss(champion.fits, frames, validation) if champion and comparable else None,
         faults=quantile_faults(fits, frames),
         missing=missing_tickers(fits, champion, frames) if champion else (),
     )
+
+
+def _same_but_left_out(trained: TrainedModel, champion: Model) -> bool:
+    """Return whether both have the same experiment, but for benchmarks that either could not use."""
+    left_out = {*trained.left_out, *champion.left_out}
+    one, other = (
+        it.experiment.model_copy(
+            update={"benchmarks": tuple(spec for spec in it.experiment.benchmarks if spec.kind not in left_out)}
+        )
+        for it in (trained, champion)
+    )
+    return same_experiment(one, other)
 
 
 def same_experiment(one: Experiment, other: Experiment) -> bool:
@@ -166,10 +179,12 @@ def validation_loss(fits: Sequence[Fitted], frames: Frames, validation: Range) -
 
 
 def quantile_faults(fits: Sequence[Fitted], frames: Frames) -> tuple[str, ...]:
-    """Return a sentence for each forecaster with quantiles that are not finite, or cross, at a latest origin.
+    """Return a sentence for network and baselines with quantiles that are not finite, or cross, at a latest origin.
 
-    Tickers without an origin among the last sessions are not forecast, and not looked at.
+    A benchmark that is silent is combined without it. Tickers without an origin among the last sessions are not
+    forecast, and not looked at.
     """
+    fits = [fitted for fitted in fits if forecaster_of(fitted.forecaster).role != "benchmark"]
     recent = recent_sessions(frames)
     usable = frames.usable[:, recent]  # [ticker, recent session]
     rows = np.flatnonzero(usable.any(axis=1))

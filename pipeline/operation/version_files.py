@@ -40,6 +40,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     publication: Publication
     backtest: BacktestReference | None
     state: str | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -155,6 +156,7 @@ def _described(model: TrainedModel) -> ModelDescription:
         publication=model.publication,
         backtest=model.backtest,
         state=_state_path(model.calendar) if model.state else None,
+        left_out=model.left_out,
     )
 
 
@@ -251,6 +253,7 @@ def _model(place: Path, description: ModelDescription) -> Model:
         publication=description.publication,
         backtest=description.backtest,
         state=read_state(place / description.state) if description.state else None,
+        left_out=description.left_out,
     )
 
 

@@ -60,8 +60,8 @@ def _member_table(shares: pd.DataFrame, horizons: Sequence[int]) -> ReportTable:
         for member in shares["forecaster"].unique()
     ]
     caption = (
-        "Share of each forecaster in the band; silent: the share of forecasts at which it had none of its own, so that "
-        "the others were combined without it"
+        "Share of each forecaster in the band; silent: the share of forecasts at which it had none, or no plausible "
+        "one, so that the others were combined without it"
     )
     return report_table("Weights", "Forecaster", columns, rows, caption)
 

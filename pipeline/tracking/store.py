@@ -36,7 +36,7 @@ LOCAL_UI = "http://127.0.0.1:5000"
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI shows its pages for chat models
     "mlflow.note.content": "Tapecast: quantile forecasts of stock prices. One run per job, a child run per fold. "
-    "`tapecast.verdict`: whether the network beat its baselines; the description of a run has the full sentence.",
+    "`tapecast.verdict`: whether what is published beat its baselines; the description of a run has the full sentence.",
 }
 
 

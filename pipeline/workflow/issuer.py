@@ -39,7 +39,8 @@ class Issuer:
 def live_state(issuer: Issuer, last: Entry | None) -> PostprocessingState | None:
     """Return the state of post-processing to go on from: that of the last issue, or the version's own.
 
-    The version's own, too, where it calibrates another forecaster, or forecasts other horizons.
+    The version's own, too, where it calibrates another forecaster or forecasts other horizons, and where the last issue
+    was one of an earlier version of tapecast.
 
     Raises FitError where that of the last issue is gone or was changed.
     """
@@ -47,8 +48,9 @@ def live_state(issuer: Issuer, last: Entry | None) -> PostprocessingState | None
     if last is None or last.provenance.calibration_digest is None or own is None:
         return own
     state = get_state(issuer.version.folder.parent, issuer.calendar, last.provenance.calibration_digest)
-    same = (state.horizons, state.calibrated) == (own.horizons, own.calibrated)
-    return state if same else own
+    if state is None or (state.horizons, state.calibrated) != (own.horizons, own.calibrated):
+        return own
+    return state
 
 
 def usable_state(issuer: Issuer, last: Entry | None) -> tuple[PostprocessingState | None, list[str]]:

@@ -53,8 +53,8 @@ def refit_reason(
     fold is enough, whether it became the champion or was refused: a refit of the same fold would be decided in the same
     way every day, and a person who promoted another version since chose that one until the next fold.
     """
-    requested = not _is_of(model.experiment, experiment)
-    fitted = [it for it in stored if _is_of(it.experiment, experiment)]
+    requested = not _is_of(model, experiment)
+    fitted = [it for it in stored if _is_of(it, experiment)]
     if requested and not fitted:
         return ANOTHER_EXPERIMENT
     try:
@@ -77,9 +77,9 @@ def replacement_reason(champion: int, known: Iterable[VersionDescription]) -> Re
 
 def experiment_of_another(version: ModelVersion, known: Iterable[VersionDescription], experiment: Experiment) -> str:
     """Return which version has the experiment in words, empty where none has, or the one that forecasts."""
-    if any(_is_of(model.experiment, experiment) for model in version.models.values()):
+    if any(_is_of(model, experiment) for model in version.models.values()):
         return ""
-    having = [it.number for it in known if any(_is_of(model.experiment, experiment) for model in it.calendars.values())]
+    having = [it.number for it in known if any(_is_of(model, experiment) for model in it.calendars.values())]
     if not having:
         return ""
     return (
@@ -88,11 +88,10 @@ def experiment_of_another(version: ModelVersion, known: Iterable[VersionDescript
     )
 
 
-def _is_of(fitted: Experiment, experiment: Experiment) -> bool:
-    """Return whether a model has this experiment; benchmarks that could not be scored were dropped from it."""
-    kinds = {spec.kind for spec in fitted.benchmarks}
-    scorable = tuple(spec for spec in experiment.benchmarks if spec.kind in kinds)
-    return same_experiment(experiment.model_copy(update={"benchmarks": scorable}), fitted)
+def _is_of(model: Model | ModelDescription, experiment: Experiment) -> bool:
+    """Return whether a model has this experiment, but for benchmarks that could not be scored or fitted."""
+    usable = tuple(spec for spec in experiment.benchmarks if spec.kind not in model.left_out)
+    return same_experiment(experiment.model_copy(update={"benchmarks": usable}), model.experiment)
 
 
 def _has_fold(stored: ModelDescription, latest: np.datetime64) -> bool:

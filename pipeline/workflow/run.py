@@ -90,6 +90,7 @@ def _on_calendar(
     experiment: Experiment,
 ) -> RecordedResult:
     """Return the recorded result of the run on one calendar."""
+    requested = experiment
     with context.timer.stage("features"):
         frames = context.step(frames_on, "features")(bars, experiment)
         folds = folds_of(frames, experiment)
@@ -135,7 +136,9 @@ def _on_calendar(
     )
     trained = trained_model(bars, experiment, results_of(fits, folds[-1]), chosen)
     rule = evaluation.backtest.postprocessing
-    trained = replace(trained, backtest=reference, state=rule.state if rule else None)
+    left_out = {spec.kind for spec in requested.benchmarks} - {spec.kind for spec in experiment.benchmarks}
+    state = rule.state if rule else None
+    trained = replace(trained, backtest=reference, state=state, left_out=tuple(sorted(left_out)))
     return replace(recorded, trained=trained)
 
 

@@ -15,7 +15,6 @@ from pipeline.dataset.ticker_features import TickerSeries
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.combination import combined_by
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED
 from pipeline.forecasting.specification import PostprocessingSpec
@@ -220,7 +219,8 @@ def combined_in_hindsight(
         return backtest
     weights = backtest.weights
     last = np.broadcast_to(weights.by_session[-1:], weights.by_session.shape)
-    combined = combined_by(last[0], [backtest.quantiles[name] for name in weights.members])
+    parts = [last[..., k] * backtest.quantiles[name] for k, name in enumerate(weights.members)]
+    combined = np.sort(np.sum(parts, axis=0), axis=-1).astype(np.float32)
     return replace(
         backtest,
         weights=replace(weights, by_session=last),

@@ -67,7 +67,7 @@ TWO_SIDED = 1.96
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the command line asks for."""
 
     earlier: bool
@@ -94,17 +94,17 @@ def best_of(losses: Mapping[str, float], among: Sequence[str] | None = None) -> 
 # --- The large panel ---
 
 
-def large(asked: Asked) -> Iterator[Measured]:
+def large(request: Request) -> Iterator[Measured]:
     """Report the large panel; there is no bound."""
     bars = large_bars()
-    job = earlier_large(bars) if asked.earlier else Job("100 tickers, 2017 to 2021", bars, LARGE)
-    trials = Trials(tested=1 if asked.earlier else asked.tried or 1)
-    backtest = backtest_on(job, asked.fits)
+    job = earlier_large(bars) if request.earlier else Job("100 tickers, 2017 to 2021", bars, LARGE)
+    trials = Trials(tested=1 if request.earlier else request.tried or 1)
+    backtest = backtest_on(job, request.fits)
     table, adds = comparison_table(backtest, trials), contributions(backtest, trials)
     print(f"\n{job.name}: {len(backtest.sessions)} sessions, {trials.tested} specifications tried on them")
     for horizon in range(1, backtest.horizons + 1):
         losses = losses_of(backtest, horizon)
-        expected = "" if asked.earlier or horizon not in EXPECTED else f" (expected {EXPECTED[horizon]:.2f})"
+        expected = "" if request.earlier or horizon not in EXPECTED else f" (expected {EXPECTED[horizon]:.2f})"
         print(f"  horizon {horizon}: combined {losses[COMBINED]:.3f}{expected}, calibrated {losses[CALIBRATED]:.3f}")
         tests = {name: pooled(table, name, horizon) for name in (COMBINED, CALIBRATED)}
         for name in losses:
@@ -128,9 +128,9 @@ def print_large_row(name: str, losses: Mapping[str, float], tests: Mapping[str, 
 # --- Many panels ---
 
 
-def jobs_on(asked: Asked) -> Iterator[Job]:
+def jobs_on(request: Request) -> Iterator[Job]:
     bars = large_bars()
-    if asked.earlier:
+    if request.earlier:
         yield from cuts(earlier_large(bars).bars, combination_choice.ERAS, SEED)
         return
     sample = Experiment(device="cpu")
@@ -183,12 +183,12 @@ def rows_of(name: str, backtest: Backtest) -> Iterator[Row]:
         yield Row(name, horizon, losses, test["skill"], test["skill_error"], adds_in_words)
 
 
-def panels(asked: Asked) -> Iterator[Measured]:
+def panels(request: Request) -> Iterator[Measured]:
     """Hold the combination against every forecaster of every panel."""
     rows = []
-    for job in jobs_on(asked):
+    for job in jobs_on(request):
         began = time.perf_counter()
-        rows += rows_of(job.name, backtest_on(job, asked.fits))
+        rows += rows_of(job.name, backtest_on(job, request.fits))
         print(f"{job.name}: {time.perf_counter() - began:.0f} s", flush=True)
     for horizon in HORIZONS:
         at_horizon = [row for row in rows if row.horizon == horizon]
@@ -224,7 +224,7 @@ CHANCE = SIGNIFICANT / 2 + 2 * np.sqrt(SIGNIFICANT / 2 * (1 - SIGNIFICANT / 2) /
 CHECKED = 2
 
 
-def truth(_asked: Asked) -> Iterator[Measured]:
+def truth(_request: Request) -> Iterator[Measured]:
     """Count the panels at which the combination is called better than the true quantiles."""
     words: dict[int, list[str]] = {horizon: [] for horizon in HORIZONS}
     ratios: dict[int, list[float]] = {horizon: [] for horizon in HORIZONS}
@@ -291,7 +291,7 @@ SHAPE = (100, 504 + 1258)
 MEMBERS = 7
 
 
-def seconds(_asked: Asked) -> Iterator[Measured]:
+def seconds(_request: Request) -> Iterator[Measured]:
     """Take the CPU time of the combination alone, of all threads together."""
     draws, horizons = np.random.default_rng(0), max(HORIZONS)
     volatility = 0.01 * np.exp(0.3 * draws.standard_normal(SHAPE))
@@ -312,7 +312,7 @@ def seconds(_asked: Asked) -> Iterator[Measured]:
     yield at_most("CPU seconds of the combination alone, median of 5", float(np.median(found)), 0.5)
 
 
-PARTS: Mapping[str, Callable[[Asked], Iterator[Measured]]] = {
+PARTS: Mapping[str, Callable[[Request], Iterator[Measured]]] = {
     "large": large,
     "panels": panels,
     "truth": truth,
@@ -337,8 +337,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     if "large" in parts and not given.earlier and given.tried is None:
         parser.error("large: say by --tried how many specifications were tested on 2017 to 2021, this one included")
-    asked = Asked(given.earlier, given.tried, given.fits)
-    measured = [measurement for name in parts for measurement in PARTS[name](asked)]
+    request = Request(given.earlier, given.tried, given.fits)
+    measured = [measurement for name in parts for measurement in PARTS[name](request)]
     print("", *measured, sep="\n")
     return sum(not measurement.met for measurement in measured)
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.calibration_state import outcomes_known_at
-from pipeline.forecasting.combination import ABSURD, Origins, combined, combined_by
+from pipeline.forecasting.combination import IMPLAUSIBLE, Origins, combined
 from pipeline.forecasting.combination_state import SMALLEST, new_combination
 from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
 from pipeline.forecasting.learners import RATE, TINY, TOO_LARGE
@@ -47,7 +47,7 @@ STEEPEST = np.maximum(TAUS, 1 - TAUS)
 
 
 @dataclass(frozen=True)
-class Said:
+class Issued:
     """What every forecaster says of the validation range and the sessions after it, and what came."""
 
     name: str
@@ -62,12 +62,12 @@ class Said:
     def members(self) -> tuple[str, ...]:
         return members_of(tuple(self.quantiles))
 
-    def since(self, first: int) -> "Said":
+    def since(self, first: int) -> "Issued":
         """Return the same from a session on; nothing of before is known."""
         known = np.array(self.known[:, first:])
         for h in range(known.shape[2]):
             known[:, : h + 1, h] = np.nan
-        return Said(
+        return Issued(
             self.name,
             {name: values[:, first:] for name, values in self.quantiles.items()},
             self.outcome[:, first:],
@@ -90,10 +90,10 @@ class Said:
         return float(np.maximum(TAUS * error, (TAUS - 1) * error).mean())
 
 
-def said_of(job: Job, fits: Fits) -> Said:
+def issued_of(job: Job, fits: Fits) -> Issued:
     (fold,), frames = fits.folds, fits.frames
     rows = slice(fold.validation.start, fold.test.stop)
-    return Said(
+    return Issued(
         job.name,
         forecasts_by_forecaster(fits_of(fits.results, fold), frames, rows),
         np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.float32(np.nan)),
@@ -175,24 +175,24 @@ def smoother(width: float) -> np.ndarray:
     return kernel / kernel.sum(axis=1, keepdims=True)
 
 
-def given_of(said: Said, horizon: int) -> Given:
-    quantiles = np.stack([said.quantiles[name][:, :, horizon - 1] for name in said.members]).astype(np.float64)
-    scale = said.volatility * np.sqrt(horizon)
-    awake = (np.abs(quantiles) <= np.where(scale > 0, ABSURD * scale, np.inf)[..., None]).all(axis=-1)
+def given_of(issued: Issued, horizon: int) -> Given:
+    quantiles = np.stack([issued.quantiles[name][:, :, horizon - 1] for name in issued.members]).astype(np.float64)
+    scale = issued.volatility * np.sqrt(horizon)
+    awake = (np.abs(quantiles) <= IMPLAUSIBLE * np.where(scale > 0, scale, 1.0)[..., None]).all(axis=-1)
     learned = awake.any(axis=0) & (scale > 0)
     unit = np.where(learned, 1 / (np.where(learned, scale, 1) * np.maximum(learned.sum(axis=0), 1)), 0)
     return Given(np.where(awake[..., None], quantiles, 0), awake, unit)
 
 
-def aggregated(said: Said, horizon: int, options: Options) -> np.ndarray:
+def aggregated(issued: Issued, horizon: int, options: Options) -> np.ndarray:
     """Return combined quantiles [ticker, session, level]."""
-    given = given_of(said, horizon)
+    given = given_of(issued, horizon)
     learners = [Learner(options, len(given.quantiles)) for _ in range(horizon if options.interleaved else 1)]
     found = np.empty(given.quantiles.shape[1:])
     for t in range(found.shape[1]):
         learner, then = learners[t % len(learners)], t - horizon
         if then >= 0:
-            outcome = said.known[:, t, horizon - 1, None]
+            outcome = issued.known[:, t, horizon - 1, None]
             slope = np.where(np.isfinite(outcome), (outcome < found[:, then]) - TAUS, 0) * given.unit[:, then, None]
             away = np.where(given.awake[:, :, then, None], found[:, then] - given.quantiles[:, :, then], 0)
             learner.learn(np.einsum("il,kil->lk", slope, away))
@@ -203,33 +203,32 @@ def aggregated(said: Said, horizon: int, options: Options) -> np.ndarray:
 # --- What is compared ---
 
 
-def as_it_is(said: Said, members: Sequence[str]) -> np.ndarray:
+def as_it_is(issued: Issued, members: Sequence[str]) -> np.ndarray:
     """Return what combination.py makes of some members [ticker, session, horizon, level]."""
-    tickers = tuple(str(row) for row in range(len(said.volatility)))
+    tickers = tuple(str(row) for row in range(len(issued.volatility)))
     every = np.ones(len(tickers), dtype=bool)
-    origins = Origins(said.sessions, said.known, said.volatility, every)
-    state = new_combination(members, tickers, said.known.shape[2])
-    return combined(state, origins, said.quantiles).quantiles
+    origins = Origins(issued.sessions, issued.known, issued.volatility, every)
+    state = new_combination(members, tickers, issued.known.shape[2])
+    return combined(state, origins, issued.quantiles).quantiles
 
 
-def cold(said: Said) -> np.ndarray:
+def cold(issued: Issued) -> np.ndarray:
     """Return the rule without the validation range, at which it says nothing."""
-    found = as_it_is(said.since(said.evaluated), said.members)
-    nothing = np.full((len(found), said.evaluated, *found.shape[2:]), np.nan, np.float32)
+    found = as_it_is(issued.since(issued.evaluated), issued.members)
+    nothing = np.full((len(found), issued.evaluated, *found.shape[2:]), np.nan, np.float32)
     return np.concatenate([nothing, found], axis=1)
 
 
-def plain_mean(said: Said) -> np.ndarray:
-    equal = np.full(len(said.members), 1 / len(said.members), np.float32)
-    return combined_by(equal, [said.quantiles[name] for name in said.members])
+def plain_mean(issued: Issued) -> np.ndarray:
+    return np.sort(np.mean([issued.quantiles[name] for name in issued.members], axis=0), axis=-1)
 
 
-Combine = Callable[[Said, int], np.ndarray]
-"""From what was said and a horizon, combined quantiles [ticker, session, level]."""
+Combine = Callable[[Issued, int], np.ndarray]
+"""From what was issued and a horizon, combined quantiles [ticker, session, level]."""
 
 
-def at(combine: Callable[[Said], np.ndarray]) -> Combine:
-    return lambda said, horizon: combine(said)[:, :, horizon - 1]
+def at(combine: Callable[[Issued], np.ndarray]) -> Combine:
+    return lambda issued, horizon: combine(issued)[:, :, horizon - 1]
 
 
 def by(**options: float | bool) -> Combine:
@@ -238,9 +237,9 @@ def by(**options: float | bool) -> Combine:
 
 RULE = "the rule"
 VARIANTS: Mapping[str, Combine] = {
-    RULE: at(lambda said: as_it_is(said, said.members)),
-    "last close and drift too": at(lambda said: as_it_is(said, tuple(said.quantiles))),
-    "without climatology": at(lambda said: as_it_is(said, [n for n in said.members if n != "climatology"])),
+    RULE: at(lambda issued: as_it_is(issued, issued.members)),
+    "last close and drift too": at(lambda issued: as_it_is(issued, tuple(issued.quantiles))),
+    "without climatology": at(lambda issued: as_it_is(issued, [n for n in issued.members if n != "climatology"])),
     "no start on validation": at(cold),
     "plain mean": at(plain_mean),
     "one learner, delayed": by(interleaved=False),
@@ -255,24 +254,24 @@ VARIANTS: Mapping[str, Combine] = {
 }
 
 
-def panels(folder: Path | None) -> Iterator[Said]:
+def panels(folder: Path | None) -> Iterator[Issued]:
     bars = large_bars()
     whole = earlier_large(bars)
     for job in (*cuts(whole.bars, ERAS, SEED), whole):
-        yield said_of(job, fitted(job, folder))
+        yield issued_of(job, fitted(job, folder))
 
 
-def rule(every: Sequence[Said]) -> Iterator[Measured]:
+def rule(every: Sequence[Issued]) -> Iterator[Measured]:
     """Hold the compact form against combination.py, in log return."""
     apart = [
-        np.abs(aggregated(said, horizon, Options()) - VARIANTS[RULE](said, horizon)).max()
-        for said in every
+        np.abs(aggregated(issued, horizon, Options()) - VARIANTS[RULE](issued, horizon)).max()
+        for issued in every
         for horizon in HORIZONS
     ]
     yield at_most("the compact form less combination.py, largest of all quantiles x 1e6", 1e6 * max(apart), 1.0)
 
 
-def variants(every: Sequence[Said]) -> Iterator[Measured]:
+def variants(every: Sequence[Issued]) -> Iterator[Measured]:
     """Print the ratio of every variant to the best forecaster in hindsight."""
     means = np.array([compare(every, horizon) for horizon in HORIZONS])  # [horizon, variant]
     chosen = list(VARIANTS).index(RULE)
@@ -282,15 +281,15 @@ def variants(every: Sequence[Said]) -> Iterator[Measured]:
     yield at_most("the rule less the best variant, mean over panels and horizons, x 1e4", 1e4 * lost, CLOSE)
 
 
-def compare(every: Sequence[Said], horizon: int) -> list[float]:
+def compare(every: Sequence[Issued], horizon: int) -> list[float]:
     """Print a line per variant and return the mean ratio of each."""
-    best = [min(said.losses(horizon).items(), key=lambda item: item[1]) for said in every]
+    best = [min(issued.losses(horizon).items(), key=lambda item: item[1]) for issued in every]
     print(f"\nhorizon {horizon}: pinball over that of the best forecaster in hindsight")
-    print_row("", [said.name for said in every], ("mean", "worst"))
+    print_row("", [issued.name for issued in every], ("mean", "worst"))
     print_row("the best", [name for name, _ in best])
     means = []
     for name, combine in VARIANTS.items():
-        losses = [said.loss(combine(said, horizon), horizon) for said in every]
+        losses = [issued.loss(combine(issued, horizon), horizon) for issued in every]
         ratios = np.array(losses) / [loss for _, loss in best]
         means.append(ratios.mean())
         print_row(name, [f"{ratio:.5f}" for ratio in ratios], (f"{ratios.mean():.5f}", f"{ratios.max():.5f}"))
@@ -301,7 +300,7 @@ def print_row(name: str, values: Sequence[str], further: Sequence[str] = ()) -> 
     print(f"  {name:<24}", *(f"{value:>17}" for value in values), *(f"{value:>8}" for value in further), flush=True)
 
 
-PARTS: Mapping[str, Callable[[Sequence[Said]], Iterator[Measured]]] = {"rule": rule, "variants": variants}
+PARTS: Mapping[str, Callable[[Sequence[Issued]], Iterator[Measured]]] = {"rule": rule, "variants": variants}
 
 
 def main(arguments: Sequence[str]) -> int:

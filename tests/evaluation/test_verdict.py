@@ -56,8 +56,8 @@ def echo_named(name: str) -> Echo:
         (
             [0.05, 0.04, 0.04, 0.01, 0.03],
             [0.001, 0.001, 0.001, 0.3, 0.02],
-            "The network is better than climatology, last_close, drift and linear, but there is no evidence that it "
-            "beats the best baseline (ewma): its pinball loss is 1.0 % smaller, p = 0.300.",
+            "The network is better than climatology, last_close, drift and linear (each tested by itself), but there "
+            "is no evidence that it beats the best baseline (ewma): its pinball loss is 1.0 % smaller, p = 0.300.",
         ),
         (
             [0.01, 0.01, 0.01, -0.01, 0.01],

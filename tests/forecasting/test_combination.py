@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.calibration_state import outcomes_known_at
 from pipeline.forecasting.combination import (
-    ABSURD,
+    IMPLAUSIBLE,
     SESSIONS_AT_ONCE,
     Combined,
     Origins,
     combined,
-    combined_by,
-    weights_of,
+    combined_again,
 )
 from pipeline.forecasting.combination_state import (
     SMALLEST,
@@ -26,7 +25,7 @@ from pipeline.forecasting.combination_state import (
     combination_from_arrays,
     new_combination,
 )
-from pipeline.forecasting.learners import RATE, TOO_LARGE
+from pipeline.forecasting.learners import RATE, TOO_LARGE, Learners
 
 VOLATILITY = 0.02
 
@@ -143,7 +142,8 @@ def slow_learner(  # noqa: C901  obvious rather than short
         value = [[float(sequence.quantiles[name][i, s, horizon - 1, level]) for i in range(tickers)] for name in names]
         whole = [sequence.quantiles[name][:, s, horizon - 1] for name in names]
         awake = [
-            [bool((np.abs(whole[k][i]) <= ABSURD * scale[i]).all()) for i in range(tickers)] for k in range(len(names))
+            [bool((np.abs(whole[k][i]) <= IMPLAUSIBLE * scale[i]).all()) for i in range(tickers)]
+            for k in range(len(names))
         ]
         active = [i for i in range(tickers) if any(row[i] for row in awake)]
         known = [k for k in range(len(names)) if largest[k] > SMALLEST]
@@ -198,21 +198,45 @@ def slow_learner(  # noqa: C901  obvious rather than short
     return Learner(np.array(rates), np.array(begun), np.reshape(regrets, shape), np.reshape(excesses, shape)), issued
 
 
+def excess_of(found: np.ndarray, sequence: Sequence, horizon: int) -> np.ndarray:
+    """Return the loss of what was issued less that of each forecaster, where it is awake, summed over levels."""
+    scale = sequence.volatility.astype(float) * math.sqrt(horizon)  # [ticker, session]
+    values = np.stack([it[:, :, horizon - 1] for it in sequence.quantiles.values()]).astype(float)  # [k, i, s, level]
+    awake = (np.abs(values) <= IMPLAUSIBLE * scale[..., None]).all(axis=-1)
+    count = np.maximum(awake.any(axis=0).sum(axis=0), 1)  # [session]
+    outcome = sequence.outcome[:, :, horizon - 1].astype(float)
+    outcome[:, max(outcome.shape[1] - horizon, 0) :] = np.nan  # known after the last session
+    levels = np.array(LEVELS)
+
+    def loss(quantiles: np.ndarray) -> np.ndarray:
+        error = outcome[..., None] - quantiles
+        each: np.ndarray = np.maximum(levels * error, (levels - 1) * error).sum(axis=-1) / scale / count
+        return each
+
+    issued = loss(found[:, :, horizon - 1].astype(float))
+    return np.array(
+        [np.nansum(np.where(rows, issued - loss(own), np.nan)) for rows, own in zip(awake, values, strict=True)]
+    )
+
+
 def check_against_the_twin(sequence: Sequence) -> None:
     """The combination is the twin's, and neither the twin's regret nor its loss exceeds the bound of any copy."""
     found = combine(sequence).quantiles
     horizons = sequence.outcome.shape[2]
     for horizon in range(1, horizons + 1):
         unsorted = np.full((*found.shape[:2], len(LEVELS)), np.nan)
+        total = np.zeros(len(sequence.quantiles))
         for level in range(len(LEVELS)):
             for copy in range(horizon):
                 learner, issued = slow_learner(sequence, horizon, level, copy)
                 for session, values in issued.items():
                     unsorted[:, session, level] = values
                 bound = learner.bounds + 1e-9
+                total += bound
                 assert (learner.regrets.sum(axis=0) <= bound).all()
                 assert (learner.excess.sum(axis=0) <= bound).all()
         np.testing.assert_allclose(found[:, :, horizon - 1], np.sort(unsorted, axis=-1), rtol=1e-4, atol=1e-7)
+        assert (excess_of(found, sequence, horizon) <= total + 1e-5).all()
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -231,6 +255,40 @@ def test_with_delay_the_loss_of_each_copy_is_within_the_bound(sequence: Sequence
 @given(sequences(2, silent=0.7))
 def test_where_forecasters_are_silent_the_loss_is_within_the_bound_of_those_awake(sequence: Sequence) -> None:
     check_against_the_twin(sequence)
+
+
+def hurt(base: Sequence, rounds: int) -> Sequence:
+    """The same forecasts with outcomes that are each chosen, when the forecast is known, to hurt it most."""
+    outcome = np.full(base.outcome.shape, np.nan, dtype=np.float32)
+    stacked = np.stack([values[:, :, 0] for values in base.quantiles.values()]).astype(float)  # [k, i, s, level]
+    levels = np.array(LEVELS)
+    state = base.new
+    for at in range(rounds):
+        known = np.full((*outcome.shape[::2], 1), np.nan, np.float32).transpose(0, 2, 1)
+        if at:
+            known[:, 0] = outcome[:, at - 1]
+        everyone = np.ones(len(outcome), bool)
+        origins = Origins(base.sessions[at : at + 1], known, base.volatility[:, at : at + 1], everyone)
+        made = combined(state, origins, {name: values[:, at : at + 1] for name, values in base.quantiles.items()})
+        state = made.state
+        for ticker in range(len(outcome)):
+            tried = stacked[:, ticker, at].ravel()  # at a quantile of some forecaster its loss is least
+            own, others = (
+                np.maximum(levels * (tried[:, None] - it), (levels - 1) * (tried[:, None] - it)).sum(axis=-1)
+                for it in (made.quantiles[ticker, 0, 0].astype(float), stacked[at % len(stacked), ticker, at])
+            )
+            outcome[ticker, at, 0] = tried[np.argmax(own - others)]
+    return Sequence(base.quantiles, outcome, base.volatility)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outcomes_that_are_chosen_to_hurt_it_keep_it_within_the_bound(seed: int) -> None:
+    base = drawn(seed, tickers=2, count=120, horizons=1, forecasters=3, silent=0.0, wild=0.1)
+    hurtful = hurt(base, 120)
+    check_against_the_twin(hurtful)
+    found = combine(hurtful).quantiles
+    best = excess_of(found, hurtful, 1).max()
+    assert best > excess_of(combine(base).quantiles, base, 1).max()  # it does hurt
 
 
 @pytest.fixture
@@ -346,11 +404,11 @@ def test_garbage_costs_little_and_its_weight_goes() -> None:
     assert (found.weights[-1, ..., 2] < 0.02).all()
 
 
-def test_absurd_quantiles_are_those_of_a_silent_forecaster() -> None:
+def test_implausible_quantiles_are_those_of_a_silent_forecaster() -> None:
     base = truth(0, 50)
-    absurd = with_one_more("absurd", np.full(base.quantiles["true"].shape, 1e6), base)
-    silent = with_one_more("absurd", np.full(base.quantiles["true"].shape, np.nan), base)
-    assert combine(absurd).quantiles.tobytes() == combine(silent).quantiles.tobytes()
+    implausible = with_one_more("implausible", np.full(base.quantiles["true"].shape, 1e6), base)
+    silent = with_one_more("implausible", np.full(base.quantiles["true"].shape, np.nan), base)
+    assert combine(implausible).quantiles.tobytes() == combine(silent).quantiles.tobytes()
 
 
 def test_a_forecaster_that_turns_to_garbage_is_left() -> None:
@@ -387,26 +445,84 @@ def test_where_all_are_silent_there_is_no_forecast_and_nothing_is_learned() -> N
     assert np.isfinite(np.delete(found.quantiles, 20, axis=1)).all()
 
 
-def test_where_all_are_silent_climatology_stands_absurd_though_it_be() -> None:
+def test_where_all_are_silent_climatology_stands_implausible_though_it_be() -> None:
     base = truth(0, 40)
-    absurd = {name: np.array(values) for name, values in base.quantiles.items()} | {
+    implausible = {name: np.array(values) for name, values in base.quantiles.items()} | {
         "climatology": np.array(base.quantiles["wide"])
     }
-    for values in absurd.values():
+    for values in implausible.values():
         values[1, 20] *= 100
-    found = combine(Sequence(absurd, base.outcome, base.volatility))
-    np.testing.assert_array_equal(found.quantiles[1, 20], absurd["climatology"][1, 20])
+    found = combine(Sequence(implausible, base.outcome, base.volatility))
+    np.testing.assert_array_equal(found.quantiles[1, 20], implausible["climatology"][1, 20])
     assert np.abs(np.delete(found.quantiles, 20, axis=1)).max() < 0.2
 
 
-def test_weights_say_what_was_combined(sequence: Sequence) -> None:
-    found = combine(sequence)
-    np.testing.assert_allclose(weights_of(found.state), found.weights[-1], rtol=1e-6)
-    for at in (3, 30, 59):
-        values = [quantiles[:, at : at + 1] for quantiles in sequence.quantiles.values()]
-        again = combined_by(found.weights[at], values)
-        np.testing.assert_allclose(again[:, 0], found.quantiles[:, at], atol=1e-7)
-    np.testing.assert_allclose(found.weights.sum(axis=-1), 1, atol=1e-6)
+def again(state: CombinationState, sequence: Sequence, at: int) -> Combined:
+    """What a state makes of the forecasts of a session."""
+    quantiles = {name: values[:, at : at + 1] for name, values in sequence.quantiles.items()}
+    return combined_again(state, sequence.volatility[:, at : at + 1], quantiles)
+
+
+def test_the_last_session_again_is_what_was_issued(sequence: Sequence) -> None:
+    for stop in (1, 4, 30, 60):
+        found = combine(sequence.until(stop))
+        made = again(found.state, sequence, stop - 1)
+        np.testing.assert_allclose(made.quantiles[:, 0], found.quantiles[:, -1], atol=1e-7)
+        np.testing.assert_allclose(made.weights[0], found.weights[-1], rtol=1e-5)
+        np.testing.assert_array_equal(made.answered[0], found.answered[-1])
+        np.testing.assert_allclose(found.state.issued[:, 0], found.quantiles[:, -1], atol=0)
+
+
+def test_what_is_made_again_leaves_out_what_is_implausible_and_does_not_cross() -> None:
+    base = truth(0, 30)
+    state = combine(with_one_more("bad", base.quantiles["true"], base)).state
+    for factor in (1e6, np.nan):
+        bad = with_one_more("bad", np.float32(factor) * base.quantiles["true"], base)
+        made = again(state, bad, 29)
+        assert np.abs(made.quantiles).max() < 3 * VOLATILITY
+        assert (made.weights[..., 2] == 0).all()
+        assert (made.answered[..., 2] == 0).all()
+    turned = {name: -values for name, values in base.quantiles.items()}  # plausible, but in the wrong order
+    first = combine(Sequence(turned, base.outcome, base.volatility).until(1))
+    assert (np.diff(first.state.combined[0], axis=1) < 0).any()
+    assert (np.diff(first.state.issued, axis=-1)[:, 0] >= 0).all()
+    assert (np.diff(first.quantiles, axis=-1) >= 0).all()
+    assert (
+        np.diff(again(first.state, Sequence(turned, base.outcome, base.volatility), 0).quantiles, axis=-1) >= 0
+    ).all()
+
+
+def test_weights_are_those_that_went_into_the_forecast_on_the_mean_of_the_tickers() -> None:
+    base = truth(0, 200)
+    partly = np.array(base.quantiles["true"])
+    partly[:2] = np.nan
+    partly[2, 150:] = 1e6
+    found = combine(with_one_more("partly", partly, base))
+    np.testing.assert_allclose(found.weights.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(found.answered[:150, :, 2], 0.6)
+    np.testing.assert_allclose(found.answered[150:, :, 2], 0.4)
+    np.testing.assert_array_equal(found.answered[:, :, :2], 1)
+    assert (found.weights[150:, ..., 2] < 0.4).all()
+    of_all = combine(with_one_more("partly", base.quantiles["true"], base)).weights
+    assert found.weights[100:, ..., 2].mean() < of_all[100:, ..., 2].mean()
+
+
+def test_a_forecaster_that_never_answered_has_no_weight() -> None:
+    base = truth(0, 60)
+    found = combine(with_one_more("absent", np.full(base.quantiles["true"].shape, np.nan), base))
+    assert (found.weights[..., 2] == 0).all()
+    off_median = [0, 1, 2, 4, 5, 6]  # the two others have the same median: of both nothing is known there
+    assert (Learners(found.state).weights(np.zeros(2, dtype=int))[:, off_median, 2] == 0).all()
+
+
+def test_an_implausible_return_is_no_forecast_where_the_volatility_is_unknown() -> None:
+    base = truth(0, 30)
+    unknown = Sequence(base.quantiles, base.outcome, np.full_like(base.volatility, np.nan))
+    huge = with_one_more("huge", np.full(base.quantiles["true"].shape, 3e38), unknown)
+    found = combine(huge)
+    assert np.isfinite(found.quantiles).all()
+    assert np.abs(found.quantiles).max() < 1
+    assert (found.weights[..., 2] == 0).all()
 
 
 def test_sessions_are_prepared_in_parts_of_any_length() -> None:

@@ -274,6 +274,38 @@ def test_a_fold_that_was_excluded_leaves_silent_sessions(ready: Ready) -> None:
     assert silent_until(later, SPEC, frames, start) is later
 
 
+def test_sessions_between_two_folds_are_followed_too(ready: Ready) -> None:
+    frames, folds, results = ready
+    later = replace(folds[1], test=replace(folds[1].test, start=folds[1].test.start + 8))
+    whole, gap = (build_backtest(results, it, frames, SPEC).postprocessing for it in (folds, (folds[0], later)))
+    assert whole is not None
+    assert gap is not None
+    assert state_of(gap).combination.count == state_of(whole).combination.count
+    assert state_of(gap).session == state_of(whole).session
+    assert state_of(gap).combination.regret.tobytes() != state_of(whole).combination.regret.tobytes()
+
+
+def test_no_later_fold_decides_who_is_combined_on_an_earlier_one(ready: Ready) -> None:
+    frames, folds, results = ready
+    broken = [
+        replace(it, fitted=None, error="nothing to learn from", refused=True)
+        if (it.job.forecaster.kind, it.job.fold.name) == ("ewma", folds[1].name)
+        else it
+        for it in results
+    ]
+    whole, partly = (build_backtest(it, folds, frames, SPEC) for it in (results, broken))
+    first = whole.fold_of_origin == 0
+    for name in (COMBINED, CALIBRATED):
+        assert whole.quantiles[name][:, first].tobytes() == partly.quantiles[name][:, first].tobytes()
+        assert whole.quantiles[name][:, ~first].tobytes() != partly.quantiles[name][:, ~first].tobytes()
+    assert "ewma" not in partly.quantiles  # it is compared nowhere
+    assert partly.weights is not None
+    ewma = partly.weights.members.index("ewma")
+    assert (partly.weights.by_session[first][..., ewma] > 0).all()
+    assert (partly.weights.by_session[~first][..., ewma] == 0).all()
+    assert (partly.weights.answered[~first][..., ewma] == 0).all()
+
+
 def test_no_state_that_has_seen_later_sessions_serves_an_earlier_forecast(ready: Ready) -> None:
     frames, folds, _ = ready
     start = folds[-1].test.stop - 20

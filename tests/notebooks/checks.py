@@ -123,7 +123,7 @@ def verdict_is_shown(evaluation: Evaluation, backtest: Backtest, shown: Any) -> 
     ((size, word),) = re.findall(r"pinball loss is ([\d.]+) % (smaller|larger)", first)
     assert float(size) == round(abs(100 * (1 - loss / others[best])), 1)
     assert word == ("smaller" if loss <= others[best] else "larger")
-    assert "without it the loss of the combination would be" in said
+    assert "without it the loss would be" in said
 
 
 def skill_is_shown(backtest: Backtest, shown: Any) -> None:

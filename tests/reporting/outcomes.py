@@ -93,7 +93,9 @@ def combined_outcome() -> CalendarResult:
     backtest, draws = plain.evaluation.backtest, np.random.default_rng(5)
     shape = (len(backtest.sessions), HORIZONS, len(LEVELS), len(MEMBERS))
     drawn = draws.uniform(0.1, 1.0, shape).astype(np.float32)
-    weights = Weights(MEMBERS, backtest.sessions, drawn / drawn.sum(axis=-1, keepdims=True))
+    answered = np.ones((len(backtest.sessions), HORIZONS, len(MEMBERS)), np.float32)
+    answered[:40, :, 2] = 0.5
+    weights = Weights(MEMBERS, backtest.sessions, drawn / drawn.sum(axis=-1, keepdims=True), answered)
     mixed, without_network = (log_quantiles(spread, *backtest.realised.shape[:2]) for spread in (1.0, 1.4))
     linear = np.array(backtest.quantiles["linear"])
     linear[0, :40] = np.nan

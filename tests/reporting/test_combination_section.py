@@ -49,9 +49,12 @@ def test_the_table_has_every_member_with_its_shares_and_silence(outcome: Calenda
 def test_the_second_sentence_of_the_page_is_what_the_network_adds(outcome: CalendarResult, page: Element) -> None:
     assert outcome.evaluation is not None
     lead = page.all("header")[0].text
-    first, second = lead.index("The combination is better than climatology"), lead.index("The network adds to it")
+    first, second = (
+        lead.index("The combination is better than climatology"),
+        lead.index("The network adds to the combination"),
+    )
     assert first < second < lead.index("Ticker by ticker")
-    assert "The network adds to it: without it the loss of the combination" in page.by_id("combination").text
+    assert "The network adds to the combination: without it the loss" in page.by_id("combination").text
 
 
 def test_the_forecast_says_what_its_bands_come_from(outcome: CalendarResult, page: Element) -> None:

@@ -108,6 +108,7 @@ def test_a_ticker_whose_bar_comes_late_is_issued_by_the_next_run_of_the_day() ->
     assert entry is not None
     assert entry.provenance.calibration_digest is not None
     state = get_state(Settings().models / "daily", "XNYS", entry.provenance.calibration_digest)
+    assert state is not None
     assert state.calibration is not None  # what was issued in both runs waits for its outcome
     assert np.isfinite(state.calibration.pending[:, 0]).all()
     assert np.isfinite(state.combination.combined[0]).all()
@@ -414,6 +415,8 @@ def test_another_experiment_is_trained_after_the_issue_and_forecasts_the_next_da
     first, second = (
         get_state(Settings().models / "daily", "XNYS", str(it.provenance.calibration_digest)) for it in (before, entry)
     )
+    assert first is not None
+    assert second is not None
     assert first.calibration is not None
     assert second.calibration is not None
     # The new version goes on from the state.
@@ -489,6 +492,14 @@ def test_an_origin_that_was_issued_gets_no_other_forecaster_by_a_later_version()
     rows = issued()
     assert not rows[rows["published"]].duplicated(["ticker", "as_of", "horizon"]).any()
     assert {row["forecaster"] for row in run(AFTER + 1, **quicker).calendars[0].forecasts} == {"calibrated"}
+    entry = last_entry(ledger(), "daily", "XNYS")
+    assert entry is not None
+    state = get_state(Settings().models / "daily", "XNYS", str(entry.provenance.calibration_digest))
+    assert state is not None
+    assert state.calibrated == "combined"
+    assert state.calibration is not None  # followed from the version's backtest on, not begun anew today
+    assert (state.calibration.scale != 0).all()
+    assert np.isfinite(state.calibration.pending[:, 1]).any()
 
 
 def test_after_a_refit_a_second_run_names_the_version_that_issued() -> None:

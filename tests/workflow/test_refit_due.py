@@ -52,6 +52,7 @@ def stored(*models: Model) -> list[ModelDescription]:
             publication=it.publication,
             backtest=None,
             state=None,
+            left_out=it.left_out,
         )
         for it in models
     ]
@@ -83,7 +84,9 @@ def test_another_experiment_is_due_once_a_fold(frames: Frames) -> None:
 
 def test_a_benchmark_that_was_dropped_makes_no_other_experiment(frames: Frames) -> None:
     requested = changed(YEARLY, benchmarks=(*YEARLY.benchmarks, BoostingSpec()))
-    assert refit_reason(NEW, stored(NEW), requested, frames) is None
+    dropped = replace(NEW, left_out=("boosting",))
+    assert refit_reason(dropped, stored(dropped), requested, frames) is None
+    assert refit_reason(NEW, stored(NEW), requested, frames) == ANOTHER_EXPERIMENT  # it would be combined
 
 
 def test_folds_of_other_tickers_that_begin_on_other_days_are_no_earlier_ones(frames: Frames) -> None:
