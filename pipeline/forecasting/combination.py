@@ -180,6 +180,9 @@ def _combined(state: CombinationState, origins: Origins, given: Floats32) -> Com
     scale = _scale(origins.volatility, horizons)
     awake = _awake(given, scale)  # [s, h, 1, k, i]
     all_awake = np.asarray(awake.all(axis=(1, 2, 3, 4)))
+    # Where some are silent at a ticker that others forecast; one that none forecasts changes no weight.
+    some = np.asarray(awake.any(axis=3)) & ~np.asarray(awake.all(axis=3))  # [s, h, 1, i]
+    partly = some.reshape(count, -1).any(axis=1)
     given = given if all_awake.all() else np.where(awake, given, np.float32(0))
     known = origins.outcome.transpose(1, 2, 0)  # [s, h, i]
     learns = np.asarray(np.isfinite(known).any(axis=(1, 2)))
@@ -196,8 +199,8 @@ def _combined(state: CombinationState, origins: Origins, given: Floats32) -> Com
             learners.learn(copy, _regret(known[at], sums[then], away[then], unit[then]))
         asleep = None if all_awake[at] else awake[at]
         weights[at], sums[row], away[row] = learners.issue(copy, given[at], asleep, unit[row])
-        if asleep is not None:
-            weights[at], answered[at] = _over_tickers(_used(weights[at], asleep), asleep)
+        if partly[at]:
+            weights[at], answered[at] = _over_tickers(_used(weights[at], awake[at]), awake[at])
     newest = slice(-1, -1 - horizons, -1)
     after = replace(
         state,
