@@ -181,8 +181,8 @@ def _combined(state: CombinationState, origins: Origins, given: Floats32) -> Com
     awake = _awake(given, scale)  # [s, h, 1, k, i]
     all_awake = np.asarray(awake.all(axis=(1, 2, 3, 4)))
     # Where some are silent at a ticker that others forecast; one that none forecasts changes no weight.
-    some = np.asarray(awake.any(axis=3)) & ~np.asarray(awake.all(axis=3))  # [s, h, 1, i]
-    partly = some.reshape(count, -1).any(axis=1)
+    some: Booleans = np.asarray(awake.any(axis=3)) & ~np.asarray(awake.all(axis=3))  # [s, h, 1, i]
+    partly = np.asarray(some.any(axis=(1, 2, 3)))
     given = given if all_awake.all() else np.where(awake, given, np.float32(0))
     known = origins.outcome.transpose(1, 2, 0)  # [s, h, i]
     learns = np.asarray(np.isfinite(known).any(axis=(1, 2)))
