@@ -39,7 +39,7 @@ def test_an_audit_without_a_leak_is_reported_and_recorded(tapecast: Command, sma
     assert status == ExitStatus.OK
     assert summary["status"] == "ok"
     assert summary["verdict"].startswith("No leak found: 3 origins x 2 tamperings, 12 stages and ")
-    assert [row["result"] for row in summary["stages"]] == ["same"] * 11
+    assert [row["result"] for row in summary["stages"]] == ["same"] * 12
     assert len(summary["origins"]) == 3
     assert any("Not shown" in remark for remark in summary["remarks"])
     client = MlflowClient(tracking_uri=f"sqlite:///{tapecast.home / 'mlflow' / 'mlflow.db'}")
