@@ -41,7 +41,7 @@ def test_who_calls_a_flow_gets_the_result_and_not_the_state() -> None:
 def test_the_name_and_the_form_of_a_flow_are_those_of_its_use_case() -> None:
     assert (run.name, run.flow_run_name) == ("run", "run {experiment.source.kind}")  # type: ignore[attr-defined]
     assert set(run.parameters.properties) == {"experiment", "out", "publish", "model"}  # type: ignore[attr-defined]
-    assert run.description.startswith("Backtest the network")  # type: ignore[attr-defined]
+    assert run.description.startswith("Backtest network and combination")  # type: ignore[attr-defined]
 
 
 def test_deployments_have_a_time_limit_and_commands_have_none() -> None:
