@@ -145,7 +145,7 @@ def skill_markdown(backtest: BacktestSummary) -> str:
     """Return skill and p against each opponent by horizon as a markdown table."""
     opponents = list(next(iter(backtest.skill.values())))
     rows = [[horizon, *(skill_cell(backtest, horizon, name) for name in opponents)] for horizon in backtest.skill]
-    return markdown_table(["horizon", *opponents], rows, "Skill against each baseline", column_gap="")
+    return markdown_table(["horizon", *opponents], rows, "Skill against each forecaster", column_gap="")
 
 
 def skill_cell(backtest: BacktestSummary, horizon: str, opponent: str) -> str:
