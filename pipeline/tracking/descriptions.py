@@ -193,8 +193,8 @@ def _comparison_table(verdict: Verdict) -> str:
     rows = [(c.baseline, skill(c.skill), p_number(c.p), c.conclusion) for c in verdict.comparisons]
     subject = model_in_words(verdict.model).capitalize()
     title = (
-        f"{subject} against each forecaster, horizon {verdict.horizon} (p of those that are no simple baselines is raised "
-        "for their number)"
+        f"{subject} against each forecaster, horizon {verdict.horizon} (p of those that are no simple baselines is "
+        "raised for their number)"
     )
     return markdown_table(("against", "skill (pinball loss)", "p", "conclusion"), rows, title)
 
