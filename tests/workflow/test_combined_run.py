@@ -26,7 +26,7 @@ from pipeline.workflow.run_context import new_context, unwrapped
 from pipeline.workflow.summaries import result_of
 from tests.panels import TINY, changed
 
-pytestmark = [pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEMBERS = ("network", "climatology", "ewma", "linear", "garch", "har", "ridge")
