@@ -205,8 +205,7 @@ def _by_split(rule: Postprocessing, span: Span, base: Floats32) -> Floats32:
         quantiles = combined(state, learning.origins(first), read).quantiles
     else:
         quantiles = read[NETWORK]
-    outcome = np.where(span.learned_from[:, None, None], span.wide(span.frames.future_return), np.float32(np.nan))
-    corrected = stretched(base, split_factors(quantiles, outcome[:, first:tested]))
+    corrected = stretched(base, split_factors(quantiles, span.outcome[:, first:tested]))
     before = first - span.begin
     return np.concatenate([base[:, :before], corrected[:, before:]], axis=1) if before > 0 else corrected
 

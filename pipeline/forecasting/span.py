@@ -48,9 +48,13 @@ class Span:
         chosen: Booleans = trained_on if trained_on.any() else ~trained_on
         return np.concatenate([chosen, np.zeros(self.absent, dtype=bool)])
 
+    @property
+    def outcome(self) -> Floats32:
+        """The outcomes [ticker, origin, horizon] of the tickers learned from, by origin, NaN elsewhere."""
+        return np.where(self.learned_from[:, None, None], self.wide(self.frames.future_return), np.float32(np.nan))
+
     def origins(self, first: int) -> Origins:
         """Return what is known of the sessions from index `first` on, outcomes of the tickers learned from alone."""
         new = slice(first, self.stop)
-        outcome = outcomes_known_at(self.wide(self.frames.future_return), new)
-        outcome = np.where(self.learned_from[:, None, None], outcome, np.float32(np.nan))
-        return Origins(self.frames.sessions[new], outcome, self.wide(self.frames.volatility)[:, new], self.learned_from)
+        outcome, volatility = outcomes_known_at(self.outcome, new), self.wide(self.frames.volatility)[:, new]
+        return Origins(self.frames.sessions[new], outcome, volatility, self.learned_from)

@@ -14,7 +14,7 @@ from pipeline.evaluation.scores import BANDS
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.backtest import Backtest
 from pipeline.forecasting.forecasts import CALIBRATED
-from pipeline.reporting.calibration_tables import BAND, last_scored, published_forecasters
+from pipeline.reporting.calibration_tables import BAND, last_scored, with_and_without_correction
 from pipeline.reporting.canvas import (
     FAINT,
     GREY,
@@ -45,7 +45,7 @@ def draw_reliability(backtest: Backtest) -> Figure:
         upper = plain_axes(figure, (left, 0.45, width, 0.50))
         lower = plain_axes(figure, (left, 0.15, width, 0.21))
         observed = reliability(backtest, horizon)
-        _draw_levels(upper, lower, observed, published_forecasters(backtest))
+        _draw_levels(upper, lower, observed, with_and_without_correction(backtest))
         write_title(upper, f"{sessions_ahead(horizon)}: observed share, %")
         write_title(lower, "observed less nominal, percentage points")
         lowers.append(lower)
@@ -95,7 +95,7 @@ def draw_coverage(backtest: Backtest) -> Figure:
     axes.axhline(BAND, color=GREY, linewidth=0.8, linestyle=":")
     axes.vlines(_refits(backtest), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
     last = last_scored(backtest)
-    for name in (COMPARED, *published_forecasters(backtest)):
+    for name in (COMPARED, *with_and_without_correction(backtest)):
         if name in backtest.quantiles:
             _draw_quarters(axes, backtest, name, 1)
     if last > 1 and CALIBRATED not in backtest.quantiles:  # four lines are too many to follow
@@ -159,7 +159,7 @@ def draw_pit(evaluation: Evaluation) -> Figure:
 
 
 def _draw_histogram(axes: Axes, evaluation: Evaluation, horizon: int) -> None:
-    for name in published_forecasters(evaluation.backtest):
+    for name in with_and_without_correction(evaluation.backtest):
         low, high, ratio = pit_bars(evaluation, name, horizon)
         model = name == evaluation.verdict.model
         colour = colour_of(name)

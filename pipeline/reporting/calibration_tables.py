@@ -27,7 +27,7 @@ HORIZON_COLUMNS = (
 )
 
 
-def published_forecasters(backtest: Backtest) -> tuple[str, ...]:
+def with_and_without_correction(backtest: Backtest) -> tuple[str, ...]:
     """Return what is published without correction and, where its bands are corrected, with it."""
     return tuple(name for name in (backtest.base, CALIBRATED) if name in backtest.quantiles)
 
@@ -56,7 +56,7 @@ def calibration_by_horizon(evaluation: Evaluation) -> ReportTable:
             _correction(name),
             name == evaluation.verdict.model,
         )
-        for horizon, name in product(listed, published_forecasters(evaluation.backtest))
+        for horizon, name in product(listed, with_and_without_correction(evaluation.backtest))
     ]
     caption = "The published forecast without correction and, where there is one, with it; ± is one standard error"
     return report_table("Calibration by horizon", "Horizon", HORIZON_COLUMNS, rows, caption)
@@ -122,7 +122,7 @@ def _p_values(test: dict[object, float]) -> tuple[Cell, ...]:
 
 
 def _coverage_columns(evaluation: Evaluation, horizons: Sequence[int]) -> tuple[Column, ...]:
-    forecasters = published_forecasters(evaluation.backtest)
+    forecasters = with_and_without_correction(evaluation.backtest)
     columns = (Column(sessions_ahead(h), _correction(name)) for h in horizons for name in forecasters)
     return (Column("Forecasts"), *columns)
 
@@ -130,7 +130,7 @@ def _coverage_columns(evaluation: Evaluation, horizons: Sequence[int]) -> tuple[
 def _coverage_rows(evaluation: Evaluation, by: str, horizons: Sequence[int], labels: Mapping[str, str]) -> list[Row]:
     table = evaluation.coverage[evaluation.coverage["by"] == by]
     by_key = {(row["horizon"], row["forecaster"], row["group"]): row for row in table.to_dict("records")}
-    columns = list(product(horizons, published_forecasters(evaluation.backtest)))
+    columns = list(product(horizons, with_and_without_correction(evaluation.backtest)))
     rows = []
     for group in dict.fromkeys(map(str, table["group"])):
         groups = [by_key.get((horizon, name, group)) for horizon, name in columns]

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.evaluation.echo import RELATED, Echo, relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
-from pipeline.reporting.calibration_tables import published_forecasters
+from pipeline.reporting.calibration_tables import with_and_without_correction
 from pipeline.reporting.labels import ECHO_COLOURS, ECHO_LABELS, SHIFT_LABELS
 from pipeline.reporting.tables import Cell, Column, ReportTable, Row, report_table
 from pipeline.wording import UNDEFINED, basis_points, decimal, p_value, percent, plus_minus, signed_percent
@@ -97,7 +97,7 @@ ECHO_COLUMNS = (
 
 def echo_sentences(evaluation: Evaluation) -> list[str]:
     """Return the result for the model's median, and for the one without correction where its result differs."""
-    echoes = {name: evaluation.echoes[name] for name in published_forecasters(evaluation.backtest)}
+    echoes = {name: evaluation.echoes[name] for name in with_and_without_correction(evaluation.backtest)}
     model = echoes.pop(evaluation.verdict.model)
     return [model.sentence, *(echo.sentence for echo in echoes.values() if echo.name != model.name)]
 

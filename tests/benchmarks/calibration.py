@@ -20,13 +20,13 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.scores import score
 from pipeline.experiment import Experiment
 from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.calibration_state import calibrated
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK, fits_of, forecasts_by_forecaster
 from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.market.bars import Bars
 from pipeline.stages import folds_of, frames_of
 from tests.benchmarks.family import fitted, sealed
 from tests.benchmarks.main_job import LARGE, PANEL, SHORT, Measured, at_most, large_bars, short_bars, within
+from tests.forecasting.calibrating import calibrated
 
 ADAPTIVE = CalibrationSpec(method="adaptive")
 SPLIT = CalibrationSpec(method="split")

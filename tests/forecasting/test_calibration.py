@@ -13,7 +13,6 @@ from pipeline.dataset.frames import Frames
 from pipeline.evaluation.scores import score_table
 from pipeline.experiment import Experiment
 from pipeline.forecasting.backtest import build_backtest
-from pipeline.forecasting.calibration_state import calibrated
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
     COMBINED,
@@ -29,6 +28,7 @@ from pipeline.forecasting.postprocessing import postprocessed, postprocessing_af
 from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.stages import jobs_of
 from pipeline.training.jobs import FitResult
+from tests.forecasting.calibrating import calibrated
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market, random_rows
 
 Finished = tuple[Frames, tuple[Fold, ...], list[FitResult]]

@@ -9,7 +9,6 @@ from pipeline.errors import FitError
 from pipeline.forecasting.calibration_state import (
     CalibrationState,
     advanced,
-    calibrated,
     calibration_as_arrays,
     calibration_from_arrays,
     followed,
@@ -18,6 +17,7 @@ from pipeline.forecasting.calibration_state import (
     with_issued,
 )
 from pipeline.forecasting.specification import CalibrationSpec
+from tests.forecasting.calibrating import calibrated
 
 SPEC = CalibrationSpec()
 

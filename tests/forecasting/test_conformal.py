@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
-from pipeline.forecasting.calibration_state import calibrated
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.specification import CalibrationSpec
+from tests.forecasting.calibrating import calibrated
 
 ADAPTIVE = CalibrationSpec(method="adaptive")
 SPLIT = CalibrationSpec(method="split")
