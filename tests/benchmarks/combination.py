@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +41,9 @@ from pipeline.forecasting.calibration_state import outcomes_known_at
 from pipeline.forecasting.combination import Origins, combined
 from pipeline.forecasting.combination_state import new_combination
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
-from pipeline.market.bars import Bars
-from pipeline.market.sources import open_source
-from pipeline.market.validation.validate import load_bars
 from pipeline.stages import backtest_of
 from tests.benchmarks import combination_choice
-from tests.benchmarks.cuts import Job, cuts, earlier_large, fitted
+from tests.benchmarks.cuts import Job, cuts, earlier_large, fitted, sample_bars
 from tests.benchmarks.known_truth import known_panel
 from tests.benchmarks.main_job import LARGE, PANEL, SHORT, Measured, at_most, large_bars, short_bars
 
@@ -134,13 +130,9 @@ def jobs_on(request: Request) -> Iterator[Job]:
         yield from cuts(earlier_large(bars).bars, combination_choice.ERAS, SEED)
         return
     sample = Experiment(device="cpu")
-    yield Job("sample", sample_bars(sample), sample)
+    yield Job("sample", sample_bars(), sample)
     yield Job("short, crash of 2020", short_bars(bars), SHORT)
     yield from cuts(bars, ERAS, SEED)
-
-
-def sample_bars(experiment: Experiment) -> Bars:
-    return load_bars(open_source(experiment.source), (), datetime.now(UTC), experiment.minimum_sessions).bars
 
 
 @dataclass(frozen=True)

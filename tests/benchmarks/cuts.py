@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Bars
+from pipeline.market.sources import open_source
+from pipeline.market.specification import SampleSource
+from pipeline.market.validation.validate import load_bars
 from pipeline.stages import folds_of, frames_of, jobs_of
 from pipeline.training.cache import FitCache
 from pipeline.training.jobs import FitResult
@@ -51,6 +55,11 @@ def between(bars: Bars, first: np.datetime64, last: np.datetime64, tickers: Sequ
     frame = frame[frame["session"].between(pd.Timestamp(first), pd.Timestamp(last))]
     frame = frame[frame["ticker"].isin([listing.ticker for listing in kept])]
     return Bars(frame.reset_index(drop=True), kept, bars.returns_from)
+
+
+def sample_bars() -> Bars:
+    """Return the bars of the bundled sample."""
+    return load_bars(open_source(SampleSource()), (), datetime.now(UTC), Experiment().minimum_sessions).bars
 
 
 def earlier_large(bars: Bars) -> Job:
