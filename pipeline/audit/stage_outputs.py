@@ -74,7 +74,8 @@ def feature_outputs(run: PipelineRun, cut: Cut) -> Iterator[StageOutput]:
     """Yield features, volatilities and usable origins."""
     frames = run.built_frames
     arrays = {f"feature {name}": frames.features[..., k] for k, name in enumerate(frames.feature_names)}
-    arrays |= {name: getattr(frames, name) for name in ("volatility", "volatility_20", "log_return", "reference_close")}
+    names = ("volatility", "volatility_20", "relative_volatility", "log_return", "reference_close")
+    arrays |= {name: getattr(frames, name) for name in names}
     enough = _frames_long_enough(frames, run, cut)
     yield from _ticker_outputs({**arrays, "usable": frames.usable}, frames.tickers, frames.sessions, enough, cut)
     early = frames.sessions <= cut.origin

@@ -13,7 +13,7 @@ from pipeline.dataset.context import NO_CONTEXT, Context
 from pipeline.dataset.covariates.known_future import known_future_values
 from pipeline.dataset.features import Feature, build_features
 from pipeline.dataset.panel import Panel
-from pipeline.dataset.targets import future_returns, origin_volatility, rolling_volatility
+from pipeline.dataset.targets import future_returns, origin_volatility, relative_volatility, rolling_volatility
 
 
 def _no_known_future() -> Floats32:
@@ -33,6 +33,7 @@ class Frames:
     features: Floats32  # [ticker, session, feature], unscaled
     volatility: Floats32  # [ticker, session], daily: the unit of targets
     volatility_20: Floats32  # [ticker, session], daily: of the last 20 returns
+    relative_volatility: Floats32  # [ticker, session], log of it over its own usual level
     log_return: Floats32  # [ticker, session]
     future_return: Floats32  # [ticker, session, horizon]
     usable: Booleans  # [ticker, session]
@@ -92,6 +93,7 @@ _BY_TICKER_AND_SESSION = (
     "features",
     "volatility",
     "volatility_20",
+    "relative_volatility",
     "log_return",
     "future_return",
     "usable",
@@ -124,6 +126,7 @@ def build_frames(
         features=values,
         volatility=volatility,
         volatility_20=rolling_volatility(panel).astype(np.float32),
+        relative_volatility=relative_volatility(volatility).astype(np.float32),
         log_return=panel.log_return.astype(np.float32),
         future_return=future_returns(panel, horizons).astype(np.float32),
         usable=usable if context.membership is None else usable & context.membership,

@@ -12,6 +12,7 @@ from pipeline.dataset.panel import Panel
 ROLLING_SESSIONS = 20
 EWMA_DECAY = 0.94
 MIN_VOLATILITY = 1e-3  # daily; keeps the target finite where a price does not move
+RELATIVE_SESSIONS = 250
 
 
 def future_returns(panel: Panel, horizons: int) -> Floats:
@@ -79,3 +80,16 @@ def origin_volatility(panel: Panel) -> Floats:
     """
     rolling, ewma = rolling_volatility(panel), ewma_volatility(panel.log_return, EWMA_DECAY)
     return np.sqrt((rolling**2 + ewma**2) / 2)
+
+
+def relative_volatility(volatility: Floats) -> Floats:
+    """Return the log of a volatility over its median of the ticker's last 250 own sessions [ticker, session].
+
+    Of those there are where they are fewer; NaN where the volatility is.
+    """
+    result = np.full(volatility.shape, np.nan)
+    for ticker, known in enumerate(np.isfinite(volatility)):
+        own = pd.Series(volatility[ticker, known])
+        usual = own.rolling(RELATIVE_SESSIONS, min_periods=1).median()
+        result[ticker, known] = np.log(own / usual)
+    return result

@@ -1,36 +1,70 @@
-"""The state of the adaptive correction: advanced once per session, the same in a backtest and from day to day."""
+"""The state of the adaptive correction: advanced once per session, the same in a backtest and from day to day.
+
+**Bands.** Quantile tracking, Angelopoulos, Candes and Tibshirani (2023), section 2, after Gibbs and Candes (2021), eq.
+2, on log factors: a level that is missed more often than its tail says grows, else it shrinks. The log factor of a
+ticker's level is
+
+    scale + level + slope x,   x = its relative volatility (dataset.targets), within +-LARGEST_STATE,
+
+of which the scale is shared by the levels of a horizon, each level has a slower part of its own, and the slope is what
+bands lack in turbulent sessions and have too much of in calm ones: misses times x move it. All tickers share all three,
+and few tickers move them little.
+
+**Median.** It is shrunk towards zero by the factor that would have had the smallest squared error so far, a regression
+through the origin of outcomes on medians in units of the volatility, which begins as PRIOR_SHRINKAGE with the weight of
+PRIOR_WEIGHT (a ridge towards it) and stays between zero and one.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.arrays import Array, Floats, Floats32, Sessions
+from pipeline.arrays import Array, Floats, Floats32
 from pipeline.errors import FitError
-from pipeline.forecasters.forecaster import LEVELS
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.combination_state import NEVER, names_as_array, names_from_array
 from pipeline.forecasting.conformal import (
+    FEW_TICKERS,
     MOST_OF_LEVEL,
     MOST_OF_SCALE,
     OFF_MEDIAN,
-    excess_beyond,
+    SIDE,
+    missed,
     stretched,
 )
+from pipeline.forecasting.span import Origins
 from pipeline.forecasting.specification import CalibrationSpec
+
+LARGEST_STATE = 0.5
+"""A log relative volatility beyond this counts as this: what was learned in common sessions says little of the rest."""
+MOST_OF_SLOPE = 1.0
+PRIOR_SHRINKAGE, PRIOR_WEIGHT = 0.75, 1.0
+"""The weight is in squares of medians in units of the volatility: a typical median adds 0.001 per session."""
+LEARNED = ("scale", "level", "slope", "agreement", "size")
+AWAITED = ("pending", "median", "volatility", "relative")
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationState:
     """What the correction has learned up to the close of a session, and the forecasts whose outcomes it waits for.
 
-    A log factor is `scale` + `level`. `pending` holds the quantiles as they were issued at the last H sessions, the
-    newest first, NaN where nothing was issued; `session` is the last of them.
+    A log factor is `scale` + `level` + `slope` x; `agreement` and `size` are the sums of the regression that shrinks
+    the median. The other arrays are of the last H sessions, the newest first, NaN where nothing was issued: `pending`
+    holds the quantiles as they were issued, `median` the medians before they were shrunk, then the volatility and the
+    relative one. `session` is the last of them.
     """
 
     tickers: tuple[str, ...]
     scale: Floats  # [horizon, 1]
     level: Floats  # [horizon, level]
+    slope: Floats  # [horizon, 1]
+    agreement: Floats  # [horizon]
+    size: Floats  # [horizon]
     pending: Floats32  # [ticker, session back, horizon, level]
+    median: Floats32  # [ticker, session back, horizon]
+    volatility: Floats32  # [ticker, session back]
+    relative: Floats32  # [ticker, session back]
     session: np.datetime64 = NEVER
 
     @property
@@ -39,10 +73,11 @@ class CalibrationState:
         return len(self.scale)
 
     @property
-    def factors(self) -> Floats:
-        """The factors [horizon, level] that stretch a band about its median."""
-        factors: Floats = np.exp(self.scale + self.level)
-        return factors
+    def shrinkage(self) -> Floats:
+        """The factor [horizon] that shrinks the median towards zero."""
+        weighted = self.agreement + PRIOR_SHRINKAGE * PRIOR_WEIGHT
+        factor: Floats = np.clip(weighted / (self.size + PRIOR_WEIGHT), 0.0, 1.0)
+        return factor
 
     @property
     def awaited(self) -> tuple[str, ...]:
@@ -53,73 +88,97 @@ class CalibrationState:
         """Return the same state with the pending forecasts of these tickers, none where a ticker is new."""
         if tuple(tickers) == self.tickers:
             return self
+        new = new_calibration(tickers, self.horizons)
         rows = {ticker: row for row, ticker in enumerate(self.tickers)}
-        pending = np.full((len(tickers), *self.pending.shape[1:]), np.nan, dtype=np.float32)
-        for row, ticker in enumerate(tickers):
-            if ticker in rows:
-                pending[row] = self.pending[rows[ticker]]
-        return replace(self, tickers=tuple(tickers), pending=pending)
+        mine = [rows[ticker] for ticker in tickers if ticker in rows]
+        others = [row for row, ticker in enumerate(tickers) if ticker in rows]
+        awaited = {name: getattr(new, name) for name in AWAITED}
+        for name, values in awaited.items():
+            values[others] = getattr(self, name)[mine]
+        return replace(self, tickers=tuple(tickers), **awaited)
 
 
 def new_calibration(tickers: Sequence[str], horizons: int) -> CalibrationState:
-    """Return the state before any session: no correction, and nothing issued."""
-    pending = np.full((len(tickers), horizons, horizons, len(LEVELS)), np.nan, dtype=np.float32)
-    return CalibrationState(tuple(tickers), np.zeros((horizons, 1)), np.zeros((horizons, len(LEVELS))), pending)
+    """Return the state before any session: no correction of bands, and nothing issued."""
+    count = len(tickers)
+    return CalibrationState(
+        tickers=tuple(tickers),
+        scale=np.zeros((horizons, 1)),
+        level=np.zeros((horizons, len(LEVELS))),
+        slope=np.zeros((horizons, 1)),
+        agreement=np.zeros(horizons),
+        size=np.zeros(horizons),
+        pending=np.full((count, horizons, horizons, len(LEVELS)), np.nan, dtype=np.float32),
+        median=np.full((count, horizons, horizons), np.nan, dtype=np.float32),
+        volatility=np.full((count, horizons), np.nan, dtype=np.float32),
+        relative=np.full((count, horizons), np.nan, dtype=np.float32),
+    )
 
 
 def advanced(state: CalibrationState, spec: CalibrationSpec, outcome: Floats32) -> CalibrationState:
     """Return the state after a session's close; `outcome` [ticker, horizon] became known at it, NaN where unknown.
 
-    Quantile tracking, Angelopoulos, Candes and Tibshirani (2023), section 2, after Gibbs and Candes (2021), eq. 2, on
-    log factors: a level that is missed more often than its tail says grows, else it shrinks. A log factor is the sum
-    of a scale that all levels of a horizon share, which is quick, and a part of its own, which is slow. What is judged
-    is what was issued. A horizon without a known outcome of an issued forecast stays as it is.
+    What is judged is what was issued. A horizon without a known outcome of an issued forecast stays as it is.
     """
     ahead = np.arange(state.horizons)
-    issued = state.pending[:, ahead, ahead]  # [ticker, horizon, level]: the forecast of this session at each horizon
-    excess = excess_beyond(issued, outcome) / (ahead[:, None] + 1)
-    scale = state.scale + spec.scale_rate * excess[:, OFF_MEDIAN].mean(axis=1, keepdims=True)
-    level = state.level + spec.level_rate * excess
+    misses, known = missed(state.pending[:, ahead, ahead], outcome)  # of this session's forecast at each horizon
+    weight = 1 / ((known.sum(axis=0) + FEW_TICKERS) * (ahead + 1))[:, None]  # [horizon, 1]
+    beyond = misses[..., OFF_MEDIAN].mean(axis=2)  # [ticker, horizon]
+    turbulence = np.where(known, _within(state.relative), 0.0)
+    scale = state.scale + spec.scale_rate * weight * beyond.sum(axis=0)[:, None]
+    level = state.level + spec.level_rate * weight * (misses * np.abs(SIDE)).sum(axis=0)
+    slope = state.slope + spec.slope_rate * weight * (beyond * turbulence).sum(axis=0)[:, None]
+    # In units of the volatility over the horizon.
+    unit = np.where(known, state.volatility, 1.0).astype(np.float64) * np.sqrt(ahead + 1)
+    median, truth = (np.where(known, values, 0.0) / unit for values in (state.median[:, ahead, ahead], outcome))
+    tickers = known.sum(axis=0) + FEW_TICKERS
     return replace(
         state,
         scale=np.clip(scale, -MOST_OF_SCALE, MOST_OF_SCALE),
         level=np.clip(level, -MOST_OF_LEVEL, MOST_OF_LEVEL),
+        slope=np.clip(slope, -MOST_OF_SLOPE, MOST_OF_SLOPE),
+        agreement=state.agreement + (median * truth).sum(axis=0) / tickers,
+        size=state.size + (median**2).sum(axis=0) / tickers,
     )
 
 
-def with_issued(state: CalibrationState, session: np.datetime64, issued: Floats32) -> CalibrationState:
-    """Return the state with the quantiles [ticker, horizon, level] that were issued at a session, NaN for none."""
-    pending = np.concatenate([issued[:, None], state.pending[:, :-1]], axis=1)
-    return replace(state, pending=pending, session=session)
+def corrected(state: CalibrationState, quantiles: Floats32, relative: Floats32) -> Floats32:
+    """Return quantiles [ticker, ..., horizon, level] as the state corrects them; the relative volatility is [ticker, ...].
+
+    Bands are stretched about their median; then the median is shrunk, at most to the levels next to it.
+    """
+    factors = np.exp(state.scale + state.level + state.slope * _within(relative)[..., None, None])
+    result = stretched(quantiles, factors)
+    shrunk = quantiles[..., MEDIAN] * state.shrinkage
+    result[..., MEDIAN] = np.clip(shrunk, result[..., MEDIAN - 1], result[..., MEDIAN + 1])
+    return result
+
+
+def _within(relative: Floats32) -> Floats:
+    """Return the relative volatility that counts; zero where it is unknown."""
+    known: Floats = np.clip(np.nan_to_num(relative, nan=0.0).astype(np.float64), -LARGEST_STATE, LARGEST_STATE)
+    return known
 
 
 def followed(
-    state: CalibrationState, spec: CalibrationSpec, sessions: Sessions, quantiles: Floats32, outcome: Floats32
+    state: CalibrationState, spec: CalibrationSpec, origins: Origins, quantiles: Floats32
 ) -> tuple[Floats32, CalibrationState]:
     """Return corrected quantiles [ticker, session, horizon, level] of sessions without a gap, and the state after them.
 
-    `quantiles` are those to be corrected at each session, NaN where nothing is issued; `outcome` [ticker, session,
-    horizon] by the session at which it became known (outcomes_known_at). The tickers are the state's.
+    `quantiles` are those to be corrected at each session, NaN where nothing is issued. The tickers are the state's.
     """
     issued = np.empty_like(quantiles)
-    for at, session in enumerate(sessions):
-        state = advanced(state, spec, outcome[:, at])
-        issued[:, at] = stretched(quantiles[:, at], state.factors)
-        state = with_issued(state, session, issued[:, at])
+    for at, session in enumerate(origins.sessions):
+        state = advanced(state, spec, origins.outcome[:, at])
+        volatility, relative = origins.volatility[:, at], origins.relative_volatility[:, at]
+        issued[:, at] = corrected(state, quantiles[:, at], relative)
+        newest = issued[:, at], quantiles[:, at, :, MEDIAN], volatility, relative
+        awaited = {
+            name: np.concatenate([values[:, None], getattr(state, name)[:, :-1]], axis=1)
+            for name, values in zip(AWAITED, newest, strict=True)
+        }
+        state = replace(state, session=session, **awaited)
     return issued, state
-
-
-def outcomes_known_at(future_return: Floats32, sessions: slice) -> Floats32:
-    """Return the outcomes [ticker, session, horizon] by the session at which each became known.
-
-    `future_return` [ticker, origin, horizon] is by origin: that of origin s and horizon h is known at s + h.
-    """
-    known = np.full((len(future_return), sessions.stop - sessions.start, future_return.shape[2]), np.nan, np.float32)
-    for h in range(future_return.shape[2]):
-        first = max(sessions.start, h + 1)
-        if first < sessions.stop:
-            known[:, first - sessions.start :, h] = future_return[:, first - h - 1 : sessions.stop - h - 1, h]
-    return known
 
 
 # --- As named arrays ---
@@ -128,10 +187,8 @@ def outcomes_known_at(future_return: Floats32, sessions: slice) -> Floats32:
 def calibration_as_arrays(state: CalibrationState) -> dict[str, Array]:
     """Return the state as named arrays; the tickers are UTF-8, separated by line feeds."""
     return {
+        **{name: getattr(state, name) for name in (*LEARNED, *AWAITED)},
         "tickers": names_as_array(state.tickers),
-        "scale": state.scale,
-        "level": state.level,
-        "pending": state.pending,
         "session": np.array([state.session.astype("datetime64[D]").astype(np.int64)]),
     }
 
@@ -140,17 +197,14 @@ def calibration_from_arrays(arrays: Mapping[str, Array]) -> CalibrationState:
     """Return the state of named arrays; raises FitError where they are not those of one."""
     try:
         tickers = names_from_array(arrays["tickers"])
-        scale, level, pending = (arrays[name] for name in ("scale", "level", "pending"))
-        horizons = len(scale)
-        shapes = (scale.shape, level.shape, pending.shape)
-        expected = ((horizons, 1), (horizons, len(LEVELS)), (len(tickers), horizons, horizons, len(LEVELS)))
-        if shapes != expected:
-            raise FitError(
-                f"found a calibration state of shapes {shapes}, expected {expected}; publish the model again"
-            )
+        found = {name: arrays[name] for name in (*LEARNED, *AWAITED)}
         session = np.datetime64(int(arrays["session"][0]), "D")
-    except (KeyError, ValueError, IndexError) as error:
+        new = new_calibration(tickers, len(found["scale"]))
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise FitError(
             f"found no calibration state ({error!r}), expected its arrays; publish the model again"
         ) from error
-    return CalibrationState(tickers, scale, level, pending, session)
+    shapes, expected = ([values.shape for values in found.values()], [getattr(new, name).shape for name in found])
+    if shapes != expected:
+        raise FitError(f"found a calibration state of shapes {shapes}, expected {expected}; publish the model again")
+    return CalibrationState(tickers, **found, session=session)

@@ -46,10 +46,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
+from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.combination_state import CombinationState
 from pipeline.forecasting.learners import Learners
+from pipeline.forecasting.span import Origins
 
 IMPLAUSIBLE = 20.0
 """A quantile that is further from zero than this many volatilities is no forecast: its forecaster is silent there.
@@ -61,24 +62,6 @@ SESSIONS_AT_ONCE = 128
 """Sessions that are prepared together: more need more memory and are no faster."""
 
 _LEVELS: Floats32 = np.array(LEVELS, dtype=np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Origins:
-    """What the combination reads of sessions without a gap, besides the quantiles.
-
-    `outcome` is by the session at which it became known, NaN where it did not (outcomes_known_at); `volatility` is
-    daily. Nothing is learned from the tickers that are not among `learned_from`, though they are forecast.
-    """
-
-    sessions: Sessions  # [session]
-    outcome: Floats32  # [ticker, session, horizon]
-    volatility: Floats32  # [ticker, session]
-    learned_from: Booleans  # [ticker]
-
-    def at(self, part: slice) -> "Origins":
-        """Return a part of the sessions."""
-        return Origins(self.sessions[part], self.outcome[:, part], self.volatility[:, part], self.learned_from)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
 
 
 def stretched(quantiles: Floats32, factors: Floats) -> Floats32:
-    """Return quantiles [..., horizon, level] stretched about their median by factors [horizon, level], in order."""
+    """Return quantiles [..., horizon, level] stretched about their median by factors [..., horizon, level], in order."""
     median = quantiles[..., MEDIAN : MEDIAN + 1].astype(np.float64)
     result: Floats32 = np.sort(median + factors * (quantiles - median), axis=-1).astype(np.float32)
     return result
@@ -72,14 +72,12 @@ def _known(quantiles: Floats32, outcome: Floats32) -> Booleans:
     return known
 
 
-def excess_beyond(issued: Floats32, outcome: Floats32) -> Floats:
-    """Return by how much the share of tickers beyond each level exceeds its tail [horizon, level].
+def missed(issued: Floats32, outcome: Floats32) -> tuple[Floats, Booleans]:
+    """Return by how much each outcome misses each level [ticker, horizon, level], and which are known.
 
-    That of the median says nothing. Weighted by n / (n + 10): the share of few tickers is noisy.
+    That is 1 - tail for an outcome beyond the level, away from the median, and -tail for any other: zero on average
+    where the level is right. It is zero where the outcome or the forecast is unknown.
     """
     known = _known(issued, outcome)  # [ticker, horizon]
     beyond = (outcome[..., None] - issued) * SIDE > 0
-    count = known.sum(axis=0)[:, None]
-    misses = (beyond & known[..., None]).sum(axis=0)
-    excess: Floats = (misses - count * TAIL) / (count + FEW_TICKERS)
-    return excess
+    return np.where(known[..., None], beyond - TAIL, 0.0), known

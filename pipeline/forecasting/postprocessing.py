@@ -15,6 +15,7 @@ from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasters.registry import COMBINED_KINDS
 from pipeline.forecasting.calibration_state import (
     CalibrationState,
+    corrected,
     followed,
     new_calibration,
 )
@@ -30,14 +31,14 @@ from pipeline.forecasting.weights import Weights
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """A specification with the days at which its parts begin where there is no state to go on from.
+    """A specification with the day at which it begins where there is no state to go on from.
 
-    The combination begins at `combined_from`, the calibration at `calibrated_from`; `tested` is the first day of the
-    test, which the calibration begins with where the fold has no calibration range.
+    The split correction is learned on the calibration range, from `calibrated_from` to the first day of the test,
+    `tested`.
     """
 
     spec: PostprocessingSpec
-    combined_from: np.datetime64
+    begins: np.datetime64
     calibrated_from: np.datetime64
     tested: np.datetime64
     state: PostprocessingState | None = None
@@ -96,16 +97,16 @@ def postprocessed(
     stop = start + next(iter(forecasts.values())).shape[1]
     members = members_of(tuple(forecasts))
     state = _state_before(rule.state, members, frames)
-    first = _first_after(state.combination.session, frames.sessions[:stop], rule.combined_from)
+    first = _first_after(state.combination.session, frames.sessions[:stop], rule.begins)
     absent = len(state.combination.tickers) - len(frames.tickers)
     span = Span(frames, fits, members, absent, min(first, start), stop)
     read = span.read(forecasts, start)
     mixture = _combined(state.combination, rule, span, {name: read[name] for name in members})
     mixed = mixture.quantiles
     base = mixed if published(rule, read) == COMBINED else read[NETWORK]
-    corrected, calibration = _calibrated(state.calibration, rule, span, base)
+    calibrated, calibration = _calibrated(state.calibration, rule, span, base)
     shown = slice(start - span.begin, None)
-    made = {COMBINED: mixed} | ({} if corrected is None else {CALIBRATED: corrected})
+    made = {COMBINED: mixed} | ({} if calibrated is None else {CALIBRATED: calibrated})
     made = {name: values[: len(frames.tickers), shown] for name, values in made.items()}
     return Postprocessed(
         in_order({**forecasts, **made}),
@@ -137,9 +138,11 @@ def _first_after(session: np.datetime64, sessions: Sessions, begins: np.datetime
 
 def _combined(state: CombinationState, rule: Postprocessing, span: Span, read: Mapping[str, Floats32]) -> Combined:
     """Return the combination of all sessions of the span."""
-    first = _first_after(state.session, span.frames.sessions[: span.stop], rule.combined_from)
+    first = _first_after(state.session, span.frames.sessions[: span.stop], rule.begins)
     seen = first - span.begin
-    new = combined(state, span.origins(first), {name: values[:, seen:] for name, values in read.items()})
+    new = combined(
+        state, span.origins(slice(first, span.stop)), {name: values[:, seen:] for name, values in read.items()}
+    )
     volatility = span.wide(span.frames.volatility)[:, span.begin : first]
     again = combined_again(state, volatility, {name: values[:, :seen] for name, values in read.items()})
     found = np.concatenate([_as_issued(again.quantiles, state.issued), new.quantiles], axis=1)
@@ -162,10 +165,12 @@ def _calibrated(
         return None, None
     if spec.method == "split":
         return _by_split(rule, span, base), None
-    first = max(_first_after(state.session, sessions, rule.calibrated_from), span.begin)
+    first = max(_first_after(state.session, sessions, rule.begins), span.begin)
     seen = first - span.begin
-    new, after = followed(state, spec, sessions[first:], base[:, seen:], span.origins(first).outcome)
-    found = np.concatenate([_as_issued(stretched(base[:, :seen], state.factors), state.pending), new], axis=1)
+    new, after = followed(state, spec, span.origins(slice(first, span.stop)), base[:, seen:])
+    relative = span.origins(slice(span.begin, first)).relative_volatility
+    again = corrected(state, base[:, :seen], relative)
+    found = np.concatenate([_as_issued(again, state.pending), new], axis=1)
     if first == span.stop and not np.isnat(state.session):  # issued now, as its bar came late
         latest = np.where(np.isnan(after.pending[:, 0]), found[:, -1], after.pending[:, 0])
         after = replace(after, pending=np.concatenate([latest[:, None], after.pending[:, 1:]], axis=1))
@@ -202,12 +207,12 @@ def _by_split(rule: Postprocessing, span: Span, base: Floats32) -> Floats32:
     if published(rule, read) == COMBINED:
         tickers = [str(row) for row in range(len(base))]
         state = new_combination(span.members, tickers, span.frames.horizons)
-        quantiles = combined(state, learning.origins(first), read).quantiles
+        quantiles = combined(state, learning.origins(slice(first, tested)), read).quantiles
     else:
         quantiles = read[NETWORK]
-    corrected = stretched(base, split_factors(quantiles, span.outcome[:, first:tested]))
+    calibrated = stretched(base, split_factors(quantiles, span.outcome[:, first:tested]))
     before = first - span.begin
-    return np.concatenate([base[:, :before], corrected[:, before:]], axis=1) if before > 0 else corrected
+    return np.concatenate([base[:, :before], calibrated[:, before:]], axis=1) if before > 0 else calibrated
 
 
 # --- Over the folds of a backtest ---
@@ -246,9 +251,9 @@ def silent_until(
     combination, calibration = state.combination.of(frames.tickers, state.combination.forecasters), state.calibration
     shape = (len(frames.tickers), until - first, frames.horizons, len(LEVELS))
     nothing = np.full(shape, np.nan, dtype=np.float32)
-    origins = Span(frames, (), (), 0, first, until).origins(first)
+    origins = Span(frames, (), (), 0, first, until).origins(slice(first, until))
     combination = combined(combination, origins, dict.fromkeys(combination.forecasters, nothing)).state
     if calibration is not None:
         calibration = calibration.of(frames.tickers)
-        calibration = followed(calibration, spec.calibration, origins.sessions, nothing, origins.outcome)[1]
+        calibration = followed(calibration, spec.calibration, origins, nothing)[1]
     return replace(state, combination=combination, calibration=calibration)

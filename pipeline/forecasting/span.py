@@ -1,16 +1,48 @@
-"""The sessions that a post-processing reads: forecasts and outcomes, of tickers that are absent today too."""
+"""The sessions that a post-processing reads: forecasts, volatilities and outcomes by the session they are known at."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.arrays import Booleans, Floats32
+from pipeline.arrays import Booleans, Floats32, Sessions
 from pipeline.dataset.frames import Frames
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasting.calibration_state import outcomes_known_at
-from pipeline.forecasting.combination import Origins
 from pipeline.forecasting.forecasts import NETWORK, forecasts_by_forecaster
+
+
+@dataclass(frozen=True, eq=False)
+class Origins:
+    """What combination and calibration read of sessions without a gap, besides the quantiles.
+
+    `outcome` is by the session at which it became known, NaN where it did not (outcomes_known_at); `volatility` is
+    daily, `relative_volatility` the log of it over its usual level (dataset.targets). Nothing is learned from the
+    tickers that are not among `learned_from`, though they are forecast.
+    """
+
+    sessions: Sessions  # [session]
+    outcome: Floats32  # [ticker, session, horizon]
+    volatility: Floats32  # [ticker, session]
+    relative_volatility: Floats32  # [ticker, session]
+    learned_from: Booleans  # [ticker]
+
+    def at(self, part: slice) -> "Origins":
+        """Return a part of the sessions."""
+        cut = (values[:, part] for values in (self.outcome, self.volatility, self.relative_volatility))
+        return Origins(self.sessions[part], *cut, self.learned_from)
+
+
+def outcomes_known_at(future_return: Floats32, sessions: slice) -> Floats32:
+    """Return the outcomes [ticker, session, horizon] by the session at which each became known.
+
+    `future_return` [ticker, origin, horizon] is by origin: that of origin s and horizon h is known at s + h.
+    """
+    known = np.full((len(future_return), sessions.stop - sessions.start, future_return.shape[2]), np.nan, np.float32)
+    for h in range(future_return.shape[2]):
+        first = max(sessions.start, h + 1)
+        if first < sessions.stop:
+            known[:, first - sessions.start :, h] = future_return[:, first - h - 1 : sessions.stop - h - 1, h]
+    return known
 
 
 @dataclass(frozen=True)
@@ -53,8 +85,10 @@ class Span:
         """The outcomes [ticker, origin, horizon] of the tickers learned from, by origin, NaN elsewhere."""
         return np.where(self.learned_from[:, None, None], self.wide(self.frames.future_return), np.float32(np.nan))
 
-    def origins(self, first: int) -> Origins:
-        """Return what is known of the sessions from index `first` on, outcomes of the tickers learned from alone."""
-        new = slice(first, self.stop)
-        outcome, volatility = outcomes_known_at(self.outcome, new), self.wide(self.frames.volatility)[:, new]
-        return Origins(self.frames.sessions[new], outcome, volatility, self.learned_from)
+    def origins(self, part: slice) -> Origins:
+        """Return what is known of some sessions, as indices of the frames; outcomes of those learned from alone."""
+        volatility, relative = (
+            self.wide(values[:, part]) for values in (self.frames.volatility, self.frames.relative_volatility)
+        )
+        outcome = outcomes_known_at(self.outcome, part)
+        return Origins(self.frames.sessions[part], outcome, volatility, relative, self.learned_from)

@@ -12,8 +12,8 @@ from pipeline.errors import UsageError
 class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
     """A conformal correction of quantiles: none, learned once per fold, or followed session by session.
 
-    The two rates are steps in the logarithm of a band's width; tests/benchmarks/calibration.py chooses them on prices
-    of before 2017 alone.
+    The rates are steps in the logarithm of a band's width; tests/benchmarks/calibration.py chooses them on the
+    validation parts of the panel suite alone.
     """
 
     method: Literal["none", "split", "adaptive"] = Field(
@@ -22,9 +22,15 @@ class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
         "followed session by session from outcomes known by then",
     )
     scale_rate: float = Field(
-        0.4, ge=0.0, le=4.0, description="Adaptive: step of the width that all levels of a horizon share"
+        0.1, ge=0.0, le=4.0, description="Adaptive: step of the width that all levels of a horizon share"
     )
     level_rate: float = Field(0.02, ge=0.0, le=4.0, description="Adaptive: further step of each level by itself")
+    slope_rate: float = Field(
+        1.5,
+        ge=0.0,
+        le=8.0,
+        description="Adaptive: step of how the width depends on the volatility against its own past",
+    )
 
 
 NO_CALIBRATION = CalibrationSpec(method="none")

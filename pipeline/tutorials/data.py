@@ -49,6 +49,7 @@ def value_frames(series: LabelledSeries, sessions: Sessions | None = None) -> Fr
         features=series.inputs.astype(np.float32),
         volatility=ones,
         volatility_20=ones,
+        relative_volatility=np.zeros_like(ones),
         log_return=_became_known(series.values[..., 0]),
         future_return=(series.values * root_horizons(horizons)).astype(np.float32),
         usable=series.usable,

@@ -143,6 +143,7 @@ def small_frames(tickers: tuple[str, ...], sessions: int) -> Frames:
         features=returns[..., None].astype(np.float32),
         volatility=flat,
         volatility_20=flat,
+        relative_volatility=np.zeros_like(flat),
         log_return=returns.astype(np.float32),
         future_return=ahead.astype(np.float32),
         usable=np.ones(returns.shape, dtype=bool),
