@@ -76,6 +76,29 @@ def shape(cell: str, layers: int, size: int, head: str) -> Candidate:
     return Candidate(f"{cell} {layers} x {size}, {head}", changes)
 
 
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "50 steps at least, 200 at most": {"training": {"epochs": 3, "min_steps": 50, "max_steps": 200}},
+    "30 steps at least, 200 at most": {"training": {"epochs": 3, "min_steps": 30, "max_steps": 200}},
+    "50 steps at least, never stopped": {"training": {"epochs": 3, "min_steps": 50, "patience_checks": 12}},
+    "rate 2e-3": {"training": {"learning_rate": 2e-3}},
+    "rate 8e-3": {"training": {"learning_rate": 8e-3}},
+    "averaging 0.97": {"training": {"averaging": 0.97}},
+    "64 chunks, 50 steps at least": {"training": {"batch_chunks": 64, "min_steps": 50, "max_steps": 200}},
+    "weight decay 0.1": {"training": {"weight_decay": 0.1}},
+    "weighted by volatility": {"training": {"volatility_power": 1.0}},
+    "dropout 0.3": {"network": {"dropout": 0.3}},
+    "layer norm": {"network": {"layer_norm": True}},
+    "ten features": {"features": "ten"},
+}
+"""What is changed of how a network is trained, dropout, and what it reads."""
+
+
+def varied(base: Candidate, name: str) -> Candidate:
+    changes = VARIANTS[name]
+    network = {**base.network, **changes.get("network", {})}
+    return Candidate(f"{base.name}, {name}", network, changes.get("training", {}), changes.get("features", "twelve"))
+
+
 @dataclass(frozen=True)
 class Stage:
     """Candidates and the panels on which they are tried."""
@@ -90,6 +113,14 @@ QUICK = tuple(
 )
 STAGES: Mapping[str, Stage] = {
     "shapes": Stage(tuple(shape(cell, *size, head) for head in HEADS for cell, size in SHAPES), QUICK),
+    "training": Stage(
+        tuple(
+            varied(shape(*of_shape, "student_t"), name)
+            for of_shape in (("gru", 1, 32), ("lstm", 1, 48))
+            for name in VARIANTS
+        ),
+        QUICK,
+    ),
 }
 OLD = "lstm 1 x 48, quantiles"
 
@@ -227,7 +258,7 @@ class Judged:
     def __str__(self) -> str:
         shrunk = " ".join(f"{value:.4f}" for value in self.shrunk.values())
         return (
-            f"  {self.name:<34} {self.network.mean():.4f} {self.network.max():.4f}   {self.combined.mean():.4f} "
+            f"  {self.name:<58} {self.network.mean():.4f} {self.network.max():.4f}   {self.combined.mean():.4f} "
             f"{self.combined.max():.4f}   {shrunk}   {self.noise:7.3f} {self.seconds:6.2f}"
         )
 
