@@ -99,6 +99,18 @@ def varied(base: Candidate, name: str) -> Candidate:
     return Candidate(f"{base.name}, {name}", network, changes.get("training", {}), changes.get("features", "twelve"))
 
 
+SHORTER: Mapping[str, Any] = {"epochs": 3, "min_steps": 75, "max_steps": 225}
+
+
+def refined(
+    cell: str, size: int, dropout: float, training: Mapping[str, Any] | None = None, name: str = ""
+) -> Candidate:
+    """Return a network of one layer with a Student t, and another dropout and training."""
+    base = shape(cell, 1, size, "student_t")
+    named = ", ".join(filter(None, (base.name, f"dropout {dropout:g}", name)))
+    return Candidate(named, {**base.network, "dropout": dropout}, training or {}, seeds=3)
+
+
 @dataclass(frozen=True)
 class Stage:
     """Candidates and the panels on which they are tried."""
@@ -120,6 +132,21 @@ STAGES: Mapping[str, Stage] = {
             for name in VARIANTS
         ),
         QUICK,
+    ),
+    "refined": Stage(
+        (
+            Candidate("former default, 3 seeds", seeds=3),
+            refined("lstm", 32, 0.3),
+            refined("lstm", 48, 0.3),
+            refined("lstm", 64, 0.4),
+            refined("lstm", 48, 0.3, {"learning_rate": 2e-3}, "rate 2e-3"),
+            refined("gru", 24, 0.3),
+            refined("gru", 32, 0.3),
+            refined("gru", 32, 0.5),
+            refined("gru", 32, 0.3, {"learning_rate": 2e-3}, "rate 2e-3"),
+            refined("gru", 32, 0.3, SHORTER, "75 to 225 steps"),
+        ),
+        ALL,
     ),
 }
 OLD = "lstm 1 x 48, quantiles"
