@@ -6,7 +6,7 @@ A network is trained on y_h / (volatility x sqrt(h)); the simplest baselines for
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Floats
+from pipeline.arrays import Floats, Floats32
 from pipeline.dataset.panel import Panel
 
 ROLLING_SESSIONS = 20
@@ -82,7 +82,7 @@ def origin_volatility(panel: Panel) -> Floats:
     return np.sqrt((rolling**2 + ewma**2) / 2)
 
 
-def relative_volatility(volatility: Floats) -> Floats:
+def relative_volatility(volatility: Floats | Floats32) -> Floats:
     """Return the log of a volatility over its median of the ticker's last 250 own sessions [ticker, session].
 
     Of those there are where they are fewer; NaN where the volatility is.

@@ -142,13 +142,15 @@ def advanced(state: CalibrationState, spec: CalibrationSpec, outcome: Floats32) 
     )
 
 
-def corrected(state: CalibrationState, quantiles: Floats32, relative: Floats32) -> Floats32:
-    """Return quantiles [ticker, ..., horizon, level] as the state corrects them; the relative volatility is [ticker, ...].
+def corrected(state: CalibrationState, spec: CalibrationSpec, quantiles: Floats32, relative: Floats32) -> Floats32:
+    """Return quantiles [ticker, ..., horizon, level] as the state corrects them; `relative` is [ticker, ...].
 
     Bands are stretched about their median; then the median is shrunk, at most to the levels next to it.
     """
     factors = np.exp(state.scale + state.level + state.slope * _within(relative)[..., None, None])
     result = stretched(quantiles, factors)
+    if not spec.shrink_median:
+        return result
     shrunk = quantiles[..., MEDIAN] * state.shrinkage
     result[..., MEDIAN] = np.clip(shrunk, result[..., MEDIAN - 1], result[..., MEDIAN + 1])
     return result
@@ -171,14 +173,20 @@ def followed(
     for at, session in enumerate(origins.sessions):
         state = advanced(state, spec, origins.outcome[:, at])
         volatility, relative = origins.volatility[:, at], origins.relative_volatility[:, at]
-        issued[:, at] = corrected(state, quantiles[:, at], relative)
-        newest = issued[:, at], quantiles[:, at, :, MEDIAN], volatility, relative
-        awaited = {
-            name: np.concatenate([values[:, None], getattr(state, name)[:, :-1]], axis=1)
-            for name, values in zip(AWAITED, newest, strict=True)
-        }
-        state = replace(state, session=session, **awaited)
+        issued[:, at] = corrected(state, spec, quantiles[:, at], relative)
+        state = replace(
+            state,
+            pending=_newest_first(issued[:, at], state.pending),
+            median=_newest_first(quantiles[:, at, :, MEDIAN], state.median),
+            volatility=_newest_first(volatility, state.volatility),
+            relative=_newest_first(relative, state.relative),
+            session=session,
+        )
     return issued, state
+
+
+def _newest_first(newest: Floats32, before: Floats32) -> Floats32:
+    return np.concatenate([newest[:, None], before[:, :-1]], axis=1)
 
 
 # --- As named arrays ---

@@ -28,7 +28,7 @@ MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
 
 
 def stretched(quantiles: Floats32, factors: Floats) -> Floats32:
-    """Return quantiles [..., horizon, level] stretched about their median by factors [..., horizon, level], in order."""
+    """Return quantiles [..., horizon, level] stretched about their median by factors of that shape, in order."""
     median = quantiles[..., MEDIAN : MEDIAN + 1].astype(np.float64)
     result: Floats32 = np.sort(median + factors * (quantiles - median), axis=-1).astype(np.float32)
     return result

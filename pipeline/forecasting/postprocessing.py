@@ -169,7 +169,7 @@ def _calibrated(
     seen = first - span.begin
     new, after = followed(state, spec, span.origins(slice(first, span.stop)), base[:, seen:])
     relative = span.origins(slice(span.begin, first)).relative_volatility
-    again = corrected(state, base[:, :seen], relative)
+    again = corrected(state, spec, base[:, :seen], relative)
     found = np.concatenate([_as_issued(again, state.pending), new], axis=1)
     if first == span.stop and not np.isnat(state.session):  # issued now, as its bar came late
         latest = np.where(np.isnan(after.pending[:, 0]), found[:, -1], after.pending[:, 0])

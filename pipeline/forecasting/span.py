@@ -28,8 +28,13 @@ class Origins:
 
     def at(self, part: slice) -> "Origins":
         """Return a part of the sessions."""
-        cut = (values[:, part] for values in (self.outcome, self.volatility, self.relative_volatility))
-        return Origins(self.sessions[part], *cut, self.learned_from)
+        return Origins(
+            self.sessions[part],
+            self.outcome[:, part],
+            self.volatility[:, part],
+            self.relative_volatility[:, part],
+            self.learned_from,
+        )
 
 
 def outcomes_known_at(future_return: Floats32, sessions: slice) -> Floats32:

@@ -37,10 +37,10 @@ from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.forecasters.unit_quantiles import normal_unit_quantiles, spread_over_horizons
 from pipeline.forecasting.backtest import Backtest
-from pipeline.forecasting.calibration_state import outcomes_known_at
-from pipeline.forecasting.combination import Origins, combined
+from pipeline.forecasting.combination import combined
 from pipeline.forecasting.combination_state import new_combination
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK
+from pipeline.forecasting.span import Origins, outcomes_known_at
 from pipeline.stages import backtest_of
 from tests.benchmarks import combination_choice
 from tests.benchmarks.cuts import Job, cuts, earlier_large, fitted, sample_bars
@@ -262,7 +262,8 @@ def with_truth(seed: int) -> Backtest:
     days = np.datetime64("2020-01-01") + np.arange(origins + horizons)
     tickers = tuple(f"T{k}" for k in range(TICKERS))
     outcome = outcomes_known_at(known.future_return.astype(np.float32), slice(0, origins))
-    learned = Origins(days[:origins], outcome, known.volatility.astype(np.float32), np.ones(TICKERS, dtype=bool))
+    volatility, everyone = known.volatility.astype(np.float32), np.ones(TICKERS, dtype=bool)
+    learned = Origins(days[:origins], outcome, volatility, np.zeros_like(volatility), everyone)
     quantiles[COMBINED] = combined(new_combination(tuple(said), tickers, horizons), learned, quantiles).quantiles
     return Backtest(
         tickers=tickers,
@@ -286,14 +287,14 @@ MEMBERS = 7
 def seconds(_request: Request) -> Iterator[Measured]:
     """Take the CPU time of the combination alone, of all threads together."""
     draws, horizons = np.random.default_rng(0), max(HORIZONS)
-    volatility = 0.01 * np.exp(0.3 * draws.standard_normal(SHAPE))
+    volatility = (0.01 * np.exp(0.3 * draws.standard_normal(SHAPE))).astype(np.float32)
     future_return = (volatility[..., None] * draws.standard_normal((*SHAPE, horizons))).astype(np.float32)
     unit, names = normal_unit_quantiles(), [f"F{k}" for k in range(MEMBERS)]
     scales = {name: volatility * np.exp(0.1 * draws.standard_normal(SHAPE)) for name in names}
     quantiles = {name: spread_over_horizons(unit, scale, horizons) for name, scale in scales.items()}
     days = np.datetime64("2015-01-01") + np.arange(SHAPE[1])
     outcome = outcomes_known_at(future_return, slice(0, SHAPE[1]))
-    origins = Origins(days, outcome, volatility.astype(np.float32), np.ones(SHAPE[0], dtype=bool))
+    origins = Origins(days, outcome, volatility, np.zeros_like(volatility), np.ones(SHAPE[0], dtype=bool))
     state = new_combination(names, [f"T{k}" for k in range(SHAPE[0])], horizons)
     found = []
     for _ in range(5):

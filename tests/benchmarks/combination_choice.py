@@ -29,12 +29,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasting.calibration_state import outcomes_known_at
-from pipeline.forecasting.combination import IMPLAUSIBLE, Origins, combined
+from pipeline.forecasting.combination import IMPLAUSIBLE, combined
 from pipeline.forecasting.combination_state import SMALLEST, new_combination
 from pipeline.forecasting.forecasts import fits_of, forecasts_by_forecaster
 from pipeline.forecasting.learners import RATE, TINY, TOO_LARGE
 from pipeline.forecasting.postprocessing import members_of
+from pipeline.forecasting.span import Origins, outcomes_known_at
 from tests.benchmarks.cuts import Fits, Job, cuts, earlier_large, fitted
 from tests.benchmarks.main_job import PANEL, Measured, at_most, large_bars
 
@@ -207,7 +207,7 @@ def as_it_is(issued: Issued, members: Sequence[str]) -> np.ndarray:
     """Return what combination.py makes of some members [ticker, session, horizon, level]."""
     tickers = tuple(str(row) for row in range(len(issued.volatility)))
     every = np.ones(len(tickers), dtype=bool)
-    origins = Origins(issued.sessions, issued.known, issued.volatility, every)
+    origins = Origins(issued.sessions, issued.known, issued.volatility, np.zeros_like(issued.volatility), every)
     state = new_combination(members, tickers, issued.known.shape[2])
     return combined(state, origins, issued.quantiles).quantiles
 

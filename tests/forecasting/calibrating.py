@@ -3,13 +3,30 @@
 import numpy as np
 
 from pipeline.arrays import Floats32
-from pipeline.forecasting.calibration_state import followed, new_calibration, outcomes_known_at
-from pipeline.forecasting.combination_state import NEVER
+from pipeline.forecasting.calibration_state import followed, new_calibration
 from pipeline.forecasting.conformal import split_factors, stretched
+from pipeline.forecasting.span import Origins, outcomes_known_at
 from pipeline.forecasting.specification import CalibrationSpec
 
 
-def calibrated(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, warm: int = 0) -> Floats32:
+def origins_of(outcome: Floats32, relative: Floats32 | None = None, volatility: Floats32 | None = None) -> Origins:
+    """Return what is known of origins with these outcomes [ticker, origin, horizon]; the volatility is one by default.
+
+    So is the relative one: its logarithm is zero.
+    """
+    shape, days = outcome.shape[:2], np.datetime64("2024-01-01") + np.arange(outcome.shape[1])
+    return Origins(
+        sessions=days,
+        outcome=outcomes_known_at(outcome, slice(0, outcome.shape[1])),
+        volatility=np.ones(shape, np.float32) if volatility is None else volatility,
+        relative_volatility=np.zeros(shape, np.float32) if relative is None else relative,
+        learned_from=np.ones(shape[0], dtype=bool),
+    )
+
+
+def calibrated(
+    quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, warm: int = 0, origins: Origins | None = None
+) -> Floats32:
     """Return corrected quantiles [ticker, origin, horizon, level] of log returns; NaN stays NaN, none cross.
 
     Origins are sessions in time's order without a gap; `outcome` [ticker, origin, horizon] is NaN where it is unknown
@@ -23,7 +40,5 @@ def calibrated(quantiles: Floats32, outcome: Floats32, spec: CalibrationSpec, wa
         case "split":
             return stretched(quantiles, split_factors(quantiles[:, :warm], outcome[:, :warm]))
         case "adaptive":
-            tickers, origins = quantiles.shape[:2]
-            state = new_calibration([str(row) for row in range(tickers)], quantiles.shape[2])
-            known = outcomes_known_at(outcome, slice(0, origins))
-            return followed(state, spec, np.full(origins, NEVER), quantiles, known)[0]
+            state = new_calibration([str(row) for row in range(len(quantiles))], quantiles.shape[2])
+            return followed(state, spec, origins or origins_of(outcome), quantiles)[0]

@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FitError
 from pipeline.forecasting.calibration_state import (
+    AWAITED,
+    LEARNED,
     CalibrationState,
     advanced,
     calibration_as_arrays,
     calibration_from_arrays,
     followed,
     new_calibration,
-    outcomes_known_at,
-    with_issued,
 )
+from pipeline.forecasting.span import outcomes_known_at
 from pipeline.forecasting.specification import CalibrationSpec
-from tests.forecasting.calibrating import calibrated
+from tests.forecasting.calibrating import calibrated, origins_of
 
 SPEC = CalibrationSpec()
 
@@ -37,17 +38,17 @@ def bits(state: CalibrationState) -> dict[str, bytes]:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 4), st.integers(0, 12))
 def test_a_walk_in_two_parts_is_the_whole_walk(seed: int, tickers: int, horizons: int, cut: int) -> None:
     quantiles, outcome = spoken(np.random.default_rng(seed), tickers, 12, horizons)
-    names = tuple(f"T{k}" for k in range(tickers))
-    days = np.datetime64("2024-01-01") + np.arange(12)
-    known = outcomes_known_at(outcome, slice(0, 12))
-    whole, end = followed(new_calibration(names, horizons), SPEC, days, quantiles, known)
-    first, between = followed(new_calibration(names, horizons), SPEC, days[:cut], quantiles[:, :cut], known[:, :cut])
+    draws = np.random.default_rng(seed)
+    relative, volatility = (draws.normal(size=(tickers, 12)).astype(np.float32) for _ in range(2))
+    origins, new = origins_of(outcome, relative, np.exp(volatility)), new_calibration([*"TICK"[:tickers]], horizons)
+    whole, end = followed(new, SPEC, origins, quantiles)
+    first, between = followed(new, SPEC, origins.at(slice(0, cut)), quantiles[:, :cut])
     stored = calibration_from_arrays({name: array.copy() for name, array in calibration_as_arrays(between).items()})
     assert bits(stored) == bits(between)
-    second, last = followed(stored, SPEC, days[cut:], quantiles[:, cut:], known[:, cut:])
+    second, last = followed(stored, SPEC, origins.at(slice(cut, None)), quantiles[:, cut:])
     assert np.concatenate([first, second], axis=1).tobytes() == whole.tobytes()
     assert bits(last) == bits(end)
-    assert whole.tobytes() == calibrated(quantiles, outcome, SPEC).tobytes()
+    assert whole.tobytes() == calibrated(quantiles, outcome, SPEC, origins=origins).tobytes()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -62,26 +63,31 @@ def test_an_outcome_is_known_its_horizon_after_its_origin(seed: int, horizons: i
         np.testing.assert_array_equal(found[:, at, h], expected)
 
 
-def test_a_silent_session_moves_no_factor_and_the_next_outcomes_still_count() -> None:
-    quantiles, _ = spoken(np.random.default_rng(0), 3, 1, 2)
-    names, days = ("A", "B", "C"), np.datetime64("2024-01-02") + np.arange(4)
-    none, wild = np.full((3, 2), np.nan, np.float32), np.full((3, 2), 9.0, np.float32)
-    issued = with_issued(new_calibration(names, 2), days[0], quantiles[:, 0])
-    silent = with_issued(advanced(issued, SPEC, none), days[1], np.full_like(quantiles[:, 0], np.nan))
-    assert (silent.factors == 1).all()
-    late = advanced(silent, SPEC, wild)  # horizon 2 of the first day; horizon 1 waits for nothing
-    assert (late.factors[0] == 1).all()
-    assert (late.factors[1] > 1).any()
-    assert (with_issued(late, days[2], np.full_like(quantiles[:, 0], np.nan)).pending[:, 1] != quantiles[:, 0]).any()
+def test_a_silent_session_moves_nothing_and_the_next_outcomes_still_count() -> None:
+    quantiles, outcome = spoken(np.random.default_rng(0), 3, 3, 2)
+    outcome[:, 0] = np.nan, 9.0  # horizon 1 of the first day stays unknown
+    quantiles[:, 1:] = np.nan
+    origins = origins_of(outcome, np.full((3, 3), 0.3, np.float32))
+    new = new_calibration(("A", "B", "C"), 2)
+    _, silent = followed(new, SPEC, origins.at(slice(0, 2)), quantiles[:, :2])
+    for name in LEARNED:
+        np.testing.assert_array_equal(getattr(silent, name), getattr(new, name))
+    late = advanced(silent, SPEC, origins.outcome[:, 2])  # horizon 2 of the first day; horizon 1 waits for nothing
+    for name in LEARNED:
+        moved = getattr(late, name) != getattr(new, name)
+        assert not moved[0].any()
+        assert moved[1].any()
 
 
 def test_pending_forecasts_go_with_their_ticker() -> None:
     quantiles, outcome = spoken(np.random.default_rng(1), 3, 4, 2)
-    days, known = np.datetime64("2024-01-02") + np.arange(4), outcomes_known_at(outcome, slice(0, 4))
-    _, state = followed(new_calibration(("A", "B", "C"), 2), SPEC, days, quantiles, known)
+    _, state = followed(new_calibration(("A", "B", "C"), 2), SPEC, origins_of(outcome), quantiles)
     turned = state.of(("C", "NEW", "A"))
-    np.testing.assert_array_equal(turned.pending[[0, 2]], state.pending[[2, 0]])
-    assert np.isnan(turned.pending[1]).all()
+    for name in AWAITED:
+        found, before = getattr(turned, name), getattr(state, name)
+        np.testing.assert_array_equal(found[[0, 2]], before[[2, 0]])
+        assert np.isnan(found[1]).all()
+        assert np.isfinite(before).any()
     assert turned.scale is state.scale
 
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.forecasters.forecaster import LEVELS
-from pipeline.forecasting.calibration_state import outcomes_known_at
 from pipeline.forecasting.combination import (
     IMPLAUSIBLE,
     SESSIONS_AT_ONCE,
@@ -26,6 +25,7 @@ from pipeline.forecasting.combination_state import (
     new_combination,
 )
 from pipeline.forecasting.learners import RATE, TOO_LARGE, Learners
+from pipeline.forecasting.span import outcomes_known_at
 
 VOLATILITY = 0.02
 
@@ -62,7 +62,8 @@ class Sequence:
 
 def combine(sequence: Sequence, state: CombinationState | None = None, first: int = 0) -> Combined:
     everyone = np.ones(len(sequence.volatility), bool)
-    origins = Origins(sequence.sessions, sequence.known, sequence.volatility, everyone)
+    usual = np.zeros_like(sequence.volatility)
+    origins = Origins(sequence.sessions, sequence.known, sequence.volatility, usual, everyone)
     quantiles = {name: values[:, first:] for name, values in sequence.quantiles.items()}
     return combined(state or sequence.new, origins.at(slice(first, None)), quantiles)
 
@@ -268,7 +269,8 @@ def hurt(base: Sequence, rounds: int) -> Sequence:
         if at:
             known[:, 0] = outcome[:, at - 1]
         everyone = np.ones(len(outcome), bool)
-        origins = Origins(base.sessions[at : at + 1], known, base.volatility[:, at : at + 1], everyone)
+        volatility = base.volatility[:, at : at + 1]
+        origins = Origins(base.sessions[at : at + 1], known, volatility, np.zeros_like(volatility), everyone)
         made = combined(state, origins, {name: values[:, at : at + 1] for name, values in base.quantiles.items()})
         state = made.state
         for ticker in range(len(outcome)):
@@ -541,7 +543,10 @@ def test_nothing_is_learned_from_a_ticker_that_is_not_to_teach() -> None:
     wild = np.array(base.outcome)
     wild[2] = 1.0
     two = np.array([True, True, False])
-    origins = [Origins(base.sessions, it.known, it.volatility, two) for it in (base, replace(base, outcome=wild))]
+    usual = np.zeros_like(base.volatility)
+    origins = [
+        Origins(base.sessions, it.known, it.volatility, usual, two) for it in (base, replace(base, outcome=wild))
+    ]
     one, other = (combined(base.new, it, base.quantiles) for it in origins)
     assert one.quantiles.tobytes() == other.quantiles.tobytes()
     few = Sequence({name: values[:2] for name, values in base.quantiles.items()}, base.outcome[:2], base.volatility[:2])

@@ -11,10 +11,12 @@ from scipy.stats import norm
 
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.conformal import split_factors, stretched
+from pipeline.forecasting.span import Origins
 from pipeline.forecasting.specification import CalibrationSpec
-from tests.forecasting.calibrating import calibrated
+from tests.forecasting.calibrating import calibrated, origins_of
 
-ADAPTIVE = CalibrationSpec(method="adaptive")
+ADAPTIVE = CalibrationSpec(method="adaptive", shrink_median=False)
+"""The bands alone: what becomes of the median is tested at the end."""
 SPLIT = CalibrationSpec(method="split")
 NORMAL = norm.ppf(LEVELS)
 TAILS = (0.05, 0.10, 0.25, None, 0.25, 0.10, 0.05)
@@ -45,23 +47,40 @@ def made(draw: st.DrawFn) -> Made:
     return quantiles, outcome
 
 
-def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationSpec) -> np.ndarray:
+def turbulence(origins: Origins, ticker: int, origin: int) -> float:
+    value = float(origins.relative_volatility[ticker, origin])
+    return 0.0 if math.isnan(value) else min(max(value, -0.5), 0.5)
+
+
+def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationSpec, origins: Origins) -> np.ndarray:
     """The recursion as one would tell it: session by session, horizon by horizon, ticker by ticker."""
-    tickers, origins, horizons, _ = quantiles.shape
+    tickers, count, horizons, _ = quantiles.shape
     issued = np.full(quantiles.shape, np.nan, dtype=np.float32)
-    scale, factors = [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
-    for now in range(origins):
+    scale, slope, factors = [0.0] * horizons, [0.0] * horizons, [[0.0] * 7 for _ in range(horizons)]
+    agreement, size = [0.0] * horizons, [0.0] * horizons
+    for now in range(count):
         for h in range(1, min(now, horizons) + 1):
             origin = now - h
-            rows = [
-                (issued[k, origin, h - 1], outcome[k, origin, h - 1])
+            known = [
+                k
                 for k in range(tickers)
                 if not math.isnan(outcome[k, origin, h - 1]) and not np.isnan(issued[k, origin, h - 1]).any()
             ]
+            rows = [(issued[k, origin, h - 1], outcome[k, origin, h - 1]) for k in known]
             excess = {}
             for level in LEVEL_INDICES:
                 missed = sum(y < q[level] if level < MEDIAN else y > q[level] for q, y in rows)
                 excess[level] = (missed - len(rows) * TAILS[level]) / (len(rows) + 10)
+            leaning = 0.0
+            for k, (q, y) in zip(known, rows, strict=True):
+                misses = [(y < q[level] if level < MEDIAN else y > q[level]) - TAILS[level] for level in LEVEL_INDICES]
+                leaning += turbulence(origins, k, origin) * sum(misses) / 6
+                unit = float(origins.volatility[k, origin]) * math.sqrt(h)
+                median = float(quantiles[k, origin, h - 1, MEDIAN]) / unit
+                agreement[h - 1] += median * float(y) / unit / (len(rows) + 10)
+                size[h - 1] += median**2 / (len(rows) + 10)
+            slope[h - 1] += spec.slope_rate * leaning / (len(rows) + 10) / h
+            slope[h - 1] = min(max(slope[h - 1], -1.0), 1.0)
             scale[h - 1] += spec.scale_rate * sum(excess.values()) / 6 / h
             scale[h - 1] = min(max(scale[h - 1], -math.log(4)), math.log(4))
             for level in LEVEL_INDICES:
@@ -70,18 +89,34 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
         for k, h in product(range(tickers), range(horizons)):
             median = float(quantiles[k, now, h, MEDIAN])
             if not math.isnan(median):
+                wide = scale[h] + slope[h] * turbulence(origins, k, now)
                 issued[k, now, h] = sorted(
-                    median + math.exp(scale[h] + factors[h][level]) * (float(quantiles[k, now, h, level]) - median)
+                    median + math.exp(wide + factors[h][level]) * (float(quantiles[k, now, h, level]) - median)
                     for level in range(7)
                 )
+                if spec.shrink_median:
+                    kept = min(max((agreement[h] + 0.75) / (size[h] + 1.0), 0.0), 1.0)
+                    issued[k, now, h, MEDIAN] = min(max(kept * median, issued[k, now, h, 2]), issued[k, now, h, 4])
     return issued
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(made(), st.sampled_from([(0.4, 0.02), (2.0, 0.5), (0.0, 0.3), (4.0, 0.0)]))
-def test_the_adaptive_correction_is_what_a_plain_loop_says(data: Made, rates: tuple[float, float]) -> None:
-    spec = CalibrationSpec(method="adaptive", scale_rate=rates[0], level_rate=rates[1])
-    np.testing.assert_allclose(calibrated(*data, spec), slow_adaptive(*data, spec), rtol=2e-6, atol=1e-7)
+@given(
+    made(),
+    st.sampled_from([(0.4, 0.02, 0.0), (2.0, 0.5, 1.0), (0.0, 0.3, 6.0), (4.0, 0.0, 2.0)]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_adaptive_correction_is_what_a_plain_loop_says(
+    data: Made, rates: tuple[float, float, float], shrinks: bool, seed: int
+) -> None:
+    spec = CalibrationSpec(scale_rate=rates[0], level_rate=rates[1], slope_rate=rates[2], shrink_median=shrinks)
+    draws, shape = np.random.default_rng(seed), data[1].shape[:2]
+    relative = draws.choice(np.float32([-2.0, -0.4, -0.1, 0.2, 0.9, math.nan]), shape)
+    volatility = draws.choice(np.float32([0.01, 0.25, 3.0]), shape)
+    origins = origins_of(data[1], relative, volatility)
+    found = calibrated(*data, spec, origins=origins)
+    np.testing.assert_allclose(found, slow_adaptive(*data, spec, origins), rtol=2e-6, atol=1e-7)
 
 
 def slow_factor(quantiles: np.ndarray, outcome: np.ndarray, horizon: int, level: int) -> float:
@@ -264,3 +299,62 @@ def test_nothing_known_corrects_nothing(spec: CalibrationSpec) -> None:
     quantiles = spoken((2, 30, 2))
     found = calibrated(quantiles, np.full((2, 30, 2), np.nan, dtype=np.float32), spec, 20)
     np.testing.assert_allclose(found, quantiles, rtol=1e-6)
+
+
+# --- By the volatility's state, and the median ---
+
+
+def by_state(tickers: int, sessions: int, exponent: float) -> tuple[np.ndarray, Origins]:
+    """Outcomes that are wider than normal ones by exp(exponent x relative volatility), which wanders."""
+    draws = np.random.default_rng(7)
+    relative = np.repeat(draws.uniform(-0.5, 0.5, (tickers, sessions // 20)), 20, axis=1).astype(np.float32)
+    outcome = 0.1 + np.exp(exponent * relative) * draws.normal(size=relative.shape)
+    return outcome[..., None].astype(np.float32), origins_of(outcome[..., None].astype(np.float32), relative)
+
+
+@pytest.mark.parametrize("exponent", [-0.6, 0.6])
+@pytest.mark.parametrize(("tickers", "warm"), [(20, 400), (2, 1500)])
+def test_bands_that_miss_by_regime_are_repaired(exponent: float, tickers: int, warm: int) -> None:
+    outcome, origins = by_state(tickers, 6000, exponent)
+    quantiles = spoken(outcome.shape)
+    without = calibrated(quantiles, outcome, ADAPTIVE.model_copy(update={"slope_rate": 0.0}), origins=origins)
+    found = calibrated(quantiles, outcome, ADAPTIVE, origins=origins)
+    edges = np.quantile(origins.relative_volatility, (0.2, 0.4, 0.6, 0.8))
+    fifth = np.searchsorted(edges, origins.relative_volatility)
+
+    def held(values: np.ndarray) -> list[float]:
+        inside = (values[..., 0, 1] <= outcome[..., 0]) & (outcome[..., 0] <= values[..., 0, 5])
+        return [float(inside[:, warm:][fifth[:, warm:] == k].mean()) for k in range(5)]
+
+    assert max(abs(share - 0.8) for share in held(without)) > 0.08
+    assert max(abs(share - 0.8) for share in held(found)) < 0.02
+
+
+def with_median(truth: float, sessions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Forecasts whose median is a signal, of which outcomes have the share `truth`."""
+    draws = np.random.default_rng(8)
+    signal = 0.3 * draws.normal(size=(20, sessions))
+    outcome = truth * signal + draws.normal(size=signal.shape)
+    quantiles = signal[..., None, None] + NORMAL
+    return quantiles.astype(np.float32), outcome[..., None].astype(np.float32)
+
+
+@pytest.mark.parametrize(("truth", "expected"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (-0.5, 0.0), (2.0, 1.0)])
+def test_the_median_is_shrunk_as_far_as_outcomes_say(truth: float, expected: float) -> None:
+    quantiles, outcome = with_median(truth, 600)
+    found = calibrated(quantiles, outcome, CalibrationSpec())
+    kept = found[:, -50:, 0, MEDIAN] / quantiles[:, -50:, 0, MEDIAN]
+    within = np.abs(quantiles[:, -50:, 0, MEDIAN]) < 0.4  # elsewhere zero may lie beyond the quartiles
+    np.testing.assert_allclose(np.median(kept[within]), expected, atol=0.06)
+    first = found[:, 0, 0, MEDIAN] / quantiles[:, 0, 0, MEDIAN]
+    np.testing.assert_allclose(first[np.abs(quantiles[:, 0, 0, MEDIAN]) < 0.4], 0.75, rtol=1e-5)
+
+
+def test_a_shrunk_median_stays_between_its_neighbours() -> None:
+    quantiles, outcome = with_median(0.0, 400)
+    quantiles[:, -1] += 3  # zero lies far below the band
+    found = calibrated(quantiles, outcome, CalibrationSpec())
+    assert (np.diff(found, axis=-1) >= 0).all()
+    np.testing.assert_array_equal(found[:, -1, 0, MEDIAN], found[:, -1, 0, MEDIAN - 1])
+    bands = calibrated(quantiles, outcome, ADAPTIVE)
+    np.testing.assert_array_equal(np.delete(found, MEDIAN, axis=-1), np.delete(bands, MEDIAN, axis=-1))

@@ -12,7 +12,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.errors import FitError
 from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.calibration_state import CalibrationState, outcomes_known_at
-from pipeline.forecasting.combination import Origins, combined
+from pipeline.forecasting.combination import combined
 from pipeline.forecasting.combination_state import AWAITED, LEARNED, new_combination
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, NETWORK, fits_of, forecasts_by_forecaster
 from pipeline.forecasting.live import LiveForecasts, live_forecasts
@@ -27,6 +27,7 @@ from pipeline.forecasting.postprocessing_state import (
     state_digest,
     state_from_arrays,
 )
+from pipeline.forecasting.span import Origins
 from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.training.jobs import FitResult
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market
@@ -190,7 +191,8 @@ def test_the_folds_are_one_walk_from_the_first_validation_range_on(ready: Ready)
             trained_on = np.isin(frames.tickers, fits[0].tickers)  # a young one comes in the second fold
             outcome = np.where(trained_on[:, None, None], frames.future_return, np.float32(np.nan))
             known = outcomes_known_at(outcome, span)
-            origins = Origins(frames.sessions[span], known, frames.volatility[:, span], trained_on)
+            volatility, relative = frames.volatility[:, span], frames.relative_volatility[:, span]
+            origins = Origins(frames.sessions[span], known, volatility, relative, trained_on)
             made = combined(state, origins, forecasts_by_forecaster(fits, frames, span))
             state = made.state
             quantiles.append(made.quantiles)
