@@ -8,7 +8,9 @@ ticker's level is
 
 of which the scale is shared by the levels of a horizon, each level has a slower part of its own, and the slope is what
 bands lack in turbulent sessions and have too much of in calm ones: misses times x move it. All tickers share all three,
-and few tickers move them little.
+and few tickers move them little. The step of the scale is scale_rate times the fourth power of the tracking signal of
+Trigg and Leach (1967), |smoothed miss| / smoothed |miss|: near zero where misses on both sides alternate, as they do
+by chance, and near one where a band keeps being too narrow or too wide; it is never below SLOWEST of that.
 
 **Median.** It is shrunk towards zero by the factor that would have had the smallest squared error so far, a regression
 through the origin of outcomes on medians in units of the volatility, which begins as PRIOR_SHRINKAGE with the weight of
@@ -20,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.arrays import Array, Floats, Floats32
+from pipeline.arrays import Array, Booleans, Floats, Floats32
 from pipeline.errors import FitError
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.combination_state import NEVER, names_as_array, names_from_array
@@ -39,9 +41,15 @@ from pipeline.forecasting.specification import CalibrationSpec
 LARGEST_STATE = 0.5
 """A log relative volatility beyond this counts as this: what was learned in common sessions says little of the rest."""
 MOST_OF_SLOPE = 1.0
+SLOWEST = 0.04
+"""The least share of the scale's step, so that a small miss that stays is repaired in the end."""
+TRACKED_SESSIONS = 50
+"""How far the tracking signal looks back at horizon 1; h times that at horizon h, whose outcomes overlap."""
+FIRST_DEVIATION = 0.05
+"""What the smoothed size of the misses begins with: it keeps the signal small until there are some."""
 PRIOR_SHRINKAGE, PRIOR_WEIGHT = 0.75, 1.0
 """The weight is in squares of medians in units of the volatility: a typical median adds 0.001 per session."""
-LEARNED = ("scale", "level", "slope", "agreement", "size")
+LEARNED = ("scale", "level", "slope", "excess", "deviation", "agreement", "size")
 AWAITED = ("pending", "median", "volatility", "relative")
 
 
@@ -49,16 +57,19 @@ AWAITED = ("pending", "median", "volatility", "relative")
 class CalibrationState:
     """What the correction has learned up to the close of a session, and the forecasts whose outcomes it waits for.
 
-    A log factor is `scale` + `level` + `slope` x; `agreement` and `size` are the sums of the regression that shrinks
-    the median. The other arrays are of the last H sessions, the newest first, NaN where nothing was issued: `pending`
-    holds the quantiles as they were issued, `median` the medians before they were shrunk, then the volatility and the
-    relative one. `session` is the last of them.
+    A log factor is `scale` + `level` + `slope` x; `excess` and `deviation` are the smoothed misses and their size, of
+    the tracking signal; `agreement` and `size` are the sums of the regression that shrinks the median. The other arrays
+    are of the last H sessions, the newest first, NaN where nothing was issued: `pending` holds the quantiles as they
+    were issued, `median` the medians before they were shrunk, then the volatility and the relative one. `session` is
+    the last of them.
     """
 
     tickers: tuple[str, ...]
     scale: Floats  # [horizon, 1]
     level: Floats  # [horizon, level]
     slope: Floats  # [horizon, 1]
+    excess: Floats  # [horizon, 1]
+    deviation: Floats  # [horizon, 1]
     agreement: Floats  # [horizon]
     size: Floats  # [horizon]
     pending: Floats32  # [ticker, session back, horizon, level]
@@ -106,6 +117,8 @@ def new_calibration(tickers: Sequence[str], horizons: int) -> CalibrationState:
         scale=np.zeros((horizons, 1)),
         level=np.zeros((horizons, len(LEVELS))),
         slope=np.zeros((horizons, 1)),
+        excess=np.zeros((horizons, 1)),
+        deviation=np.full((horizons, 1), FIRST_DEVIATION),
         agreement=np.zeros(horizons),
         size=np.zeros(horizons),
         pending=np.full((count, horizons, horizons, len(LEVELS)), np.nan, dtype=np.float32),
@@ -122,24 +135,46 @@ def advanced(state: CalibrationState, spec: CalibrationSpec, outcome: Floats32) 
     """
     ahead = np.arange(state.horizons)
     misses, known = missed(state.pending[:, ahead, ahead], outcome)  # of this session's forecast at each horizon
-    weight = 1 / ((known.sum(axis=0) + FEW_TICKERS) * (ahead + 1))[:, None]  # [horizon, 1]
+    tickers = (known.sum(axis=0) + FEW_TICKERS)[:, None]  # [horizon, 1]
     beyond = misses[..., OFF_MEDIAN].mean(axis=2)  # [ticker, horizon]
-    turbulence = np.where(known, _within(state.relative), 0.0)
-    scale = state.scale + spec.scale_rate * weight * beyond.sum(axis=0)[:, None]
-    level = state.level + spec.level_rate * weight * (misses * np.abs(SIDE)).sum(axis=0)
-    slope = state.slope + spec.slope_rate * weight * (beyond * turbulence).sum(axis=0)[:, None]
-    # In units of the volatility over the horizon.
-    unit = np.where(known, state.volatility, 1.0).astype(np.float64) * np.sqrt(ahead + 1)
-    median, truth = (np.where(known, values, 0.0) / unit for values in (state.median[:, ahead, ahead], outcome))
-    tickers = known.sum(axis=0) + FEW_TICKERS
+    wide = beyond.sum(axis=0)[:, None] / tickers
+    leaning = (beyond * np.where(known, _within(state.relative), 0.0)).sum(axis=0)[:, None] / tickers
+    of_level = misses.sum(axis=0) * np.abs(SIDE) / tickers
+    excess, deviation = _tracked(state, wide, np.asarray(known.any(axis=0))[:, None])
+    rate = spec.scale_rate * np.maximum((np.abs(excess) / deviation) ** 4, SLOWEST)
+    step = 1 / (ahead + 1)[:, None]  # as many outcomes overlap
+    scale, level = state.scale + step * rate * wide, state.level + step * spec.level_rate * of_level
+    slope = state.slope + step * spec.slope_rate * leaning
+    agreement, size = _regressed(state, outcome, known)
     return replace(
         state,
         scale=np.clip(scale, -MOST_OF_SCALE, MOST_OF_SCALE),
         level=np.clip(level, -MOST_OF_LEVEL, MOST_OF_LEVEL),
         slope=np.clip(slope, -MOST_OF_SLOPE, MOST_OF_SLOPE),
-        agreement=state.agreement + (median * truth).sum(axis=0) / tickers,
-        size=state.size + (median**2).sum(axis=0) / tickers,
+        excess=excess,
+        deviation=deviation,
+        agreement=agreement,
+        size=size,
     )
+
+
+def _tracked(state: CalibrationState, wide: Floats, known: Booleans) -> tuple[Floats, Floats]:
+    """Return the smoothed misses [horizon, 1] and their smoothed size after new ones, where there are any."""
+    share = np.where(known, 1 / (TRACKED_SESSIONS * np.arange(1, state.horizons + 1)[:, None]), 0.0)
+    excess: Floats = state.excess + share * (wide - state.excess)
+    deviation: Floats = state.deviation + share * (np.abs(wide) - state.deviation)
+    return excess, deviation
+
+
+def _regressed(state: CalibrationState, outcome: Floats32, known: Booleans) -> tuple[Floats, Floats]:
+    """Return the sums [horizon] of outcomes times medians, and of squared medians, in units of the volatility."""
+    ahead = np.arange(state.horizons)
+    unit = np.where(known, state.volatility, 1.0).astype(np.float64) * np.sqrt(ahead + 1)  # [ticker, horizon]
+    median, truth = (np.where(known, values, 0.0) / unit for values in (state.median[:, ahead, ahead], outcome))
+    tickers = known.sum(axis=0) + FEW_TICKERS
+    agreement: Floats = state.agreement + (median * truth).sum(axis=0) / tickers
+    size: Floats = state.size + (median**2).sum(axis=0) / tickers
+    return agreement, size
 
 
 def corrected(state: CalibrationState, spec: CalibrationSpec, quantiles: Floats32, relative: Floats32) -> Floats32:

@@ -22,7 +22,10 @@ class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
         "followed session by session from outcomes known by then",
     )
     scale_rate: float = Field(
-        0.1, ge=0.0, le=4.0, description="Adaptive: step of the width that all levels of a horizon share"
+        2.0,
+        ge=0.0,
+        le=4.0,
+        description="Adaptive: largest step of the width that the levels of a horizon share, while misses persist",
     )
     level_rate: float = Field(0.02, ge=0.0, le=4.0, description="Adaptive: further step of each level by itself")
     slope_rate: float = Field(
