@@ -33,9 +33,6 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
     deterministic: bool = Field(True, description="Bit-identical results on a GPU too, at some cost in speed")
     validation_checks: int = Field(12, ge=1, description="Checks on the validation range, evenly spaced over the steps")
-    keep: Literal["best", "last"] = Field(
-        "best", description="The weights kept: those of the best validation check, or the last, without early stopping"
-    )
     patience_checks: int = Field(4, ge=1, description="Checks without a better one after which training stops")
     lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")
 

@@ -66,9 +66,9 @@ def train_network(
         if step % check_every == 0 or step == budget:
             check = ValidationCheck(step, float(loss), validation_loss(average, validation))
             stopping.record(check, average.network)
-        if stopping.exhausted and training.keep == "best":
+        if stopping.exhausted:
             break
-    network.load_state_dict(stopping.best_weights if training.keep == "best" else average.network.state_dict())
+    network.load_state_dict(stopping.best_weights)
     return stopping
 
 
