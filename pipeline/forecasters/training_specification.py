@@ -11,9 +11,9 @@ from pipeline.errors import UsageError
 class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
 
-    epochs: int = Field(4, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
-    min_steps: int = Field(100, ge=1, description="Fewest gradient steps, however small the panel")
-    max_steps: int = Field(300, ge=1, description="Most gradient steps, however large the panel")
+    epochs: int = Field(3, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
+    min_steps: int = Field(75, ge=1, description="Fewest gradient steps, however small the panel")
+    max_steps: int = Field(225, ge=1, description="Most gradient steps, however large the panel")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimiser")
     schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="Learning rate schedule")
     learning_rate: float = Field(4e-3, gt=0.0, description="Learning rate, the peak of a one-cycle schedule")

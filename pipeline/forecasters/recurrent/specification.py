@@ -57,15 +57,15 @@ class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["network"] = "network"
     cell: Literal["lstm", "gru", "rnn", "rnncell", "concat", "elman"] = Field(
-        "lstm",
+        "gru",
         description="Recurrent cell; rnncell is rnn unrolled by hand, concat is linear in input and state together, "
         "elman has no bias",
     )
-    hidden_size: int = Field(48, ge=1, le=1024, description="Units per layer")
+    hidden_size: int = Field(32, ge=1, le=1024, description="Units per layer")
     num_layers: int = Field(1, ge=1, le=8, description="Stacked layers")
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cells rnn and rnncell")
     bias: bool = Field(True, description="Whether the cell has bias terms")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Dropout after every layer while training")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="Dropout after every layer while training")
     layer_norm: bool = Field(False, description="Layer normalisation of each layer's input (Ba, Kiros, Hinton 2016)")
     residual: bool = Field(False, description="Add a layer's input to its output, where the sizes agree")
     shape: Literal["many_to_many", "many_to_one", "one_to_one", "one_to_many"] = Field(
@@ -80,7 +80,7 @@ class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
         "universe", description="One network for all tickers, or one each; a new ticker is forecast by their mean"
     )
     embedding_size: int = Field(0, ge=0, le=64, description="Learned numbers per ticker; 0: none")
-    head: HeadSpec = Field(default_factory=QuantileHeadSpec, description="What is forecast, and by which loss")
+    head: HeadSpec = Field(default_factory=StudentHeadSpec, description="What is forecast, and by which loss")
 
     @model_validator(mode="after")
     def _one_to_many_unrolls(self) -> Self:
