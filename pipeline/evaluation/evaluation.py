@@ -11,7 +11,7 @@ from pipeline.evaluation.contribution import Contribution, contributions
 from pipeline.evaluation.echo import Echo, echoes
 from pipeline.evaluation.money.account import Opens
 from pipeline.evaluation.money.simulation import Money, money_table, simulate
-from pipeline.evaluation.point_forecasts import decile_table, ranking_table, sign_table
+from pipeline.evaluation.point_forecasts import decile_table, median_table, ranking_table, sign_table
 from pipeline.evaluation.scores import score_table, with_error_bars
 from pipeline.evaluation.specification import MoneySpec
 from pipeline.evaluation.summary_table import summary_table
@@ -43,6 +43,7 @@ class Evaluation:
     scores: pd.DataFrame  # of each ticker and pooled, with error bars
     comparisons: pd.DataFrame  # of each model, baseline or benchmark, and ticker, and pooled
     candidates: pd.DataFrame
+    medians: pd.DataFrame  # out-of-sample R2 against no change
     signs: pd.DataFrame
     ranking: pd.DataFrame
     deciles: pd.DataFrame
@@ -66,6 +67,7 @@ def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFra
     scores = with_error_bars(score_table(backtest), backtest)
     comparisons = comparison_table(backtest, inputs.trials)
     candidates, signs, ranking = candidate_table(backtest), sign_table(backtest), ranking_table(backtest)
+    medians = median_table(backtest)
     echo = echoes(backtest, dict.fromkeys(models, inputs.claims_direction), inputs.trials)
     money = simulate(backtest, inputs.opens, inputs.money, inputs.trials.total)
     return Evaluation(
@@ -74,6 +76,7 @@ def evaluate(backtest: Backtest, inputs: EvaluationInputs, direction: pd.DataFra
         scores=scores,
         comparisons=comparisons,
         candidates=candidates,
+        medians=medians,
         signs=signs,
         ranking=ranking,
         deciles=decile_table(backtest),

@@ -1,4 +1,4 @@
-"""Medians as point forecasts: do they order the tickers of a session (rank IC), and do they have the right sign?
+"""Medians as point forecasts: are they closer than no change, do they order the tickers, have they the right sign?
 
 Rankings are taken across tickers within a session, on the rows that every forecaster is scored on. A forecaster with
 equal medians for all tickers orders nothing: its figures are NaN.
@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags
+from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags, mean_per_session
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
+from pipeline.evaluation.significance.resampling import block_length, resampled_counts, skill_error_bar
 from pipeline.forecasters.forecaster import MEDIAN
 from pipeline.forecasting.backtest import Backtest
 
@@ -203,3 +204,29 @@ def _sign_test(backtest: Backtest, forecaster: str, horizon: int) -> dict[str, f
         "p": test.p,
         "sessions": test.sessions,
     }
+
+
+def median_table(backtest: Backtest) -> pd.DataFrame:
+    """Return the out-of-sample R2 of every median against no change, with its error, a row per horizon and forecaster.
+
+    Columns: horizon, forecaster, r2, r2_error, sessions. 1 - sum (y - m)^2 / sum y^2 (Campbell and Thompson 2008, eq.
+    5, with zero in place of the mean) of log returns, a session counting as one observation, its tickers' mean; the
+    error by block bootstrap over sessions. Below zero a median errs more than the forecast that nothing changes. NaN
+    with fewer than two sessions.
+    """
+    rows = []
+    for h in range(backtest.horizons):
+        where = backtest.scored[..., h]
+        outcome = np.where(where, backtest.realised[..., h].astype(np.float64), NAN)
+        medians = [values[:, :, h, MEDIAN].astype(np.float64) for values in backtest.quantiles.values()]
+        squares = mean_per_session(outcome**2)
+        errors = np.stack([mean_per_session((outcome - median) ** 2) for median in medians])
+        found = np.full((2, len(medians)), NAN)
+        if len(squares) > 1:
+            counts = resampled_counts(len(squares), block_length(len(squares), h + 1), 0)
+            bar = skill_error_bar(errors, np.broadcast_to(squares, errors.shape), counts)
+            found = np.stack([bar.estimate, bar.standard_error])
+        rows += [
+            (h + 1, name, r2, error, len(squares)) for name, r2, error in zip(backtest.quantiles, *found, strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["horizon", "forecaster", "r2", "r2_error", "sessions"])

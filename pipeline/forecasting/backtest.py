@@ -48,6 +48,7 @@ class Backtest:
     realised: Floats32  # [ticker, origin, horizon], NaN where unknown
     reference_close: Floats  # [ticker, origin]
     target_sessions: Sessions  # [origin, horizon], NaT beyond the last session
+    relative_volatility: Floats32 | None = None  # [ticker, origin], its log (dataset.targets)
     weights: Weights | None = None
     without_network: Floats32 | None = None  # [ticker, origin, horizon, level]
     postprocessing: Postprocessing | None = None  # what a live forecast after the last origin goes on with
@@ -123,6 +124,7 @@ def build_backtest(
         realised=np.where(usable, frames.future_return[:, rows], np.float32(np.nan)),
         reference_close=frames.reference_close[:, rows],
         target_sessions=_sessions_ahead(frames, rows),
+        relative_volatility=np.where(frames.usable[:, rows], frames.relative_volatility[:, rows], np.float32(np.nan)),
         weights=joined([of_fold.weights for of_fold in made]) if made else None,
         without_network=without_network,
         postprocessing=postprocessing_of(folds[-1], spec, made[-1].state) if spec else None,

@@ -32,6 +32,7 @@ from pipeline.reporting.score_tables import (
     direction_rows,
     echo_sentences,
     echo_table,
+    median_against_no_change,
     score_rows,
 )
 from pipeline.wording import count_of, day, model_in_words, p_value, percent, plus_minus, skill
@@ -64,6 +65,7 @@ def evidence_values(evaluation: Evaluation) -> TemplateValues:
         "by_ticker": [(h, ticker_skill_rows(evaluation, h)) for h in ends],
         "combination": combination_values(evaluation),
         "echo": {"sentences": echo_sentences(evaluation), "table": echo_table(evaluation)},
+        "median": median_against_no_change(evaluation),
         "calibration": _calibration(evaluation, ends),
         "money": _money(evaluation) if has_money(evaluation) else None,
         "ranking": ranking_report_table(evaluation, ends),

@@ -39,7 +39,13 @@ SHIFT_LABELS: Mapping[int, str] = {
 
 COMPARISON_SYMBOLS: Mapping[Conclusion, str] = {"better": "▲", "no evidence": "○", "worse": "▼"}
 
-REGIME_LABELS: Mapping[str, str] = {"calm": "calm", "middle": "medium", "turbulent": "turbulent"}
+REGIME_LABELS: Mapping[str, str] = {
+    "calmest": "calmest fifth",
+    "calm": "calm",
+    "middle": "medium",
+    "turbulent": "turbulent",
+    "most turbulent": "most turbulent fifth",
+}
 """Sessions by the ticker's volatility, by the names of evaluation.calibration.measures.REGIMES."""
 
 RULE_LABELS: Mapping[str, str] = {

@@ -9,10 +9,19 @@ import pandas as pd
 from pipeline.evaluation.echo import RELATED, Echo, relation_of
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import POOLED
-from pipeline.reporting.calibration_tables import with_and_without_correction
+from pipeline.reporting.calibration_tables import horizons_listed, with_and_without_correction
 from pipeline.reporting.labels import ECHO_COLOURS, ECHO_LABELS, SHIFT_LABELS
 from pipeline.reporting.tables import Cell, Column, ReportTable, Row, report_table
-from pipeline.wording import UNDEFINED, basis_points, decimal, p_value, percent, plus_minus, signed_percent
+from pipeline.wording import (
+    UNDEFINED,
+    basis_points,
+    decimal,
+    p_value,
+    percent,
+    plus_minus,
+    sessions_ahead,
+    signed_percent,
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,23 @@ def echo_table(evaluation: Evaluation) -> ReportTable:
     model = evaluation.verdict.model
     rows = [Row(name, _echo_cells(echo), marked=name == model) for name, echo in evaluation.echoes.items()]
     return report_table("Echo", "Forecaster", ECHO_COLUMNS, rows, "The median one session ahead, all tickers pooled")
+
+
+def median_against_no_change(evaluation: Evaluation) -> ReportTable:
+    """Return the out-of-sample R2 of the published median, before and after it is shrunk, by horizon."""
+    gains = {(row["horizon"], row["forecaster"]): row for row in evaluation.medians.to_dict("records")}
+    names = with_and_without_correction(evaluation.backtest)
+    rows = [
+        Row(sessions_ahead(horizon), tuple(_gain(gains[horizon, name]) for name in names))
+        for horizon in horizons_listed(evaluation.backtest.horizons)
+    ]
+    columns = tuple(Column(name, "R² out of sample") for name in names)
+    caption = "Squared error of the median against that of no change; below zero it costs; ± is one standard error"
+    return report_table("The median against no change", "Horizon", columns, rows, caption)
+
+
+def _gain(row: Mapping[Hashable, Any]) -> Cell:
+    return Cell(signed_percent(row["r2"], 2), (plus_minus(row["r2_error"], ".2f", 100),))
 
 
 def _echo_cells(echo: Echo) -> tuple[Cell, ...]:

@@ -117,6 +117,7 @@ def _evaluation_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFra
     yield "weights", share_table(evaluation.backtest)
     yield "contributions", pd.DataFrame([_without_shares(it) for it in evaluation.contributions])
     yield "candidates", evaluation.candidates
+    yield "medians", evaluation.medians
     yield "signs", evaluation.signs
     yield "ranking", evaluation.ranking
     yield "deciles", evaluation.deciles

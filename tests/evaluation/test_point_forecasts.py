@@ -16,6 +16,7 @@ from pipeline.evaluation.point_forecasts import (
     information_coefficient,
     information_ratio,
     mean_over_sessions,
+    median_table,
     rank_information_coefficient,
     ranking_table,
 )
@@ -220,3 +221,46 @@ def test_later_sessions_do_not_change_earlier_coefficients() -> None:
     for figure in (information_coefficient, rank_information_coefficient):
         whole = figure(forecast, outcome)
         assert np.array_equal(figure(forecast[:, :12], outcome[:, :12]), whole[:12])
+
+
+def test_the_gain_of_a_median_is_what_a_plain_loop_says() -> None:
+    backtest = random_backtest(missing=0.2)
+    table = median_table(backtest).set_index(["horizon", "forecaster"])
+    assert len(table) == backtest.horizons * len(backtest.quantiles)
+    for (horizon, name), row in table.iterrows():
+        errors, squares = [], []
+        for t in range(len(backtest.sessions)):
+            scored = [k for k in range(len(backtest.tickers)) if backtest.scored[k, t, horizon - 1]]
+            if not scored:
+                continue
+            outcome = [float(backtest.realised[k, t, horizon - 1]) for k in scored]
+            median = [float(backtest.quantiles[name][k, t, horizon - 1, MEDIAN]) for k in scored]
+            errors.append(sum((y - m) ** 2 for y, m in zip(outcome, median, strict=True)) / len(scored))
+            squares.append(sum(y**2 for y in outcome) / len(scored))
+        assert row["r2"] == pytest.approx(1 - sum(errors) / sum(squares), rel=1e-9)
+        assert row["sessions"] == len(errors)
+
+
+def test_the_error_of_a_gain_is_its_spread_over_worlds() -> None:
+    found = []
+    for seed in range(200):
+        draws = np.random.default_rng(seed)
+        made = random_backtest(120, 4, 1, missing=0.0)
+        signal = draws.normal(size=made.realised.shape)
+        outcome = (0.2 * signal + draws.normal(size=signal.shape)).astype(np.float32)
+        quantiles = (0.2 * signal[..., None] + np.linspace(-2, 2, 7)).astype(np.float32)
+        backtest = replace(made, realised=outcome, quantiles={"network": quantiles})
+        found.append(median_table(backtest).loc[0, ["r2", "r2_error"]].astype(float).to_numpy())
+    gains, errors = np.array(found).T
+    assert gains.mean() == pytest.approx(0.04 / 1.04, abs=0.005)
+    assert errors.mean() == pytest.approx(gains.std(), rel=0.2)
+
+
+def test_one_session_has_no_gain() -> None:
+    made = random_backtest(9, 3, 1, missing=0.0)
+    realised = np.full_like(made.realised, NAN)
+    realised[:, 3] = made.realised[:, 3]
+    table = median_table(replace(made, realised=realised))
+    assert (table["sessions"] == 1).all()
+    assert table["r2"].isna().all()
+    assert table["r2_error"].isna().all()

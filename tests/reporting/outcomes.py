@@ -69,9 +69,11 @@ def rich_outcome(sessions: int = 330) -> CalendarResult:
     baselines = {
         **without(plain.quantiles, NETWORK),
         "linear": plain.quantiles["linear"] - moved,
-        "last_close": plain.quantiles["last_close"] * known,  # its width is the volatility that regimes go by
+        "last_close": plain.quantiles["last_close"] * known,
     }
-    backtest = replace(plain, quantiles={NETWORK: network, CALIBRATED: calibrated, **baselines})
+    relative = np.log(known[..., 0, 0])
+    quantiles = {NETWORK: network, CALIBRATED: calibrated, **baselines}
+    backtest = replace(plain, quantiles=quantiles, relative_volatility=relative)
     evaluation = evaluate(backtest, EvaluationInputs(moving_opens(frames), MoneySpec(), Trials(tested=2, tuned=4)))
     forecasts = small_forecasts(frames, names=tuple(backtest.quantiles))
     return replace(

@@ -13,7 +13,7 @@ from pipeline.evaluation.scores import POOLED
 from pipeline.evaluation.specification import MoneySpec
 from pipeline.forecasting.forecasts import CALIBRATED, NETWORK
 from pipeline.operation.result import CalendarResult
-from pipeline.reporting.labels import RULE_LABELS
+from pipeline.reporting.labels import REGIME_LABELS, RULE_LABELS
 from pipeline.reporting.report import report_html
 
 from .html_pages import Element, read_page
@@ -228,7 +228,7 @@ def test_coverage_by_regime_and_ticker_is_the_outcome_s(outcome: CalendarResult,
     _, regimes, tickers = page.by_id("calibration").all("table")
     coverage = outcome.evaluation.coverage.set_index(["by", "group", "horizon", "forecaster"])["coverage_80"]
     keys = [(h, name) for h in (1, HORIZONS) for name in (NETWORK, CALIBRATED)]
-    words = {"calm": "calm", "medium": "middle", "turbulent": "turbulent"}
+    words = {label: name for name, label in REGIME_LABELS.items()}
     assert [name for name, _ in cells_of(regimes)] == list(words)
     for name, cells in cells_of(regimes):
         assert cells[1:5] == [f"{100 * coverage['regime', words[name], *key]:.1f} %" for key in keys]
@@ -360,3 +360,14 @@ def test_every_table_of_evidence_can_be_read_aloud_and_has_a_region_of_its_own(p
         width = len(table.all("thead")[0].all("th"))
         assert all(len(row.all("th") + row.all("td")) == width for row in table.all("tbody")[0].all("tr"))
         assert all(cell.attributes.get("scope") in {"row", "col"} for cell in table.all("th"))
+
+
+def test_the_gain_of_the_median_is_on_the_page_before_and_after(outcome: CalendarResult, page: Element) -> None:
+    rows = dict(cells_of(page.by_id("echo").all("table")[0]))
+    medians = outcome.evaluation.medians.set_index(["horizon", "forecaster"])
+    assert len(rows) == HORIZONS
+    for horizon, (name, cells) in enumerate(rows.items(), 1):
+        assert name == ("1 session ahead" if horizon == 1 else f"{horizon} sessions ahead")
+        for cell, forecaster in zip(cells, (NETWORK, CALIBRATED), strict=True):
+            assert number(cell) == pytest.approx(100 * medians.loc[(horizon, forecaster), "r2"], abs=0.00501)
+            assert f"{100 * medians.loc[(horizon, forecaster), 'r2_error']:.2f}" in cell

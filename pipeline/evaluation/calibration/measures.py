@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Booleans, Floats, Indices
+from pipeline.arrays import Booleans, Floats, Floats32, Indices
 from pipeline.evaluation.scores import BANDS, POOLED, values_by_ticker
 from pipeline.evaluation.significance.coverage_tests import coverage_tests_overlapping
 from pipeline.forecasters.forecaster import LEVELS
@@ -15,11 +15,8 @@ EDGES = np.array([0.0, *LEVELS, 1.0])
 """The levels cut the unit interval into bins; the first and the last are tails of which only the mass is known."""
 
 
-REGIMES = ("calm", "middle", "turbulent")
-
-
-REGIME_MEASURE = "last_close"
-"""The forecaster whose 80 % band measures the volatility known at an origin: it is that of the last 20 sessions."""
+REGIMES = ("calmest", "calm", "middle", "turbulent", "most turbulent")
+"""Fifths of the forecasts by the ticker's volatility against its own past, known at the origin."""
 
 
 def pit_bins(quantiles: Floats, outcome: Floats) -> Indices:
@@ -70,9 +67,9 @@ def coverage_table(backtest: Backtest) -> pd.DataFrame:
     """Return the coverage of each band: a row per horizon, forecaster and group of origins.
 
     Columns: horizon, forecaster, by ("all", "regime", "ticker"), group, rows, coverage_50, coverage_80, coverage_90.
-    Regimes are calm, middle and turbulent: terciles of each ticker's own volatility over its last 20 sessions, known at
-    the origin; the bounds of the terciles are known only after the test: they describe forecasts and enter none. A
-    group without rows is omitted, and so are regimes where the last close is not among the forecasters.
+    Regimes are fifths of all forecasts by their ticker's volatility over its median of the last 250 sessions, known at
+    the origin; the bounds of the fifths are known only after the test: they describe forecasts and enter none. A group
+    without rows is omitted, and so are regimes where the volatility is not known.
     """
     groups, scored = list(_groups(backtest)), backtest.scored
     rows: list[dict[str, object]] = []
@@ -87,23 +84,20 @@ def _groups(backtest: Backtest) -> Iterator[tuple[str, str, Booleans]]:
     """Yield (by, group, mask [ticker, origin])."""
     shape = backtest.realised.shape[:2]
     yield "all", POOLED, np.ones(shape, dtype=bool)
-    if REGIME_MEASURE in backtest.quantiles:
-        regimes = regime_of_origin(backtest)
+    if backtest.relative_volatility is not None:
+        regimes = regime_of_origin(backtest.relative_volatility)
         yield from (("regime", name, regimes == k) for k, name in enumerate(REGIMES))
     rows = np.arange(shape[0])[:, None]
     yield from (("ticker", ticker, np.broadcast_to(rows == k, shape)) for k, ticker in enumerate(backtest.tickers))
 
 
-def regime_of_origin(backtest: Backtest) -> Indices:
-    """Return 0, 1 or 2 [ticker, origin] for calm, middle and turbulent, -1 where the volatility is not known."""
-    low, high = BANDS[80]
-    band = backtest.quantiles[REGIME_MEASURE][:, :, 0].astype(np.float64)
-    width = band[..., high] - band[..., low]  # [ticker, origin]
-    regimes = np.full(width.shape, -1, dtype=np.int64)
-    for row, widths in enumerate(width):
-        known = np.isfinite(widths)
-        if known.any():
-            regimes[row, known] = np.searchsorted(np.quantile(widths[known], (1 / 3, 2 / 3)), widths[known])
+def regime_of_origin(relative_volatility: Floats32) -> Indices:
+    """Return 0 (calmest) to 4 (most turbulent) [ticker, origin], -1 where the volatility is not known."""
+    known = np.isfinite(relative_volatility)
+    regimes = np.full(relative_volatility.shape, -1, dtype=np.int64)
+    if known.any():
+        values = relative_volatility[known]
+        regimes[known] = np.searchsorted(np.quantile(values, (0.2, 0.4, 0.6, 0.8)), values)
     return regimes
 
 

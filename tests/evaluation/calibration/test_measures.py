@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.evaluation.calibration.measures import (
+    REGIMES,
     coverage_table,
     coverage_test_table,
     pit_bins,
@@ -76,12 +77,17 @@ def test_the_pit_table_counts_what_a_plain_loop_counts() -> None:
 
 def test_the_coverage_table_counts_what_a_plain_loop_counts() -> None:
     backtest = random_backtest(missing=0.2)
-    table, scored, regimes = coverage_table(backtest), backtest.scored, regime_of_origin(backtest)
+    draws = np.random.default_rng(4)
+    relative = draws.normal(size=backtest.realised.shape[:2]).astype(np.float32)
+    relative[0, :5] = np.nan
+    backtest = replace(backtest, relative_volatility=relative)
+    table, scored, regimes = coverage_table(backtest), backtest.scored, regime_of_origin(relative)
     assert set(table["by"]) == {"all", "regime", "ticker"}
     for row in table.to_dict("records"):
         h, held, rows = row["horizon"] - 1, {50: 0, 80: 0, 90: 0}, 0
         for k, t in np.argwhere(scored[..., h]):
-            mine = {POOLED, backtest.tickers[k], {0: "calm", 1: "middle", 2: "turbulent", -1: None}[int(regimes[k, t])]}
+            regime = REGIMES[regimes[k, t]] if regimes[k, t] >= 0 else None
+            mine = {POOLED, backtest.tickers[k], regime}
             if row["group"] not in mine:
                 continue
             rows += 1
@@ -104,16 +110,14 @@ def test_an_outcome_on_the_edge_of_a_band_is_within() -> None:
     assert (pooled["coverage_50"], pooled["coverage_80"], pooled["coverage_90"]) == (0.25, 0.75, 1.0)
 
 
-def test_regimes_are_terciles_of_each_tickers_own_volatility() -> None:
-    made = random_backtest(90, 2, 1, missing=0.0)
-    volatility = np.stack([np.linspace(1, 2, 90), np.linspace(20, 10, 90)])
-    band = (volatility[..., None, None] * norm.ppf(LEVELS)).astype(np.float32)
-    band[1, 5] = np.nan
-    regimes = regime_of_origin(replace(made, quantiles={**made.quantiles, "last_close": band}))
-    assert regimes[0].tolist() == [0] * 30 + [1] * 30 + [2] * 30
-    assert regimes[1, 5] == -1
-    assert regimes[1, 0] == 2
-    assert regimes[1, -1] == 0
+def test_regimes_are_fifths_of_all_forecasts_by_relative_volatility() -> None:
+    relative = np.stack([np.linspace(-1, 0, 50), np.linspace(1, 0.02, 50)]).astype(np.float32)
+    regimes = regime_of_origin(relative)
+    assert regimes[0].tolist() == [0] * 20 + [1] * 20 + [2] * 10
+    assert regimes[1].tolist() == [4] * 20 + [3] * 20 + [2] * 10
+    relative[1, 5] = np.nan
+    assert regime_of_origin(relative)[1, 5] == -1
+    assert (regime_of_origin(np.full((2, 3), np.nan, np.float32)) == -1).all()
 
 
 def test_without_the_measure_there_are_no_regimes_and_without_outcomes_no_rows() -> None:
