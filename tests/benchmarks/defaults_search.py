@@ -99,6 +99,7 @@ def varied(base: Candidate, name: str) -> Candidate:
     return Candidate(f"{base.name}, {name}", network, changes.get("training", {}), changes.get("features", "twelve"))
 
 
+EIGHT: Mapping[str, Any] = {"validation_checks": 8, "patience_checks": 8}
 SHORTER: Mapping[str, Any] = {"epochs": 3, "min_steps": 75, "max_steps": 225}
 
 
@@ -156,6 +157,24 @@ STAGES: Mapping[str, Stage] = {
             refined("gru", 32, 0.4, SHORTER | {"learning_rate": 3e-3}, "75 to 225 steps, rate 3e-3, 5 seeds"),
             refined("gru", 32, 0.3, SHORTER | {"weight_decay": 0.1}, "75 to 225 steps, weight decay 0.1, 5 seeds"),
             refined("gru", 48, 0.5, SHORTER, "75 to 225 steps, 5 seeds"),
+        ),
+        QUICK,
+    ),
+    "patience": Stage(
+        (
+            refined("gru", 32, 0.5, SHORTER | {"patience_checks": 12}, "75 to 225 steps, never stopped, 5 seeds"),
+            refined("gru", 32, 0.5, SHORTER | EIGHT, "75 to 225 steps, 8 checks, 5 seeds"),
+            refined(
+                "gru", 32, 0.4, SHORTER | EIGHT | {"learning_rate": 3e-3}, "75 to 225 steps, 8 checks, 3e-3, 5 seeds"
+            ),
+            refined("gru", 24, 0.4, SHORTER | EIGHT, "75 to 225 steps, 8 checks, 5 seeds"),
+            refined(
+                "gru",
+                32,
+                0.5,
+                SHORTER | EIGHT | {"min_steps": 60, "max_steps": 200},
+                "60 to 200 steps, 8 checks, 5 seeds",
+            ),
         ),
         QUICK,
     ),

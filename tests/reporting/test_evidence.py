@@ -168,7 +168,7 @@ def test_the_number_of_tested_specifications_is_given(outcome: CalendarResult, p
 
 def test_the_echo_is_named_on_the_page(outcome: CalendarResult, page: Element) -> None:
     assert outcome.evaluation.echoes[CALIBRATED].sentence in page.by_id("echo").text
-    rows = dict(cells_of(page.by_id("echo").all("table")[0]))
+    rows = dict(cells_of(page.by_id("echo").all("table")[1]))
     assert list(rows) == list(outcome.evaluation.backtest.quantiles)
     for name, cells in rows.items():
         echo = outcome.evaluation.echoes[name]
