@@ -11,7 +11,7 @@ from pipeline.dataset.folds import Fold, FoldSpec
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.dataset.panel import Panel, build_panel
 from pipeline.experiment import Experiment
-from pipeline.forecasters.recurrent.specification import RecurrentSpec
+from pipeline.forecasters.recurrent.specification import QuantileHeadSpec, RecurrentSpec
 from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.market.bars import Bars, ReturnsFrom
 from pipeline.market.calendars import sessions_between
@@ -27,9 +27,15 @@ LAST_DAY = np.datetime64("2023-12-29")
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 """After the close of LAST_DAY and before the next session."""
 
-TINY_NETWORK = RecurrentSpec(hidden_size=6)
+TINY_NETWORK = RecurrentSpec(cell="lstm", hidden_size=6, dropout=0.1, head=QuantileHeadSpec())
 TINY_TRAINING = TrainingSpec(
-    min_steps=8, max_steps=8, validation_checks=4, batch_chunks=4, chunk_sessions=60, burn_in_sessions=10
+    min_steps=8,
+    max_steps=8,
+    validation_checks=4,
+    patience_checks=4,
+    batch_chunks=4,
+    chunk_sessions=60,
+    burn_in_sessions=10,
 )
 TINY = Experiment(
     source=SyntheticSource(process="random_walk"),

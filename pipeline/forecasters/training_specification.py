@@ -12,8 +12,8 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     """Gradient steps on drawn chunks, supervised after their burn-in, and when to stop."""
 
     epochs: int = Field(3, ge=1, description="Passes over the supervised sessions, within the two bounds on steps")
-    min_steps: int = Field(75, ge=1, description="Fewest gradient steps, however small the panel")
-    max_steps: int = Field(225, ge=1, description="Most gradient steps, however large the panel")
+    min_steps: int = Field(60, ge=1, description="Fewest gradient steps, however small the panel")
+    max_steps: int = Field(200, ge=1, description="Most gradient steps, however large the panel")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimiser")
     schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="Learning rate schedule")
     learning_rate: float = Field(4e-3, gt=0.0, description="Learning rate, the peak of a one-cycle schedule")
@@ -32,8 +32,8 @@ class TrainingSpec(BaseModel, frozen=True, extra="forbid"):
     warm_start: bool = Field(False, description="Start each fold with the weights of the previous one")
     warm_share: float = Field(0.5, gt=0.0, le=1.0, description="Share of the steps taken from there")
     deterministic: bool = Field(True, description="Bit-identical results on a GPU too, at some cost in speed")
-    validation_checks: int = Field(12, ge=1, description="Checks on the validation range, evenly spaced over the steps")
-    patience_checks: int = Field(4, ge=1, description="Checks without a better one after which training stops")
+    validation_checks: int = Field(8, ge=1, description="Checks on the validation range, evenly spaced over the steps")
+    patience_checks: int = Field(8, ge=1, description="Checks without a better one after which training stops")
     lookback_sessions: int = Field(160, ge=1, description="Sessions read before the first origin of a forecast")
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ class RecurrentSpec(BaseModel, frozen=True, extra="forbid"):
     num_layers: int = Field(1, ge=1, le=8, description="Stacked layers")
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cells rnn and rnncell")
     bias: bool = Field(True, description="Whether the cell has bias terms")
-    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="Dropout after every layer while training")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="Dropout after every layer while training")
     layer_norm: bool = Field(False, description="Layer normalisation of each layer's input (Ba, Kiros, Hinton 2016)")
     residual: bool = Field(False, description="Add a layer's input to its output, where the sizes agree")
     shape: Literal["many_to_many", "many_to_one", "one_to_one", "one_to_many"] = Field(

@@ -47,7 +47,7 @@ def young_and_gone(**network: object) -> tuple[FitJob, Frames]:
     """Three long tickers, one that ends early, and one listed 80 sessions before the training ends."""
     rows = {f"T{k}": random_rows(500, k) for k in range(3)}
     frames = frames_from({**rows, "GONE": random_rows(500, 8).iloc[:160], "YOUNG": random_rows(330, 9)})
-    spec = RecurrentSpec.model_validate({"hidden_size": 6, "dropout": 0.0, **network})
+    spec = RecurrentSpec.model_validate(TINY.network.model_dump() | {"dropout": 0.0, **network})
     job = first_job(frames, changed(TINY, network=spec))
     assert job.fold.train.stop == 250
     return job, frames

@@ -17,7 +17,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 def spec_of(**values: object) -> RecurrentSpec:
-    return RecurrentSpec.model_validate({"hidden_size": 5, **values})
+    return RecurrentSpec.model_validate({"cell": "lstm", "hidden_size": 5, "head": {"kind": "quantiles"}, **values})
 
 
 def network_of(spec: RecurrentSpec, seed: int = 0, tickers: int = 0, known: int = 0) -> RecurrentNetwork:
