@@ -54,7 +54,7 @@ def test_the_defaults_are_valid_and_as_documented() -> None:
         ({"network": {"dropout": 1.0}}, "less than 1"),
         ({"network": {"cell": "transformer"}}, "lstm"),
         ({"training": {"burn_in_sessions": 160}}, "must be smaller than chunk_sessions 160"),
-        ({"training": {"min_steps": 301}}, "must not exceed max_steps 300"),
+        ({"training": {"min_steps": 301}}, "must not exceed max_steps 200"),
     ],
 )
 def test_what_is_unknown_or_impossible_is_refused_by_name(values: dict[str, object], message: str) -> None:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.errors import FitError, UsageError
 from pipeline.forecasters.forecaster import Fitted
-from pipeline.forecasters.recurrent.specification import RecurrentSpec
 from pipeline.training.cache import DESCRIPTION, LARGEST_BYTES, WEIGHTS, FitCache, read_fitted, write_fitted
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FORMAT_VERSION, FitJob
@@ -268,7 +267,7 @@ def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path:
 
 def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     write_fitted(tmp_path / "fit", fitted, job)
-    assert read_fitted(tmp_path / "fit").forecaster == RecurrentSpec(hidden_size=6)
+    assert read_fitted(tmp_path / "fit").forecaster == TINY.network
 
 
 @pytest.mark.parametrize(

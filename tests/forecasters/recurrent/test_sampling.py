@@ -32,7 +32,7 @@ HORIZONS = 4
 
 def experiment_of(**network: Any) -> Experiment:
     spec = RecurrentSpec.model_validate(
-        {"hidden_size": 6, "dropout": 0.0, "horizon_mode": "recursive", "sampled_paths": 16, **network}
+        TINY.network.model_dump() | {"dropout": 0.0, "horizon_mode": "recursive", "sampled_paths": 16, **network}
     )
     return changed(TINY, network=spec, features=NAMES, horizons=HORIZONS)
 
