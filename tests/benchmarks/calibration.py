@@ -1,264 +1,199 @@
-"""Measures the conformal correction: coverage and pinball with and without it, and how its rates were chosen.
+"""Measures how the correction was chosen: its rates and the prior of the median, on validation parts alone.
 
-    python -m tests.benchmarks.calibration [crash|large|choose ...] [whole]
+    python -m tests.benchmarks.calibration [rates|median ...]
 
-`choose` reads prices of before 2017 alone, in the yearly folds of 2003 to 2016, one network each: of the rates tried it
-takes the quickest common step that costs at most COST of pinball at horizons 1 and 5, and checks that it is the
-default. `crash` and `large` print the test of the main job's two panels, quarter by quarter; of the large one the last
-250 sessions stay sealed unless `whole` is named. The exit status is the number of misses.
+Every panel of the suite (panels.py) is fitted as defaults_search.py fits it: the networks of the default stop on the
+first 125 sessions of the validation part, on which the combination and the correction begin, and the others are judged.
+No test part is read. `rates` takes, of the rates that cost at most COST of the combination's pinball loss at horizon 1
+and at horizon 5, those that bring the 80 % band of the fifths of relative volatility closest to 80 %, and checks that
+they are the default. `median` prints what priors of the median's shrinkage gain and cost. Real panels count alike, made
+ones are printed. The exit status is the number of misses.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cache, partial
 
 import numpy as np
 
-from pipeline.dataset.folds import FoldSpec
-from pipeline.dataset.frames import Frames
-from pipeline.evaluation.scores import score
 from pipeline.experiment import Experiment
-from pipeline.forecasting.backtest import Backtest, build_backtest
-from pipeline.forecasting.forecasts import CALIBRATED, NETWORK, fits_of, forecasts_by_forecaster
-from pipeline.forecasting.specification import CalibrationSpec, PostprocessingSpec
-from pipeline.market.bars import Bars
-from pipeline.stages import folds_of, frames_of
-from tests.benchmarks.family import fitted, sealed
-from tests.benchmarks.main_job import LARGE, PANEL, SHORT, Measured, at_most, large_bars, short_bars, within
-from tests.forecasting.calibrating import calibrated
+from pipeline.forecasters.forecaster import MEDIAN
+from pipeline.forecasting.calibration_state import PRIOR_SHRINKAGE, PRIOR_WEIGHT, followed, new_calibration
+from pipeline.forecasting.conformal import FEW_TICKERS
+from pipeline.forecasting.forecasts import NETWORK
+from pipeline.forecasting.span import Origins
+from pipeline.forecasting.specification import CalibrationSpec
+from pipeline.stages import jobs_of
+from pipeline.training.fits import fit_each, quantiles
+from tests.benchmarks.combination_choice import HORIZONS, Issued, as_it_is
+from tests.benchmarks.defaults_search import prepared, with_network
+from tests.benchmarks.main_job import PANEL, Measured, within
+from tests.benchmarks.panels import PANELS
 
-ADAPTIVE = CalibrationSpec(method="adaptive")
-SPLIT = CalibrationSpec(method="split")
-CHOSEN_BEFORE = "2017-01-01"
-COST = 0.0015
-SCALE_RATES, LEVEL_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), (0.0, 0.02, 0.05)
-HORIZONS = (1, 5)
-MIN_SHARED_SESSIONS = 30
-"""A quarter with fewer is printed, but no bound is held against it."""
+COST = 0.0005
+DEFAULT = CalibrationSpec()
+SCALE_RATES, SLOPE_RATES, LEVEL_RATES = (0.0, 1.0, 2.0, 4.0), (0.0, 0.75, 1.5, 3.0), (0.0, 0.02, 0.05)
+PRIORS = ((1.0, 0.2), (1.0, 1.0), (0.75, 0.2), (0.75, 1.0), (0.75, 5.0), (0.5, 1.0), (0.0, 0.2), (0.0, 1.0))
+"""What the median's shrinkage begins with, and the weight of that."""
+REAL = tuple(panel.name for panel in PANELS if not panel.made)
 
 
 @dataclass(frozen=True)
-class Said:
-    """The network's quantiles and outcomes of one stretch of sessions, the first `warm` for calibration alone."""
+class Combination:
+    """What the combination says of a panel's validation part, and what it is corrected by."""
 
-    quantiles: np.ndarray  # [ticker, origin, horizon, level]
-    outcome: np.ndarray  # [ticker, origin, horizon]
-    sessions: np.ndarray
-    warm: int
+    issued: Issued
+    quantiles: np.ndarray  # [ticker, session, horizon, level]
+    origins: Origins
 
-    def tested(self, spec: CalibrationSpec) -> "Said":
-        """Return the test as it is with a correction."""
-        values = calibrated(self.quantiles, self.outcome, spec, self.warm)[:, self.warm :]
-        return Said(values, self.outcome[:, self.warm :], self.sessions[self.warm :], 0)
+    def loss(self, values: np.ndarray, horizon: int) -> float:
+        return self.issued.loss(values[:, :, horizon - 1], horizon)
 
-    def during(self, sessions: np.ndarray) -> "Said":
-        return Said(self.quantiles[:, sessions], self.outcome[:, sessions], self.sessions[sessions], 0)
+    def corrected(self, spec: CalibrationSpec) -> np.ndarray:
+        state = new_calibration([str(row) for row in range(len(self.quantiles))], self.quantiles.shape[2])
+        return followed(state, spec, self.origins, self.quantiles)[0]
 
-    def of(self, tickers: slice) -> "Said":
-        return Said(self.quantiles[tickers], self.outcome[tickers], self.sessions, self.warm)
-
-    def score(self, metric: str, horizon: int) -> float:
-        values, truth = self.quantiles[:, :, horizon - 1], self.outcome[..., horizon - 1]
-        known = np.isfinite(truth) & np.isfinite(values).all(axis=-1)
-        return score(metric, values[known].astype(np.float64), truth[known].astype(np.float64))
-
-
-def said_in(backtest: Backtest, forecaster: str) -> Said:
-    return Said(backtest.quantiles[forecaster], backtest.realised, backtest.sessions, 0)
+    def held(self, values: np.ndarray, horizon: int) -> np.ndarray:
+        """Return the share of outcomes within the 80 % band by fifth of relative volatility, of what is judged."""
+        after = slice(self.issued.evaluated, None)
+        outcome, band = self.issued.outcome[:, after, horizon - 1], values[:, after, horizon - 1]
+        known = np.isfinite(outcome) & np.isfinite(band).all(axis=-1)
+        inside = ((band[..., 1] <= outcome) & (outcome <= band[..., 5]))[known]
+        state = self.origins.relative_volatility[:, after][known]
+        fifth = np.searchsorted(np.quantile(state, (0.2, 0.4, 0.6, 0.8)), state)
+        return np.array([inside[fifth == k].mean() for k in range(5)])
 
 
-def quarters(sessions: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the mask of each calendar quarter."""
-    months = sessions.astype("datetime64[M]").astype(int)
-    for quarter in np.unique(months // 3):
-        yield f"{1970 + quarter // 4} Q{quarter % 4 + 1}", months // 3 == quarter
+@cache
+def combinations() -> Mapping[str, Combination]:
+    return {panel.name: combination_of(panel.name) for panel in PANELS}
 
 
-def said_before(bars: Bars, folds: FoldSpec) -> list[Said]:
-    """Return what one network per yearly fold says of 2003 to 2016, nothing of later among the bars."""
-    early = Bars(
-        bars.frame[bars.frame["session"] < CHOSEN_BEFORE].reset_index(drop=True), bars.listings, bars.returns_from
-    )
-    experiment = LARGE.model_copy(update={"folds": folds, "seeds": 1})
-    frames = frames_of(early, experiment)
-    later = tuple(fold for fold in folds_of(frames, experiment) if fold.name >= "2003")
-    results = fitted(frames, experiment, later, (NETWORK,))
-    said = []
-    for fold in later:
-        rows = slice(fold.calibration.start, fold.test.stop)
-        values = forecasts_by_forecaster(fits_of(results, fold), frames, rows)[NETWORK]
-        outcome = np.where(frames.usable[:, rows, None], frames.future_return[:, rows], np.float32(np.nan))
-        said.append(Said(values, outcome, frames.sessions[rows], len(fold.calibration)))
-    return said
+def combination_of(panel: str) -> Combination:
+    at, experiment = prepared(panel), Experiment(device="cpu")
+    rows = slice(at.fold.validation.start, at.fold.test.stop)
+    fits = fit_each(jobs_of(at.frames, (at.fold,), experiment, "cpu", (NETWORK,)), at.frames)
+    networks = [quantiles(result.fitted, at.frames, rows) for result in fits if result.fitted]
+    issued = with_network(at.issued, np.mean(networks, axis=0))
+    relative, everyone = at.frames.relative_volatility[:, rows], np.ones(len(issued.volatility), dtype=bool)
+    origins = Origins(issued.sessions, issued.known, issued.volatility, relative, everyone)
+    print(f"  {panel}", flush=True)
+    return Combination(issued, as_it_is(issued, issued.members), origins)
 
 
-def judged(said: Sequence[Said], spec: CalibrationSpec) -> dict[int, tuple[float, float, float]]:
-    """Return by horizon: relative change of pinball, and the quarters' mean squared (root) and worst coverage error."""
-    plain, found = (
-        [forecasts.tested(CalibrationSpec(method="none")) for forecasts in said],
-        [forecasts.tested(spec) for forecasts in said],
-    )
-    result = {}
-    for horizon in HORIZONS:
-        losses = [np.mean([forecasts.score("pinball", horizon) for forecasts in some]) for some in (plain, found)]
-        errors = [
-            forecasts.during(sessions).score("coverage_80", horizon) - 0.8
-            for forecasts in found
-            for _, sessions in quarters(forecasts.sessions)
-            if sessions.sum() >= MIN_SHARED_SESSIONS
+@dataclass(frozen=True)
+class Judged:
+    """A correction over the panels, by horizon: cost in pinball loss, and the coverage of the fifths."""
+
+    cost: np.ndarray  # [horizon], of the real panels
+    made: np.ndarray  # [horizon], of the made ones
+    held: np.ndarray  # [horizon, fifth], of the real panels
+
+    @property
+    def off(self) -> float:
+        """How far the fifths are from 80 %, root mean square."""
+        return float(np.sqrt(np.mean((self.held - 0.8) ** 2)))
+
+    @property
+    def cheap(self) -> bool:
+        return bool((self.cost <= COST).all())
+
+    def __str__(self) -> str:
+        parts = [
+            f"h{horizon}: {cost:+.3%}, made {made:+.3%}, fifths {' '.join(f'{100 * share:.1f}' for share in held)}"
+            for horizon, cost, made, held in zip(HORIZONS, self.cost, self.made, self.held, strict=True)
         ]
-        result[horizon] = (
-            float(losses[1] / losses[0] - 1),
-            float(np.sqrt(np.mean(np.square(errors)))),
-            float(max(errors, key=abs)),
+        return f"{'   '.join(parts)}   off {100 * self.off:.2f}"
+
+
+def judged(correct: Callable[[Combination], np.ndarray]) -> Judged:
+    values = {name: correct(said) for name, said in combinations().items()}
+    cost = {
+        name: [said.loss(values[name], h) / said.loss(said.quantiles, h) - 1 for h in HORIZONS]
+        for name, said in combinations().items()
+    }
+    held = [[combinations()[name].held(values[name], h) for h in HORIZONS] for name in REAL]
+    real, made = ([cost[name] for name in cost if (name in REAL) is of_real] for of_real in (True, False))
+    return Judged(np.mean(real, axis=0), np.mean(made, axis=0), np.mean(held, axis=0))
+
+
+def rates() -> Iterator[Measured]:
+    """Try the rates, and check that the best of the cheap ones are the default."""
+    bands = DEFAULT.model_copy(update={"shrink_median": False})
+    print("\nthe combination itself", judged(lambda said: said.quantiles), sep="\n  ")
+    print("cost in pinball loss by scale and slope rate, coverage of the 80 % band by fifth of relative volatility")
+    found: dict[tuple[float, float], Judged] = {}
+    for scale in SCALE_RATES:
+        for slope in SLOPE_RATES:
+            spec = bands.model_copy(update={"scale_rate": scale, "slope_rate": slope})
+            found[scale, slope] = judged(partial(Combination.corrected, spec=spec))
+            print(f"  {scale:4g} {slope:4g}  {found[scale, slope]}", flush=True)
+    print("by level rate")
+    for level in LEVEL_RATES:
+        spec = bands.model_copy(update={"level_rate": level})
+        print(f"  {level:4g}       {judged(partial(Combination.corrected, spec=spec))}", flush=True)
+    scale, slope = min((it for it in found if found[it].cheap), key=lambda it: found[it].off)
+    yield within("scale_rate chosen on validation parts is the default", DEFAULT.scale_rate, scale, scale)
+    yield within("slope_rate chosen on validation parts is the default", DEFAULT.slope_rate, slope, slope)
+
+
+def median() -> Iterator[Measured]:
+    """Print what priors of the shrinkage make of the median."""
+    print("\nthe median: R2 against no change, mean of the real panels; loss of the median's level over that without")
+    print(f"  as it is                   {gains(lambda said: said.quantiles[..., MEDIAN])}")
+    for prior, weight in PRIORS:
+        print(
+            f"  from {prior:4g} with weight {weight:4g}   {gains(lambda said, p=prior, w=weight: shrunk(said, p, w))}"
         )
+    apart = 0.0
+    for said in combinations().values():
+        plain = said.corrected(MEDIAN_ALONE)[..., MEDIAN]
+        apart = max(apart, float(np.nanmax(np.abs(shrunk(said, PRIOR_SHRINKAGE, PRIOR_WEIGHT) - plain))))
+    yield within("the compact form less the correction itself, largest of all medians x 1e6", 1e6 * apart, 0.0, 1.0)
+
+
+MEDIAN_ALONE = CalibrationSpec(scale_rate=0.0, level_rate=0.0, slope_rate=0.0)
+
+
+def shrunk(said: Combination, prior: float, weight: float) -> np.ndarray:
+    """Return the medians [ticker, session, horizon] shrunk by what is known at each session, within the quartiles."""
+    medians = said.quantiles[..., MEDIAN].astype(np.float64)
+    result = np.array(medians)
+    for h in range(medians.shape[2]):
+        outcome = said.issued.outcome[:, :, h].astype(np.float64)
+        unit = said.issued.volatility * np.sqrt(h + 1)
+        known = np.isfinite(outcome) & np.isfinite(medians[:, :, h])
+        tickers = known.sum(axis=0) + FEW_TICKERS
+        m, y = (np.where(known, values / unit, 0.0) for values in (medians[:, :, h], outcome))
+        sums = [np.cumsum((m * values).sum(axis=0) / tickers) for values in (y, m)]
+        agreement, size = (np.concatenate([np.zeros(h + 1), sums_[: -h - 1]]) for sums_ in sums)
+        factor = np.clip((agreement + prior * weight) / (size + weight), 0, 1)
+        low, high = (said.quantiles[:, :, h, level] for level in (MEDIAN - 1, MEDIAN + 1))
+        result[:, :, h] = np.clip(medians[:, :, h] * factor, low, high)
     return result
 
 
-def miss_correlation(said: Sequence[Said]) -> float:
-    """Return the mean correlation, over pairs of tickers and the two 80 % levels, of lying beyond a level."""
-    found = []
-    for forecasts in said:
-        values, outcome = forecasts.quantiles[:, :, 0], forecasts.outcome[..., 0]
-        whole = np.isfinite(outcome).all(axis=0) & np.isfinite(values).all(axis=(0, 2))
-        for misses in (outcome < values[..., 1], outcome > values[..., 5]):
-            off = misses[:, whole] - 0.1  # [ticker, session]
-            together = off.sum(axis=0) ** 2 - (off**2).sum(axis=0)
-            found.append(together.mean() / (len(off) * (len(off) - 1)) / (off**2).mean())
-    return float(np.mean(found))
-
-
-def print_judged(name: str, found: Mapping[int, tuple[float, float, float]]) -> None:
-    parts = [
-        f"h{h}: pinball {change:+.3%}, coverage by quarter off by {error:.4f}, at worst {worst:+.3f}"
-        for h, (change, error, worst) in found.items()
-    ]
-    print(f"  {name:<34} {'   '.join(parts)}", flush=True)
-
-
-def choose() -> Iterator[Measured]:
-    """Try the rates on what was known before 2017."""
-    bars = large_bars()
-    print("\nyearly folds of 2003 to 2016, 100 tickers, one network each; pinball against the network's own")
-    said = said_before(bars, FoldSpec())
-    print(f"  correlation of two tickers' misses in one session, horizon 1: {miss_correlation(said):.3f}")
-    print_judged("none", judged(said, CalibrationSpec(method="none")))
-    cheap = []
-    for scale_rate, level_rate in product(SCALE_RATES, LEVEL_RATES):
-        spec = CalibrationSpec(method="adaptive", scale_rate=scale_rate, level_rate=level_rate)
-        found = judged(said, spec)
-        print_judged(f"adaptive, {scale_rate:g} and {level_rate:g}", found)
-        if all(change <= COST for change, _, _ in found.values()):
-            cheap.append((scale_rate, -sum(change for change, _, _ in found.values()), level_rate))
-    scale_rate, _, level_rate = max(cheap)
-    print(f"  the quickest that costs at most {COST:.2%}: {scale_rate:g} and {level_rate:g}")
-    print_few(said)
-    yield within("scale_rate chosen before 2017 is the default", ADAPTIVE.scale_rate, scale_rate, scale_rate)
-    yield within("level_rate chosen before 2017 is the default", ADAPTIVE.level_rate, level_rate, level_rate)
-    said = said_before(bars, FoldSpec(calibration_months=6))
-    print("\nthe same with a calibration range of 6 months before each test, from which both corrections begin")
-    for spec in (CalibrationSpec(method="none"), SPLIT, ADAPTIVE):
-        print_judged(spec.method, judged(said, spec))
-
-
-def print_few(said: Sequence[Said]) -> None:
-    """Print what the default costs where it has few tickers to learn from: every fifth ticker, alone and by fives."""
-    for count in (1, 5, 20):
-        groups = [
-            Said(forecasts.quantiles[::5], forecasts.outcome[::5], forecasts.sessions, forecasts.warm).of(
-                slice(k, k + count)
-            )
-            for forecasts in said
-            for k in range(0, 20, count)
-        ]
-        print_few_changes(count, groups)
-
-
-def print_few_changes(count: int, groups: Sequence[Said]) -> None:
-    plain, found = ([group.tested(spec) for group in groups] for spec in (CalibrationSpec(method="none"), ADAPTIVE))
+def gains(medians_of: Callable[[Combination], np.ndarray]) -> str:
+    parts = []
     for horizon in HORIZONS:
-        loss = [np.mean([forecasts.score("pinball", horizon) for forecasts in some]) for some in (plain, found)]
-        held = [[forecasts.score("coverage_80", horizon) for forecasts in some] for some in (plain, found)]
-        off = [np.sqrt(np.mean(np.square(np.array(values) - 0.8))) for values in held]
-        print(
-            f"  {count} ticker{'s' * (count > 1)} at a time, h{horizon}: pinball {loss[1] / loss[0] - 1:+.3%}, "
-            f"a year's coverage off by {off[0]:.4f} without and {off[1]:.4f} with",
-            flush=True,
-        )
+        pairs = [errors(combinations()[name], medians_of(combinations()[name]), horizon) for name in REAL]
+        plain = [errors(said, said.quantiles[..., MEDIAN], horizon) for said in (combinations()[n] for n in REAL)]
+        cost = np.mean([pair[1] / other[1] - 1 for pair, other in zip(pairs, plain, strict=True)])
+        parts.append(f"h{horizon}: R2 {np.mean([pair[0] for pair in pairs]):+.3%}, loss {cost:+.3%}")
+    return "   ".join(parts)
 
 
-def corrected(frames: Frames, experiment: Experiment) -> Backtest:
-    """Return the backtest of the network alone, as it speaks and corrected."""
-    folds = folds_of(frames, experiment)
-    spec = PostprocessingSpec("network", ADAPTIVE)
-    return build_backtest(fitted(frames, experiment, folds, (NETWORK,)), folds, frames, spec)
+def errors(said: Combination, medians: np.ndarray, horizon: int) -> tuple[float, float]:
+    """Return the R2 of medians against zero, and their mean absolute error, of what is judged."""
+    after = slice(said.issued.evaluated, None)
+    outcome, median = said.issued.outcome[:, after, horizon - 1], medians[:, after, horizon - 1]
+    known = np.isfinite(outcome) & np.isfinite(median)
+    error = outcome[known] - median[known]
+    return float(1 - (error**2).sum() / (outcome[known] ** 2).sum()), float(np.abs(error).mean())
 
 
-def print_quarters(name: str, backtest: Backtest) -> None:
-    plain, found = said_in(backtest, NETWORK), said_in(backtest, CALIBRATED)
-    print(
-        f"\n{name}, {len(backtest.sessions)} sessions: 80 % coverage and pinball x 1e4, without -> with the correction"
-    )
-    periods = [("all", np.ones(len(backtest.sessions), dtype=bool)), *quarters(backtest.sessions)]
-    for period, sessions in periods:
-        parts = []
-        for horizon in HORIZONS:
-            held = [compared.during(sessions).score("coverage_80", horizon) for compared in (plain, found)]
-            loss = [1e4 * compared.during(sessions).score("pinball", horizon) for compared in (plain, found)]
-            parts.append(f"h{horizon}  {held[0]:.3f} -> {held[1]:.3f}  {loss[0]:7.2f} -> {loss[1]:7.2f}")
-        print(f"  {period:<8} {sessions.sum():4d}   {'     '.join(parts)}")
-    for metric, horizon in product(("crps", "winkler_80", "winkler_90"), HORIZONS):
-        values = [1e4 * compared.score(metric, horizon) for compared in (plain, found)]
-        print(f"  {metric} x 1e4, h{horizon}: {values[0]:.2f} -> {values[1]:.2f}")
-
-
-def cost(name: str, backtest: Backtest, horizon: int, bound: float) -> Measured:
-    losses = [said_in(backtest, forecaster).score("pinball", horizon) for forecaster in (NETWORK, CALIBRATED)]
-    return at_most(
-        f"{name}: pinball with the correction, % more, horizon {horizon}", 100 * (losses[1] / losses[0] - 1), bound
-    )
-
-
-def held_during(name: str, backtest: Backtest, first: str, until: str, horizon: int) -> Measured:
-    in_range = (backtest.sessions >= np.datetime64(first)) & (backtest.sessions < np.datetime64(until))
-    found = said_in(backtest, CALIBRATED).during(in_range).score("coverage_80", horizon)
-    return within(f"{name}: 80 % coverage with the correction, horizon {horizon}", found, 0.75, 0.85)
-
-
-def crash(_whole: bool) -> Iterator[Measured]:
-    """Hold the correction against the crash of 2020 on the short panel."""
-    backtest = corrected(frames_of(short_bars(large_bars()), SHORT), SHORT)
-    print_quarters("50 tickers, crash of 2020", backtest)
-    for horizon in HORIZONS:
-        yield held_during("short panel, whole test", backtest, "2019-01-01", "2022-01-01", horizon)
-        yield held_during("short panel, first half of 2020", backtest, "2020-01-01", "2020-07-01", horizon)
-        yield cost("short panel", backtest, horizon, 1.0)
-    yield held_during("short panel, first quarter of 2020", backtest, "2020-01-01", "2020-04-01", 1)
-
-
-def large(whole: bool) -> Iterator[Measured]:
-    """Hold the correction against every full quarter of the large panel, one session ahead."""
-    backtest = sealed(corrected(frames_of(large_bars(), LARGE), LARGE), whole)
-    print_quarters("100 tickers", backtest)
-    found = said_in(backtest, CALIBRATED)
-    full = [
-        found.during(sessions).score("coverage_80", 1)
-        for _, sessions in quarters(found.sessions)
-        if sessions.sum() >= MIN_SHARED_SESSIONS
-    ]
-    yield within(
-        "large panel: 80 % coverage of the worst quarter, horizon 1", max(full, key=lambda x: abs(x - 0.8)), 0.75, 0.85
-    )
-    for horizon in HORIZONS:
-        yield cost("large panel", backtest, horizon, 0.3)
-
-
-PARTS: Mapping[str, Callable[[bool], Iterator[Measured]]] = {
-    "choose": lambda _whole: choose(),
-    "crash": crash,
-    "large": large,
-}
+PARTS: Mapping[str, Callable[[], Iterator[Measured]]] = {"rates": rates, "median": median}
 
 
 def main(names: Sequence[str]) -> int:
@@ -266,8 +201,7 @@ def main(names: Sequence[str]) -> int:
     if not PANEL.exists():
         print(f"no panel at {PANEL}: the correction cannot be measured here")
         return 1
-    parts = [name for name in names if name != "whole"] or list(PARTS)
-    measured = [measurement for name in parts for measurement in PARTS[name]("whole" in names)]
+    measured = [measurement for name in names or PARTS for measurement in PARTS[name]()]
     print("", *measured, sep="\n")
     return sum(not measurement.met for measurement in measured)
 

@@ -22,7 +22,7 @@ from pipeline.training.cache import DESCRIPTION, LARGEST_BYTES, WEIGHTS, FitCach
 from pipeline.training.fits import fit
 from pipeline.training.jobs import FORMAT_VERSION, FitJob
 from pipeline.training.schedule import fit_all
-from tests.panels import frames_from, jobs_for, random_market
+from tests.panels import TINY_NETWORK, frames_from, jobs_for, random_market
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_the_fit_of_another_process_stays(fitted: Fitted, job: FitJob, tmp_path:
 
 def test_the_specification_is_read_with_the_weights(fitted: Fitted, job: FitJob, tmp_path: Path) -> None:
     write_fitted(tmp_path / "fit", fitted, job)
-    assert read_fitted(tmp_path / "fit").forecaster == TINY.network
+    assert read_fitted(tmp_path / "fit").forecaster == TINY_NETWORK
 
 
 @pytest.mark.parametrize(
