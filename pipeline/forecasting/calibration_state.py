@@ -13,8 +13,8 @@ Trigg and Leach (1967), |smoothed miss| / smoothed |miss|: near zero where misse
 by chance, and near one where a band keeps being too narrow or too wide; it is never below SLOWEST of that.
 
 **Median.** It is shrunk towards zero by the factor that would have had the smallest squared error so far, a regression
-through the origin of outcomes on medians in units of the volatility, which begins as PRIOR_SHRINKAGE with the weight of
-PRIOR_WEIGHT (a ridge towards it) and stays between zero and one.
+through the origin of outcomes on medians in units of the volatility. It begins at one, with the weight PRIOR_WEIGHT (a
+ridge towards one), and stays between zero and one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,8 +47,8 @@ TRACKED_SESSIONS = 50
 """How far the tracking signal looks back at horizon 1; h times that at horizon h, whose outcomes overlap."""
 FIRST_DEVIATION = 0.05
 """What the smoothed size of the misses begins with: it keeps the signal small until there are some."""
-PRIOR_SHRINKAGE, PRIOR_WEIGHT = 0.75, 1.0
-"""The weight is in squares of medians in units of the volatility: a typical median adds 0.001 per session."""
+PRIOR_WEIGHT = 1.0
+"""In squares of medians in units of the volatility: a typical median adds 0.001 per session."""
 LEARNED = ("scale", "level", "slope", "excess", "deviation", "agreement", "size")
 AWAITED = ("pending", "median", "volatility", "relative")
 
@@ -86,8 +86,7 @@ class CalibrationState:
     @property
     def shrinkage(self) -> Floats:
         """The factor [horizon] that shrinks the median towards zero."""
-        weighted = self.agreement + PRIOR_SHRINKAGE * PRIOR_WEIGHT
-        factor: Floats = np.clip(weighted / (self.size + PRIOR_WEIGHT), 0.0, 1.0)
+        factor: Floats = np.clip((self.agreement + PRIOR_WEIGHT) / (self.size + PRIOR_WEIGHT), 0.0, 1.0)
         return factor
 
     @property

@@ -29,7 +29,7 @@ class CalibrationSpec(BaseModel, frozen=True, extra="forbid"):
     )
     level_rate: float = Field(0.02, ge=0.0, le=4.0, description="Adaptive: further step of each level by itself")
     slope_rate: float = Field(
-        1.5, ge=0.0, le=8.0, description="Adaptive: step of how the width depends on the volatility against its past"
+        3.0, ge=0.0, le=8.0, description="Adaptive: step of how the width depends on the volatility against its past"
     )
     shrink_median: bool = Field(
         True, description="Adaptive: shrink the median towards zero as far as the outcomes so far say"

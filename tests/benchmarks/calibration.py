@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import MEDIAN
-from pipeline.forecasting.calibration_state import PRIOR_SHRINKAGE, PRIOR_WEIGHT, followed, new_calibration
+from pipeline.forecasting.calibration_state import PRIOR_WEIGHT, followed, new_calibration
 from pipeline.forecasting.conformal import FEW_TICKERS
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.forecasting.span import Origins
@@ -149,7 +149,7 @@ def median() -> Iterator[Measured]:
     apart = 0.0
     for said in combinations().values():
         plain = said.corrected(MEDIAN_ALONE)[..., MEDIAN]
-        apart = max(apart, float(np.nanmax(np.abs(shrunk(said, PRIOR_SHRINKAGE, PRIOR_WEIGHT) - plain))))
+        apart = max(apart, float(np.nanmax(np.abs(shrunk(said, 1.0, PRIOR_WEIGHT) - plain))))
     yield within("the compact form less the correction itself, largest of all medians x 1e6", 1e6 * apart, 0.0, 1.0)
 
 
