@@ -63,7 +63,7 @@ DEFAULT_SPACE: Space = {
     "network.cell": Choices(("lstm", "gru")),
     "network.hidden_size": Interval(16, 128, log=True, whole=True),
     "network.num_layers": Interval(1, 2, whole=True),
-    "network.dropout": Interval(0.0, 0.4),
+    "network.dropout": Interval(0.0, 0.6),
     "training.learning_rate": Interval(1e-3, 1e-2, log=True),
     "training.weight_decay": Interval(1e-4, 1e-1, log=True),
     "training.batch_chunks": Interval(16, 64, log=True, whole=True),

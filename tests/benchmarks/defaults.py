@@ -7,8 +7,8 @@ and correction begin, and reads its test part: the published forecast against th
 forecaster in hindsight, its coverage by fifth of relative volatility, its median against no change, and the noise of
 the network's seeds; next to the network that was the default before, and on made panels next to the truth. `long` holds
 the coverage on made panels of many sessions, `crash` that of the first quarter of 2020 on the short panel, `seconds`
-takes the CPU time of whole fits of both networks in turn. With `--validation`, which is for trying this script, `panels`
-reads what the search reads, and no test part. The exit status is the number of misses.
+takes the CPU time of whole fits of both networks in turn. With `--validation`, which is for trying this script,
+`panels` reads what the search reads, and no test part. The exit status is the number of misses.
 """
 
 import argparse

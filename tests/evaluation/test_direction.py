@@ -178,7 +178,7 @@ def test_only_a_direction_head_has_classes(frames: Frames, tmp_path: Path) -> No
     assert direction_table(results, folds, frames) is None
     fitted = next(one.fitted for one in results if one.job.forecaster.kind == "network")
     assert fitted is not None
-    with pytest.raises(FitError, match="found the head student_t where one with class probabilities was expected"):
+    with pytest.raises(FitError, match="found the head quantiles where one with class probabilities was expected"):
         class_probabilities(fitted, frames, slice(400, 410))
 
 

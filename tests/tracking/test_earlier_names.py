@@ -21,16 +21,22 @@ from .conftest import THIRD_PARTY
 
 pytestmark = THIRD_PARTY
 
+FORMER_NETWORK = {"cell": "lstm", "hidden_size": 48, "dropout": 0.1, "head": {"kind": "quantiles"}}
+FORMER_TRAINING = {"epochs": 4, "min_steps": 100, "max_steps": 300, "validation_checks": 12, "patience_checks": 4}
+"""The defaults of then."""
+PLAIN = {"publish": "network", "calibration": {"method": "none"}}
+"""The adaptive correction of then is another than that of now."""
+FORMER = Experiment.model_validate({**PLAIN, "network": FORMER_NETWORK, "training": FORMER_TRAINING})
 RENAMED = Experiment.model_validate(
     {
-        "publish": "network",
+        **PLAIN,
         "features": ["log_return", "cross_market_return"],
         "calendar_covariates": ["days_since_previous"],
         "covariates": [
             {"name": "vix", "path": "vix.csv", "column": "close", "publication_lag_days": 1.0, "max_age_days": 9.0}
         ],
-        "network": {"hidden_size": 6, "horizon_mode": "decoder", "sampled_paths": 64},
-        "training": {"min_steps": 3, "max_steps": 7, "validation_checks": 2, "patience_checks": 1},
+        "network": {**FORMER_NETWORK, "hidden_size": 6, "horizon_mode": "decoder", "sampled_paths": 64},
+        "training": {"epochs": 4, "min_steps": 3, "max_steps": 7, "validation_checks": 2, "patience_checks": 1},
     }
 )
 
@@ -38,8 +44,8 @@ RENAMED = Experiment.model_validate(
 @pytest.mark.parametrize(
     ("experiment", "digest"),
     [
-        (Experiment(publish="network"), "3e0bd2bee08221e6912958035ffe180c"),
-        (RENAMED, "5362e141897db057ad57e22d78c23a07"),
+        (FORMER, "4de7f1c23b0803a5b67ce6d7c8e523f2"),
+        (RENAMED, "791a26454ec99a87e25dd680bddcb7c5"),
     ],
 )
 def test_the_earlier_digest_is_what_the_earlier_version_wrote(experiment: Experiment, digest: str) -> None:

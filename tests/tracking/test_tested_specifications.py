@@ -42,7 +42,7 @@ FIRST, LAST = np.datetime64("2020-01-02"), np.datetime64("2021-06-30")
 
 
 def other_size(size: int) -> Experiment:
-    return changed(TINY, network=RecurrentSpec(hidden_size=size))
+    return changed(TINY, network=TINY.network.model_copy(update={"hidden_size": size}))
 
 
 def attempt(
