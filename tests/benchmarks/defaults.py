@@ -15,7 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +193,7 @@ def to_truth(it: Tested, horizon: int) -> float:
     if it.truth is None:
         raise ValueError(f"{it.panel.name} is not made")
     quantiles = {**it.backtest.quantiles, "truth": it.truth.astype(np.float32)}
-    with_truth = Backtest(**{**vars(it.backtest), "quantiles": quantiles})
-    losses = losses_of(with_truth, horizon)
+    losses = losses_of(replace(it.backtest, quantiles=quantiles), horizon)
     return losses[CALIBRATED] / losses["truth"]
 
 
