@@ -59,8 +59,22 @@ class Candidate:
     seeds: int = 2
 
 
-OLD_NETWORK: Mapping[str, Any] = {"cell": "lstm", "hidden_size": 48, "num_layers": 1, "dropout": 0.1}
-OLD_TRAINING: Mapping[str, Any] = {"epochs": 4, "min_steps": 100, "max_steps": 300, "averaging": 0.9}
+OLD_NETWORK: Mapping[str, Any] = {
+    "cell": "lstm",
+    "hidden_size": 48,
+    "num_layers": 1,
+    "dropout": 0.1,
+    "head": {"kind": "quantiles"},
+}
+OLD_TRAINING: Mapping[str, Any] = {
+    "epochs": 4,
+    "min_steps": 100,
+    "max_steps": 300,
+    "learning_rate": 4e-3,
+    "averaging": 0.9,
+    "validation_checks": 12,
+    "patience_checks": 4,
+}
 """The defaults that the search began with, as far as it changes them."""
 HEADS = ("quantiles", "student_t", "mixture")
 SHAPES = (

@@ -29,6 +29,7 @@ from pipeline.forecasters.garch import GarchSpec
 from pipeline.forecasters.har import HarSpec
 from pipeline.forecasters.recurrent.specification import MixtureHeadSpec, PointHeadSpec, RecurrentSpec, StudentHeadSpec
 from pipeline.forecasters.ridge import RidgeSpec
+from pipeline.forecasters.training_specification import TrainingSpec
 from pipeline.forecasting.backtest import Backtest, build_backtest
 from pipeline.forecasting.forecasts import NETWORK
 from pipeline.stages import folds_of, frames_of, jobs_of
@@ -37,6 +38,7 @@ from pipeline.training.fits import quantiles
 from pipeline.training.jobs import FitResult
 from pipeline.training.schedule import fit_all, raise_failures
 from tests.benchmarks.benchmark_forecasters import SEALED_SESSIONS, p_values, pinball_in_test, shown, validation_pinball
+from tests.benchmarks.defaults_search import OLD_NETWORK, OLD_TRAINING
 from tests.benchmarks.main_job import LARGE, PANEL, at_most, large_bars
 
 BENCHMARKS = (GarchSpec(), HarSpec(), RidgeSpec(), BoostingSpec())
@@ -44,22 +46,24 @@ TEN = tuple(name for name in DEFAULT_FEATURES if name not in ("volatility_60", "
 TWELVE = DEFAULT_FEATURES
 BOUND = 41.25
 
-GRU = RecurrentSpec(cell="gru")
-STUDENT = RecurrentSpec(cell="gru", head=StudentHeadSpec())
-MIXTURE = RecurrentSpec(cell="gru", head=MixtureHeadSpec(components=4))
-
 
 def like(spec: RecurrentSpec, **changes: object) -> RecurrentSpec:
     return RecurrentSpec.model_validate(spec.model_dump() | changes)
 
 
+LSTM = RecurrentSpec.model_validate(OLD_NETWORK)
+GRU = like(LSTM, cell="gru")
+STUDENT = like(GRU, head=StudentHeadSpec().model_dump())
+MIXTURE = like(GRU, head=MixtureHeadSpec(components=4).model_dump())
+TRAINING = TrainingSpec.model_validate(OLD_TRAINING)
+"""The training that was the default when these were compared."""
 TRIED: Mapping[str, Experiment] = {
-    name: LARGE.model_copy(update={"horizons": 1, "network": network, "features": features})
+    name: LARGE.model_copy(update={"horizons": 1, "network": network, "features": features, "training": TRAINING})
     for name, network, features in (
-        ("lstm, quantiles, ten features", RecurrentSpec(), TEN),
+        ("lstm, quantiles, ten features", LSTM, TEN),
         ("gru, quantiles, ten features", GRU, TEN),
         ("rnn, quantiles, ten features", like(GRU, cell="rnn"), TEN),
-        ("lstm, quantiles, twelve", RecurrentSpec(), TWELVE),
+        ("lstm, quantiles, twelve", LSTM, TWELVE),
         ("gru, quantiles, twelve", GRU, TWELVE),
         ("lstm, student t, twelve", like(STUDENT, cell="lstm"), TWELVE),
         ("gru, student t, twelve", STUDENT, TWELVE),
