@@ -49,7 +49,9 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
 	$(BIN)/python -m tests.benchmarks.significance
+	$(BIN)/python -m tests.benchmarks.defaults_search show
 	$(BIN)/python -m tests.benchmarks.calibration
+	$(BIN)/python -m tests.benchmarks.defaults
 	$(BIN)/python -m tests.benchmarks.combination_choice
 	$(BIN)/python -m tests.benchmarks.combination
 	$(BIN)/python -m tests.benchmarks.evaluation
