@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.arrays import Booleans, Floats, Indices
-from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags, mean_per_session
+from pipeline.evaluation.significance.mean_test import bartlett_variance, long_lags
 from pipeline.evaluation.significance.pesaran_timmermann import pesaran_timmermann_pooled
 from pipeline.evaluation.significance.resampling import block_length, resampled_counts, skill_error_bar
 from pipeline.forecasters.forecaster import MEDIAN
@@ -210,17 +210,17 @@ def median_table(backtest: Backtest) -> pd.DataFrame:
     """Return the out-of-sample R2 of every median against no change, with its error, a row per horizon and forecaster.
 
     Columns: horizon, forecaster, r2, r2_error, sessions. 1 - sum (y - m)^2 / sum y^2 (Campbell and Thompson 2008, eq.
-    5, with zero in place of the mean) of log returns, a session counting as one observation, its tickers' mean; the
-    error by block bootstrap over sessions. Below zero a median errs more than the forecast that nothing changes. NaN
-    with fewer than two sessions.
+    5, with zero in place of the mean) of log returns, over all tickers; the error by block bootstrap over sessions.
+    Below zero a median errs more than the forecast that nothing changes. NaN with fewer than two sessions.
     """
     rows = []
     for h in range(backtest.horizons):
-        where = backtest.scored[..., h]
-        outcome = np.where(where, backtest.realised[..., h].astype(np.float64), NAN)
-        medians = [values[:, :, h, MEDIAN].astype(np.float64) for values in backtest.quantiles.values()]
-        squares = mean_per_session(outcome**2)
-        errors = np.stack([mean_per_session((outcome - median) ** 2) for median in medians])
+        sessions = backtest.scored[..., h].any(axis=0)
+        where = backtest.scored[:, sessions, h]
+        outcome = np.where(where, backtest.realised[:, sessions, h].astype(np.float64), 0.0)
+        medians = [values[:, sessions, h, MEDIAN].astype(np.float64) for values in backtest.quantiles.values()]
+        squares = (outcome**2).sum(axis=0)
+        errors = np.stack([np.where(where, (outcome - median) ** 2, 0.0).sum(axis=0) for median in medians])
         found = np.full((2, len(medians)), NAN)
         if len(squares) > 1:
             counts = resampled_counts(len(squares), block_length(len(squares), h + 1), 0)

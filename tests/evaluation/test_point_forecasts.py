@@ -235,8 +235,8 @@ def test_the_gain_of_a_median_is_what_a_plain_loop_says() -> None:
                 continue
             outcome = [float(backtest.realised[k, t, horizon - 1]) for k in scored]
             median = [float(backtest.quantiles[name][k, t, horizon - 1, MEDIAN]) for k in scored]
-            errors.append(sum((y - m) ** 2 for y, m in zip(outcome, median, strict=True)) / len(scored))
-            squares.append(sum(y**2 for y in outcome) / len(scored))
+            errors.append(sum((y - m) ** 2 for y, m in zip(outcome, median, strict=True)))
+            squares.append(sum(y**2 for y in outcome))
         assert row["r2"] == pytest.approx(1 - sum(errors) / sum(squares), rel=1e-9)
         assert row["sessions"] == len(errors)
 
