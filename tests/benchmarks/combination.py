@@ -52,8 +52,8 @@ SPECIFICATIONS_TRIED = 27
 
 Six simple baselines (linear by two optimisers), eight benchmarks (garch, har, ridge and boosting, the last two in
 several forms), three prototypes of a network, three forms of the default one, that of family.py, two corrections of its
-bands, a prototype of a combination, this combination with and without correction, and the default of defaults.py, chosen
-on the panel suite.
+bands, a prototype of a combination, this combination with and without correction, and the default of defaults.py,
+chosen on the panel suite.
 """
 EXPECTED = {1: 41.34, 5: 94.35}
 """Pinball x 1e4 on the large panel that was expected of the defaults."""
