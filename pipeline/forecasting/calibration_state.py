@@ -13,12 +13,13 @@ Trigg and Leach (1967), |smoothed miss| / smoothed |miss|: near zero where misse
 by chance, and near one where a band keeps being too narrow or too wide; it is never below SLOWEST of that.
 
 **Median.** It is shrunk towards zero by the factor that would have had the smallest squared error so far, a regression
-through the origin of outcomes on medians in units of the volatility. It begins at one, with the weight PRIOR_WEIGHT (a
-ridge towards one), and stays between zero and one.
+through the origin of outcomes on medians in units of the volatility, with a ridge towards one, and stays between zero
+and one. Where there was little to learn from, such as some years of a few tickers, it is near one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,11 @@ TRACKED_SESSIONS = 50
 FIRST_DEVIATION = 0.05
 """What the smoothed size of the misses begins with: it keeps the signal small until there are some."""
 PRIOR_WEIGHT = 1.0
-"""In squares of medians in units of the volatility: a typical median adds 0.001 per session."""
+"""A factor of 1, give or take 1, is expected before any outcome: with n tickers, n / (n + FEW_TICKERS) of a session's
+mean squared median, in units of the volatility, is added to this. On five stocks that is 0.1 to 0.4 in 1,000 sessions.
+"""
+LARGEST_MOVE = 5.0
+"""A median or an outcome of more volatilities counts as this: one halted stock does not decide for all."""
 LEARNED = ("scale", "level", "slope", "excess", "deviation", "agreement", "size")
 AWAITED = ("pending", "median", "volatility", "relative")
 
@@ -168,11 +173,15 @@ def _tracked(state: CalibrationState, wide: Floats, known: Booleans) -> tuple[Fl
 def _regressed(state: CalibrationState, outcome: Floats32, known: Booleans) -> tuple[Floats, Floats]:
     """Return the sums [horizon] of outcomes times medians, and of squared medians, in units of the volatility."""
     ahead = np.arange(state.horizons)
+    median = state.median[:, ahead, ahead]  # of this session's forecast at each horizon
+    known = known & np.isfinite(median) & np.isfinite(state.volatility)
     unit = np.where(known, state.volatility, 1.0).astype(np.float64) * np.sqrt(ahead + 1)  # [ticker, horizon]
-    median, truth = (np.where(known, values, 0.0) / unit for values in (state.median[:, ahead, ahead], outcome))
+    said, came = (
+        np.clip(np.where(known, values, 0.0) / unit, -LARGEST_MOVE, LARGEST_MOVE) for values in (median, outcome)
+    )
     tickers = known.sum(axis=0) + FEW_TICKERS
-    agreement: Floats = state.agreement + (median * truth).sum(axis=0) / tickers
-    size: Floats = state.size + (median**2).sum(axis=0) / tickers
+    agreement: Floats = state.agreement + (said * came).sum(axis=0) / tickers
+    size: Floats = state.size + (said**2).sum(axis=0) / tickers
     return agreement, size
 
 
@@ -206,21 +215,38 @@ def followed(
     issued = np.empty_like(quantiles)
     for at, session in enumerate(origins.sessions):
         state = advanced(state, spec, origins.outcome[:, at])
-        volatility, relative = origins.volatility[:, at], origins.relative_volatility[:, at]
-        issued[:, at] = corrected(state, spec, quantiles[:, at], relative)
-        state = replace(
-            state,
-            pending=_newest_first(issued[:, at], state.pending),
-            median=_newest_first(quantiles[:, at, :, MEDIAN], state.median),
-            volatility=_newest_first(volatility, state.volatility),
-            relative=_newest_first(relative, state.relative),
-            session=session,
-        )
+        issued[:, at] = corrected(state, spec, quantiles[:, at], origins.relative_volatility[:, at])
+        newest = _awaited(origins.at(slice(at, at + 1)), issued[:, at], quantiles[:, at])
+        joined: dict[str, Any] = {
+            name: np.concatenate([values[:, None], getattr(state, name)[:, :-1]], axis=1)
+            for name, values in newest.items()
+        }
+        state = replace(state, **joined, session=session)
     return issued, state
 
 
-def _newest_first(newest: Floats32, before: Floats32) -> Floats32:
-    return np.concatenate([newest[:, None], before[:, :-1]], axis=1)
+def issued_late(state: CalibrationState, origins: Origins, issued: Floats32, quantiles: Floats32) -> CalibrationState:
+    """Return the state with what its last session lacked, as a ticker's bar came late; nothing is learned.
+
+    `origins` is of that session alone, `issued` and `quantiles` [ticker, horizon, level] are after and before the
+    correction.
+    """
+    filled: dict[str, Any] = {}
+    for name, newest in _awaited(origins, issued, quantiles).items():
+        before = getattr(state, name)
+        latest = np.where(np.isnan(before[:, 0]), newest, before[:, 0])
+        filled[name] = np.concatenate([latest[:, None], before[:, 1:]], axis=1)
+    return replace(state, **filled)
+
+
+def _awaited(origins: Origins, issued: Floats32, quantiles: Floats32) -> dict[str, Floats32]:
+    """Return what a state keeps of a session until its outcomes are known, by the names of AWAITED."""
+    return {
+        "pending": issued,
+        "median": quantiles[..., MEDIAN],
+        "volatility": origins.volatility[:, 0],
+        "relative": origins.relative_volatility[:, 0],
+    }
 
 
 # --- As named arrays ---

@@ -24,7 +24,7 @@ the pinball loss than they gain in coverage (prices of before 2017)."""
 
 
 MOST_OF_SCALE, MOST_OF_LEVEL = np.log(4.0), np.log(2.0)
-"""Bounds of the two parts of a log factor: without them a price that stands still would close its band for good."""
+"""Bounds of scale and level in a log factor: without them a price that stands still would close its band for good."""
 
 
 def stretched(quantiles: Floats32, factors: Floats) -> Floats32:
@@ -40,7 +40,7 @@ def split_factors(quantiles: Floats32, outcome: Floats32) -> Floats:
     Romano, Patterson and Candes (2019), theorem 2, one side and level at a time, with the score (outcome - median) /
     (quantile - median) and rows pooled over tickers: the ceil((n + 1)(1 - tail))-th smallest of n scores. Where rows
     are exchangeable, the share beyond a level is at most its tail. The factor is 1 where there are too few rows for
-    this, and within the bounds of the adaptive one.
+    this, and at most the product of the largest scale and level of the adaptive one.
     """
     origins, horizons = outcome.shape[1:]
     factors = np.ones((horizons, len(LEVELS)))

@@ -17,6 +17,7 @@ from pipeline.forecasting.calibration_state import (
     CalibrationState,
     corrected,
     followed,
+    issued_late,
     new_calibration,
 )
 from pipeline.forecasting.combination import Combined, combined, combined_again
@@ -171,9 +172,8 @@ def _calibrated(
     relative = span.origins(slice(span.begin, first)).relative_volatility
     again = corrected(state, spec, base[:, :seen], relative)
     found = np.concatenate([_as_issued(again, state.pending), new], axis=1)
-    if first == span.stop and not np.isnat(state.session):  # issued now, as its bar came late
-        latest = np.where(np.isnan(after.pending[:, 0]), found[:, -1], after.pending[:, 0])
-        after = replace(after, pending=np.concatenate([latest[:, None], after.pending[:, 1:]], axis=1))
+    if first == span.stop and not np.isnat(state.session):
+        after = issued_late(after, span.origins(slice(first - 1, first)), found[:, -1], base[:, -1])
     return found, after
 
 
@@ -231,27 +231,30 @@ def over_folds(
     leaves silent sessions.
     """
     result: list[Postprocessed] = []
-    state = None
+    state, before = None, tuple[Fitted, ...]()
     for of_fold, of_fits, fold in zip(forecasts, fits, folds, strict=True):
         if state:
-            state = silent_until(state, spec, frames, fold.test.start)
+            state = silent_until(state, spec, frames, before, fold.test.start)
         rule = postprocessing_of(fold, spec, state)
         result.append(postprocessed(of_fold, of_fits, frames, fold.test.start, rule))
-        state = result[-1].state
+        state, before = result[-1].state, tuple(of_fits)
     return result
 
 
 def silent_until(
-    state: PostprocessingState, spec: PostprocessingSpec, frames: Frames, until: int
+    state: PostprocessingState, spec: PostprocessingSpec, frames: Frames, fits: Sequence[Fitted], until: int
 ) -> PostprocessingState:
-    """Return the state after sessions up to index `until` (excluded) at which nothing is issued."""
+    """Return the state after sessions up to index `until` (excluded) at which nothing is issued.
+
+    `fits` are those that issued before: outcomes of the tickers that they learn from are learned from here too.
+    """
     first = int(np.searchsorted(frames.sessions, state.session, side="right"))
     if np.isnat(state.session) or first >= until:
         return state
     combination, calibration = state.combination.of(frames.tickers, state.combination.forecasters), state.calibration
     shape = (len(frames.tickers), until - first, frames.horizons, len(LEVELS))
     nothing = np.full(shape, np.nan, dtype=np.float32)
-    origins = Span(frames, (), (), 0, first, until).origins(slice(first, until))
+    origins = Span(frames, fits, (), 0, first, until).origins(slice(first, until))
     combination = combined(combination, origins, dict.fromkeys(combination.forecasters, nothing)).state
     if calibration is not None:
         calibration = calibration.of(frames.tickers)

@@ -44,7 +44,7 @@ Published = Literal["combined", "network"]
 
 @dataclass(frozen=True)
 class PostprocessingSpec:
-    """What is published, and how its bands are corrected."""
+    """What is published, and how its bands and its median are corrected."""
 
     publish: Published = "combined"
     calibration: CalibrationSpec = NO_CALIBRATION

@@ -97,7 +97,8 @@ def _rejection_count(tests: pd.DataFrame, name: str) -> Cell:
 def coverage_by_regime(evaluation: Evaluation, horizons: Sequence[int]) -> ReportTable:
     """Return the coverage of the 80 % band by regime of volatility, with and without correction."""
     rows = _coverage_rows(evaluation, "regime", horizons, REGIME_LABELS)
-    caption = f"{BAND} % band: share of outcomes within it, by the volatility against its median of 250 sessions"
+    by = "the ticker's volatility over its median of the last 250 sessions"
+    caption = f"{BAND} % band: share of outcomes within it, by {by}"
     return report_table("Coverage by volatility", "Sessions", _coverage_columns(evaluation, horizons), rows, caption)
 
 

@@ -41,12 +41,12 @@ COMPARISON_SYMBOLS: Mapping[Conclusion, str] = {"better": "▲", "no evidence": 
 
 REGIME_LABELS: Mapping[str, str] = {
     "calmest": "calmest fifth",
-    "calm": "calm",
-    "middle": "medium",
-    "turbulent": "turbulent",
+    "calm": "second fifth",
+    "middle": "middle fifth",
+    "turbulent": "fourth fifth",
     "most turbulent": "most turbulent fifth",
 }
-"""Sessions by the ticker's volatility, by the names of evaluation.calibration.measures.REGIMES."""
+"""Fifths of the forecasts by relative volatility, by the names of evaluation.calibration.measures.REGIMES."""
 
 RULE_LABELS: Mapping[str, str] = {
     "long_only": "long only",

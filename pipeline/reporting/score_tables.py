@@ -127,7 +127,10 @@ def median_against_no_change(evaluation: Evaluation) -> ReportTable:
         for horizon in horizons_listed(evaluation.backtest.horizons)
     ]
     columns = tuple(Column(name, "R² out of sample") for name in names)
-    caption = "Squared error of the median against that of no change; below zero it costs; ± is one standard error"
+    caption = (
+        "Squared error of the median against that of no change; below zero it costs; ± is one standard error. The "
+        "sentence above compares it with a constant change where that errs less."
+    )
     return report_table("The median against no change", "Horizon", columns, rows, caption)
 
 

@@ -52,11 +52,11 @@ SPECIFICATIONS_TRIED = 27
 
 Six simple baselines (linear by two optimisers), eight benchmarks (garch, har, ridge and boosting, the last two in
 several forms), three prototypes of a network, three forms of the default one, that of family.py, two corrections of its
-bands, a prototype of a combination, this combination with and without correction, and the default of defaults.py, chosen
-on the panel suite.
+bands, a prototype of a combination, this combination with and without correction, and the default of defaults.py,
+chosen on the panel suite.
 """
 EXPECTED = {1: 41.34, 5: 94.35}
-"""Pinball x 1e4 on the large panel that was expected of the defaults."""
+"""Pinball x 1e4 on the large panel that was expected of what the defaults publish."""
 ERAS, SEED = (2005, 2008, 2011, 2014), 14
 HORIZONS = (1, 5)
 WORST = 1.004
@@ -102,7 +102,7 @@ def large(request: Request) -> Iterator[Measured]:
     for horizon in range(1, backtest.horizons + 1):
         losses = losses_of(backtest, horizon)
         expected = "" if request.earlier or horizon not in EXPECTED else f" (expected {EXPECTED[horizon]:.2f})"
-        print(f"  horizon {horizon}: combined {losses[COMBINED]:.3f}{expected}, calibrated {losses[CALIBRATED]:.3f}")
+        print(f"  horizon {horizon}: combined {losses[COMBINED]:.3f}, calibrated {losses[CALIBRATED]:.3f}{expected}")
         tests = {name: pooled(table, name, horizon) for name in (COMBINED, CALIBRATED)}
         for name in losses:
             print_large_row(name, losses, tests)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.targets import (
     MIN_VOLATILITY,
+    RELATIVE_SESSIONS,
     ROLLING_SESSIONS,
     ewma_volatility,
     future_returns,
     origin_volatility,
+    relative_volatility,
     rolling_volatility,
     trailing_mean,
     trailing_std,
@@ -110,6 +112,36 @@ def test_the_volatility_of_an_origin_counts_own_sessions_only() -> None:
         absent = ~panel.present[i]
         assert np.isnan(rolling[i, absent]).all()
         assert np.isnan(whole[i, absent]).all()
+
+
+def slow_relative(volatility: np.ndarray) -> list[float]:
+    """The log of each volatility over the median of the last 250 that are known, of one ticker."""
+    found, own = [], list[float]()
+    for value in volatility:
+        if math.isnan(value):
+            found.append(math.nan)
+            continue
+        own.append(float(value))
+        last = sorted(own[-250:])
+        middle = len(last) // 2
+        median = last[middle] if len(last) % 2 else (last[middle - 1] + last[middle]) / 2
+        found.append(math.log(value / median))
+    return found
+
+
+def test_the_relative_volatility_is_what_a_plain_loop_says() -> None:
+    draws = np.random.default_rng(3)
+    volatility = np.exp(draws.normal(size=(4, 600)).cumsum(axis=1) / 10).astype(np.float32)
+    volatility[0, draws.random(600) < 0.3] = np.nan  # gaps
+    volatility[1, :500] = np.nan  # a young ticker
+    volatility[2] = 0.02
+    found = relative_volatility(volatility)
+    for ticker in range(4):
+        np.testing.assert_allclose(found[ticker], slow_relative(volatility[ticker]), atol=1e-6)
+    assert (found[2] == 0).all()
+    assert RELATIVE_SESSIONS == 250
+    assert np.isfinite(found[1, 500:]).all()
+    assert np.ptp(found[3]) > 0.5
 
 
 def test_a_constant_price_has_the_minimum_volatility() -> None:

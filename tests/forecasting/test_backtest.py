@@ -1,5 +1,6 @@
 """The backtest: each origin forecast by its own fold's fits, means over seeds, and the long table in prices."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,15 @@ def test_each_origin_is_forecast_by_the_fits_of_its_fold(finished: Finished) -> 
 
 def test_outcomes_references_and_targets_belong_to_their_origin(finished: Finished) -> None:
     frames, folds, results = finished
+    usable = np.array(frames.usable)
+    usable[1, folds[0].test.start : folds[0].test.start + 9] = False
+    frames = replace(frames, usable=usable)
     backtest = build_backtest(results, folds, frames)
     rows = np.concatenate([np.arange(fold.test.start, fold.test.stop) for fold in folds])
+    expected = np.where(usable[:, rows], frames.relative_volatility[:, rows], np.nan)
+    np.testing.assert_array_equal(backtest.relative_volatility, expected)
+    assert np.isnan(expected[1, :9]).all()
+    assert np.nanstd(expected) > 0.1
     for place, row in enumerate(rows):
         expected = np.where(frames.usable[:, row, None], frames.future_return[:, row], np.nan)
         np.testing.assert_array_equal(backtest.realised[:, place], expected)

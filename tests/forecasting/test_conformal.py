@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.forecasters.forecaster import LEVELS, MEDIAN
+from pipeline.forecasting.calibration_state import followed, new_calibration
 from pipeline.forecasting.conformal import split_factors, stretched
 from pipeline.forecasting.span import Origins
 from pipeline.forecasting.specification import CalibrationSpec
@@ -80,8 +81,9 @@ class SlowHorizon:
             self.level[k] = bounded(self.level[k] + self.spec.level_rate * of_level / self.horizon, math.log(2))
         for _, y, _, median, volatility in rows:
             unit = volatility * math.sqrt(self.horizon)
-            self.agreement += median / unit * y / unit / count
-            self.size += (median / unit) ** 2 / count
+            said, came = bounded(median / unit, 5.0), bounded(y / unit, 5.0)
+            self.agreement += said * came / count
+            self.size += said**2 / count
 
     def corrected(self, quantiles: np.ndarray, turbulent: float) -> np.ndarray:
         median, wide = float(quantiles[MEDIAN]), self.scale + self.slope * turbulent
@@ -96,8 +98,10 @@ def bounded(value: float, most: float) -> float:
     return min(max(value, -most), most)
 
 
-def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationSpec, origins: Origins) -> np.ndarray:
-    """The correction session by session and horizon by horizon."""
+def slow_adaptive(
+    quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationSpec, origins: Origins
+) -> tuple[np.ndarray, list[SlowHorizon]]:
+    """The correction session by session and horizon by horizon, and what was learned at the end."""
     issued = np.full(quantiles.shape, np.nan, dtype=np.float32)
     horizons = [SlowHorizon(spec, h + 1) for h in range(quantiles.shape[2])]
     for now, slow in product(range(quantiles.shape[1]), horizons):
@@ -119,7 +123,7 @@ def slow_adaptive(quantiles: np.ndarray, outcome: np.ndarray, spec: CalibrationS
         for k in range(len(quantiles)):
             if not np.isnan(quantiles[k, now, at]).any():
                 issued[k, now, at] = slow.corrected(quantiles[k, now, at], turbulence(origins, k, now))
-    return issued
+    return issued, horizons
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -138,7 +142,42 @@ def test_the_adaptive_correction_is_what_a_plain_loop_says(
     volatility = draws.choice(np.float32([0.01, 0.25, 3.0]), shape)
     origins = origins_of(data[1], relative, volatility)
     found = calibrated(*data, spec, origins=origins)
-    np.testing.assert_allclose(found, slow_adaptive(*data, spec, origins), rtol=2e-6, atol=1e-7)
+    np.testing.assert_allclose(found, slow_adaptive(*data, spec, origins)[0], rtol=2e-6, atol=1e-7)
+
+
+def test_what_is_learned_over_many_sessions_is_what_a_plain_loop_learns() -> None:
+    """The volatility is trebled at half and moves with its state more than any slope allows: all parts are at work."""
+    draws, shape = np.random.default_rng(5), (3, 400, 3)
+    relative = draws.normal(0, 0.4, shape[:2]).astype(np.float32)
+    volatility = draws.uniform(0.5, 2, shape[:2]).astype(np.float32)
+    spread = np.exp(4 * relative) * np.where(np.arange(400) < 200, 1, 3)
+    outcome = (spread[..., None] * draws.normal(size=shape)).astype(np.float32)
+    outcome[draws.uniform(size=shape) < 0.1] = math.nan
+    quantiles = np.broadcast_to(NORMAL, (*shape, 7)) + draws.normal(size=(*shape, 1))
+    spec, origins = CalibrationSpec(), origins_of(outcome, relative, volatility)
+    issued, state = followed(new_calibration("ABC", 3), spec, origins, quantiles.astype(np.float32))
+    expected, slow = slow_adaptive(quantiles.astype(np.float32), outcome, spec, origins)
+    np.testing.assert_allclose(issued, expected, rtol=1e-5, atol=1e-5)
+    for name in ("scale", "slope", "excess", "deviation", "agreement", "size"):
+        learned = getattr(state, name).reshape(3)
+        np.testing.assert_allclose(learned, [getattr(it, name) for it in slow], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(state.level, [it.level for it in slow], rtol=1e-5, atol=1e-7)
+    signal = np.abs(state.excess / state.deviation)
+    assert (state.slope == 1.0).any()
+    assert (signal**4 > 0.04).any()
+
+
+def test_one_extreme_outcome_does_not_decide_the_factor_of_the_median() -> None:
+    draws = np.random.default_rng(6)
+    outcome = draws.normal(size=(5, 800, 1)).astype(np.float32)
+    quantiles = (NORMAL + 0.1 * draws.normal(size=(5, 800, 1, 1))).astype(np.float32)
+    factors = []
+    for extreme in (outcome[2, 300, 0], 100.0, -100.0):
+        outcome[2, 300, 0] = extreme
+        _, state = followed(new_calibration("ABCDE", 1), CalibrationSpec(), origins_of(outcome), quantiles)
+        factors.append(float(state.shrinkage[0]))
+    assert 0.2 < factors[0] < 0.8
+    assert factors == pytest.approx([factors[0]] * 3, abs=0.05)
 
 
 def slow_factor(quantiles: np.ndarray, outcome: np.ndarray, horizon: int, level: int) -> float:

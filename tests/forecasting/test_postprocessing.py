@@ -165,13 +165,20 @@ def test_a_stale_ticker_has_what_was_issued_on_its_last_day(ready: Ready) -> Non
         np.testing.assert_array_equal(live.log_quantiles[of_stale], expected)
 
 
+def without_last_bar(frames: Frames, at: int) -> Frames:
+    """Return frames up to a session (included) at which the first ticker's bar has not come."""
+    usable, volatility, relative = (
+        np.array(values) for values in (frames.usable, frames.volatility, frames.relative_volatility)
+    )
+    usable[0, at], volatility[0, at], relative[0, at] = False, np.nan, np.nan
+    return replace(frames, usable=usable, volatility=volatility, relative_volatility=relative).until(at + 1)
+
+
 def test_a_bar_that_comes_late_is_forecast_alike_and_nothing_is_learned_of_it(ready: Ready) -> None:
     frames, folds, _ = ready
     start = folds[-1].test.stop - 20
-    usable = np.array(frames.usable)
-    usable[0, start] = False
     rule = rule_until(ready, start)
-    early = made_live(ready, replace(frames, usable=usable).until(start + 1), rule).state
+    early = made_live(ready, without_last_bar(frames, start), rule).state
     assert early is not None
     assert np.isnan(early.combination.combined[0][..., 0]).all()
     late = made_live(ready, frames.until(start + 1), replace(rule, state=early)).state
@@ -184,6 +191,18 @@ def test_a_bar_that_comes_late_is_forecast_alike_and_nothing_is_learned_of_it(re
     np.testing.assert_array_equal(late.combination.combined[0][..., 1:], early.combination.combined[0][..., 1:])
     np.testing.assert_array_equal(late.combination.away, early.combination.away)
     assert late.session == early.session
+    for name in CALIBRATION_AWAITED:  # the closes after it are as if it had come in time
+        np.testing.assert_allclose(*(getattr(calibration_of(it), name) for it in (late, on_time)), atol=2e-4)
+    for more in (2, 3):
+        late, on_time = (
+            made_live(ready, frames.until(start + more), replace(rule, state=it)).state for it in (late, on_time)
+        )
+        assert late is not None
+        assert on_time is not None
+        for name in (*CALIBRATION_LEARNED, *CALIBRATION_AWAITED):
+            found, expected = (getattr(calibration_of(it), name) for it in (late, on_time))
+            assert np.isfinite(found[:, 0]).all() if name in CALIBRATION_AWAITED else np.isfinite(found).all()
+            np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_the_folds_are_one_walk_from_the_first_validation_range_on(ready: Ready) -> None:
@@ -278,7 +297,7 @@ def test_a_fold_that_was_excluded_leaves_silent_sessions(ready: Ready) -> None:
     frames, folds, _ = ready
     start = folds[-1].test.stop - 20
     state = state_of(rule_until(ready, start))
-    later = silent_until(state, SPEC, frames, start + 2)
+    later = silent_until(state, SPEC, frames, [], start + 2)
     assert later.session == frames.sessions[start + 1] == calibration_of(later).session
     assert np.isnan(calibration_of(later).pending[:, :2]).all()
     np.testing.assert_array_equal(calibration_of(later).pending[:, 2], calibration_of(state).pending[:, 0])
@@ -286,7 +305,7 @@ def test_a_fold_that_was_excluded_leaves_silent_sessions(ready: Ready) -> None:
     np.testing.assert_array_equal(later.combination.away[2], state.combination.away[0])
     assert later.combination.regret.tobytes() != state.combination.regret.tobytes()
     assert later.combination.count == state.combination.count + 2
-    assert silent_until(later, SPEC, frames, start) is later
+    assert silent_until(later, SPEC, frames, [], start) is later
 
 
 def test_sessions_between_two_folds_are_followed_too(ready: Ready) -> None:

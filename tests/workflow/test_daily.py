@@ -114,6 +114,11 @@ def test_a_ticker_whose_bar_comes_late_is_issued_by_the_next_run_of_the_day() ->
     assert np.isfinite(state.calibration.pending[:, 0]).all()
     assert np.isfinite(state.combination.combined[0]).all()
     assert run().calendars[0].issued == second.issued
+    later = run(AFTER)  # what was issued late is learned from as the rest is, and spoils nothing
+    assert {(row["ticker"], row["as_of"]) for row in later.calendars[0].forecasts} == {
+        (ticker, str(AFTER)) for ticker in ("AAA", "BBB", "CCC")
+    }
+    assert np.isfinite(issued()[list(QUANTILE_COLUMNS)].to_numpy()).all()
 
 
 def test_a_run_that_dies_after_the_issue_is_finished_by_the_next() -> None:

@@ -92,11 +92,14 @@ def _groups(backtest: Backtest) -> Iterator[tuple[str, str, Booleans]]:
 
 
 def regime_of_origin(relative_volatility: Floats32) -> Indices:
-    """Return 0 (calmest) to 4 (most turbulent) [ticker, origin], -1 where the volatility is not known."""
+    """Return 0 (calmest) to 4 (most turbulent) [ticker, origin], -1 where the volatility is not known.
+
+    It is -1 everywhere where all volatilities are the same.
+    """
     known = np.isfinite(relative_volatility)
     regimes = np.full(relative_volatility.shape, -1, dtype=np.int64)
-    if known.any():
-        values = relative_volatility[known]
+    values = relative_volatility[known]
+    if len(values) and np.ptp(values) > 0:
         regimes[known] = np.searchsorted(np.quantile(values, (0.2, 0.4, 0.6, 0.8)), values)
     return regimes
 

@@ -117,7 +117,8 @@ def test_regimes_are_fifths_of_all_forecasts_by_relative_volatility() -> None:
     assert regimes[1].tolist() == [4] * 20 + [3] * 20 + [2] * 10
     relative[1, 5] = np.nan
     assert regime_of_origin(relative)[1, 5] == -1
-    assert (regime_of_origin(np.full((2, 3), np.nan, np.float32)) == -1).all()
+    for constant in (np.nan, 0.25):
+        assert (regime_of_origin(np.full((2, 3), constant, np.float32)) == -1).all()
 
 
 def test_without_the_measure_there_are_no_regimes_and_without_outcomes_no_rows() -> None:
