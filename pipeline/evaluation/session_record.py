@@ -24,6 +24,8 @@ COUNTS = ("rows", *INSIDE, *PIT, *REGIME_ROWS, *REGIME_INSIDE)
 MEANS = ("pinball", "published_pinball", "least_loss", "least_gain")
 RECORD_KEY = ("as_of", "horizon", "forecaster")
 RECORD_COLUMNS = (*RECORD_KEY, *MEANS, *COUNTS)
+PUBLISHED = "published"
+"""The name in the record of what was published, whichever forecaster that was at each horizon."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +34,9 @@ class KnownForecasts:
 
     sessions: Sessions  # [origin]
     quantiles: Mapping[str, Floats32]  # forecaster -> [ticker, origin, horizon, level], log returns
+    published: Floats32  # [ticker, origin, horizon, level]
     outcome: Floats32  # [ticker, origin, horizon]
     relative_volatility: Floats32  # [ticker, origin], its log (dataset.targets)
-    published: str
 
 
 def known_forecasts(backtest: Backtest) -> KnownForecasts:
@@ -43,9 +45,9 @@ def known_forecasts(backtest: Backtest) -> KnownForecasts:
     return KnownForecasts(
         backtest.sessions,
         backtest.quantiles,
+        backtest.quantiles[backtest.published],
         backtest.realised,
         np.full(backtest.realised.shape[:2], np.nan, np.float32) if relative is None else relative,
-        backtest.published,
     )
 
 
@@ -59,16 +61,17 @@ def regime_cuts(relative_volatility: Floats32) -> Floats:
 def session_record(forecasts: KnownForecasts, cuts: Floats) -> pd.DataFrame:
     """Return RECORD_COLUMNS, a row per origin, horizon and forecaster with a known outcome, in that order.
 
-    Means over the tickers that have both its forecast and the published one: `pinball`, `published_pinball` on the same
+    What was published has rows of its own, under the name PUBLISHED. Means over the tickers that have both its forecast and the published one: `pinball`, `published_pinball` on the same
     rows, `least_loss` and `least_gain`, the smallest possible differences of the published loss less its own and of its
     own less the published one (least_difference). Counts of these rows: those inside each band, in each bin of the PIT,
     and by fifth of relative volatility, whose bounds are `cuts`, how many there are and are inside the 80 % band.
     """
     regimes = _regimes(forecasts.relative_volatility, cuts)
+    named = {**forecasts.quantiles, PUBLISHED: forecasts.published}
     parts = [
-        _record_of(forecasts, name, h, regimes)
+        _record_of(forecasts, name, values[:, :, h], h, regimes)
         for h in range(forecasts.outcome.shape[2])
-        for name in forecasts.quantiles
+        for name, values in named.items()
     ]
     table = pd.concat(parts, ignore_index=True)[list(RECORD_COLUMNS)]
     return table.sort_values(list(RECORD_KEY), ignore_index=True)
@@ -80,10 +83,10 @@ def _regimes(relative: Floats32, cuts: Floats) -> Indices:
     return np.where(known, np.searchsorted(cuts, relative), -1)
 
 
-def _record_of(forecasts: KnownForecasts, name: str, h: int, regimes: Indices) -> pd.DataFrame:
-    """Return the record of a forecaster at a horizon, a row per session with an outcome."""
+def _record_of(forecasts: KnownForecasts, name: str, quantiles: Floats32, h: int, regimes: Indices) -> pd.DataFrame:
+    """Return the record of a forecaster's quantiles [ticker, origin, level] at a horizon, a row per session."""
     outcome = forecasts.outcome[..., h].astype(np.float64)  # [ticker, origin]
-    own, published = (forecasts.quantiles[it][:, :, h].astype(np.float64) for it in (name, forecasts.published))
+    own, published = (values.astype(np.float64) for values in (quantiles, forecasts.published[:, :, h]))
     where = np.isfinite(outcome) & np.isfinite(own).all(axis=-1) & np.isfinite(published).all(axis=-1)
     session = np.broadcast_to(np.arange(where.shape[1]), where.shape)[where]
     rows = np.bincount(session, minlength=where.shape[1])

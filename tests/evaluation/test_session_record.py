@@ -13,6 +13,7 @@ from pipeline.evaluation.session_record import (
     COUNTS,
     INSIDE,
     PIT,
+    PUBLISHED,
     RECORD_COLUMNS,
     RECORD_KEY,
     REGIME_INSIDE,
@@ -100,7 +101,8 @@ def test_sums_of_the_record_are_the_figures_of_the_backtest() -> None:
     realised = np.where(draws.random(backtest.realised.shape) < 0.2, np.nan, backtest.realised).astype(np.float32)
     relative = draws.normal(size=(5, 60)).astype(np.float32)
     backtest = replace(backtest, realised=realised, relative_volatility=relative)
-    sums = record_of(backtest).groupby(["horizon", "forecaster"])[list(COUNTS)].sum()
+    table = record_of(backtest)
+    sums = table[table["forecaster"] != PUBLISHED].groupby(["horizon", "forecaster"])[list(COUNTS)].sum()
     pooled = coverage_table(backtest).query("by == 'all'").set_index(["horizon", "forecaster"])
     for band, inside in zip(BANDS, INSIDE, strict=True):
         share = (sums[inside] / sums["rows"]).loc[pooled.index]
@@ -114,7 +116,7 @@ def test_sums_of_the_record_are_the_figures_of_the_backtest() -> None:
         share = sums.loc[key][list(REGIME_INSIDE)].to_numpy() / of_regime["rows"].to_numpy()
         np.testing.assert_allclose(share, of_regime["coverage_80"], rtol=1e-12)
     scores = score_table(backtest).query("ticker == 'all tickers'").set_index(["horizon", "forecaster"])
-    table = record_of(backtest)
+    table = table[table["forecaster"] != PUBLISHED]
     mean = (table["pinball"] * table["rows"]).groupby([table["horizon"], table["forecaster"]]).sum() / sums["rows"]
     np.testing.assert_allclose(mean.loc[scores.index], scores["pinball"], rtol=1e-6)
 
@@ -127,9 +129,9 @@ def test_a_session_is_the_same_alone_and_among_others() -> None:
     alone = KnownForecasts(
         forecasts.sessions[7:8],
         {name: values[:, 7:8] for name, values in forecasts.quantiles.items()},
+        forecasts.published[:, 7:8],
         forecasts.outcome[:, 7:8],
         forecasts.relative_volatility[:, 7:8],
-        forecasts.published,
     )
     expected = whole[whole["as_of"] == forecasts.sessions[7]].reset_index(drop=True)
     pd.testing.assert_frame_equal(session_record(alone, cuts), expected, check_exact=True)
@@ -145,5 +147,5 @@ def test_without_a_relative_volatility_no_row_is_in_a_fifth() -> None:
 def test_the_record_of_a_hundred_tickers_takes_seconds() -> None:
     backtest = random_backtest(1250, 100, 5, missing=0.0)
     began = time.process_time()
-    assert len(record_of(backtest)) >= 1245 * 5 * len(backtest.quantiles)
+    assert len(record_of(backtest)) >= 1245 * 5 * (len(backtest.quantiles) + 1)
     assert time.process_time() - began < 20
