@@ -61,10 +61,11 @@ def regime_cuts(relative_volatility: Floats32) -> Floats:
 def session_record(forecasts: KnownForecasts, cuts: Floats) -> pd.DataFrame:
     """Return RECORD_COLUMNS, a row per origin, horizon and forecaster with a known outcome, in that order.
 
-    What was published has rows of its own, under the name PUBLISHED. Means over the tickers that have both its forecast and the published one: `pinball`, `published_pinball` on the same
-    rows, `least_loss` and `least_gain`, the smallest possible differences of the published loss less its own and of its
-    own less the published one (least_difference). Counts of these rows: those inside each band, in each bin of the PIT,
-    and by fifth of relative volatility, whose bounds are `cuts`, how many there are and are inside the 80 % band.
+    What was published has rows of its own, under the name PUBLISHED. Means over the tickers that have both its forecast
+    and the published one: `pinball`, `published_pinball` on the same rows, `least_loss` and `least_gain`, the smallest
+    possible differences of the published loss less its own and of its own less the published one (least_difference).
+    Counts of these rows: those inside each band, in each bin of the PIT, and by fifth of relative volatility, whose
+    bounds are `cuts`, how many there are and are inside the 80 % band.
     """
     regimes = _regimes(forecasts.relative_volatility, cuts)
     named = {**forecasts.quantiles, PUBLISHED: forecasts.published}

@@ -5,8 +5,6 @@ known when both were issued. An e-process is the wealth of a gambler who begins 
 null it reaches 1 / level with a probability of at most `level`, ever (Ville 1939).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from pipeline.arrays import Booleans, Floats
@@ -55,16 +53,15 @@ def interleaved_wealth(differences: Floats, least: Floats, horizon: int) -> Floa
     return mean
 
 
-def e_rejected(evidence: Sequence[float], level: float) -> Booleans:
+def e_rejected(evidence: Floats, level: float) -> Booleans:
     """Return which null hypotheses are rejected [hypothesis] by e-values, at a false discovery rate of `level`.
 
     The e-BH procedure of Wang and Ramdas (2022, eq. 5), under any dependence: the k largest, for the largest k whose
     k-th is at least K / (k level).
     """
-    values = np.asarray(evidence, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    ranks = np.arange(1, len(values) + 1)
-    enough = np.flatnonzero(values[order] >= len(values) / (ranks * level))
-    rejected = np.zeros(len(values), dtype=bool)
+    order = np.argsort(-evidence, kind="stable")
+    ranks = np.arange(1, len(evidence) + 1)
+    enough = np.flatnonzero(evidence[order] >= len(evidence) / (ranks * level))
+    rejected = np.zeros(len(evidence), dtype=bool)
     rejected[order[: enough[-1] + 1 if len(enough) else 0]] = True
     return rejected

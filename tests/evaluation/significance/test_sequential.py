@@ -101,7 +101,7 @@ def test_what_is_rejected_is_the_largest_set_that_supports_itself(evidence: list
         for chosen in combinations(range(count), size):
             if all(evidence[k] >= count / (size * level) for k in chosen):
                 best |= set(chosen)
-    assert set(np.flatnonzero(e_rejected(evidence, level))) == best
+    assert set(np.flatnonzero(e_rejected(np.array(evidence), level))) == best
 
 
 def test_a_forecaster_that_is_as_good_is_rarely_called_worse() -> None:
