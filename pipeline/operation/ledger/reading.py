@@ -125,22 +125,36 @@ def exported(ledger: Ledger, model: str, since: date | None = None, until: date 
     Columns READ_COLUMNS and `actual`: the price that came, on the scale of reference_close, as first graded; NaN where
     it is not graded.
     """
+    rows = _with_outcomes(ledger, model, since, until, graded=False)
+    actual = rows["reference_close"] * np.exp(rows["outcome"])
+    return in_prices(rows).drop(columns="outcome").assign(actual=actual)
+
+
+def first_graded(ledger: Ledger, model: str, since: date | None = None, until: date | None = None) -> pd.DataFrame:
+    """Return the graded rows whose origin lies between two days (both included): READ_COLUMNS and `outcome`.
+
+    The outcome is that of the first grade, which no restatement changes.
+    """
+    return _with_outcomes(ledger, model, since, until, graded=True)
+
+
+def _with_outcomes(ledger: Ledger, model: str, since: date | None, until: date | None, graded: bool) -> pd.DataFrame:
+    """Return rows between two days with their outcome as first graded: all of them, or those that are graded."""
     between = [
         *([] if since is None else [forecasts.c.as_of >= day_number(since)]),
         *([] if until is None else [forecasts.c.as_of <= day_number(until)]),
     ]
+    same = and_(*(grades.c[name] == forecasts.c[name] for name in ("model_id", *KEY_IDS)), grades.c.revision == 0)
     with ledger.reading() as connection:
         model_id = _id_of(connection, model)
-        same = and_(*(grades.c[name] == forecasts.c[name] for name in ("model_id", *KEY_IDS)), grades.c.revision == 0)
         query = (
             select(*(forecasts.c[name] for name in ROW_COLUMNS), grades.c.outcome)
-            .select_from(forecasts.outerjoin(grades, same))
+            .select_from(forecasts.join(grades, same, isouter=not graded))
             .where(forecasts.c.model_id == model_id, *between)
         )
         table = frame_of(connection.execute(query).all(), (*ROW_COLUMNS, "outcome"))
         rows = _read(connection, model_id, table, ("outcome",))
-    actual = rows["reference_close"] * np.exp(rows["outcome"].astype(np.float64))
-    return in_prices(rows).drop(columns="outcome").assign(actual=actual)
+    return rows.assign(outcome=rows["outcome"].astype(np.float64))
 
 
 def in_prices(rows: pd.DataFrame) -> pd.DataFrame:

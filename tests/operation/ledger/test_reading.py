@@ -14,6 +14,7 @@ from pipeline.operation.ledger.reading import (
     READ_COLUMNS,
     entry_at,
     exported,
+    first_graded,
     last_entry,
     listed,
     model_names,
@@ -136,3 +137,18 @@ def test_an_export_has_the_price_that_came(ledger: Ledger, issued: list[Issue]) 
     graded = exported(ledger, "daily").dropna(subset="actual")
     assert len(graded) == len(rows) == 6
     np.testing.assert_allclose(graded["actual"], graded["reference_close"] * np.exp(0.01), rtol=1e-15)
+
+
+def test_graded_rows_have_the_outcome_of_their_first_grade(ledger: Ledger, issued: list[Issue]) -> None:
+    assert first_graded(ledger, "daily").empty
+    rows = ungraded(ledger, "daily", DAYS[2])
+    for outcome in (0.01, 0.05):  # the second is restated
+        outcomes = rows[["ticker", "as_of", "horizon"]].drop_duplicates().assign(outcome=outcome)
+        append_grades(ledger, "daily", scored(rows, outcomes), issued[1].issued_at, None)
+    found = first_graded(ledger, "daily")
+    assert tuple(found.columns) == (*READ_COLUMNS, "outcome")
+    pd.testing.assert_frame_equal(found.drop(columns="outcome"), rows, check_exact=True)
+    assert (found["outcome"] == 0.01).all()
+    of_day = first_graded(ledger, "daily", DAYS[1], DAYS[1])
+    assert set(of_day["as_of"].dt.date) == {DAYS[1]}
+    assert len(of_day) == (rows["as_of"].dt.date == DAYS[1]).sum() > 0
