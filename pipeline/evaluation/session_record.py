@@ -5,6 +5,7 @@ The same for a backtest and for what was issued live, so that what was promised 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from pipeline.evaluation.significance.sequential import least_difference
 from pipeline.forecasting.backtest import Backtest
 
 FIFTHS = (0.2, 0.4, 0.6, 0.8)
+UNKNOWN_CUTS = np.full(len(FIFTHS), np.nan)
 INSIDE = tuple(f"inside_{band}" for band in BANDS)
 PIT = tuple(f"pit_{k}" for k in range(len(EDGES) - 1))
 REGIME_ROWS = tuple(f"rows_{k}" for k in range(len(REGIMES)))
@@ -29,6 +31,14 @@ PUBLISHED = "published"
 
 
 @dataclass(frozen=True, eq=False)
+class SessionRecord:
+    """A record by session, RECORD_COLUMNS, and the bounds of its fifths of relative volatility."""
+
+    table: pd.DataFrame
+    cuts: Floats  # [4]
+
+
+@dataclass(frozen=True, eq=False)
 class KnownForecasts:
     """Forecasts of some sessions with their outcomes, NaN where either is missing."""
 
@@ -37,6 +47,13 @@ class KnownForecasts:
     published: Floats32  # [ticker, origin, horizon, level]
     outcome: Floats32  # [ticker, origin, horizon]
     relative_volatility: Floats32  # [ticker, origin], its log (dataset.targets)
+
+
+def backtest_record(backtest: Backtest) -> SessionRecord:
+    """Return the record of a backtest: what it promises of the forecasts that are issued after it."""
+    forecasts = known_forecasts(backtest)
+    cuts = regime_cuts(forecasts.relative_volatility)
+    return SessionRecord(session_record(forecasts, cuts), cuts)
 
 
 def known_forecasts(backtest: Backtest) -> KnownForecasts:
@@ -54,8 +71,7 @@ def known_forecasts(backtest: Backtest) -> KnownForecasts:
 def regime_cuts(relative_volatility: Floats32) -> Floats:
     """Return the four bounds between fifths of the known relative volatilities, NaN where none is known."""
     known = relative_volatility[np.isfinite(relative_volatility)].astype(np.float64)
-    cuts: Floats = np.quantile(known, FIFTHS) if len(known) else np.full(len(FIFTHS), np.nan)
-    return cuts
+    return np.quantile(known, FIFTHS) if len(known) else UNKNOWN_CUTS
 
 
 def session_record(forecasts: KnownForecasts, cuts: Floats) -> pd.DataFrame:
@@ -120,3 +136,21 @@ def _of_rows(own: Floats, published: Floats, outcome: Floats, regimes: Indices) 
 def _one_where(mask: Booleans) -> Floats:
     ones: Floats = mask.astype(np.float64)
     return ones
+
+
+# --- As bytes ---
+
+
+def record_bytes(table: pd.DataFrame) -> bytes:
+    """Return a record as the content of a Parquet file."""
+    content = BytesIO()
+    table.to_parquet(content, index=False)
+    return content.getvalue()
+
+
+def record_from_bytes(content: bytes) -> pd.DataFrame:
+    """Return the record of a Parquet file's content; raises ValueError where it is something else."""
+    table = pd.read_parquet(BytesIO(content))  # pyarrow's errors are ValueErrors
+    if tuple(table.columns) != RECORD_COLUMNS:
+        raise ValueError(f"found the columns {', '.join(map(str, table.columns))}, expected those of a session record")
+    return table.astype({"as_of": "datetime64[s]"})

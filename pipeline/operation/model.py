@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.errors import UsageError
+from pipeline.evaluation.session_record import SessionRecord
 from pipeline.experiment import Experiment
 from pipeline.forecasters.forecaster import Fitted
 from pipeline.forecasting.postprocessing_state import PostprocessingState
@@ -61,7 +62,7 @@ class Model:
     `market_members` are the tickers whose mean makes the market features, `other_tickers` those of the run's other
     calendars; `universe` says when they belonged to it. `backtest` is None where the model was published without one.
     `state` is that of post-processing after the last session of that backtest, `left_out` are the kinds of benchmarks
-    that were requested and could not be used.
+    that were requested and could not be used. `promise` is the record by session of that backtest.
     """
 
     experiment: Experiment
@@ -74,6 +75,7 @@ class Model:
     backtest: BacktestReference | None = None
     state: PostprocessingState | None = None
     left_out: tuple[str, ...] = ()
+    promise: SessionRecord | None = None
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ class TrainedModel:
     backtest: BacktestReference | None = None
     state: PostprocessingState | None = None
     left_out: tuple[str, ...] = ()
+    promise: SessionRecord | None = None
 
 
 def model_name(source: SourceSpec) -> str:

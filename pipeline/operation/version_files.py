@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from pipeline.errors import FitError, UsageError
+from pipeline.evaluation.session_record import UNKNOWN_CUTS, SessionRecord, record_bytes, record_from_bytes
 from pipeline.experiment import Experiment
 from pipeline.files import write_through
 from pipeline.market.universe import Universe
@@ -21,14 +23,15 @@ from pipeline.training.cache import LARGEST_BYTES, read_fitted, write_fitted
 from pipeline.training.jobs import FORMAT_VERSION
 
 VERSION_FORMAT = 2  # raise it when version.json has another layout
-DESCRIPTION, FITS, STATE = "version.json", "fits", "state"
+DESCRIPTION, FITS, STATE, PROMISE = "version.json", "fits", "state", "promise"
 _NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     """A model of one calendar as version.json has it: its fits are named by their keys, folders in the version.
 
-    `state` is the path of the state of its post-processing in the version, None where it has none.
+    `state` is the path of the state of its post-processing in the version, `promise` that of the record of its backtest
+    with the bounds of its fifths of relative volatility, None where it has none.
     """
 
     experiment: Experiment
@@ -41,12 +44,14 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     backtest: BacktestReference | None
     state: str | None
     left_out: tuple[str, ...] = ()
+    promise: str | None = None
+    regime_cuts: tuple[float, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of the model's files in its version; what is added to a model has its files named here."""
         fits = tuple(f"{FITS}/{key}/{name}" for key in self.fits for name in LARGEST_BYTES)
-        return fits if self.state is None else (*fits, self.state)
+        return (*fits, *(path for path in (self.state, self.promise) if path is not None))
 
 
 class VersionDescription(BaseModel, frozen=True, extra="forbid"):
@@ -125,6 +130,8 @@ def write_draft(
         _write_fits(draft / FITS, model)
         if model.state:
             _write_file(draft / _state_path(model.calendar), state_bytes(model.state))
+        if model.promise:
+            _write_file(draft / _promise_path(model.calendar), record_bytes(model.promise.table))
     if former is not None:
         carried = {name: it for name, it in former.description.calendars.items() if name not in calendars}
         _copy(former.folder, draft, [path for it in carried.values() for path in it.paths])
@@ -157,11 +164,22 @@ def _described(model: TrainedModel) -> ModelDescription:
         backtest=model.backtest,
         state=_state_path(model.calendar) if model.state else None,
         left_out=model.left_out,
+        promise=_promise_path(model.calendar) if model.promise else None,
+        regime_cuts=_known_cuts(model.promise),
     )
+
+
+def _known_cuts(promise: SessionRecord | None) -> tuple[float, ...]:
+    """Return the bounds of the fifths of a promise, none where they are not known: JSON has no NaN."""
+    return () if promise is None or np.isnan(promise.cuts).any() else tuple(promise.cuts.tolist())
 
 
 def _state_path(calendar: str) -> str:
     return f"{STATE}/{calendar.replace('/', '-')}.safetensors"
+
+
+def _promise_path(calendar: str) -> str:
+    return f"{PROMISE}/{calendar.replace('/', '-')}.parquet"
 
 
 def _write_fits(folder: Path, model: TrainedModel) -> None:
@@ -254,7 +272,15 @@ def _model(place: Path, description: ModelDescription) -> Model:
         backtest=description.backtest,
         state=read_state(place / description.state) if description.state else None,
         left_out=description.left_out,
+        promise=_promise(place, description),
     )
+
+
+def _promise(place: Path, description: ModelDescription) -> SessionRecord | None:
+    if description.promise is None:
+        return None
+    cuts = np.array(description.regime_cuts) if description.regime_cuts else UNKNOWN_CUTS
+    return SessionRecord(record_from_bytes((place / description.promise).read_bytes()), cuts)
 
 
 def _unreadable(folder: Path, number: int, reason: str) -> FitError:

@@ -26,6 +26,7 @@ from pipeline.workflow.daily_result import DailyCalendar, DailyResult
 from pipeline.workflow.day_file import write_day
 from pipeline.workflow.earlier_records import deliver_waiting, finish_cut_off
 from pipeline.workflow.ledger import ledger_to_issue_into
+from pipeline.workflow.live_record import with_live_records
 from pipeline.workflow.over_calendars import over_calendars
 from pipeline.workflow.progress import StageTimer
 from pipeline.workflow.publishing import PublishPlan, mirror
@@ -77,6 +78,8 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
         result = _result(context, name, found, issued, failed)
         _write_days(context, result)
         plan.announce(result)
+        with ledger.held_open(), context.timer.stage("monitor"):
+            result = with_live_records(context, ledger, version, result, issued)
         result = _with_records(context, result, version, issued)
         _write_days(context, result)
         lost = found.unreadable[0].number if found.version and found.unreadable else None

@@ -1,7 +1,7 @@
 """The issue of a day: load, grade and forecast on every calendar of a model version, and keep it in the ledger."""
 
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import uuid4
 
 from pipeline.dataset.frames import Frames
@@ -34,12 +34,15 @@ WAITED_FOR = timedelta(days=60)
 
 @dataclass(frozen=True, eq=False)
 class IssuedCalendar:
-    """What a calendar's step leaves for its record: the summary, and the result with its frames."""
+    """What a calendar's step leaves for its record: the summary, the result with its frames, and the first origin of
+    which forecasts were graded for the first time, None where none were.
+    """
 
     bars: CalendarBars
     frames: Frames
     summary: DailyCalendar
     result: CalendarResult
+    graded_since: date | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _issue_on(context: RunContext, issuer: Issuer, bars: CalendarBars, requested
     graded = grading.graded
     summary = replace(_summary(issuer, result, found), graded=graded.added, regraded=graded.restated)
     stored = read_day(context.settings, issuer.version.name, summary)
-    return IssuedCalendar(bars, frames, after(stored, summary), result)
+    return IssuedCalendar(bars, frames, after(stored, summary), result, grading.first_origin)
 
 
 def _graded(context: RunContext, issuer: Issuer, frames: Frames) -> tuple[Grading, list[str]]:

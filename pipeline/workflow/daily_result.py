@@ -14,8 +14,9 @@ class DailyCalendar:
     `origin` is the last session that forecasts were issued from, `entry` the ledger's last entry (sequence, digest),
     `issued` the sessions that were issued with it, `skipped` why there are none or some are missing. `forecasts` are
     the published ones as the ledger has them; `version` is the model version that issued them, `backtest` the one
-    behind it. `behind` counts the completed sessions whose bars are not there yet. `logged` is whether a record was
-    written, `recorded` whether MLflow has it.
+    behind it; `live` is the live record (operation.monitoring.live_record) after what was graded. `behind` counts the
+    completed sessions whose bars are not there yet. `logged` is whether a record was written, `recorded` whether MLflow
+    has it.
     """
 
     calendar: str
@@ -38,6 +39,7 @@ class DailyCalendar:
     report: str | None = None
     logged: bool = False
     recorded: bool = False
+    live: JsonObject | None = None
 
     @property
     def partial(self) -> bool:

@@ -23,13 +23,14 @@ usually made within days; those of a ticker that the source restated since its l
 
 @dataclass(frozen=True)
 class Grading:
-    """An act of grading: what it added, in what the source restated tickers since each had its last grade, and whose
-    outcomes that changed.
+    """An act of grading: what it added, and from which origin on; in what the source restated tickers since each had
+    its last grade, and whose outcomes that changed.
     """
 
     graded: Graded
     restated: Mapping[str, tuple[Restatement, ...]] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
+    first_origin: date | None = None
 
 
 def grade(
@@ -49,7 +50,9 @@ def grade(
     again = scored(rows_of_targets(ledger, model, changed), changed) if len(changed) else first.iloc[:0]
     parts = [part for part in (first, again) if len(part)]
     scores = pd.concat(parts, ignore_index=True) if parts else first
-    return Grading(append_grades(ledger, model, scores, now, known_at), restated, frozenset(changed["ticker"]))
+    graded = append_grades(ledger, model, scores, now, known_at)
+    origin = first["as_of"].min().date() if len(first) else None
+    return Grading(graded, restated, frozenset(changed["ticker"]), origin)
 
 
 def restated_since_graded(

@@ -9,6 +9,7 @@ from pipeline.dataset.folds import Fold
 from pipeline.dataset.frames import Frames, save_frames
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.scores import silence_sentences
+from pipeline.evaluation.session_record import backtest_record
 from pipeline.evaluation.trials import Trials
 from pipeline.experiment import Experiment
 from pipeline.files import draft_folder
@@ -138,7 +139,8 @@ def _on_calendar(
     rule = evaluation.backtest.postprocessing
     left_out = {spec.kind for spec in requested.benchmarks} - {spec.kind for spec in experiment.benchmarks}
     state = rule.state if rule else None
-    trained = replace(trained, backtest=reference, state=state, left_out=tuple(sorted(left_out)))
+    promise = backtest_record(evaluation.backtest) if plan.publish_as else None
+    trained = replace(trained, backtest=reference, state=state, left_out=tuple(sorted(left_out)), promise=promise)
     return replace(recorded, trained=trained)
 
 

@@ -1,16 +1,20 @@
 """The record by session of what was issued: made from the ledger, and kept as a file that can be made again."""
 
 from datetime import date, timedelta
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pyarrow import ArrowInvalid
 
 from pipeline.arrays import Booleans, Floats, Floats32, Indices, Sessions
 from pipeline.dataset.frames import Frames
-from pipeline.evaluation.session_record import RECORD_COLUMNS, KnownForecasts, session_record
+from pipeline.evaluation.session_record import (
+    RECORD_COLUMNS,
+    KnownForecasts,
+    record_bytes,
+    record_from_bytes,
+    session_record,
+)
 from pipeline.files import write_whole
 from pipeline.operation.ledger.database import Ledger
 from pipeline.operation.ledger.issues import ON_TIME, log_quantiles
@@ -84,17 +88,14 @@ def _relative_at(frames: Frames, sessions: Sessions) -> Floats32:
 def read_record(model_folder: Path, calendar: str) -> pd.DataFrame | None:
     """Return the stored record of a calendar, None where there is none or it cannot be read: it is made again then."""
     try:
-        table = pd.read_parquet(_path(model_folder, calendar))
-    except (OSError, ArrowInvalid):
+        return record_from_bytes(_path(model_folder, calendar).read_bytes())
+    except (OSError, ValueError):
         return None
-    return table.astype({"as_of": "datetime64[s]"}) if tuple(table.columns) == RECORD_COLUMNS else None
 
 
 def write_record(model_folder: Path, calendar: str, table: pd.DataFrame) -> None:
     """Write the record of a calendar; raises UsageError where the folder cannot be written."""
-    content = BytesIO()
-    table.to_parquet(content, index=False)
-    write_whole(_path(model_folder, calendar), content.getvalue())
+    write_whole(_path(model_folder, calendar), record_bytes(table))
 
 
 def new_record() -> pd.DataFrame:
