@@ -9,17 +9,23 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from pipeline.evaluation.comparisons import BASELINE_KINDS
+from pipeline.evaluation.scores import pinball_of, within
+from pipeline.evaluation.session_record import PUBLISHED
 from pipeline.forecasting.forecasts import CALIBRATED, COMBINED, CORE_FORECASTERS
 from pipeline.operation.ledger.database import Ledger, open_ledger
-from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME
-from pipeline.operation.ledger.reading import exported, listed, rows_of_entry, ungraded
+from pipeline.operation.ledger.issues import KEY, LATE, ON_TIME, log_quantiles
+from pipeline.operation.ledger.reading import exported, first_graded, listed, rows_of_entry, ungraded
 from pipeline.operation.ledger.record import first_outcomes, latest_outcomes, record_of
 from pipeline.operation.ledger.verification import verify
 from pipeline.operation.model_versions import read_version, versions
+from pipeline.operation.monitoring.live_record import live_record
+from pipeline.operation.monitoring.record_file import read_record
 from pipeline.settings import Settings
 from pipeline.tracking.ledger_heads import heads_in_mlflow
 from pipeline.workflow.daily_result import DailyResult
 from pipeline.workflow.ledger import heads_of_days, merged_heads
+from pipeline.workflow.live_record import as_json
 from pipeline.workflow.replay import replay
 from pipeline.workflow.run_context import new_context
 from tests.panels import random_rows
@@ -194,6 +200,27 @@ def test_the_record_has_every_forecaster_and_late_rows_by_themselves(ledger: Led
     truth = grades[(grades["forecaster"] == "ewma") & (grades["horizon"] == 1) & (grades["status"] == ON_TIME)].dropna()
     inside = (truth["q10"] <= truth["actual"]) & (truth["actual"] <= truth["q90"])
     assert on_time.loc["ewma", "coverage_80"] == pytest.approx(inside.mean())
+
+
+def test_the_live_record_is_what_the_first_grades_say(lived: Lived, ledger: Ledger) -> None:
+    table = read_record(Settings().models / "daily", "XNYS")
+    assert table is not None
+    rows = first_graded(ledger, "daily")
+    rows = rows[rows["status"] == ON_TIME]
+    quantiles, outcome = log_quantiles(rows), rows["outcome"].to_numpy()
+    scored = rows.assign(pinball=pinball_of(quantiles, outcome), inside=within(80)(quantiles, outcome))
+    published = scored[scored["published"]].assign(forecaster=PUBLISHED)
+    of_session = pd.concat([scored, published]).groupby(["as_of", "horizon", "forecaster"])
+    expected = of_session.agg(rows=("pinball", "size"), pinball=("pinball", "mean"), inside_80=("inside", "sum"))
+    found = table.set_index(["as_of", "horizon", "forecaster"])[list(expected.columns)]
+    assert len(found) == len(expected) > 900
+    np.testing.assert_allclose(found.sort_index(), expected.sort_index(), rtol=1e-6)
+    _, results, _ = lived
+    (last,) = results[DAYS[-1]].calendars
+    assert last.live == as_json(live_record(table, BASELINE_KINDS))
+    assert {row["sessions"] for row in last.live["evidence"] if row["horizon"] == 1} == {
+        len(DAYS) - 2
+    }  # one was missed
 
 
 def test_the_refit_of_the_new_year_takes_over_the_next_day(lived: Lived, ledger: Ledger) -> None:
