@@ -1,8 +1,8 @@
 """Made worlds in which a model lives for years: steady, with a switch of dynamics, and with more volatility.
 
 A GARCH(1, 1) with Student t shocks moves each ticker, a part of the shock being common to all. A return goes on with
-`momentum` in units of the volatility: at the switch that turns its sign, so that what a model has learned of the mean is
-wrong from then on, while volatilities and bars look as before. Or the volatility is multiplied, and nothing else.
+`momentum` in units of the volatility: at the switch that turns its sign, so that what a model has learned of the mean
+is wrong from then on, while volatilities and bars look as before. Or the volatility is multiplied, and nothing else.
 """
 
 from dataclasses import dataclass

@@ -99,17 +99,14 @@ def decide(observed: Observations, spec: PolicySpec) -> Decision:
 
 def _rules(observed: Observations, spec: PolicySpec) -> Iterator[tuple[str, Action, str]]:
     """Yield the rules that apply: name, action and reason; the last one always does."""
-    loss, trial = observed.loss, observed.trial
     if observed.data_age_sessions >= spec.data_age_sessions:
         yield "old data", "alarm", f"no ticker has had a bar for {count_of(observed.data_age_sessions, 'session')}"
-    if loss.decayed and trial is not None and trial.sessions <= spec.trial_sessions and trial.p <= LEVEL:
-        yield "trial lost", "roll back", f"{_decay(loss)}, and {_trial(trial)}"
+    if lost := _lost_trial(observed, spec):
+        yield "trial lost", "roll back", lost
     if observed.calendar_refit:
         yield "calendar", "refit", observed.calendar_refit
-    if loss.decayed and _expects_gain(observed, spec):
-        yield "decayed, refit", "refit", f"{_decay(loss)}, for long enough that a refit can learn from it"
-    if loss.decayed:
-        yield "decayed", "alarm", f"{_decay(loss)}; {_what_follows(observed, spec)}"
+    if observed.loss.decayed:
+        yield _of_decay(observed, spec)
     if observed.model_age_sessions >= spec.model_age_sessions:
         yield "old model", "alarm", f"its training ended {count_of(observed.model_age_sessions, 'session')} ago"
     if observed.coverage:
@@ -117,6 +114,23 @@ def _rules(observed: Observations, spec: PolicySpec) -> Iterator[tuple[str, Acti
     if observed.drifted:
         yield "drift", "keep", f"{', '.join(observed.drifted)} changed, and the loss is as promised"
     yield "steady", "keep", "loss, bands and features are as promised"
+
+
+def _of_decay(observed: Observations, spec: PolicySpec) -> tuple[str, Action, str]:
+    if _expects_gain(observed, spec):
+        return "decayed, refit", "refit", f"{_decay(observed.loss)}, for long enough that a refit can learn from it"
+    return "decayed", "alarm", f"{_decay(observed.loss)}; {_what_follows(observed, spec)}"
+
+
+def _lost_trial(observed: Observations, spec: PolicySpec) -> str:
+    """Return in words that the champion decayed and lost against the version before, empty where it did not."""
+    trial = observed.trial
+    if trial is None or not observed.loss.decayed or trial.sessions > spec.trial_sessions or trial.p > LEVEL:
+        return ""
+    return (
+        f"{_decay(observed.loss)}, and the version before would have lost {percent(trial.previous_gain)} less in the "
+        f"{count_of(trial.sessions, 'session')} since the takeover (p = {trial.p:.3f})"
+    )
 
 
 def _expects_gain(observed: Observations, spec: PolicySpec) -> bool:
@@ -136,13 +150,6 @@ def _decay(loss: LossSignal) -> str:
         rising = count_of(loss.rising_sessions or 0, "session")
         parts.append(f"its loss has been larger than promised for {rising}")
     return " and ".join(parts)
-
-
-def _trial(trial: Trial) -> str:
-    return (
-        f"the version before would have lost {percent(trial.previous_gain)} less in the "
-        f"{count_of(trial.sessions, 'session')} since the takeover (p = {trial.p:.3f})"
-    )
 
 
 def _what_follows(observed: Observations, spec: PolicySpec) -> str:
