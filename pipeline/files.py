@@ -72,6 +72,9 @@ def remove_whole(path: Path) -> int:
     What a killed process has put out of sight is removed with the next draft in the same folder. Raises OSError.
     """
     size_bytes = disk_bytes(path)
+    if path.name.startswith("."):  # out of sight already
+        shutil.rmtree(path)
+        return size_bytes
     if not path.is_dir():
         path.unlink()
         return size_bytes

@@ -79,6 +79,8 @@ def prune(
     the result is partial; a killed process leaves every thing whole or gone, and a later call goes on.
     """
     settings, now = context.settings, context.now
+    with context.timer.stage("leftovers"):
+        leftovers = _removed(LEFTOVERS, _leftovers(settings, cutoff(now, lifetimes.leftovers_days)), dry_run)
     with context.timer.stage("models"):
         models = [_pruned_model(settings, name, lifetimes, now, dry_run) for name in _model_names(settings)]
     with context.timer.stage("files"):
@@ -89,19 +91,21 @@ def prune(
     if flow_runs is not None:
         with context.timer.stage("prefect"):
             others = [flow_runs(cutoff(now, lifetimes.flow_runs_days), dry_run)]
-    found = [*(it for model in models for it in model.removed), *files, runs, *others]
+    found = [*(it for model in models for it in model.removed), *files, leftovers, runs, *others]
     return PruneResult(dry_run, by_kind(found), dict(context.timer.seconds))
 
 
 def _removed(kind: str, paths: Iterable[Path], dry_run: bool) -> Removed:
     """Return what went of some files or folders; the first that cannot be removed ends it."""
     count = freed_bytes = 0
-    try:
-        for path in paths:
+    for path in paths:
+        try:
             freed_bytes += disk_bytes(path) if dry_run else remove_whole(path)
             count += 1
-    except OSError as error:
-        return Removed(kind, count, freed_bytes, problem=f"{error}; expected a folder that you may write in")
+        except FileNotFoundError:  # another process removed it meanwhile
+            continue
+        except OSError as error:
+            return Removed(kind, count, freed_bytes, problem=f"{error}; expected a folder that you may write in")
     return Removed(kind, count, freed_bytes)
 
 
@@ -192,12 +196,7 @@ def _pruned_files(
     used = {key for model in models for key in model.fits}
     fits = [path for path in _older(settings.fits, cutoff(now, lifetimes.fits_days)) if path.name not in used]
     reports = _older(settings.reports, cutoff(now, lifetimes.reports_days))
-    leftovers = _leftovers(settings, cutoff(now, lifetimes.leftovers_days))
-    return [
-        _removed(REPORTS, reports, dry_run),
-        _removed(FITS, fits, dry_run),
-        _removed(LEFTOVERS, leftovers, dry_run),
-    ]
+    return [_removed(REPORTS, reports, dry_run), _removed(FITS, fits, dry_run)]
 
 
 def _older(folder: Path, before: datetime) -> list[Path]:
