@@ -39,7 +39,7 @@ DAYS = sessions_between("XNYS", np.datetime64("2019-06-03"), np.datetime64("2019
 TICKERS, SESSIONS = 100, 1600
 DAILY, BACKTEST, REFIT = "a daily run", "a backtest", "a refit"
 PER_YEAR = {DAILY: 252, BACKTEST: 52, REFIT: 4}
-BOUND_BYTES = 30e9
+BOUND_BYTES = 10e9
 DELAY = timedelta(hours=1)
 QUICK = {
     "training": {"min_steps": 50, "max_steps": 50},
