@@ -64,3 +64,10 @@ def test_a_file_in_use_stays_as_it_is(database: sqlite3.Connection, tmp_path: Pa
     assert path.stat().st_size == size
     database.execute("INSERT INTO rows VALUES ('more')")
     database.execute("COMMIT")
+
+
+@pytest.mark.parametrize("database", ["wal"], indirect=True)
+def test_an_idle_connection_to_a_write_ahead_log_is_use(database: sqlite3.Connection, tmp_path: Path) -> None:
+    """A server whose database it is may begin to write at any time."""
+    assert database.execute("SELECT count(*) FROM rows").fetchone() == (10,)
+    assert compact(tmp_path / "some.db") is None

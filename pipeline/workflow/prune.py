@@ -202,18 +202,22 @@ def _pruned_files(
 def _older(folder: Path, before: datetime) -> list[Path]:
     """Return what a folder holds that was last changed before an instant, less drafts."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if not path.name.startswith(".") and _changed_at(path) < before]
+    return [path for path in found if not path.name.startswith(".") and _is_older(path, before)]
 
 
-def _changed_at(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+def _is_older(path: Path, before: datetime) -> bool:
+    """Return whether a file or folder was last changed before an instant; one that is gone by now is not."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
+    except FileNotFoundError:
+        return False
 
 
 def _leftovers(settings: Settings, before: datetime) -> list[Path]:
     """Return what killed processes left that nobody reads any more; a record with a header waits for MLflow."""
     folders = (settings.fits, settings.models, settings.days, settings.work, settings.outbox, settings.reports)
     drafts = [path for folder in folders for path in drafts_in(folder) if is_abandoned(path)]
-    return [path for path in (*drafts, *records_without_header(settings.outbox)) if _changed_at(path) < before]
+    return [path for path in (*drafts, *records_without_header(settings.outbox)) if _is_older(path, before)]
 
 
 # --- MLflow ---

@@ -50,10 +50,17 @@ LOGS = ("-wal", "-shm")
 
 
 def sizes(home: Path) -> dict[str, int]:
-    """Return the bytes by kind: the folders of a home, states apart from the versions of their model."""
+    """Return the bytes by kind: the folders of a home, states apart from their model, MLflow's rows from its files."""
     found = {folder.name: _bytes(folder.rglob("*")) for folder in sorted(home.iterdir()) if folder.is_dir()}
     states = sum(disk_bytes(folder) for folder in home.glob(f"models/*/{STATES}"))
-    return {**found, "models": found.get("models", 0) - states, "states": states}
+    rows = _bytes(home.glob("mlflow/mlflow.db"))
+    return {
+        **found,
+        "models": found.get("models", 0) - states,
+        "states": states,
+        "mlflow": found.get("mlflow", 0) - rows,
+        "mlflow.db": rows,
+    }
 
 
 def _bytes(paths: object) -> int:
