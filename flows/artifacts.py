@@ -22,6 +22,7 @@ from pipeline.wording import (
 )
 from pipeline.workflow.daily_result import DailyResult, daily_sentences, refit_sentence
 from pipeline.workflow.ingest import IngestResult
+from pipeline.workflow.prune_result import PruneResult
 from pipeline.workflow.result import BacktestSummary, CalendarSummary, JsonObject, Result, json_rows
 from pipeline.workflow.tune_result import TuneResult
 from pipeline.workflow.validation import mismatch_rows
@@ -34,6 +35,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "not-up-to-date": "Tickers that are not up to date, and why",
     "issued": "Sessions issued, with their entry in the ledger",
     "trials": "Every trial of the study, the best first",
+    "removed": "What was removed, by kind",
 }
 
 
@@ -171,6 +173,13 @@ def ingest_markdown(result: IngestResult) -> str:
         f"The store: {disk_in_words(**asdict(result.disk))}.",
     )
     return "\n\n".join(paragraphs)
+
+
+def create_prune_artifacts(result: PruneResult) -> None:
+    """Make the artifacts of pruning: what was freed, why something was not, and a row per kind."""
+    text = "\n\n".join([f"**{result.status}**", f"{result.sentence}.", *result.warnings])
+    create_markdown(text, key="pruned", description="What was removed, and the disk space freed")
+    create_tables(result.tables(), "")
 
 
 def create_tune_artifacts(result: TuneResult) -> None:

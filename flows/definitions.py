@@ -10,10 +10,12 @@ from pydantic import AwareDatetime
 
 from flows import artifacts
 from flows.engine import Engine
+from flows.flow_runs import prune_on_named_server
 from pipeline.audit.origins import AuditSpec
 from pipeline.audit.result import AuditResult
 from pipeline.experiment import Experiment
 from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
+from pipeline.operation.lifetimes import Lifetimes
 from pipeline.operation.model import model_name
 from pipeline.sanity.checks import SanityCheck
 from pipeline.tracking.descriptions import RunKind
@@ -29,6 +31,8 @@ from pipeline.workflow.ingest import IMPORTS, IngestResult
 from pipeline.workflow.ingest import ingest as ingest_prices
 from pipeline.workflow.over_calendars import RecordedRun
 from pipeline.workflow.progress import Progress
+from pipeline.workflow.prune import prune as remove_expired
+from pipeline.workflow.prune_result import PruneResult
 from pipeline.workflow.publishing import PublishPlan
 from pipeline.workflow.recording import RecordedResult
 from pipeline.workflow.result import CalendarSummary, Result
@@ -40,12 +44,13 @@ from pipeline.workflow.summaries import result_of, summary_of
 from pipeline.workflow.tune import tune as search_settings
 from pipeline.workflow.tune_result import TuneResult
 
-DEFAULT_EXPERIMENT, DEFAULT_SEARCH, DEFAULT_AUDIT, DEFAULT_TERMS, FROM_YAHOO = (
+DEFAULT_EXPERIMENT, DEFAULT_SEARCH, DEFAULT_AUDIT, DEFAULT_TERMS, FROM_YAHOO, DEFAULT_LIFETIMES = (
     Experiment(),
     SearchSpec(),
     AuditSpec(),
     OhlcSpec(),
     YahooSource(),
+    Lifetimes(),
 )
 
 
@@ -66,6 +71,7 @@ class Flows:
     audit: Callable[..., checks.AuditSummary]
     sanity: Callable[..., checks.SanitySummary]
     tutorial: Callable[..., tutorials.TutorialsSummary]
+    prune: Callable[..., PruneResult]
 
 
 def build_flows(
@@ -206,7 +212,17 @@ def _data_flows(progress: Progress, engine: Engine) -> FlowsByName:
         engine.show(artifacts.create_tune_artifacts, result)
         return result
 
-    return {"ingest": ingest, "tune": tune}
+    @engine.flow("prune", "prune")
+    def prune(lifetimes: Lifetimes = DEFAULT_LIFETIMES, dry_run: bool = False) -> PruneResult:
+        """Remove what has outlived its lifetime, keep what the ledger's last entries need, and say what was freed.
+
+        With `dry_run` nothing is removed, and the result says what would be.
+        """
+        result = remove_expired(context("prune"), lifetimes, dry_run, prune_on_named_server)
+        engine.show(artifacts.create_prune_artifacts, result)
+        return result
+
+    return {"ingest": ingest, "tune": tune, "prune": prune}
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,4 @@ run, backtest, forecast, sine = _deployed.run, _deployed.backtest, _deployed.for
 daily = _deployed.daily
 ingest, tune, tutorial = _deployed.ingest, _deployed.tune, _deployed.tutorial
 audit, sanity = _deployed.audit, _deployed.sanity
+prune = _deployed.prune

@@ -34,6 +34,7 @@ from flows.cli.options import (
     source_values,
     wanted_by,
 )
+from flows.cli.prune import prune
 from pipeline.processes import spare_the_collector
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command()(daily)
 app.command()(replay)
+app.command()(prune)
 app.add_typer(data)
 app.add_typer(ledger)
 app.add_typer(model_commands)

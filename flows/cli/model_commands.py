@@ -13,10 +13,10 @@ from rich.markup import escape
 from flows.cli.commands import Call
 from flows.cli.data_rendering import plain_table
 from pipeline.errors import ExitStatus, FitError, TrackingError, UsageError
+from pipeline.files import disk_bytes
 from pipeline.operation.aliases import Aliases, read_aliases
 from pipeline.operation.champion import UnreadableVersion
 from pipeline.operation.model_versions import (
-    disk_bytes,
     model_names,
     name_to_forecast_with,
     read_version,

@@ -1,7 +1,7 @@
 """Aliases of model versions: the champion, which forecasts, and the one before it; and the lock of a model's name."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def one_publisher(folder: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iter
     """
     with one_at_a_time(folder, f"changing the versions of model {folder.name}", wait_seconds):
         yield
+
+
+def one_daily_run(folder: Path, wait_seconds: float) -> AbstractContextManager[None]:
+    """Return a context in which no other process makes a daily run of a model; raises as one_publisher does."""
+    return one_at_a_time(folder / "daily", f"making a daily run of model {folder.name}", wait_seconds)
 
 
 @contextmanager

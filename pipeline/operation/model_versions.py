@@ -1,13 +1,13 @@
 """Versions of named models: published whole and numbered, read with every digest compared, aliased, and pruned."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import FitError, TapecastError, UsageError
-from pipeline.files import draft_folder
+from pipeline.files import draft_folder, remove_whole
 from pipeline.market.specification import SourceSpec
 from pipeline.market.store.writing import sync_folder
 from pipeline.operation.aliases import Aliases, one_publisher, read_aliases, write_aliases
@@ -141,26 +141,49 @@ def rollback(folder: Path, name: str) -> Aliases:
         return aliases
 
 
-def prune(folder: Path, name: str, keep: int = KEPT_VERSIONS) -> Pruned:
-    """Remove all versions of a name but the last ones and those with an alias, each as a whole; return what went.
+def prune(
+    folder: Path,
+    name: str,
+    keep: int = KEPT_VERSIONS,
+    needed: Collection[int] = (),
+    made_before: datetime | None = None,
+) -> Pruned:
+    """Remove the versions of a name that `prunable` returns, each as a whole; return what went.
 
     Raises UsageError where there are none, FitError where the aliases are damaged.
     """
     place = folder / name
     _numbers(folder, name)
     with one_publisher(place):
-        numbers = numbers_in(place)
-        kept = {*numbers[-keep:], *read_aliases(place).numbers}
-        removed = [number for number in numbers if number not in kept]
+        removed = prunable(folder, name, keep, needed, made_before)
         try:
-            return Pruned(tuple(removed), sum(_removed_bytes(folder_of(place, number)) for number in removed))
+            return Pruned(removed, sum(remove_whole(folder_of(place, number)) for number in removed))
         except OSError as error:
             raise UsageError(f"cannot remove a version in {place}: {error}; expected a folder that is yours") from error
 
 
-def disk_bytes(folder: Path) -> int:
-    """Return the size of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def prunable(
+    folder: Path,
+    name: str,
+    keep: int = KEPT_VERSIONS,
+    needed: Collection[int] = (),
+    made_before: datetime | None = None,
+) -> tuple[int, ...]:
+    """Return the versions of a name but the last ones, those with an alias, and those needed, oldest first.
+
+    Where an instant is given, a version that was made later stays too, and one that cannot be read: its age is unknown.
+    Raises FitError where the aliases are damaged.
+    """
+    place = folder / name
+    numbers = numbers_in(place)
+    kept = {*numbers[-keep:], *read_aliases(place).numbers, *needed}
+    old = [number for number in numbers if number not in kept]
+    return tuple(number for number in old if made_before is None or _made_before(place, number, made_before))
+
+
+def _made_before(place: Path, number: int, instant: datetime) -> bool:
+    found = _description_or_reason(place, number)
+    return isinstance(found, VersionDescription) and found.created_at < instant
 
 
 def name_to_forecast_with(folder: Path, source: SourceSpec | None) -> str:
@@ -199,14 +222,6 @@ def _description_or_reason(place: Path, number: int) -> VersionDescription | Unr
         return read_description(place, number)
     except TapecastError as error:
         return UnreadableVersion(number, str(error))
-
-
-def _removed_bytes(version: Path) -> int:
-    """Return the size of a version after removing it: first out of sight as a whole, so that no half is ever left."""
-    size = disk_bytes(version)
-    with draft_folder(version.parent) as draft:
-        version.rename(draft / version.name)
-    return size
 
 
 def _earlier(folder: Path, name: str) -> Path | None:

@@ -28,7 +28,9 @@ from pipeline.wording import (
     unseen_sentence,
 )
 
-RunKind = Literal["run", "backtest", "forecast", "daily", "sine", "tune", "audit", "ingest", "sanity", "tutorial"]
+RunKind = Literal[
+    "run", "backtest", "forecast", "daily", "sine", "tune", "audit", "ingest", "sanity", "tutorial", "prune"
+]
 
 NOTE_TAG = "mlflow.note.content"
 CHAIN_TAG = "tapecast.ledger_chain"
@@ -47,6 +49,7 @@ KIND_LABELS: Mapping[RunKind, str] = {
     "ingest": "update of the price store",
     "sanity": "sanity suite",
     "tutorial": "networks of the tutorials",
+    "prune": "removal of what has outlived its lifetime",
 }
 
 ARTIFACT_LABELS: Mapping[str, str] = {

@@ -204,6 +204,14 @@ def left_journals(outbox: Path, address: str, experiment: str) -> Iterator[Journ
             lock.release()
 
 
+def records_without_header(outbox: Path) -> list[Path]:
+    """Return what is left of delivered records whose process was killed while it removed them.
+
+    A record appears whole, and its header goes first: a record with one is not delivered, or not to the end.
+    """
+    return [folder for folder in _folders(outbox) if not (folder / HEADER).exists()]
+
+
 def _folders(outbox: Path) -> list[Path]:
     found = outbox.glob("[0-9]*-*") if outbox.is_dir() else ()
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]))

@@ -75,16 +75,17 @@ def mirror_aliases(store: Store, name: str, aliases: Aliases) -> None:
 def _registered(client: MlflowClient, name: str) -> Mapping[int, Mapping[str, str]]:
     """Return our number -> digest -> the registry's number, of every version that it has of a model, oldest first."""
     found: dict[int, dict[str, str]] = {}
-    for it in sorted(_search(client, registered_name(name)), key=lambda one: int(one.version)):
+    for it in sorted(registered_versions(client, name), key=lambda one: int(one.version)):
         if VERSION_TAG in it.tags:
             found.setdefault(int(it.tags[VERSION_TAG]), {})[it.tags.get(DIGEST_TAG, "")] = str(it.version)
     return found
 
 
-def _search(client: MlflowClient, name: str) -> list[RegisteredVersion]:
+def registered_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
+    """Return all versions that the registry has of a model."""
     versions, token = [], None
     while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        page = client.search_model_versions(f"name = '{registered_name(name)}'", page_token=token)
         versions += page
         token = page.token
         if not token:

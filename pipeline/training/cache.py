@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +31,7 @@ _CHECKS: TypeAdapter[tuple[ValidationCheck, ...]] = TypeAdapter(tuple[Validation
 
 @dataclass(frozen=True)
 class FitCache:
-    """The folder of finished fits: one folder each, named by the key of its job."""
+    """The folder of finished fits: one folder each, named by the key of its job, whose time is that of its last use."""
 
     folder: Path
 
@@ -42,6 +44,7 @@ class FitCache:
             fitted, made_by = _read(folder)
             if made_by != _as_read(job.description()):
                 raise FitError(f"{folder} holds the fit of another job")
+            _note_use(folder)
             return fitted
         except FitError:  # a damaged fit is repeated, and the new one takes its place
             shutil.rmtree(folder, ignore_errors=True)
@@ -50,6 +53,12 @@ class FitCache:
     def put(self, job: FitJob, fitted: Fitted) -> None:
         """Write a finished fit with the description of its job."""
         write_fitted(self.folder / job.key, fitted, job)
+
+
+def _note_use(folder: Path) -> None:
+    """Give a folder the present time, since fits that were not used for long are pruned."""
+    with suppress(OSError):  # a home that may only be read
+        os.utime(folder)
 
 
 def write_fitted(folder: Path, fitted: Fitted, job: FitJob) -> None:

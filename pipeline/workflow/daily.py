@@ -3,7 +3,6 @@
 import hashlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -12,12 +11,11 @@ from pipeline.errors import TapecastError, UsageError
 from pipeline.experiment import Experiment
 from pipeline.market.bars import Exclusion
 from pipeline.market.universe import members_on
-from pipeline.operation.aliases import one_at_a_time
+from pipeline.operation.aliases import one_daily_run
 from pipeline.operation.champion import SoundVersion, find_sound_version
 from pipeline.operation.model import model_name, refuse_unusable_name
 from pipeline.operation.model_versions import versions
 from pipeline.operation.version_files import ModelVersion, VersionDescription
-from pipeline.settings import Settings
 from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.tracking.runs import start_run
 from pipeline.workflow.calendar_bars import CalendarBars
@@ -67,7 +65,7 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
     """
     name = plan.model or model_name(experiment.source)
     refuse_unusable_name(name, experiment.source)
-    with _alone(context.settings, name):
+    with one_daily_run(context.settings.models / name, LOCK_SECONDS):
         found = find_sound_version(context.settings.models, name)
         version = _version_to_use(context, experiment, name, found)
         finish_cut_off(context.settings, [it.backtest.mlflow_run_id for it in version.models.values() if it.backtest])
@@ -106,10 +104,6 @@ def _write_days(context: RunContext, result: DailyResult) -> None:
             write_day(context.settings, result.model, calendar)
         except UsageError as error:
             context.progress.message(f"The day's file could not be written: {error}")
-
-
-def _alone(settings: Settings, name: str) -> AbstractContextManager[None]:
-    return one_at_a_time(settings.models / name / "daily", f"making a daily run of model {name}", LOCK_SECONDS)
 
 
 def _version_to_use(context: RunContext, experiment: Experiment, name: str, found: SoundVersion) -> ModelVersion:

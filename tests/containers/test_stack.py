@@ -30,7 +30,7 @@ from .place import Place, new_place, require_postgresql
 from .stack import Stack, stack_of
 
 ORDER = ("postgres", "mlflow", "prefect", "worker")
-DEPLOYED = {"audit", "backtest", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+DEPLOYED = {"audit", "backtest", "daily", "ingest", "prune", "sanity", "sine-sanity", "tune", "tutorial"}
 
 OWN = ("mlflow", "prefect", "ledger")
 """The databases, and the role of each."""
@@ -156,6 +156,7 @@ def test_the_worker_has_deployed_everything(stack: Stack) -> None:
         "backtest",
         "daily",
         "ingest",
+        "prune",
         "sine-sanity",
     }
 

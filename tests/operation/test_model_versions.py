@@ -4,6 +4,7 @@ import json
 import resource
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.operation.model_versions import (
     model_names,
     name_to_forecast_with,
     promote,
+    prunable,
     prune,
     publish,
     read_version,
@@ -169,6 +171,18 @@ def test_pruning_keeps_the_last_ones_and_those_with_an_alias(published: Publishe
     with pytest.raises(UsageError, match="no version 3"):
         promote(folder, DAILY, 3)
     assert publish(folder, DAILY, [trained(("T9",), results)], NOW).number == 7
+
+
+def test_what_is_needed_or_young_is_not_pruned(published: Published) -> None:
+    folder, results = published
+    for k in range(1, 6):
+        publish(folder, DAILY, [trained((f"T{k}",), results)], NOW + timedelta(days=k))
+    assert prunable(folder, DAILY, 1, {2}) == (1, 3, 4)
+    assert prunable(folder, DAILY, 1, {2}, NOW + timedelta(days=3)) == (1, 3)
+    assert prune(folder, DAILY, 1, {2}, NOW + timedelta(days=3)).numbers == (1, 3)
+    (folder_of(folder / DAILY, 2) / DESCRIPTION).write_text("{}")
+    assert prunable(folder, DAILY, 1, (), NOW + timedelta(days=9)) == (4,), "its age is unknown"
+    assert prunable(folder, DAILY, 1) == (2, 4)
 
 
 def test_without_a_model_the_error_says_what_to_do(tmp_path: Path) -> None:

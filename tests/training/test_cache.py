@@ -69,14 +69,18 @@ def test_a_second_run_trains_nothing(frames: Frames, tmp_path: Path) -> None:
     save_frames(frames, tmp_path / "frames")
     cache = FitCache(tmp_path / "kept")
     first = list(fit_all(jobs, tmp_path / "frames", cache, 1))
-    times = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*")}
+    times = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.*")}
+    folders = [cache.folder / job.key for job in jobs]
+    for folder in folders:
+        os.utime(folder, (0, 0))
     second = list(fit_all(jobs, tmp_path / "no such frames", cache, 1))
     assert [result.cached for result in first] == [False] * len(jobs)
     assert [result.cached for result in second] == [True] * len(jobs)
     assert {result.job.key for result in second} == {job.key for job in jobs}
     by_key = {result.job.key: result.fitted for result in first}
     assert all(equal(by_key[result.job.key], result.fitted) for result in second)
-    assert {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*")} == times
+    assert {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.*")} == times
+    assert min(folder.stat().st_mtime for folder in folders) > 1e9, "a fit has the time of its last use"
 
 
 def test_what_was_finished_is_cached_when_the_caller_stops(frames: Frames, tmp_path: Path) -> None:
