@@ -1,7 +1,8 @@
 """The automations that send alerts to a notification block: made, kept up to date and removed when a worker deploys."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.events.actions import SendNotification
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 AT_ONCE = 200
+PLACEHOLDER = re.compile(r"{{\s*([\w.]+)\s*}}")
 HOW_TO_MAKE = (
     "make one on the page Blocks of Prefect, or see Alerts in README.md for a webhook, Slack and mail in three lines "
     "each; unset TAPECAST_ALERT_BLOCK to go without alerts"
@@ -63,13 +65,28 @@ def block_id(client: "SyncPrefectClient", block: str) -> UUID:
         raise UsageError(
             f"Prefect has no block {block!r}, expected the one that TAPECAST_ALERT_BLOCK names; {HOW_TO_MAKE}"
         ) from error
-    can = found.block_schema.capabilities if found.block_schema else []
-    if "notify" not in can:
+    refuse_unusable(block, found.block_schema.capabilities if found.block_schema else [], found.data)
+    return found.id
+
+
+def refuse_unusable(block: str, capabilities: Sequence[str], data: Mapping[str, Any]) -> None:
+    """Raise UsageError for a block that sends no notifications, or whose address has a secret.
+
+    Where a webhook does not answer as expected, Prefect's server writes its whole address into its log, the secrets
+    that stand in it too. It does so for custom webhooks alone, whose `secrets` may also stand in a header.
+    """
+    if "notify" not in capabilities:
         raise UsageError(
             f"the block {block!r} sends no notifications, expected one that does, such as custom-webhook or "
             f"slack-webhook; {HOW_TO_MAKE}"
         )
-    return found.id
+    secrets = set(PLACEHOLDER.findall(f"{data.get('url')} {data.get('params')}")) & set(data.get("secrets") or ())
+    if secrets:
+        raise UsageError(
+            f"the address of the block {block!r} has the secret {min(secrets)!r}, which Prefect's server would write "
+            f"into its log where the webhook fails; expected secrets in its headers alone. For a service whose address "
+            f"is the secret take its own type of block, such as slack-webhook; {HOW_TO_MAKE}"
+        )
 
 
 def automations(block: UUID, pool: str) -> list[AutomationCore]:
