@@ -18,7 +18,7 @@ from pipeline.workflow.daily_result import DailyCalendar, DailyResult, refit_sen
 from pipeline.workflow.result import JsonObject
 
 REASON_CHARACTERS = 600
-_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@/]+@")
+_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")  # to the last @: a password may have some
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
@@ -52,7 +52,9 @@ def _partial_sentence(calendar: DailyCalendar) -> str:
         f"excluded {names([row['ticker'] for row in calendar.excluded])}" if calendar.excluded else "",
         f"not up to date {names([row['ticker'] for row in calendar.stale])}" if calendar.stale else "",
         f"issued from old bars alone {names(issued)}" if issued else "",
-        f"{count_of(len(calendar.warnings), 'warning')}, first: {calendar.warnings[0]}" if calendar.warnings else "",
+        f"{count_of(len(calendar.warnings), 'warning')}, first: {calendar.warnings[0].rstrip('.')}"
+        if calendar.warnings
+        else "",
     ]
     return without_secrets(f"On {calendar.calendar}: {'; '.join(part for part in parts if part)}.")
 

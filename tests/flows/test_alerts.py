@@ -295,6 +295,7 @@ def test_runs_of_a_worker_tell_that_they_failed_were_killed_late_or_missing_and_
         assert "Flow daily failed: " in text
         assert "What to do: Read the run's log" in text
         assert "/runs/flow-run/" in text
+        assert wait_for(lambda: bool(place.events("tapecast.failed")), ARRIVES_SECONDS)  # stored in batches
         (event,) = place.events("tapecast.failed")
         assert event["resource"]["prefect.resource.id"] == "tapecast.daily.XNYS"
         assert f"/beat/{TOKEN}" not in place.hook.paths
