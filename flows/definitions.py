@@ -195,6 +195,7 @@ def _daily_flows(progress: Progress, engine: Engine, announce: Announce) -> Flow
         """
         result = look_for_missing(Settings(), model, calendar, now or utc_now(), timedelta(minutes=grace_minutes))
         progress.message(result.sentence)
+        engine.show(artifacts.create_missing_artifact, result)
         return result
 
     return {"daily": daily, "missing": missing}

@@ -283,7 +283,7 @@ def run_deployment(place: Place, name: str, **parameters: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_runs_of_a_worker_tell_that_they_failed_were_killed_late_or_missing_and_that_it_is_gone(place: Place) -> None:
     place.hook.texts.clear()
     beat = f"http://127.0.0.1:{place.hook.port}/beat/{TOKEN}"
@@ -291,7 +291,7 @@ def test_runs_of_a_worker_tell_that_they_failed_were_killed_late_or_missing_and_
     with worker_on(place, "worker.log", **alerting):
         gone = {"source": {"kind": "files", "path": "/no/such/file.csv"}, "tickers": ["AAA"]}
         run_deployment(place, "daily/daily", experiment=gone, calendar="XNYS")
-        text = place.hook.wait_for_text("Tapecast failed: daily, XNYS", seconds=60)
+        text = place.hook.wait_for_text("Tapecast failed: daily, XNYS", seconds=120)
         assert "Flow daily failed: " in text
         assert "What to do: Read the run's log" in text
         assert "/runs/flow-run/" in text
@@ -301,20 +301,20 @@ def test_runs_of_a_worker_tell_that_they_failed_were_killed_late_or_missing_and_
         assert f"/beat/{TOKEN}" not in place.hook.paths
 
         run_deployment(place, "missing/missing", now="2024-07-04T02:30:00+00:00", calendar="XNYS")  # a short day
-        text = place.hook.wait_for_text("Tapecast missing: daily, XNYS, 2024-07-03", seconds=60)
+        text = place.hook.wait_for_text("Tapecast missing: daily, XNYS, 2024-07-03", seconds=120)
         assert "Nothing was ever issued" in text
 
         run_deployment(place, "daily/daily", experiment=EXPERIMENT, model=None)
-        text = place.hook.wait_for_text("Tapecast late: synthetic", seconds=100)  # made prices end long ago
+        text = place.hook.wait_for_text("Tapecast late: synthetic", seconds=150)  # made prices end long ago
         assert "Issued late on XNYS" in text
         assert wait_for(lambda: f"/beat/{TOKEN}" in place.hook.paths, 30)
 
         run_deployment(place, "sine/sine-sanity")
         kill_run(place)
-        text = place.hook.wait_for_text("sine was cut off", seconds=60)
+        text = place.hook.wait_for_text("sine was cut off", seconds=120)
         assert "What to do" in text
     # Its process group was ended by SIGTERM, then SIGKILL: the server alone can tell.
-    text = place.hook.wait_for_text("Tapecast missing: no worker", seconds=60)
+    text = place.hook.wait_for_text("Tapecast missing: no worker", seconds=120)
     assert "No worker of the pool tapecast answers" in text
     assert TOKEN not in place.logs()
     assert len([text for text in place.hook.texts if "Tapecast failed: daily" in text]) == 1
@@ -330,7 +330,7 @@ def kill_run(place: Place) -> None:
         found[:] = [process.pid for process in psutil.process_iter() if run_of(process) in ids]
         return bool(found)
 
-    assert wait_for(works, 60)
+    assert wait_for(works, 120)
     for pid in found:
         os.kill(pid, signal.SIGKILL)
 

@@ -89,7 +89,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
-    assert set(deployments) == {"audit", "backtest", "daily", "ingest", "sanity", "sine-sanity", "tune", "tutorial"}
+    names = {"audit", "backtest", "daily", "ingest", "missing", "sanity", "sine-sanity", "tune", "tutorial"}
+    assert set(deployments) == names
     assert deployments["backtest"]["schedules"][0]["schedule"]["cron"] == "0 9 * * 6"
     daily = deployments["daily"]
     assert daily["schedules"][0]["schedule"]["cron"] == "30 18 * * 1-5"
@@ -104,6 +105,9 @@ def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> N
         "delay_minutes": 60,
     }
     assert daily["global_concurrency_limit"]["limit"] == 1
+    missing = deployments["missing"]
+    assert missing["schedules"][0]["schedule"]["cron"] == "30 22 * * *"
+    assert missing["parameters"] == {"model": "daily", "calendar": "XNYS", "grace_minutes": 360}
 
 
 def test_schedules_fire(server: Server) -> None:
@@ -111,10 +115,10 @@ def test_schedules_fire(server: Server) -> None:
     for _ in range(60):  # the server's scheduler comes round within seconds
         scheduled = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         names = {run["deployment_id"] for run in scheduled if run["auto_scheduled"]}
-        if len(names) == 4:
+        if len(names) == 5:
             break
         time.sleep(0.5)
-    assert len(names) == 4
+    assert len(names) == 5
 
 
 def test_an_ad_hoc_run_with_changed_parameters_completes(server: Server) -> None:
