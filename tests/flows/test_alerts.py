@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ from pydantic import SecretStr
 
 from flows.alerts import request_heartbeat, resource_id
 from flows.automations import automations, put_automations
+from flows.prefect_engine import DEPLOYED, PREFECT
 from pipeline.errors import UsageError
+from pipeline.market.calendars import last_completed_session
 from pipeline.operation.alerts import KINDS, Alert
 
 from .loopback_receiver import Received, mail_server, webhook
@@ -160,6 +162,33 @@ def test_a_block_that_cannot_be_used_is_an_error_that_says_how_to_make_one(
 def test_the_resource_of_an_event_is_the_model_and_the_calendar() -> None:
     assert resource_id(Alert("late", "daily", "24/7", None, "x")) == "tapecast.daily.24-7"
     assert resource_id(Alert("partial", "mine", "", None, "x")) == "tapecast.mine.all"
+
+
+# --- A flow that fails ---
+
+
+def events_of(client: "SyncPrefectClient", resource: str) -> list[dict[str, Any]]:
+    wanted = {"limit": 10, "filter": {"resource": {"id": [resource]}}}
+    return list(client._client.post("/events/filter", json=wanted).json()["events"])
+
+
+def test_a_deployed_flow_that_fails_raises_failed_and_that_of_a_command_does_not(client: "SyncPrefectClient") -> None:
+    def fails(model: str, calendar: str) -> None:
+        raise UsageError(f"cannot write to postgresql://me:{TOKEN}@host/ledger for {model} on {calendar}")
+
+    for engine, model in ((PREFECT, "by-hand"), (DEPLOYED, "unattended")):
+        state = engine.flow("daily", "a run")(fails)(model, "XNYS", return_state=True)
+        assert state.is_failed()
+    assert wait_for(lambda: bool(events_of(client, "tapecast.unattended.XNYS")), 30)
+    (event,) = events_of(client, "tapecast.unattended.XNYS")
+    assert event["event"] == "tapecast.failed"
+    payload = event["payload"]
+    assert (payload["kind"], payload["model"], payload["calendar"]) == ("failed", "unattended", "XNYS")
+    assert payload["session"] == str(last_completed_session("XNYS", datetime.now(UTC)))
+    assert "cannot write to postgresql://me:***@host/ledger for unattended on XNYS" in payload["body"]
+    assert payload["body"].splitlines()[-1].endswith(f"/runs/flow-run/{state.state_details.flow_run_id}")
+    assert TOKEN not in json.dumps(payload)
+    assert events_of(client, "tapecast.by-hand.XNYS") == []
 
 
 # --- What arrives ---
