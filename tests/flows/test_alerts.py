@@ -63,14 +63,15 @@ def test_the_heartbeats_address_is_requested() -> None:
 
 @pytest.mark.parametrize("address", ["refused", "status", "file", "nonsense", "no host", "line break"])
 def test_a_heartbeat_that_fails_only_warns_and_does_not_name_its_address(
-    address: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / TOKEN).touch()
     with webhook() as received, caplog.at_level(logging.DEBUG):
         received.status = 404
         url = {
             "refused": f"http://127.0.0.1:1/{TOKEN}",
             "status": f"http://127.0.0.1:{received.port}/{TOKEN}",
-            "file": f"file:///{TOKEN}",
+            "file": (tmp_path / TOKEN).as_uri(),
             "nonsense": f"http://[{TOKEN}",
             "no host": f"http:///{TOKEN}",
             "line break": f"http://127.0.0.1:{received.port}/{TOKEN}\n/x",
