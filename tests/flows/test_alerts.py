@@ -28,6 +28,7 @@ from pipeline.errors import UsageError
 from pipeline.market.calendars import last_completed_session
 from pipeline.operation.alerts import KINDS, Alert
 
+from .command import TAPECAST
 from .loopback_receiver import Received, mail_server, webhook
 from .servers import wait_for, wait_until_answering
 from .test_deployments import EXPERIMENT, ROOT, Server, server_in, worker_of
@@ -310,6 +311,19 @@ def run_deployment(place: Place, name: str, **parameters: Any) -> None:
     """Start a run of a deployment, and leave it to the worker."""
     arguments = [text for key, value in parameters.items() for text in ("--param", f"{key}={json.dumps(value)}")]
     place.server.prefect("deployment", "run", name, *arguments)
+
+
+@pytest.mark.slow
+def test_a_worker_without_its_block_ends_in_one_sentence(place: Place) -> None:
+    environment = {**place.server.environment, "TAPECAST_ALERT_BLOCK": "custom-webhook/none"}
+    found = subprocess.run(
+        [TAPECAST, "worker"], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert found.returncode == 2
+    assert (
+        "error: Prefect has no block 'custom-webhook/none', expected the one that TAPECAST_ALERT_BLOCK" in found.stderr
+    )
+    assert "Traceback" not in found.stderr
 
 
 @pytest.mark.slow
