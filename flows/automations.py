@@ -1,4 +1,8 @@
-"""The automations that send alerts to a notification block: made, kept up to date and removed when a worker deploys."""
+"""The automations that send alerts to a notification block: made, kept up to date and removed when a worker deploys.
+
+All react to an event. Prefect's proactive triggers, which fire where an event does not come, count hours and know no
+holidays, and were seen to fire although it had come (PrefectHQ/prefect issues 18838 and 21932, open in 2026).
+"""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -19,11 +19,13 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
+from prefect.states import Crashed
 from pydantic import SecretStr
 
 from flows.alerts import request_heartbeat, resource_id
 from flows.automations import automations, put_automations
 from flows.prefect_engine import DEPLOYED, PREFECT
+from flows.worker import GONE
 from pipeline.errors import UsageError
 from pipeline.market.calendars import last_completed_session
 from pipeline.operation.alerts import KINDS, Alert
@@ -191,6 +193,17 @@ def test_a_deployed_flow_that_fails_raises_failed_and_that_of_a_command_does_not
     assert payload["body"].splitlines()[-1].endswith(f"/runs/flow-run/{state.state_details.flow_run_id}")
     assert TOKEN not in json.dumps(payload)
     assert events_of(client, "tapecast.by-hand.XNYS") == []
+
+
+def test_the_state_that_a_worker_sets_for_a_run_of_a_killed_one_is_an_event_of_the_server(
+    client: "SyncPrefectClient",
+) -> None:
+    run = client.create_flow_run(PREFECT.flow("stranded", "a run")(lambda: None))
+    client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+    assert wait_for(lambda: bool(events_of(client, f"prefect.flow-run.{run.id}")), 30)
+    found = [event["event"] for event in events_of(client, f"prefect.flow-run.{run.id}")]
+    assert "prefect.flow-run.Crashed" in found
+    assert {"prefect.flow-run.Crashed"} == set(automations(run.id, "tapecast")[-2].trigger.expect)  # type: ignore[union-attr]
 
 
 # --- What arrives ---
