@@ -20,6 +20,7 @@ from pipeline.wording import (
     stale_sentence,
     unseen_sentence,
 )
+from pipeline.workflow.alerts import MissingResult
 from pipeline.workflow.daily_result import DailyResult, daily_sentences, refit_sentence
 from pipeline.workflow.ingest import IngestResult
 from pipeline.workflow.prune_result import PruneResult
@@ -112,6 +113,12 @@ def create_daily_artifacts(result: DailyResult) -> None:
     key = result.model.replace("_", "-")
     create_markdown(daily_markdown(result), key=f"daily-{key}", description="What was issued and graded")
     create_tables(result.tables(), key)
+
+
+def create_missing_artifact(result: MissingResult) -> None:
+    """Make the artifact of a look for sessions that nothing issued."""
+    key = f"missing-{result.model.replace('_', '-').lower()}-{slug(result.calendar)}"
+    create_markdown(result.sentence, key=key, description="Sessions that have closed and were not issued")
 
 
 def daily_markdown(result: DailyResult) -> str:

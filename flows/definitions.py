@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import AwareDatetime
 
-from flows import artifacts
+from flows import alerts, artifacts
 from flows.engine import Engine
 from flows.flow_runs import prune_on_named_server
 from pipeline.audit.origins import AuditSpec
@@ -18,11 +19,14 @@ from pipeline.market.specification import FilesSource, SourceSpec, YahooSource
 from pipeline.operation.lifetimes import Lifetimes
 from pipeline.operation.model import model_name
 from pipeline.sanity.checks import SanityCheck
+from pipeline.settings import Settings
 from pipeline.tracking.descriptions import RunKind
 from pipeline.tuning.trial import SearchSpec
 from pipeline.tutorials.ohlc import OhlcSpec
 from pipeline.tutorials.run import TutorialResult
 from pipeline.workflow import checks, tutorials
+from pipeline.workflow.alerts import MissingResult, daily_alerts
+from pipeline.workflow.alerts import missing as look_for_missing
 from pipeline.workflow.daily import Announce, DailyPlan
 from pipeline.workflow.daily import daily as run_daily
 from pipeline.workflow.daily_result import DailyResult
@@ -65,6 +69,7 @@ class Flows:
     backtest: Callable[..., Result]
     forecast: Callable[..., Result]
     daily: Callable[..., DailyResult]
+    missing: Callable[..., MissingResult]
     sine: Callable[..., Result]
     ingest: Callable[..., IngestResult]
     tune: Callable[..., TuneResult]
@@ -158,7 +163,13 @@ def _run_flows(progress: Progress, engine: Engine, announce: Callable[[CalendarS
 def _daily_flows(progress: Progress, engine: Engine, announce: Announce) -> FlowsByName:
     context = partial(new_context, progress=progress, step=engine.step)
 
-    @engine.flow("daily", "daily {experiment.source.kind}")
+    def tell(result: DailyResult) -> None:
+        """Raise the alerts of a daily run that is tried no more, and request the heartbeat's address."""
+        engine.show(alerts.raise_alerts, daily_alerts(result))
+        if warning := alerts.request_heartbeat(Settings().heartbeat_url):
+            progress.message(warning)
+
+    @engine.flow("daily", "daily {experiment.source.kind}", tell)
     def daily(
         experiment: Experiment = DEFAULT_EXPERIMENT,
         model: str | None = None,
@@ -178,7 +189,22 @@ def _daily_flows(progress: Progress, engine: Engine, announce: Announce) -> Flow
         engine.show(artifacts.create_daily_artifacts, result)
         return result
 
-    return {"daily": daily}
+    @engine.flow(
+        "missing", "missing {model} {calendar}", lambda result: engine.show(alerts.raise_alerts, result.alerts)
+    )
+    def missing(
+        model: str = "daily", calendar: str = "XNYS", grace_minutes: int = 360, now: AwareDatetime | None = None
+    ) -> MissingResult:
+        """Look for sessions of an exchange calendar that have closed and that nothing issued.
+
+        A session is missing once it ended `grace_minutes` ago; `now` is the instant of the look (empty: the clock's).
+        """
+        result = look_for_missing(Settings(), model, calendar, now or utc_now(), timedelta(minutes=grace_minutes))
+        progress.message(result.sentence)
+        engine.show(artifacts.create_missing_artifact, result)
+        return result
+
+    return {"daily": daily, "missing": missing}
 
 
 def _data_flows(progress: Progress, engine: Engine) -> FlowsByName:

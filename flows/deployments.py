@@ -30,7 +30,7 @@ class LogProgress:
 
 _deployed = build_flows(LogProgress(), DEPLOYED)
 run, backtest, forecast, sine = _deployed.run, _deployed.backtest, _deployed.forecast, _deployed.sine
-daily = _deployed.daily
+daily, missing = _deployed.daily, _deployed.missing
 ingest, tune, tutorial = _deployed.ingest, _deployed.tune, _deployed.tutorial
 audit, sanity = _deployed.audit, _deployed.sanity
 prune = _deployed.prune

@@ -9,7 +9,7 @@ from functools import wraps
 from queue import SimpleQueue
 from typing import Any
 
-from flows.engine import Engine, Function
+from flows.engine import Conclude, Engine, Function, concluding, no_conclusion
 from flows.flow_events import Ended, Event, FlowBegun, Shown, StepBegun
 from pipeline.errors import TapecastError
 
@@ -56,12 +56,14 @@ class Mirror:
                 return
             self._thread.join(LOOK_SECONDS)
 
-    def _flow(self, name: str, run_name: str) -> Callable[[Function], Function]:
+    def _flow(self, name: str, run_name: str, conclude: Conclude = no_conclusion) -> Callable[[Function], Function]:
         def decorated(function: Function) -> Function:
+            concluded = concluding(function, conclude)
+
             @wraps(function)
             def call(*arguments: Any, **named: Any) -> Any:
                 self._events.put(FlowBegun(name, run_name, function, arguments, named))
-                return self._ended(function, arguments, named)
+                return self._ended(concluded, arguments, named)
 
             return call  # type: ignore[return-value]
 

@@ -13,7 +13,8 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.states import Completed
 
-from flows.engine import Engine, Function
+from flows.alerts import tell_of_failure
+from flows.engine import Conclude, Engine, Function, concluding, no_conclusion
 from pipeline.errors import LedgerError, NothingUsableError, SourceUnavailableError, TrackingError
 from pipeline.wording import duration
 from pipeline.workflow.run_context import F
@@ -34,6 +35,7 @@ TIMEOUT_SECONDS: Mapping[str, float] = {
     "daily": 3 * HOUR,
     "run": 6 * HOUR,
     "sine": HOUR,
+    "missing": HOUR / 2,
 }
 """How long a deployment may take, its second tries included; it then fails as TimedOut, and frees its place."""
 
@@ -49,32 +51,39 @@ def as_task(function: F, name: str) -> F:
     return wrapped  # type: ignore[no-any-return]
 
 
-def as_flow(name: str, run_name: str, **options: Any) -> Callable[[Function], Function]:
+def as_flow(
+    name: str, run_name: str, conclude: Conclude = no_conclusion, **options: Any
+) -> Callable[[Function], Function]:
     """Return the decorator that makes a use case a flow; `options` are more of Prefect's own."""
 
     def decorated(function: Function) -> Function:
-        made: Any = flow(name=name, flow_run_name=run_name, persist_result=False, **options)(_with_state(function))
+        whole = _with_state(concluding(function, conclude))
+        made: Any = flow(name=name, flow_run_name=run_name, persist_result=False, **options)(whole)
         return made  # type: ignore[no-any-return]
 
     return decorated
 
 
 def show(create: Callable[..., None], *arguments: Any) -> None:
-    """Make artifacts; where Prefect's server does not take them, the run goes on and its log says so."""
+    """Make artifacts or events; where Prefect's server does not take them, the run goes on and its log says so."""
     try:
         create(*arguments)
     except (httpx.HTTPError, PrefectException) as error:
-        get_run_logger().warning("Prefect's server took no artifacts: %s: %s", type(error).__name__, error)
+        get_run_logger().warning("Prefect's server took no artifacts or events: %s: %s", type(error).__name__, error)
 
 
 PREFECT = Engine(as_flow, as_task, show)
 """Runs the use cases as flows."""
 
 
-def deployed_flow(name: str, run_name: str) -> Callable[[Function], Function]:
-    """Return the decorator of a flow that runs unattended: with a time limit, and a rule of when to try again."""
+def deployed_flow(name: str, run_name: str, conclude: Conclude = no_conclusion) -> Callable[[Function], Function]:
+    """Return the decorator of a flow that runs unattended.
+
+    It has a time limit and a rule of when to try again, and raises an alert where it fails in the end.
+    """
     limit = TIMEOUT_SECONDS.get(name, LONGEST_SECONDS)
-    return lambda function: as_flow(name, run_name, timeout_seconds=limit)(retrying(function))
+    decorated = as_flow(name, run_name, conclude, timeout_seconds=limit, on_failure=[tell_of_failure])
+    return lambda function: decorated(retrying(function))
 
 
 DEPLOYED = Engine(deployed_flow, as_task, show)

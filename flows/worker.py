@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
+from flows.automations import put_automations
 from flows.leftovers import AT_ONCE, UNFINISHED, end_killed
 from pipeline.errors import ExitStatus, TapecastError
 from pipeline.processes import end_leftovers, note_child, without_signals
@@ -40,15 +41,17 @@ WORKER_END_SECONDS = 1.5
 GONE = "The process of this run is gone, and its worker too. Finished fits are kept: the next run continues from them."
 
 
-def work(name: str, health_port: int | None, notes: Path) -> int:
+def work(name: str, health_port: int | None, notes: Path, alert_block: str | None = None) -> int:
     """Make pool and deployments, end stranded runs, and keep Prefect's worker of that name until interrupted.
 
-    Raises TapecastError where the server does not answer, Prefect refuses the deployments, or its worker ends.
+    Alerts are sent to `alert_block`, a notification block written as type/name, to none where it is None. Raises
+    TapecastError where the server does not answer, Prefect refuses the deployments, or its worker ends, UsageError
+    where there is no such block.
     """
     end_leftovers(notes)
     try:
         with get_client(sync_client=True) as client:
-            prepare(client, name)
+            prepare(client, name, alert_block)
     # ValueError: an answer that is none of Prefect's
     except (httpx.HTTPError, httpx.InvalidURL, PrefectException, ValueError) as error:
         raise TapecastError(
@@ -102,11 +105,16 @@ def stop(worker: "subprocess.Popen[bytes]") -> None:
         worker.wait(WORKER_END_SECONDS)
 
 
-def prepare(client: "SyncPrefectClient", name: str) -> None:
+def prepare(client: "SyncPrefectClient", name: str, alert_block: str | None = None) -> None:
     """Make what the worker needs, and end what a former one left unfinished."""
     wait_until_answering(client)
     if not has_pool(client):
         prefect("work-pool", "create", POOL, "--type", "process")
+    automations = put_automations(client, alert_block, POOL)  # before the runs are ended, which it may send
+    print(
+        f"alerts go to {alert_block}" if automations else "alerts are off: TAPECAST_ALERT_BLOCK names no block",
+        flush=True,
+    )
     prefect("deploy", "--all")
     for run in end_killed(client):
         print(f"the command of run {run.name!r} was killed: crashed", flush=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.sqlite import sqlite_uri
@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     ledger: str | None = Field(None, description="Database of the ledger; empty: SQLite under home")
     mlflow_pages: str | None = Field(None, description="MLflow's pages as a browser reaches them; empty: tracking_uri")
     mlflow_experiment: str = Field("tapecast", description="MLflow experiment that runs are filed under")
+    alert_block: str | None = Field(None, description="Prefect block that alerts go to, as type/name; empty: none")
+    heartbeat_url: SecretStr | None = Field(None, description="Address requested after each daily run; empty: none")
 
     @property
     def root(self) -> Path:

@@ -193,7 +193,8 @@ class Call:
         prepare_worker(settings.root)
         from flows.worker import work  # noqa: PLC0415  after the environment is set
 
-        return work(name or f"{getpass.getuser()}@{socket.gethostname()}", health_port, settings.processes)
+        named = name or f"{getpass.getuser()}@{socket.gethostname()}"
+        return work(named, health_port, settings.processes, settings.alert_block)
 
     def fails(self, error: BaseException) -> None:
         """Show an error: a sentence on stderr, and the JSON object where that was requested."""

@@ -30,7 +30,7 @@ from .place import Place, new_place, require_postgresql
 from .stack import Stack, stack_of
 
 ORDER = ("postgres", "mlflow", "prefect", "worker")
-DEPLOYED = {"audit", "backtest", "daily", "ingest", "prune", "sanity", "sine-sanity", "tune", "tutorial"}
+DEPLOYED = {"audit", "backtest", "daily", "ingest", "missing", "prune", "sanity", "sine-sanity", "tune", "tutorial"}
 
 OWN = ("mlflow", "prefect", "ledger")
 """The databases, and the role of each."""

@@ -90,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
     checks = {"audit", "sanity", "sine-sanity", "tutorial"}
-    assert set(deployments) == {"backtest", "daily", "ingest", "prune", "tune"} | checks
+    assert set(deployments) == {"backtest", "daily", "ingest", "missing", "prune", "tune"} | checks
     assert deployments["prune"]["schedules"][0]["schedule"]["cron"] == "0 9 * * 0"
     assert "ledger_days" in deployments["prune"]["parameter_openapi_schema"]["definitions"]["Lifetimes"]["properties"]
     assert deployments["backtest"]["schedules"][0]["schedule"]["cron"] == "0 9 * * 6"
@@ -107,6 +107,9 @@ def test_deployments_carry_a_typed_form_and_their_schedules(server: Server) -> N
         "delay_minutes": 60,
     }
     assert daily["global_concurrency_limit"]["limit"] == 1
+    missing = deployments["missing"]
+    assert missing["schedules"][0]["schedule"]["cron"] == "30 22 * * *"
+    assert missing["parameters"] == {"model": "daily", "calendar": "XNYS", "grace_minutes": 360}
 
 
 def test_schedules_fire(server: Server) -> None:

@@ -193,6 +193,21 @@ def test_prefect_shows_steps_with_those_within_them_and_artifacts(said: list[str
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_what_is_concluded_from_a_result_belongs_to_the_run_that_prefect_shows(said: list[str]) -> None:
+    mirror = Mirror(at_once, said.append)
+
+    def conclude(found: object) -> None:
+        mirror.engine.show(create_markdown_artifact, f"from {found}", "concluded")
+
+    assert mirror.engine.flow("command-concluding", "a run", conclude)(lambda: "a result")() == "a result"
+    mirror.end(LONG)
+    (run,) = runs_of("command-concluding")
+    with get_client(sync_client=True) as client:
+        kept = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        assert [it.data for it in client.read_artifacts(artifact_filter=kept)] == ["from a result"]
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_began_before_its_server_says_so(said: list[str]) -> None:
     mirror = Mirror(lambda: time.sleep(1.5), said.append)
     called(mirror, lambda: Outcome("ok"), "early")

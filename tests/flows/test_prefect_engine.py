@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from prefect import flow
 
+from flows import prefect_engine
 from flows.deployments import ingest, run
-from flows.engine import PLAIN
-from flows.prefect_engine import PREFECT, RETRY_SECONDS, TIMEOUT_SECONDS, retrying
+from flows.engine import PLAIN, Engine
+from flows.prefect_engine import DEPLOYED, PREFECT, RETRY_SECONDS, TIMEOUT_SECONDS, retrying
 from pipeline.errors import NothingUsableError, SourceUnavailableError, UsageError
 
 
@@ -97,6 +98,24 @@ def test_a_result_that_is_unfinished_is_tried_again_and_returned_in_the_end(need
 
     assert tries() == ("no bar has come yet" if needed == 9 else "")
     assert (len(made), tuple(waited)) == (calls, RETRY_SECONDS[: calls - 1])
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(("engine", "tries"), [(DEPLOYED, 3), (PREFECT, 1), (PLAIN, 1)])
+def test_a_conclusion_is_made_once_of_the_last_result(
+    engine: Engine, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_engine, "RETRY_SECONDS", (0.0, 0.0))
+    results = iter([Unfinished(f"{number} left") for number in range(tries)][::-1])
+    concluded: list[str] = []
+
+    def use_case() -> Any:
+        result = next(results)
+        return Unfinished("") if result.unfinished == "0 left" else result
+
+    engine.flow("concluding", "a run", lambda result: concluded.append(result.unfinished))(use_case)()
+    assert concluded == [""]
+    assert next(results, None) is None
 
 
 @pytest.mark.parametrize("error", [UsageError("wrong"), ZeroDivisionError("a bug")])
