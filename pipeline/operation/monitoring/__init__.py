@@ -1,0 +1,1 @@
+"""Monitoring: drift of features, of losses and of coverage, and ages, with thresholds by block bootstrap."""

@@ -1,0 +1,83 @@
+"""Steady stretches: what a reference record would give over the next sessions if nothing changed, by block bootstrap.
+
+A statistic that is looked at after every session alarms when it exceeds its threshold once. So the thresholds bound
+the maximum over all looks of a stretch, and over all statistics that are looked at together. Volatility clusters:
+blocks are long, so that a drawn stretch has calm and turbulent times as the reference has them.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from pipeline.arrays import Floats, Indices
+from pipeline.errors import UsageError
+from pipeline.evaluation.significance.resampling import resampled_counts, resampled_sessions
+
+MIN_REFERENCE_SESSIONS = 120
+"""Of fewer sessions no threshold is made: blocks of a reference that short say nothing of a year."""
+
+WINDOW_SESSIONS = 60
+MARGIN = 1.4
+"""One record has few turbulent spells, and drawing from it again shows no worse one."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How thresholds are calibrated: any alarm within `looks` sessions has probability `false_alarms` at most."""
+
+    looks: int = 250
+    false_alarms: float = 0.05
+    block_sessions: int = 60
+    replications: int = 500
+    seed: int = 0
+
+    def for_horizon(self, horizon: int) -> "Calibration":
+        """Return the same with blocks of two horizons at least: the outcomes of neighbouring origins overlap."""
+        return replace(self, block_sessions=max(self.block_sessions, 2 * horizon))
+
+
+YEARLY = Calibration()
+
+@dataclass(frozen=True)
+class Stretches:
+    """Draws from a reference record: a reference anew, and a stretch that follows it, independent of each other."""
+
+    reference: Floats  # how often each session is drawn [replication, session]
+    following: Indices  # which session is drawn [replication, place]
+
+
+def draw_stretches(sessions: int, length: int, calibration: Calibration) -> Stretches:
+    """Return draws of `length` sessions that follow a reference of `sessions`, and of the reference itself.
+
+    Both are drawn: what a threshold has to exceed is the difference of two samples, not of one from its population.
+    """
+    block = min(calibration.block_sessions, sessions)
+    seeds = 2 * calibration.seed, 2 * calibration.seed + 1
+    reference = resampled_counts(sessions, block, seeds[0], calibration.replications)
+    return Stretches(reference, resampled_sessions(sessions, block, seeds[1], (calibration.replications, length)))
+
+
+def enough_sessions(sessions: int, window_sessions: int = 0) -> bool:
+    """Return whether a reference of as many sessions has thresholds: 120, and two windows."""
+    return sessions >= max(MIN_REFERENCE_SESSIONS, 2 * window_sessions)
+
+
+def joint_thresholds(maxima: Floats, false_alarms: float) -> Floats:
+    """Return a threshold per statistic [statistic] of maxima over a stretch [replication, statistic].
+
+    Each is the mean plus the same number of standard deviations (the studentised step of Romano and Wolf 2005): that
+    which any statistic exceeds in the share `false_alarms` of the replications, times MARGIN.
+    """
+    mean, spread = maxima.mean(axis=0), maxima.std(axis=0)
+    excess = np.divide(maxima - mean, spread, out=np.zeros_like(maxima), where=spread > 0).max(axis=1)
+    place = min(ceil((1 - false_alarms) * (len(excess) + 1)), len(excess)) - 1
+    thresholds: Floats = mean + MARGIN * np.sort(excess)[place] * spread
+    return thresholds
+
+
+def trailing_means(values: Floats, window_sessions: int) -> Floats:
+    """Return the mean of each `window_sessions` consecutive sessions [..., look] of values [..., session]."""
+    total = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(1, 0)]).cumsum(axis=-1)
+    means: Floats = (total[..., window_sessions:] - total[..., :-window_sessions]) / window_sessions
+    return means
