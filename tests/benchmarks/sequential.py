@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.sequential [quick]
 
-How often is there an alarm, and after how many sessions? A common shock of Student t moves all tickers, each with a GARCH(1, 1) of its own. A published forecast and five
-baselines know the volatility but for errors that persist over sessions: all of the same size where nothing is to be
-found, larger ones of the published forecast where it loses. An alarm is a null hypothesis (one per baseline and
-horizon) that e-BH rejects at 5 % after any session. The exit status is the number of misses.
+How often is there an alarm, and after how many sessions? A common shock of Student t moves all tickers, each with a
+GARCH(1, 1) of its own. A published forecast and five baselines know the volatility but for errors that persist over
+sessions: all of the same size where nothing is to be found, larger ones of the published forecast where it loses. An
+alarm is a null hypothesis (one per baseline and horizon) that e-BH rejects at 5 % after any session. The exit status is
+the number of misses.
 """
 
 import sys

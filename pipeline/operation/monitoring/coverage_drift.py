@@ -58,7 +58,9 @@ def session_coverage(quantiles: Floats, outcome: Floats) -> Floats:
     known = np.isfinite(outcome) & np.isfinite(quantiles).all(axis=-1)
     inside = np.array([_inside(quantiles, outcome, band) & known for band in WATCHED_BANDS])
     number = known.sum(axis=0)
-    share: Floats = np.divide(inside.sum(axis=1), number, out=np.full((len(inside), len(number)), np.nan), where=number > 0)
+    share: Floats = np.divide(
+        inside.sum(axis=1), number, out=np.full((len(inside), len(number)), np.nan), where=number > 0
+    )
     return share
 
 
@@ -88,20 +90,29 @@ def coverage_reference(
     return CoverageReference(mean, mean - below, mean + above, window_sessions, sessions)
 
 
+def coverage_path(coverage: Floats, reference: CoverageReference) -> Floats:
+    """Return the coverage of each window of sessions with an outcome [band, look], of coverage [band, session].
+
+    Raises UsageError where the bands are not those watched.
+    """
+    _check(coverage, 1, reference.window_sessions)
+    return trailing_means(coverage[:, np.isfinite(coverage).all(axis=0)], reference.window_sessions)
+
+
 def coverage_drift(coverage: Floats, reference: CoverageReference) -> tuple[BandDrift, ...]:
     """Return the drift of each watched band over the last sessions with an outcome of coverage [band, session].
 
     "too narrow" means too few outcomes within the band, "too wide" too many. Raises UsageError where the bands are
     not those watched.
     """
-    _check(coverage, 1, reference.window_sessions)
-    known = coverage[:, np.isfinite(coverage).all(axis=0)][:, -reference.window_sessions :]
-    enough = known.shape[1] == reference.window_sessions
-    means = trailing_means(known, reference.window_sessions)[:, -1] if enough else np.full(len(coverage), np.nan)
-    rows = zip(WATCHED_BANDS, means, reference.coverage, reference.low, reference.high, strict=True)
-    return tuple(
-        BandDrift(band, *map(float, numbers), status=_status(*map(float, numbers))) for band, *numbers in rows
-    )
+    path = coverage_path(coverage, reference)
+    last = path[:, -1] if path.shape[1] else np.full(len(coverage), np.nan)
+    rows = zip(WATCHED_BANDS, last, reference.coverage, reference.low, reference.high, strict=True)
+    return tuple(_band_drift(band, *map(float, numbers)) for band, *numbers in rows)
+
+
+def _band_drift(band: int, coverage: float, reference: float, low: float, high: float) -> BandDrift:
+    return BandDrift(band, coverage, reference, low, high, _status(coverage, reference, low, high))
 
 
 def _status(coverage: float, reference: float, low: float, high: float) -> CoverageStatus:

@@ -67,7 +67,7 @@ def stability_index(reference: Array, share: Array) -> Array:
     symmetric divergence of Jeffreys 1946).
     """
     p, q = (np.maximum(np.diff(at_or_below, axis=-1, prepend=0), FLOOR) for at_or_below in (reference, share))
-    index: Array = ((q - p) * np.log(q / p)).sum(axis=-1)
+    index: Array = ((q - p) * np.log(q / p)).cumsum(axis=-1)[..., -1]  # bin by bin: the order of `sum` is by shape
     return index
 
 

@@ -89,7 +89,7 @@ def feature_reference(
     """
     if window_sessions < 1:
         raise UsageError(f"a window is one session or more, found {window_sessions}: 60 is the default")
-    rows = _usable_rows(names, features, usable)
+    rows = _rows_of(features, _usable_rows(names, features, usable))
     if not enough_sessions(rows.sessions, window_sessions):
         nothing = np.full(len(names), np.nan)
         return FeatureReference(names, (), nothing, nothing, window_sessions, rows.sessions)
@@ -103,10 +103,9 @@ def feature_drift(reference: FeatureReference, features: Floats32, usable: Boole
 
     Raises UsageError where the features are not as many as the reference has.
     """
-    last = np.flatnonzero(usable.any(axis=0))[-2 * reference.window_sessions :]  # some may have no finite feature
-    psi, ks = drift_path(reference, features[:, last], usable[:, last])
-    if not len(psi):
-        psi, ks = drift_path(reference, features, usable)
+    rows = _usable_rows(reference.names, features, usable)
+    last = np.flatnonzero(rows.any(axis=0))[-reference.window_sessions :]
+    psi, ks = drift_path(reference, features[:, last], rows[:, last])
     numbers = zip(_last(psi), reference.psi_threshold, _last(ks), reference.ks_threshold, strict=True)
     return tuple(_drift_of(name, *map(float, row)) for name, row in zip(reference.names, numbers, strict=True))
 
@@ -117,7 +116,7 @@ def drift_path(reference: FeatureReference, features: Floats32, usable: Booleans
     There is no look where the reference was too short. Raises UsageError where the features are not as many as the
     reference has.
     """
-    rows = _usable_rows(reference.names, features, usable)
+    rows = _rows_of(features, _usable_rows(reference.names, features, usable))
     if not reference.distributions or rows.sessions < reference.window_sessions:
         nothing = np.empty((0, len(reference.names)))
         return nothing, nothing
@@ -139,15 +138,21 @@ def _drift_of(feature: str, psi: float, psi_threshold: float, ks: float, ks_thre
     return FeatureDrift(feature, psi, psi_threshold, ks, ks_threshold, status if known else "not enough sessions")
 
 
-def _usable_rows(names: tuple[str, ...], features: Floats32, usable: Booleans) -> _Rows:
+def _usable_rows(names: tuple[str, ...], features: Floats32, usable: Booleans) -> Booleans:
+    """Return which rows [ticker, session] are usable and have every feature."""
     if features.shape != (*usable.shape, len(names)):
         raise UsageError(
             f"features are [ticker, session, feature] of {len(names)} features and usable rows [ticker, session], "
             f"found {features.shape} and {usable.shape}: compare a model with the features that it reads"
         )
-    rows = usable & np.isfinite(features).all(axis=2)
-    places = np.cumsum(rows.any(axis=0)) - 1
-    return _Rows(np.ascontiguousarray(features[rows].T), places[np.nonzero(rows)[1]], int(rows.any(axis=0).sum()))
+    rows: Booleans = usable & np.isfinite(features).all(axis=2)
+    return rows
+
+
+def _rows_of(features: Floats32, rows: Booleans) -> _Rows:
+    with_rows = rows.any(axis=0)
+    places = np.cumsum(with_rows) - 1
+    return _Rows(np.ascontiguousarray(features[rows].T), places[np.nonzero(rows)[1]], int(with_rows.sum()))
 
 
 def _counts(rows: _Rows, distributions: tuple[ReferenceDistribution, ...]) -> list[Floats]:

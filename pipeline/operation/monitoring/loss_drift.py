@@ -98,7 +98,9 @@ def advance(state: CusumState, difference: float, reference: LossReference) -> C
 def loss_drift(differences: Floats, reference: LossReference, state: CusumState = START) -> LossDrift:
     """Return the drift over loss differences [session], which continue after `state`."""
     states: Sequence[CusumState] = list(
-        accumulate(differences.tolist(), lambda before, difference: advance(before, difference, reference), initial=state)
+        accumulate(
+            differences.tolist(), lambda before, difference: advance(before, difference, reference), initial=state
+        )
     )
     path = np.array([after.value for after in states[1:]], dtype=np.float64)
     return LossDrift(path, reference.threshold, states[-1], _status(reference, states[-1]))
@@ -136,4 +138,6 @@ def _threshold(differences: Floats, calibration: Calibration) -> float:
     for session in standardised.T:
         value = _next_sum(value, session)
         largest = np.maximum(largest, value)
-    return float(np.expm1(joint_thresholds(np.log1p(largest)[:, None], calibration.false_alarms)[0]))  # skewed otherwise
+    return float(
+        np.expm1(joint_thresholds(np.log1p(largest)[:, None], calibration.false_alarms)[0])
+    )  # skewed otherwise

@@ -11,14 +11,13 @@ from math import ceil
 import numpy as np
 
 from pipeline.arrays import Floats, Indices
-from pipeline.errors import UsageError
 from pipeline.evaluation.significance.resampling import resampled_counts, resampled_sessions
 
 MIN_REFERENCE_SESSIONS = 120
 """Of fewer sessions no threshold is made: blocks of a reference that short say nothing of a year."""
 
 WINDOW_SESSIONS = 60
-MARGIN = 1.4
+MARGIN = 1.5
 """One record has few turbulent spells, and drawing from it again shows no worse one."""
 
 
@@ -38,6 +37,7 @@ class Calibration:
 
 
 YEARLY = Calibration()
+
 
 @dataclass(frozen=True)
 class Stretches:
@@ -63,21 +63,27 @@ def enough_sessions(sessions: int, window_sessions: int = 0) -> bool:
     return sessions >= max(MIN_REFERENCE_SESSIONS, 2 * window_sessions)
 
 
-def joint_thresholds(maxima: Floats, false_alarms: float) -> Floats:
+def joint_thresholds(maxima: Floats, false_alarms: float, margin: float = MARGIN) -> Floats:
     """Return a threshold per statistic [statistic] of maxima over a stretch [replication, statistic].
 
     Each is the mean plus the same number of standard deviations (the studentised step of Romano and Wolf 2005): that
-    which any statistic exceeds in the share `false_alarms` of the replications, times MARGIN.
+    which any statistic exceeds in the share `false_alarms` of the replications, times the margin.
     """
     mean, spread = maxima.mean(axis=0), maxima.std(axis=0)
     excess = np.divide(maxima - mean, spread, out=np.zeros_like(maxima), where=spread > 0).max(axis=1)
     place = min(ceil((1 - false_alarms) * (len(excess) + 1)), len(excess)) - 1
-    thresholds: Floats = mean + MARGIN * np.sort(excess)[place] * spread
+    thresholds: Floats = mean + margin * np.sort(excess)[place] * spread
     return thresholds
 
 
 def trailing_means(values: Floats, window_sessions: int) -> Floats:
-    """Return the mean of each `window_sessions` consecutive sessions [..., look] of values [..., session]."""
-    total = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(1, 0)]).cumsum(axis=-1)
-    means: Floats = (total[..., window_sessions:] - total[..., :-window_sessions]) / window_sessions
-    return means
+    """Return the mean of each `window_sessions` consecutive sessions [..., look] of values [..., session].
+
+    Without a look where there are fewer sessions. Each window is summed in the order of its sessions, so that it does
+    not depend on what came before it.
+    """
+    looks = max(values.shape[-1] - window_sessions + 1, 0)
+    total = np.zeros((*values.shape[:-1], looks))
+    for place in range(window_sessions):
+        total += values[..., place : place + looks]
+    return total / window_sessions
