@@ -25,6 +25,8 @@ from pipeline.operation.monitoring.stretches import (
 ALLOWANCE = 0.25
 """Standard deviations per session that do not count: half of the rise to be found (Page 1954)."""
 
+_ROUNDING = 1e-6
+
 LossStatus = Literal["steady", "drift", "not enough sessions", "constant reference"]
 
 
@@ -64,9 +66,9 @@ class LossDrift:
 def loss_reference(differences: Floats, horizon: int, calibration: Calibration = YEARLY) -> LossReference:
     """Return the reference of loss differences by session [session], NaN where there was no outcome.
 
-    The threshold is exceeded within `calibration.looks` steady sessions with the probability
+    The threshold is exceeded within `calibration.looks` steady sessions, from a sum of zero, with the probability
     `calibration.false_alarms`, by block bootstrap of the reference; blocks are at least two horizons long, as the
-    outcomes of neighbouring origins overlap. Raises UsageError where an origin's horizon is less than one.
+    outcomes of neighbouring origins overlap. Raises UsageError where the horizon is less than one.
     """
     if horizon < 1:
         raise UsageError(f"a horizon is one session or more, found {horizon}: give that of the losses")
@@ -107,10 +109,10 @@ def loss_drift(differences: Floats, reference: LossReference, state: CusumState 
 
 
 def _status(reference: LossReference, state: CusumState) -> LossStatus:
-    if reference.standard_deviation == 0:
-        return "constant reference"
-    if not np.isfinite(reference.threshold):
+    if not enough_sessions(reference.sessions):
         return "not enough sessions"
+    if not np.isfinite(reference.threshold):
+        return "constant reference"
     return "drift" if state.alarm_since >= 0 else "steady"
 
 
@@ -132,7 +134,8 @@ def _threshold(differences: Floats, calibration: Calibration) -> float:
     centred = differences - differences.mean()
     mean = stretches.reference @ centred / len(centred)
     deviation = np.sqrt(np.maximum(stretches.reference @ centred**2 / len(centred) - mean**2, 0.0))
-    deviation = np.where(deviation > 0, deviation, centred.std())  # a draw of one value over and over
+    whole = centred.std()
+    deviation = np.where(deviation > _ROUNDING * whole, deviation, whole)  # a draw of one value over and over
     standardised = (centred[stretches.following] - mean[:, None]) / deviation[:, None]
     largest = value = np.zeros(len(mean))
     for session in standardised.T:

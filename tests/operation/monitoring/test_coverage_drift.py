@@ -13,7 +13,7 @@ from pipeline.operation.monitoring.coverage_drift import (
     coverage_reference,
     session_coverage,
 )
-from pipeline.operation.monitoring.stretches import Calibration
+from pipeline.operation.monitoring.stretches import Calibration, draw_stretches, joint_thresholds
 from tests.benchmarks.monitoring import LOOKS, coverage_alarms
 
 
@@ -61,6 +61,21 @@ def test_later_sessions_change_nothing_bit_for_bit() -> None:
     assert path[:, 100] == pytest.approx(coverage[:, 100:160].mean(axis=1))
 
 
+def test_bounds_are_those_of_a_loop_over_drawn_windows() -> None:
+    coverage = made(150)
+    calibration = Calibration(looks=5, replications=20, block_sessions=7)
+    stretches = draw_stretches(150, 24, calibration)
+    maxima = []
+    for counts, following in zip(stretches.reference, stretches.following, strict=True):
+        mean = np.repeat(coverage, counts.astype(int), axis=1).mean(axis=1)
+        windows = np.array([coverage[:, following[look : look + 20]].mean(axis=1) for look in range(5)])
+        maxima.append(np.concatenate([(mean - windows).max(axis=0), (windows - mean).max(axis=0)]))
+    below, above = np.split(joint_thresholds(np.array(maxima), 0.05), 2)
+    reference = coverage_reference(coverage, 1, 20, calibration)
+    assert reference.low == pytest.approx(coverage.mean(axis=1) - below)
+    assert reference.high == pytest.approx(coverage.mean(axis=1) + above)
+
+
 def test_bounds_are_wider_for_overlapping_outcomes() -> None:
     smooth = np.apply_along_axis(np.convolve, 1, made(1000), np.ones(10) / 10)[:, 20:1000] * 3 - 1.7
     alone, kept = (coverage_reference(smooth, h, 60, Calibration(block_sessions=1)) for h in (1, 10))
@@ -92,7 +107,7 @@ def test_a_constant_reference_is_steady_until_it_changes() -> None:
     assert [row.status for row in coverage_drift(missed, reference)] == ["too narrow", "too narrow"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     arrays(
         np.float64,

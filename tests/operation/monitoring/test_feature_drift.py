@@ -1,5 +1,7 @@
 """Feature drift: look by look against windows taken one by one, thresholds, false alarms, and whatever is put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,6 +75,15 @@ def test_a_shift_of_one_feature_is_drift_of_that_feature() -> None:
     assert not any(row.drifted for row in feature_drift(reference, values[:, 350:], usable[:, 350:]))
     shifted = values[:, 350:] + np.array([0, 2], dtype=np.float32)
     assert [row.status for row in feature_drift(reference, shifted, usable[:, 350:])] == ["steady", "drift"]
+
+
+@pytest.mark.parametrize("silent", ["psi_threshold", "ks_threshold"])
+def test_either_distance_alone_is_drift(silent: str) -> None:
+    values, usable = made(300)
+    reference = replace(reference_of(values, usable), **{silent: np.full(2, np.inf)})
+    assert [row.status for row in feature_drift(reference, values + np.float32(3), usable)] == ["drift", "drift"]
+    none = replace(reference, psi_threshold=np.full(2, np.inf), ks_threshold=np.full(2, np.inf))
+    assert [row.status for row in feature_drift(none, values + np.float32(3), usable)] == ["steady", "steady"]
 
 
 def test_what_leaves_the_range_of_its_reference_has_drifted_whatever_the_threshold() -> None:
@@ -154,7 +165,7 @@ numbers = st.floats(-5, 5, width=32) | st.sampled_from([0.0, np.nan, np.inf])
 shapes = st.tuples(st.integers(1, 3), st.sampled_from([1, 30, 125, 140]), st.just(2))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=numbers, fill=numbers)), st.booleans())
 def test_whatever_is_put_in_the_numbers_fit_the_status(values: np.ndarray, usable: bool) -> None:
     rows = np.full(values.shape[:2], usable)

@@ -16,7 +16,7 @@ from pipeline.operation.monitoring.loss_drift import (
     loss_drift,
     loss_reference,
 )
-from pipeline.operation.monitoring.stretches import Calibration
+from pipeline.operation.monitoring.stretches import Calibration, draw_stretches, joint_thresholds
 from tests.benchmarks.monitoring import LOOKS, loss_alarms
 
 REFERENCE = LossReference(mean=0.5, standard_deviation=2.0, threshold=3.0, sessions=500)
@@ -77,6 +77,19 @@ def test_the_threshold_is_above_that_of_a_single_look_and_grows_with_dependence(
     assert loss_reference(overlapping, 5).threshold > 1.5 * many
 
 
+def test_the_threshold_is_that_of_a_loop_over_drawn_sessions() -> None:
+    differences = np.random.default_rng(4).exponential(size=150)
+    calibration = Calibration(looks=30, replications=20, block_sessions=7)
+    stretches = draw_stretches(150, 30, calibration)
+    largest = []
+    for counts, following in zip(stretches.reference, stretches.following, strict=True):
+        drawn = np.repeat(differences, counts.astype(int))
+        reference = LossReference(drawn.mean(), drawn.std(), np.inf, 150)
+        largest.append(max(slow_path(differences[following], reference)))
+    expected = np.expm1(joint_thresholds(np.log1p(largest)[:, None], 0.05)[0])
+    assert loss_reference(differences, 1, calibration).threshold == pytest.approx(expected)
+
+
 def test_blocks_are_two_horizons_long_at_least() -> None:
     """With blocks of one session the overlap of outcomes would be lost."""
     overlapping = np.convolve(np.random.default_rng(1).standard_normal(2000), np.ones(10))[:2000]
@@ -100,12 +113,22 @@ def test_too_short_or_constant_a_reference_raises_no_alarm() -> None:
     for record in (np.zeros(500), np.full(500, 0.1)):
         constant = loss_reference(record, 1)
         assert loss_drift(np.full(50, 1e6), constant).status == "constant reference"
-    assert loss_drift(np.empty(0), loss_reference(np.empty(0), 1)).status == "not enough sessions"
+    for record in (np.empty(0), np.zeros(50)):
+        assert loss_drift(np.full(9, 1e6), loss_reference(record, 1)).status == "not enough sessions"
+
+
+def test_a_reference_of_one_outlier_has_a_threshold_of_its_size() -> None:
+    record = np.full(500, 0.1)
+    record[250] = 5.0
+    assert 0 < loss_reference(record, 1).threshold < 1e3
+
+
+def test_a_horizon_is_one_session_or_more() -> None:
     with pytest.raises(UsageError, match="found 0"):
         loss_reference(np.zeros(500), 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     arrays(np.float64, st.sampled_from([1, 119, 130]), elements=st.floats(-9, 9) | st.just(np.nan), fill=st.just(0.5)),
     st.integers(1, 90),
