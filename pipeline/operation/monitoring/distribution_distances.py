@@ -20,7 +20,7 @@ FLOOR = 0.001
 class ReferenceDistribution:
     """The edges at which samples are counted, and the share of the reference at or below each."""
 
-    edges: Floats  # [edge], ascending, the last infinite
+    edges: Floats  # [edge], ascending, the first just below the reference, the last infinite
     share: Floats  # [edge]
     deciles: Indices  # which edges bound the bins of PSI; the last edge is the last of them
 
@@ -28,13 +28,15 @@ class ReferenceDistribution:
 def reference_distribution(values: Array) -> ReferenceDistribution:
     """Return the distribution of a reference sample [value], finite and not empty.
 
-    Edges are its twentieths, values of the sample. A value that fills more than a bin alone has one bin for itself, so
+    Edges are its twentieths, values of the sample, the last of them its largest; the first lies just below its
+    smallest, so that a sample outside the range of the reference is at the distance of one from it. A value that fills more than a bin alone has one bin for itself, so
     that a constant has three: below, itself, above.
     """
     ordered = np.sort(values)
     ranks = -(-np.arange(1, BINS + 1) * len(ordered) // BINS) - 1
     quantiles = ordered[ranks].astype(np.float64)
-    edges = np.append(_bounds(quantiles), np.inf)
+    below = np.nextafter(np.float64(ordered[0]), -np.inf)
+    edges = np.unique(np.concatenate([[below], _bounds(quantiles), [np.inf]]))
     share = np.append(np.searchsorted(ordered, edges[:-1], side="right"), len(ordered)) / len(ordered)
     deciles = np.searchsorted(edges, _bounds(quantiles[BINS // DECILES - 1 :: BINS // DECILES]))
     return ReferenceDistribution(edges, share, np.append(deciles, len(edges) - 1))
