@@ -149,7 +149,7 @@ def measured(name: str, worlds: int, alarms: Callable[[int], tuple[int, int]], b
 
 
 def seconds() -> float:
-    """Return the CPU seconds of all references and a look, 100 tickers x 2,500 sessions x 12 features, best of three."""
+    """Return the CPU seconds of references and a look, 100 tickers x 2,500 sessions x 12 features (best of 3)."""
     frames = garch_frames(0, 100, 2500)
     features, usable = frames.features[:, WARM_UP:], frames.usable[:, WARM_UP:]
     differences, coverage = loss_world(0, 1, 2500)

@@ -29,8 +29,8 @@ def reference_distribution(values: Array) -> ReferenceDistribution:
     """Return the distribution of a reference sample [value], finite and not empty.
 
     Edges are its twentieths, values of the sample, the last of them its largest; the first lies just below its
-    smallest, so that a sample outside the range of the reference is at the distance of one from it. A value that fills more than a bin alone has one bin for itself, so
-    that a constant has three: below, itself, above.
+    smallest, so that a sample outside the range of the reference is at a KS distance of one. A value that fills more
+    than a bin alone has one bin for itself, so that a constant has three: below, itself, above.
     """
     ordered = np.sort(values)
     ranks = -(-np.arange(1, BINS + 1) * len(ordered) // BINS) - 1
