@@ -63,6 +63,7 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.ledger
 	$(BIN)/python -m tests.benchmarks.daily
 	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.monitoring
 
 clean:  ## Remove caches; state in .tapecast and the environment in .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

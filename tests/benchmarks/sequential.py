@@ -69,24 +69,36 @@ def evidence_of(world: SequentialWorld, seed: int) -> Floats:
     scale = volatility[:, : world.sessions]
     published = scale * np.exp(width_errors(draws, world, world.error))
     baselines = [scale * np.exp(width_errors(draws, world, world.baseline_error)) for _ in range(BASELINES)]
-    paths = np.pad(returns, ((0, 0), (1, 0))).cumsum(axis=1)
     return np.array(
         [
-            _evidence(published, baseline, paths[:, h : world.sessions + h] - paths[:, : world.sessions], h)
+            _evidence(published, baseline, outcomes_of(returns, world.sessions, h), h)
             for baseline in baselines
             for h in range(1, HORIZONS + 1)
         ]
     )
 
 
-def _evidence(published: Floats, baseline: Floats, outcome: Floats, horizon: int) -> Floats:
-    own, others = (
-        (sqrt(horizon) * scale[..., None] * STANDARD).reshape(-1, len(LEVELS)) for scale in (published, baseline)
-    )
+def outcomes_of(returns: Floats, sessions: int, horizon: int) -> Floats:
+    """Return the returns over the next `horizon` sessions [ticker, session]."""
+    paths = np.pad(returns, ((0, 0), (1, 0))).cumsum(axis=1)
+    return paths[:, horizon : sessions + horizon] - paths[:, :sessions]
+
+
+def quantiles_of(scale: Floats, horizon: int) -> Floats:
+    """Return the quantiles [ticker x session, level] of a forecast that knows a volatility [ticker, session]."""
+    return (sqrt(horizon) * scale[..., None] * STANDARD).reshape(-1, len(LEVELS))
+
+
+def loss_differences(own: Floats, others: Floats, outcome: Floats) -> Floats:
+    """Return what a forecast loses more than another [session], the mean over tickers, of `quantiles_of` each."""
     differences = pinball_of(own, outcome.ravel()) - pinball_of(others, outcome.ravel())
-    least = least_difference(own, others)
-    means = (values.reshape(outcome.shape).mean(axis=0) for values in (differences, least))
-    return interleaved_wealth(*means, horizon)
+    return differences.reshape(outcome.shape).mean(axis=0)
+
+
+def _evidence(published: Floats, baseline: Floats, outcome: Floats, horizon: int) -> Floats:
+    own, others = quantiles_of(published, horizon), quantiles_of(baseline, horizon)
+    least = least_difference(own, others).reshape(outcome.shape).mean(axis=0)
+    return interleaved_wealth(loss_differences(own, others, outcome), least, horizon)
 
 
 def first_alarm(evidence: Floats) -> int:

@@ -35,6 +35,20 @@ def block_length(sessions: int, horizon: int) -> int:
 def resampled_counts(sessions: int, block: int, seed: int, replications: int = REPLICATIONS) -> Floats:
     """Return how often each session is drawn [replication, session], read-only; a row sums to the sessions.
 
+    Those of `resampled_sessions` over as many places as there are sessions. Equal arguments give equal draws.
+    Raises UsageError where there is no session or the block is not within them.
+    """
+    drawn = resampled_sessions(sessions, block, seed, (replications, sessions))
+    flat = drawn + sessions * np.arange(replications)[:, None]
+    counts: Floats = np.bincount(flat.ravel(), minlength=replications * sessions).astype(np.float64)
+    counts = counts.reshape(replications, sessions)
+    counts.setflags(write=False)
+    return counts
+
+
+def resampled_sessions(sessions: int, block: int, seed: int, shape: tuple[int, int]) -> Indices:
+    """Return which session is drawn at each place [replication, place], of `shape`.
+
     The stationary bootstrap of Politis and Romano (1994): blocks of geometric length with mean `block` that begin
     anywhere and go on at the first session after the last. Equal arguments give equal draws.
     Raises UsageError where there is no session or the block is not within them.
@@ -42,17 +56,13 @@ def resampled_counts(sessions: int, block: int, seed: int, replications: int = R
     if not 1 <= block <= sessions:
         raise UsageError(f"a block of {block} sessions cannot be drawn from {sessions}: give one from 1 to all of them")
     draws = np.random.default_rng(seed)
-    begins = draws.uniform(size=(replications, sessions)) < 1 / block
+    begins = draws.uniform(size=shape) < 1 / block
     begins[:, 0] = True
-    place = np.arange(sessions)
+    place = np.arange(shape[1])
     begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)  # where the block of each place began
-    first = draws.integers(sessions, size=(replications, sessions))
-    drawn = (np.take_along_axis(first, begun, axis=1) + place - begun) % sessions
-    flat = drawn + sessions * np.arange(replications)[:, None]
-    counts: Floats = np.bincount(flat.ravel(), minlength=replications * sessions).astype(np.float64)
-    counts = counts.reshape(replications, sessions)
-    counts.setflags(write=False)
-    return counts
+    first = draws.integers(sessions, size=shape)
+    drawn: Indices = (np.take_along_axis(first, begun, axis=1) + place - begun) % sessions
+    return drawn
 
 
 def error_bar(losses: Floats, counts: Floats) -> ErrorBar:
