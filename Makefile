@@ -49,6 +49,7 @@ bench: $(INSTALLED)  ## Measure accuracy, honesty, speed, store, networks and tu
 	$(BIN)/python -m tests.benchmarks.family
 	$(BIN)/python -m tests.benchmarks.paths
 	$(BIN)/python -m tests.benchmarks.significance
+	$(BIN)/python -m tests.benchmarks.sequential
 	$(BIN)/python -m tests.benchmarks.defaults_search show
 	$(BIN)/python -m tests.benchmarks.calibration
 	$(BIN)/python -m tests.benchmarks.defaults

@@ -4,9 +4,8 @@
 
 A reference record of 2,000 sessions gives the thresholds; 250 steady looks follow, or a change. Features are those of
 the default experiment, of bars made from the returns. Forecasts know the volatility but for errors that persist over
-sessions. The margin of the thresholds was chosen on other seeds for losses and coverage (1,000 and more), on seeds 0 to 99 for
-features. The exit status is the number of
-misses.
+sessions. The margin of the thresholds was chosen on other seeds (1,000 and more) for losses and coverage, and on seeds
+0 to 99 for features. The exit status is the number of misses.
 """
 
 import sys
