@@ -70,12 +70,12 @@ def test_run_prints_one_json_object_and_is_repeatable(tapecast: Command, small: 
     assert set(first["weights"]["1"]) == {"network", *BASELINES, *BENCHMARKS} - {"last_close", "drift"}
     assert {"load", "features", "fit", "evaluate", "forecast", "report", "record"} <= set(first["seconds"])
     assert Path(first["report"]).read_text("utf-8").startswith("<!DOCTYPE html>")
-    fits = {path.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").iterdir()}
+    fits = {path.parent.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").glob("*/fit.json")}
     status, again = tapecast.json("run", "--experiment", small)
     assert status == 0
     assert again["forecasts"] == first["forecasts"]
     assert again["scores"] == first["scores"]
-    assert {path.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").iterdir()} == fits
+    assert {path.parent.name: path.stat().st_mtime_ns for path in (tapecast.home / "fits").glob("*/fit.json")} == fits
     assert not list((tapecast.home / "work").iterdir())
 
 
