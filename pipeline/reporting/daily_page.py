@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -100,6 +101,11 @@ class DailyPage:
         return hit_count(self.rows)
 
     @property
+    def warning_count(self) -> int:
+        """How many warnings there are, of the run and of its calendars."""
+        return len(self.warnings) + sum(len(it.warnings) for it in self.calendars)
+
+    @property
     def oldest_sessions(self) -> int:
         """The age of the oldest last close."""
         return max((row.age_sessions for row in self.rows), default=0)
@@ -144,7 +150,7 @@ def daily_html(page: DailyPage) -> str:
         page=page,
         tables=tables,
         horizons=horizons,
-        common=_common_sessions(page.rows),
+        common=_usual_sessions(page.rows, horizons),
         several=len(page.calendars) > 1,
         hit_sentence=hit_sentence(page),
         band=BAND,
@@ -165,15 +171,15 @@ def hit_sentence(page: DailyPage) -> str:
     days = sorted({row.past.target_session for row in page.rows if row.past})
     return (
         f"Of {count_of(found.known, 'close')} of {' and '.join(days)}, {found.hits:,} ({percent(found.share, 0)}) came "
-        f"within the {BAND} % band that was said for that session. Tickers move together: one day may be far from "
-        f"{BAND} %, the live record below may not."
+        f"within the {BAND} % band that was said for that session. Tickers move together: a single day may be "
+        f"far from {BAND} %, the live record should not."
     )
 
 
-def _common_sessions(rows: Sequence[TickerRow]) -> tuple[str, ...] | None:
-    """Return the target sessions by horizon where all tickers share them, else None."""
-    sessions = {tuple(it.target_session for it in row.sessions) for row in rows}
-    return sessions.pop() if len(sessions) == 1 else None
+def _usual_sessions(rows: Sequence[TickerRow], horizons: int) -> tuple[str, ...]:
+    """Return the target sessions by horizon that most tickers share."""
+    counted = Counter(tuple(it.target_session for it in row.sessions) for row in rows if len(row.sessions) == horizons)
+    return counted.most_common(1)[0][0] if counted else ()
 
 
 def _rendered(template: str, **values: object) -> str:

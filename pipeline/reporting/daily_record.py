@@ -72,7 +72,7 @@ def _evidence(row: JsonRow | None) -> Cell:
     if row is None:
         return NOTHING
     way = "worse" if row["worse"] > row["better"] else "better"
-    shown = f"{way} {row[way]:.2g}" if row[way] < 1000 else f"{way} over 1,000"
+    shown = f"{way} {row[way]:.1f}" if row[way] < 1000 else f"{way} over 1,000"
     enough = bool(row[f"is_{way}"])
     return Cell(shown, ("established" if enough else "not established",), way if enough else "")
 

@@ -103,7 +103,7 @@ def collected(context: RunContext, sources: DaySources, result: DailyResult, ref
         day=day,
         made_at=f"{context.clock():%Y-%m-%d %H:%M}",
         status=result.status,
-        rows=tuple(row for it in calendars for row in _rows(sources, it)),
+        rows=tuple(row for it in calendars for row in sorted(_rows(sources, it), key=lambda row: row.ticker)),
         calendars=tuple(_calendar_day(sources, it, folder / day) for it in calendars),
         refit=refit,
         warnings=result.warnings,
