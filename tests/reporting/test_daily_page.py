@@ -77,8 +77,8 @@ def test_a_median_at_the_last_close_is_an_even_chance_and_a_bound_is_named_as_on
     ("actual", "outcome", "miss"),
     [
         (100.0, "hit", 0.0),
-        (102.0, "above", 2.0),
-        (97.0, "below", 2.0),
+        (102.0, "above", 0.01),
+        (97.0, "below", 0.02),
         (101.0, "hit", 0.0),
         (np.nan, "not known", None),
     ],
