@@ -58,6 +58,7 @@ SESSIONS_BACK = 5
 """A forecast for the latest session is looked for among those from so many sessions before it."""
 WHOLE_SESSIONS = 100_000
 """A window that counts all sessions of a backtest."""
+UNWRITTEN = "The daily page could not be written"
 UNDECIDED = "Whether one is due is decided after this page was first written; it is written again then."
 
 
@@ -73,8 +74,11 @@ class DaySources:
 def with_daily_page(context: RunContext, sources: DaySources, result: DailyResult, refit: str) -> DailyResult:
     """Return the result with where its page was written; `refit` says what came of a refit, or that none was due.
 
-    What was issued is the result, and no fault of the page loses it: a warning says what was found.
+    What was issued is the result, and no fault of the page loses it: a warning says what was found, that of an earlier
+    try of the run goes.
     """
+    others = tuple(text for text in result.warnings if not text.startswith(UNWRITTEN))
+    result = replace(result, warnings=others, page=None)
     try:
         with sources.ledger.held_open():
             page = collected(context, sources, result, refit)
@@ -84,8 +88,7 @@ def with_daily_page(context: RunContext, sources: DaySources, result: DailyResul
         if not isinstance(error, TapecastError):
             context.progress.message("".join(traceback.format_exception(error)))
             found = f"{type(error).__name__}: {error}"
-        warning = f"The daily page could not be written: {found}"
-        return replace(result, warnings=tuple(dict.fromkeys((*result.warnings, warning))))
+        return replace(result, warnings=(*others, f"{UNWRITTEN}: {found}"))
 
 
 # --- Values ---
