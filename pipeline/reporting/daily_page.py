@@ -18,12 +18,9 @@ from markupsafe import Markup
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.reporting.daily_record import Record, further_tables, latest_coverage, live_sessions, main_tables
 from pipeline.reporting.daily_rows import BAND, HitCount, TickerRow, hit_count
-from pipeline.wording import count_of, percent, price, signed_percent
+from pipeline.wording import chance, count_of, percent, price, signed_percent, wider
 
 HERE = Path(__file__).parent
-HIGHEST, LOWEST = 0.95, 0.05
-"""Beyond the outermost quantiles a probability has a bound only."""
-
 CSV_COLUMNS = (
     *("ticker", "calendar", "currency", "as_of", "horizon", "target_session", "forecaster", "reference_close"),
     *("age_sessions", *QUANTILE_COLUMNS, "rise_probability"),
@@ -209,20 +206,6 @@ def style_text() -> str:
 def digest_source(text: str) -> str:
     """Return the source expression of a Content-Security-Policy that allows an inline text (CSP level 2, 4.2.5)."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def chance(probability: float) -> str:
-    """Return a probability as per cent; "95 % or more" where only the bound is known."""
-    shown = percent(probability, 0)
-    if probability >= HIGHEST - 1e-9:
-        return f"{shown} or more"
-    return f"{shown} or less" if probability <= LOWEST + 1e-9 else shown
-
-
-def wider(change: float) -> str:
-    """Return the relative change of a width in words: "12 % wider", "as wide"."""
-    shown = percent(abs(change), 0)
-    return "as wide" if shown == "0 %" else f"{shown} {'wider' if change > 0 else 'narrower'}"
 
 
 # --- JSON and CSV ---

@@ -49,6 +49,7 @@ from pipeline.workflow.daily_result import (
     refit_sentence,
 )
 from pipeline.workflow.live_record import as_json
+from pipeline.workflow.refit_due import next_refit_sentence
 from pipeline.workflow.result import JsonObject
 from pipeline.workflow.run_context import RunContext
 
@@ -216,19 +217,7 @@ def refit_in_words(refit: JsonObject | None, version: ModelVersion) -> str:
     if refit is not None:
         made = refit_sentence(refit)
         return f"{made[0].upper()}{made[1:]}"
-    return f"None was due. {' '.join(_next_refit(code, model) for code, model in version.models.items())}"
-
-
-def _next_refit(calendar: str, model: Model) -> str:
-    """Return when the model of a calendar is refitted next (workflow.refit_due)."""
-    folds = model.experiment.folds
-    if folds.train_end:
-        return f"The model of {calendar} has one fixed split and is not refitted by itself."
-    following = np.datetime64(model.trained_until, "M") + np.timedelta64(folds.refit_months, "M")
-    return (
-        f"The model of {calendar} was trained until {model.trained_until} and is refitted every "
-        f"{count_of(folds.refit_months, 'month')}: next when the fold of {following} has begun."
-    )
+    return f"None was due. {' '.join(next_refit_sentence(code, model) for code, model in version.models.items())}"
 
 
 # --- Files ---

@@ -21,17 +21,16 @@ from pipeline.forecasters.forecaster import LEVELS
 from pipeline.forecasting.forecasts import QUANTILE_COLUMNS
 from pipeline.reporting.daily_page import (
     DailyPage,
-    chance,
     daily_html,
     day_summary,
     forecasts_csv,
     hit_sentence,
     index_html,
     page_json,
-    wider,
 )
 from pipeline.reporting.daily_record import main_tables
 from pipeline.reporting.daily_rows import TickerFacts, TickerRow, past_forecasts, ticker_rows
+from pipeline.wording import chance, wider
 
 from .daily_pages import BEFORE, ORIGIN, TARGETS, earlier_rows, forecast_json, made_page, made_record
 from .html_pages import Element, read_page
