@@ -31,6 +31,20 @@ def size_percent(share: float, decimals: int = 2) -> str:
     return percent(abs(share), decimals)
 
 
+def chance(probability: float) -> str:
+    """Return a probability as per cent; "95 % or more" where quantiles from 5 to 95 % give a bound only."""
+    shown = percent(probability, 0)
+    if probability >= 0.95 - 1e-9:
+        return f"{shown} or more"
+    return f"{shown} or less" if probability <= 0.05 + 1e-9 else shown
+
+
+def wider(change: float) -> str:
+    """Return the relative change of a width in words: "12 % wider", "as wide"."""
+    shown = percent(abs(change), 0)
+    return "as wide" if shown == "0 %" else f"{shown} {'wider' if change > 0 else 'narrower'}"
+
+
 def signed_percent(share: float, decimals: int = 2) -> str:
     """Return a share as per cent with its sign, a dash where undefined."""
     return f"{100 * share:+.{decimals}f} %".replace("-", "−") if math.isfinite(share) else UNDEFINED

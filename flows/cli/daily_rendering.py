@@ -32,6 +32,8 @@ def show_after_issue(console: Console, result: "DailyResult") -> None:
         if calendar.report:
             console.print(f"Report  {calendar.report}", soft_wrap=True)
         show_mlflow(console, calendar.mlflow_url, calendar.recorded)
+    if result.page:
+        console.print(f"Page    {result.page}", soft_wrap=True)
     if result.refit:
         console.print(f"Refit   {escape(refit_sentence(result.refit))}")
     for warning in result.warnings:

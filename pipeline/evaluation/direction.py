@@ -1,4 +1,4 @@
-"""Learned class probabilities, scored: down, flat and up by a direction head, against the classes' own frequencies."""
+"""Direction: what quantiles say of it, and learned class probabilities, scored against the classes' own frequencies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline.dataset.frames import Frames
 from pipeline.dataset.labels import label_mask, scaled_target
 from pipeline.evaluation.significance.mean_test import long_lags, mean_per_session
 from pipeline.evaluation.significance.predictive_ability import diebold_mariano
-from pipeline.forecasters.forecaster import Fitted
+from pipeline.forecasters.forecaster import LEVELS, Fitted
 from pipeline.forecasting.backtest import test_slice
 from pipeline.forecasting.forecasts import fits_of, mean_over_fits
 from pipeline.training.fits import class_probabilities
@@ -21,6 +21,16 @@ from pipeline.training.jobs import FitResult
 CLASS_COUNT = 3  # down, flat, up
 SMALLEST = float(np.finfo(np.float32).eps)
 """A probability counts as this at least: a float32 network rounds a smaller one to nothing, at an infinite loss."""
+
+
+def rise_probability(quantiles: Sequence[float], reference: float) -> float:
+    """Return the probability of an outcome above `reference` by quantiles at LEVELS, linear between two of them.
+
+    Below the first quantile and above the last only a bound is known: the result lies between 1 - LEVELS[-1] and
+    1 - LEVELS[0], and is NaN where a quantile is.
+    """
+    values = np.asarray(quantiles, dtype=np.float64)
+    return float(1 - np.interp(reference, values, LEVELS)) if np.isfinite(values).all() else float("nan")
 
 
 @dataclass(frozen=True)

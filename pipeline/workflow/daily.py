@@ -20,6 +20,7 @@ from pipeline.tracking.ledger_heads import ledger_tag
 from pipeline.tracking.runs import start_run
 from pipeline.workflow.calendar_bars import CalendarBars
 from pipeline.workflow.daily_issue import IssuedCalendar, IssuePlan, issue_all
+from pipeline.workflow.daily_page import UNDECIDED, DaySources, refit_in_words, with_daily_page
 from pipeline.workflow.daily_result import DailyCalendar, DailyResult
 from pipeline.workflow.day_file import write_day
 from pipeline.workflow.earlier_records import deliver_waiting, finish_cut_off
@@ -80,9 +81,15 @@ def daily(context: RunContext, experiment: Experiment, plan: DailyPlan) -> Daily
             result = with_live_records(context, ledger, version, result, issued)
         result = _with_records(context, result, version, issued)
         _write_days(context, result)
+        sources = DaySources(ledger, version, {it.bars.calendar: it for it in issued})
+        with context.timer.stage("page"):  # a refit may take hours, and the page is read before
+            result = with_daily_page(context, sources, result, UNDECIDED)
         lost = found.unreadable[0].number if found.version and found.unreadable else None
         refit = _refit(context, experiment, version, issued, lost)
-        return replace(result, refit=refit, seconds=dict(context.timer.seconds))
+        result = replace(result, refit=refit)
+        with context.timer.stage("page"):
+            result = with_daily_page(context, sources, result, refit_in_words(refit, version))
+        return replace(result, seconds=dict(context.timer.seconds))
 
 
 def tickers_to_issue(context: RunContext, experiment: Experiment) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ class DailyResult:
     """What a daily run did, by calendar, and the refit that it made where one was due.
 
     `failed` are the tickers of calendars on which nothing could be issued, `refit` says what came of a refit, and
-    `unreadable` are the versions that would have been used first, had they been readable: number and reason.
+    `unreadable` are the versions that would have been used first, had they been readable: number and reason. `page` is
+    the path of the day's page, None until it is written.
     """
 
     model: str
@@ -62,6 +63,7 @@ class DailyResult:
     warnings: tuple[str, ...] = ()
     refit: JsonObject | None = None
     unreadable: tuple[JsonObject, ...] = ()
+    page: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

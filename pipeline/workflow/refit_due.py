@@ -12,6 +12,7 @@ from pipeline.operation.model import Model
 from pipeline.operation.takeover import same_experiment
 from pipeline.operation.version_files import ModelDescription, ModelVersion, VersionDescription
 from pipeline.stages import folds_of
+from pipeline.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,18 @@ def experiment_of_another(version: ModelVersion, known: Iterable[VersionDescript
     return (
         f"The experiment is another one than that of version {version.number}, which forecasts. Version {having[-1]} "
         f"has it: `tapecast model promote {having[-1]} --model {version.name}` lets it forecast before the next refit."
+    )
+
+
+def next_refit_sentence(calendar: str, model: Model) -> str:
+    """Return when the model of a calendar is refitted next, as refit_reason decides it."""
+    folds = model.experiment.folds
+    if folds.train_end:
+        return f"The model of {calendar} has one fixed split and is not refitted by itself."
+    following = np.datetime64(model.trained_until, "M") + np.timedelta64(folds.refit_months, "M")
+    return (
+        f"The model of {calendar} was trained until {model.trained_until} and is refitted every "
+        f"{count_of(folds.refit_months, 'month')}: next when the fold of {following} has begun."
     )
 
 

@@ -199,9 +199,11 @@ def test_where_the_disk_is_full_after_the_issue_the_result_is_complete(issued_on
     reported = [text for text in messages.sent if text.startswith("The day's file could not be written: ")]
     assert len(reported) == 2, "before the record and after it"
     assert all("No space left" in text for text in reported)
-    lost, unrecorded = result.warnings
+    without_record, lost, unrecorded, without_page = result.warnings
+    assert without_record.startswith("The live record of calendar XNYS could not be made: cannot write ")
     assert lost.startswith("The report could not be written")
     assert unrecorded.endswith(f"It could not be kept in {Settings().outbox} either: MLflow will not have it.")
+    assert without_page.startswith("The daily page could not be written: cannot write ")
     assert files_of(DAY) == []
     entries = ledger_of()
     again = daily(context_at(evening(DAY)), EXPERIMENT, DailyPlan()).calendars[0]
