@@ -51,7 +51,8 @@ def loss_ratios(record: pd.DataFrame, baseline: str) -> Floats:
     """
     of_baseline = record[record["forecaster"] == baseline]
     published, own = (of_baseline[name].to_numpy(np.float64) for name in ("published_pinball", "pinball"))
-    return np.log(published / own)
+    ratios: Floats = np.log(published / own)
+    return ratios
 
 
 def coverage_of(record: pd.DataFrame) -> Floats:
