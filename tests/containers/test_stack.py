@@ -156,6 +156,7 @@ def test_the_worker_has_deployed_everything(stack: Stack) -> None:
         "backtest",
         "daily",
         "ingest",
+        "missing",
         "prune",
         "sine-sanity",
     }
