@@ -176,12 +176,12 @@ def _regressed(state: CalibrationState, outcome: Floats32, known: Booleans) -> t
     median = state.median[:, ahead, ahead]  # of this session's forecast at each horizon
     known = known & np.isfinite(median) & np.isfinite(state.volatility)
     unit = np.where(known, state.volatility, 1.0).astype(np.float64) * np.sqrt(ahead + 1)  # [ticker, horizon]
-    said, came = (
+    forecast, realised = (
         np.clip(np.where(known, values, 0.0) / unit, -LARGEST_MOVE, LARGEST_MOVE) for values in (median, outcome)
     )
     tickers = known.sum(axis=0) + FEW_TICKERS
-    agreement: Floats = state.agreement + (said * came).sum(axis=0) / tickers
-    size: Floats = state.size + (said**2).sum(axis=0) / tickers
+    agreement: Floats = state.agreement + (forecast * realised).sum(axis=0) / tickers
+    size: Floats = state.size + (forecast**2).sum(axis=0) / tickers
     return agreement, size
 
 

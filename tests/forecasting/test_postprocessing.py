@@ -319,6 +319,21 @@ def test_sessions_between_two_folds_are_followed_too(ready: Ready) -> None:
     assert state_of(gap).combination.regret.tobytes() != state_of(whole).combination.regret.tobytes()
 
 
+def test_a_ticker_that_was_not_trained_on_teaches_nothing_between_two_folds_either(ready: Ready) -> None:
+    frames, folds, results = ready
+    narrow = [replace_tickers(it, frames.tickers[:1]) for it in results]
+    later = replace(folds[1], test=replace(folds[1].test, start=folds[1].test.start + 8))
+    other = np.array(frames.future_return)
+    other[1:] *= 3
+    first, second = (
+        state_of(build_backtest(narrow, (folds[0], later), it, SPEC).postprocessing)
+        for it in (frames, replace(frames, future_return=other))
+    )
+    for name in CALIBRATION_LEARNED:
+        assert getattr(calibration_of(first), name).tobytes() == getattr(calibration_of(second), name).tobytes()
+    assert first.combination.regret.tobytes() == second.combination.regret.tobytes()
+
+
 def test_no_later_fold_decides_who_is_combined_on_an_earlier_one(ready: Ready) -> None:
     frames, folds, results = ready
     broken = [
